@@ -1,0 +1,34 @@
+"""One network, thousands of tasks, no forgetting: supermasks over fixed weights, and task inference."""
+
+from supermasks import bases, data, inference, masks, methods, nets, training
+from supermasks.bank import BankFolder, MaskBank
+from supermasks.errors import SupermasksError
+from supermasks.learner import Learner
+from supermasks.network import Network
+from supermasks.types import GG, GNS, GNU, NNS, Belief, Examples, Prediction, Scenario, Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GG",
+    "GNS",
+    "GNU",
+    "NNS",
+    "BankFolder",
+    "Belief",
+    "Examples",
+    "Learner",
+    "MaskBank",
+    "Network",
+    "Prediction",
+    "Scenario",
+    "SupermasksError",
+    "Task",
+    "bases",
+    "data",
+    "inference",
+    "masks",
+    "methods",
+    "nets",
+    "training",
+]

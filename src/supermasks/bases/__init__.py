@@ -1,0 +1,28 @@
+"""The fixed weights that every task shares, kept as a recipe and a fingerprint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from supermasks.bases.base import Base, fingerprint
+from supermasks.bases.random import INITIALISATIONS, RandomBase
+from supermasks.spec import build
+
+BASES: tuple[type[Base], ...] = (RandomBase,)
+"""The classes of bases whose recipes can be read back."""
+
+
+def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
+    """Make the base that a stored recipe describes.
+
+    Raises:
+        ConfigError: the recipe names a class or fields that this version does not have.
+
+    Example:
+        >>> base_from_recipe({"type": "RandomBase", "seed": 3, "initialisation": "kaiming_normal"})
+        RandomBase(seed=3, initialisation='kaiming_normal')
+    """
+    base: Base = build(dict(recipe), BASES)
+    return base
+
+
+__all__ = ["BASES", "INITIALISATIONS", "Base", "RandomBase", "base_from_recipe", "fingerprint"]

@@ -1,0 +1,91 @@
+"""What a right mask makes small: functions of the logits that measure a lack of confidence."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError
+
+
+class Objective(ABC):
+    """A measure of the lack of confidence of each input, minimised over the tasks."""
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, classes: int) -> Tensor:
+        """Return the objective of each input, differentiable in the logits.
+
+        Args:
+            logits: `batch x outputs`.
+            classes: the number of real neurons, which come first; the others are superfluous.
+
+        Returns:
+            `batch`, smaller for more confident outputs.
+        """
+
+    def compare(self, logits: Tensor, classes: int) -> Tensor:
+        """Return the value by which the outputs of different masks are compared; the objective unless it says otherwise."""
+        return self(logits, classes)
+
+
+@dataclass(frozen=True)
+class Entropy(Objective):
+    """The entropy of the output, `H = -sum_v p_v log p_v` in nats, `p = softmax(logits)` (SupSup, Section 3.3).
+
+    Example:
+        >>> Entropy()(torch.zeros(1, 4), classes=2).exp()
+        tensor([4.0000])
+    """
+
+    def __call__(self, logits: Tensor, classes: int) -> Tensor:
+        log_p = torch.log_softmax(logits, dim=1)
+        return -(log_p.exp() * log_p).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class SuperfluousNeurons(Objective):
+    """`G = logsumexp(y)` with gradients to superfluous neurons only (SupSup, Section 3.6 and Lemma I.1).
+
+    Its gradient is `dG/dy_v = p_v` for superfluous neurons `v` and 0 for real ones: what cross-entropy has for them
+    in training. The value of G also grows with the confidence in a real class, so masks are compared by the
+    logarithm of the probability on superfluous neurons, `log sum_{v superfluous} p_v`.
+
+    Raises:
+        ConfigError: the network has no superfluous neurons.
+
+    Example:
+        >>> logits = torch.zeros(1, 4, requires_grad=True)
+        >>> SuperfluousNeurons()(logits, classes=2).sum().backward()
+        >>> logits.grad
+        tensor([[0.0000, 0.0000, 0.2500, 0.2500]])
+    """
+
+    def __call__(self, logits: Tensor, classes: int) -> Tensor:
+        _require_superfluous(logits, classes)
+        return torch.cat([logits[:, :classes].detach(), logits[:, classes:]], dim=1).logsumexp(dim=1)
+
+    def compare(self, logits: Tensor, classes: int) -> Tensor:
+        _require_superfluous(logits, classes)
+        return logits[:, classes:].logsumexp(dim=1) - logits.logsumexp(dim=1)
+
+
+@dataclass(frozen=True)
+class MaxProbability(Objective):
+    """`M = -max_v p_v` (SupSup, Appendix C).
+
+    Example:
+        >>> MaxProbability()(torch.zeros(1, 4), classes=2)
+        tensor([-0.2500])
+    """
+
+    def __call__(self, logits: Tensor, classes: int) -> Tensor:
+        return -logits.softmax(dim=1).amax(dim=1)
+
+
+def _require_superfluous(logits: Tensor, classes: int) -> None:
+    if logits.shape[1] <= classes:
+        raise ConfigError(
+            f"objective G needs superfluous neurons, but the network has {logits.shape[1]} outputs for {classes} classes; "
+            "give it more outputs (the paper uses 100 for 10 classes), or use Entropy()"
+        )

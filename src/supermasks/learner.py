@@ -1,0 +1,222 @@
+"""What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
+
+import os
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supermasks.bank import BankFolder, BankHeader, MaskBank
+from supermasks.bases import Base, RandomBase, base_from_recipe
+from supermasks.errors import LabelError, TaskError
+from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
+from supermasks.masks import BUDGETS, RULES
+from supermasks.methods import METHODS, Method, SupSup
+from supermasks.network import Network, check_inputs
+from supermasks.seeding import stream
+from supermasks.spec import build, describe
+from supermasks.state import TaskState
+from supermasks.superposition import Superposition
+from supermasks.training import OPTIMISERS, Fit, Progress, Training, fit
+from supermasks.types import Belief, Examples, Prediction, Task
+
+
+class Learner:
+    """One network that learns many tasks and forgets none.
+
+    Args:
+        backbone: any module from inputs to logits; give it more outputs than classes, for superfluous neurons.
+        seed: of the base, the scores and the order of the data, which come from independent streams.
+        base: the fixed weights; random ones of this seed if None.
+        method: how a task becomes a mask.
+        training: how long and with what a task is trained.
+        inference: how the task of unlabelled inputs is found.
+
+    Attributes:
+        network: the backbone over its base.
+        bank: the states of the learned tasks.
+
+    Example:
+        >>> from supermasks.nets import fully_connected
+        >>> learner = Learner(fully_connected([2, 32, 8]), seed=0, training=Training(steps=100, batch_size=16))
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(8, 1)
+        >>> fitted = learner.learn(Task("axes", ("x", "y"), Examples(x, torch.tensor([0, 1]).repeat(8))))
+        >>> learner.predict(x[:2], task="axes").labels
+        ['x', 'y']
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        seed: int = 0,
+        base: Base | None = None,
+        method: Method | None = None,
+        training: Training | None = None,
+        inference: TaskInference | None = None,
+    ) -> None:
+        self.seed = seed
+        self.method = method or SupSup()
+        self.training = training or Training()
+        self.inference = inference or OneShot()
+        self.network = Network(backbone, base or RandomBase(seed))
+        self.bank = MaskBank(BankHeader.of(self.network, self._settings()))
+
+    def learn(self, task: Task, progress: Progress | None = None) -> Fit:
+        """Learn a task as a mask, and add it to the bank; whatever goes wrong, the bank stays as it was.
+
+        Args:
+            task: its name must be new to the bank.
+            progress: called after each step.
+
+        Raises:
+            DuplicateTaskError: a task of this name was learned.
+            InputError: the inputs are not finite, or of a shape that the backbone, or the bank, does not take.
+            LabelError: there are more classes than the backbone has outputs.
+            TrainingError: training diverged.
+        """
+        self.bank.require_new(task.name)
+        check_inputs(task.train.inputs, tuple(task.train.inputs.shape[1:]))
+        shape = task.train.shape
+        outputs = self.network.outputs(shape)
+        if len(task.classes) > outputs:
+            raise LabelError(
+                f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
+                "build it with at least as many, and some more for superfluous neurons"
+            )
+        trainable = self.method.begin(self.network, task.name, self.seed)
+        report = fit(
+            self.network,
+            list(trainable.parameters.values()),
+            lambda: self.method.effective(self.network, trainable),
+            task.train,
+            self.training,
+            stream(self.seed, "data-order", task.name),
+            progress,
+        )
+        mask = self.method.finish(self.network, trainable)
+        self.bank.add(TaskState(task.name, task.classes, shape, mask, trainable.buffers))
+        return report
+
+    def infer(self, inputs: Tensor, together: bool = False, chunk: int = 1000) -> Belief:
+        """Return to which task inputs belong.
+
+        Args:
+            inputs: `batch x ...`.
+            together: all inputs are of one task, so that they are judged as one batch (one row of belief).
+            chunk: how many inputs are judged at once where each is judged by itself; memory grows with it.
+
+        Raises:
+            TaskError: no task was learned yet.
+            InputError: the inputs are not finite, or not of the shape of the tasks.
+        """
+        states = list(self.bank)
+        if not states:
+            raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
+        shapes = {state.input_shape for state in states}
+        if len(shapes) > 1:
+            raise TaskError(f"tasks with inputs of shapes {sorted(shapes)} cannot be mixed; name the task with predict(x, task=...)")
+        check_inputs(inputs, states[0].input_shape)
+        superposition = Superposition(self.network, states)
+        with torch.no_grad():
+            if together:
+                return self.inference.infer(superposition, inputs)
+            return Belief.joined([self.inference.infer_each(superposition, part) for part in inputs.split(chunk)])
+
+    def predict(self, inputs: Tensor, task: str | None = None, together: bool = False, chunk: int = 1000) -> Prediction:
+        """Return the label of each input, of a given task or of the task that the inputs are inferred to belong to.
+
+        Args:
+            inputs: `batch x ...`.
+            task: the name of the task, if it is known.
+            together: all inputs are of one task, so that it is inferred from the whole batch.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            UnknownTaskError: no task of the given name was learned.
+            TaskError: no task was learned yet.
+            InputError: the inputs are not finite, or not of the shape of the task.
+        """
+        if task is not None:
+            state = self.bank[task]
+            labels, confidence = self._classify(inputs, state, chunk)
+            return Prediction([state.classes[i] for i in labels.tolist()], [task] * len(inputs), confidence, None)
+        belief = self.infer(inputs, together, chunk)
+        chosen = belief.chosen.expand(len(inputs))
+        labels: list[Hashable] = [None] * len(inputs)
+        confidence = torch.zeros(len(inputs))
+        for index in chosen.unique().tolist():
+            state, rows = self.bank[belief.tasks[index]], (chosen == index).nonzero().flatten()
+            found, confidence[rows] = self._classify(inputs[rows], state, chunk)
+            for row, label in zip(rows.tolist(), found.tolist(), strict=True):
+                labels[row] = state.classes[label]
+        return Prediction(labels, [belief.tasks[i] for i in chosen.tolist()], confidence, belief)
+
+    def accuracy(self, examples: Examples, task: str, chunk: int = 1000) -> float:
+        """Return the fraction of examples that a task's mask classifies rightly, the task being known.
+
+        Args:
+            examples: with targets that are indices into the classes of the task.
+            task: its name.
+            chunk: how many examples are classified at once.
+
+        Raises:
+            UnknownTaskError: no task of this name was learned.
+            TaskError: there are no examples.
+        """
+        if len(examples) == 0:
+            raise TaskError(f"the accuracy on task {task!r} needs examples, but there are none")
+        state = self.bank[task]
+        right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
+        return right / len(examples)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the bank and the settings of this learner; a folder that holds its first tasks gets the others.
+
+        Raises:
+            BankFormatError: the folder holds another bank; it is left as it is.
+            LabelError: a class label cannot be stored.
+        """
+        BankFolder(folder).save(self.bank)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], backbone: nn.Module, **settings: Any) -> "Learner":
+        """Return the learner that was saved, ready to predict and to learn further tasks.
+
+        Args:
+            folder: as given to `save`.
+            backbone: a module of the same architecture as the one that was learned with.
+            settings: replace stored ones: `base`, `method`, `training`, `inference`.
+
+        Raises:
+            BankFormatError: a file is missing, truncated or altered.
+            BaseMismatchError: the backbone or the base is another one.
+            ConfigError: a stored setting names a class of yours; pass it in `settings`.
+        """
+        bank = BankFolder(folder).read()
+        kinds = (*METHODS, *RULES, *BUDGETS, *OPTIMISERS, *INFERENCES, *OBJECTIVES, Training)
+        stored = {key: value for key, value in bank.header.settings.items() if key not in settings}
+        stored = {key: build(value, kinds) for key, value in stored.items()}
+        stored.setdefault("base", settings.pop("base", None) or base_from_recipe(bank.header.base))
+        learner = cls(backbone, **{**stored, **settings})
+        bank.header.check(learner.network)
+        for state in bank:
+            learner.network.check(state)
+            learner.bank.add(state)
+        return learner
+
+    def _settings(self) -> dict[str, Any]:
+        parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
+        return {name: describe(part) for name, part in parts.items()}
+
+    def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
+        """Return the index of the most probable class of each input, and its probability among the task's classes."""
+        check_inputs(inputs, state.input_shape)
+        effective = self.network.effective(state)
+        with torch.no_grad():
+            logits = torch.cat([self.network.forward(part, effective) for part in inputs.split(chunk)])
+        # Superfluous neurons are no classes: they are left out of the answer.
+        probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
+        return classes, probabilities
+

@@ -1,0 +1,12 @@
+"""Binary masks: how scores become a mask, how many weights it keeps, and how it is stored and combined."""
+
+from supermasks.masks.budgets import ER, ERK, Budget, Uniform
+from supermasks.masks.mask import Mask
+from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
+from supermasks.masks.rules import MaskRule, Threshold, TopK
+
+BUDGETS: tuple[type[Budget], ...] = (Uniform, ER, ERK)
+RULES: tuple[type[MaskRule], ...] = (Threshold, TopK)
+"""The classes whose stored settings can be read back."""
+
+__all__ = ["BUDGETS", "ER", "ERK", "Budget", "Mask", "MaskRule", "RULES", "Threshold", "TopK", "Uniform", "count_bits", "pack_bits", "unpack_bits"]

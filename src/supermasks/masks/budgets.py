@@ -1,0 +1,111 @@
+"""How many weights each layer keeps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from supermasks.errors import DensityError
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each maskable parameter: `out x in`, or `out x in x kernel ...` for convolutions."""
+
+
+class Budget(ABC):
+    """Gives each layer its density, the fraction of its weights that a mask keeps."""
+
+    @abstractmethod
+    def densities(self, shapes: Shapes) -> dict[str, float]:
+        """Return the density of each parameter, in (0, 1].
+
+        Raises:
+            DensityError: a layer would get a density that is not in (0, 1], or would keep no weight at all.
+        """
+
+
+@dataclass(frozen=True)
+class Uniform(Budget):
+    """The same density in every layer (ExSSNeT, Section 3.1).
+
+    Example:
+        >>> Uniform(0.1).densities({"weight": (10, 20)})
+        {'weight': 0.1}
+    """
+
+    density: float
+
+    def densities(self, shapes: Shapes) -> dict[str, float]:
+        return _checked({name: self.density for name in shapes}, shapes)
+
+
+@dataclass(frozen=True)
+class ER(Budget):
+    """Erdos-Renyi: layers keep weights in proportion to their neurons (SupSup's layer-wise budget, Section 4.1).
+
+    `density_l = min(cap, scale * (out + in) / (out * in * kernel))`, with `kernel` the product of the kernel's sizes.
+
+    Attributes:
+        scale: weights kept for each input and output neuron.
+        cap: the largest density of a layer; with 1 the formula is taken as it is, and an error where it exceeds 1.
+
+    Example:
+        >>> ER(scale=1).densities({"weight": (10, 40)})
+        {'weight': 0.125}
+    """
+
+    scale: float
+    cap: float = 0.5
+
+    def densities(self, shapes: Shapes) -> dict[str, float]:
+        if not 0 < self.cap <= 1:
+            raise DensityError(f"the cap of a density lies in (0, 1], but {self.cap} came")
+        raw = {name: self.scale * (shape[0] + shape[1]) / prod(shape) for name, shape in shapes.items()}
+        return _checked(raw if self.cap == 1 else {name: min(self.cap, density) for name, density in raw.items()}, shapes)
+
+
+@dataclass(frozen=True)
+class ERK(Budget):
+    """Erdos-Renyi-Kernel: `density_l` proportional to `(out + in + sum of kernel sizes) / (out * in * kernel)`.
+
+    The factor is such that the whole network keeps `density` of its weights. A layer that would exceed 1 is kept
+    whole, and the others share what is left, as the definition of ERK has it (Evci et al. 2020, "RigL").
+
+    Example:
+        >>> {name: round(d, 4) for name, d in ERK(0.1).densities({"a": (10, 10), "b": (100, 100)}).items()}
+        {'a': 0.9182, 'b': 0.0918}
+    """
+
+    density: float
+
+    def densities(self, shapes: Shapes) -> dict[str, float]:
+        _check_density("the network", self.density)
+        sizes = {name: prod(shape) for name, shape in shapes.items()}
+        raw = {name: sum(shape) / prod(shape) for name, shape in shapes.items()}
+        dense: set[str] = set()
+        while True:
+            wanted = self.density * sum(sizes.values()) - sum(sizes[name] for name in dense)
+            factor = wanted / sum(raw[name] * sizes[name] for name in shapes if name not in dense) if len(dense) < len(raw) else 0.0
+            exceeding = {name for name in shapes if name not in dense and raw[name] * factor > 1}
+            if not exceeding:
+                break
+            dense |= exceeding
+        return _checked({name: 1.0 if name in dense else raw[name] * factor for name in shapes}, shapes)
+
+
+def _check_density(where: str, density: float) -> None:
+    if not 0 < density <= 1:
+        raise DensityError(
+            f"the density of {where} is the fraction of weights kept and lies in (0, 1], but {density} came; "
+            "choose a smaller or a positive budget"
+        )
+
+
+def _checked(densities: dict[str, float], shapes: Shapes) -> dict[str, float]:
+    for name, density in densities.items():
+        _check_density(f"layer {name!r}", density)
+        if round(density * prod(shapes[name])) == 0:
+            raise DensityError(
+                f"at density {density:g}, layer {name!r} of shape {shapes[name]} would keep none of its weights, "
+                "and the network could not answer; choose a larger budget"
+            )
+    return densities

@@ -1,0 +1,149 @@
+"""The mask of one task: immutable, one bit a weight, with the algebra of sets."""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import log2, prod
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import MaskError
+from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
+
+
+class Mask:
+    """Which weights a task keeps: a set of weights, by the name of their parameter, packed in bits.
+
+    Masks over the same parameters combine like sets: `a & b`, `a | b`, `a - b`.
+
+    Example:
+        >>> a = Mask.pack({"weight": torch.tensor([[True, True], [False, False]])})
+        >>> b = Mask.pack({"weight": torch.tensor([[True, False], [True, False]])})
+        >>> (a & b).count(), (a | b).count(), (a - b).count(), a.density()
+        (1, 3, 1, 0.5)
+    """
+
+    def __init__(self, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Take over packed bits, as `pack_bits` makes them.
+
+        Args:
+            packed: for each parameter `ceil(entries / 8)` bytes, uint8.
+            shapes: for each parameter its shape.
+
+        Raises:
+            MaskError: names disagree, a length does not fit its shape, or a bit behind the last entry is set.
+        """
+        if list(packed) != list(shapes):
+            raise MaskError(f"a mask needs bits and a shape for the same parameters, but {list(packed)} and {list(shapes)} came")
+        for name, shape in shapes.items():
+            entries, bits = prod(shape), packed[name]
+            if bits.dtype != torch.uint8 or tuple(bits.shape) != (-(-entries // 8),):
+                raise MaskError(
+                    f"parameter {name!r} of shape {shape} needs {-(-entries // 8)} packed bytes, "
+                    f"but {tuple(bits.shape)} of {bits.dtype} came"
+                )
+            if entries % 8 and int(bits[-1]) >> (entries % 8):
+                raise MaskError(f"the packed mask of {name!r} has bits behind its {entries} entries; the data are damaged")
+        self._packed = {name: bits.clone() for name, bits in packed.items()}
+        self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+
+    @classmethod
+    def pack(cls, entries: Mapping[str, Tensor]) -> "Mask":
+        """Make a mask from boolean tensors, one for each parameter.
+
+        Raises:
+            MaskError: a tensor is not boolean.
+        """
+        return cls(
+            {name: pack_bits(value) for name, value in entries.items()},
+            {name: tuple(value.shape) for name, value in entries.items()},
+        )
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter."""
+        return dict(self._shapes)
+
+    @property
+    def packed(self) -> dict[str, Tensor]:
+        """The packed bits of each parameter: copies, `ceil(entries / 8)` bytes each."""
+        return {name: bits.clone() for name, bits in self._packed.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return the entries of one parameter, boolean, in its shape.
+
+        Raises:
+            MaskError: the mask has no such parameter.
+        """
+        if name not in self._shapes:
+            raise MaskError(f"the mask has no parameter {name!r}; it has {list(self._shapes)}")
+        shape = self._shapes[name]
+        return unpack_bits(self._packed[name], prod(shape)).view(shape)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return self._shapes == other._shapes and all(torch.equal(b, other._packed[n]) for n, b in self._packed.items())
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  # compared by value; not a key
+
+    def __repr__(self) -> str:
+        return f"Mask({self.count()} of {self.size()} weights in {len(self._shapes)} parameters)"
+
+    def __and__(self, other: "Mask") -> "Mask":
+        return self._combine(other, torch.bitwise_and)
+
+    def __or__(self, other: "Mask") -> "Mask":
+        return self._combine(other, torch.bitwise_or)
+
+    def __sub__(self, other: "Mask") -> "Mask":
+        return self._combine(other, lambda a, b: a & ~b)
+
+    def _combine(self, other: "Mask", operation: Callable[[Tensor, Tensor], Tensor]) -> "Mask":
+        if self._shapes != other._shapes:
+            raise MaskError(f"masks combine over the same parameters, but these have {self._shapes} and {other._shapes}")
+        return Mask({n: operation(b, other._packed[n]) for n, b in self._packed.items()}, self._shapes)
+
+    def size(self) -> int:
+        """Return the number of entries, kept or not."""
+        return sum(prod(shape) for shape in self._shapes.values())
+
+    def count(self) -> int:
+        """Return the number of weights kept."""
+        return sum(count_bits(bits) for bits in self._packed.values())
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of weights kept in each parameter."""
+        return {name: count_bits(bits) for name, bits in self._packed.items()}
+
+    def density(self) -> float:
+        """Return the fraction of weights kept, `count() / size()`."""
+        return self.count() / self.size()
+
+    def overlap(self, other: "Mask") -> float:
+        """Return the fraction of this mask's weights that `other` keeps too, `|a & b| / |a|` (0 for an empty mask).
+
+        Raises:
+            MaskError: the masks are over other parameters.
+        """
+        shared, kept = (self & other).count(), self.count()
+        return shared / kept if kept else 0.0
+
+    def nbytes(self) -> int:
+        """Return the bytes that the packed bits take."""
+        return sum(len(bits) for bits in self._packed.values())
+
+    def entropy_bytes(self) -> float:
+        """Return the bytes that an ideal code needs when it knows each parameter's density: `sum_l n_l h(p_l) / 8`.
+
+        `h(p) = -p log2 p - (1 - p) log2 (1 - p)` is the entropy, in bits, of an entry of density `p`.
+        """
+        total = 0.0
+        for name, kept in self.counts().items():
+            entries = prod(self._shapes[name])
+            if 0 < kept < entries:
+                p = kept / entries
+                total -= entries * (p * log2(p) + (1 - p) * log2(1 - p)) / 8
+        return total

@@ -1,0 +1,163 @@
+"""A backbone over a base: pure functions from effective weights to logits.
+
+The backbone is an ordinary module that knows nothing of tasks. Effective weights are computed outside of it
+and handed in by `torch.func.functional_call`; the module that the user gave is never changed.
+"""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from supermasks.bases import Base, fingerprint
+from supermasks.errors import InputError, MaskError, UnsupportedModuleError
+from supermasks.state import TaskState
+
+MASKABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
+
+
+class Network:
+    """A backbone whose weights come from a base, and that computes logits for any effective weights.
+
+    Weights of linear and convolutional layers are maskable and take the values of the base. Biases are 0, and
+    the scales and shifts of normalisation layers 1 and 0, for all tasks (SupSup, Section 3.1). Buffers, such as
+    the statistics of batch normalisation, belong to each task.
+
+    Attributes:
+        base: the recipe of the weights.
+        weights: the frozen weights of each maskable parameter.
+        fingerprint: identifies weights, shapes and names; a bank opens only over the same.
+
+    Args:
+        module: from inputs (`batch x ...`) to logits (`batch x outputs`). It is copied, and stays as it is.
+        base: what the weights are.
+
+    Raises:
+        UnsupportedModuleError: a parameter belongs to a layer of another kind, or no parameter is maskable.
+
+    Example:
+        >>> from supermasks.bases import RandomBase
+        >>> network = Network(nn.Linear(4, 2), RandomBase(seed=0))
+        >>> list(network.weights), list(network.constants)
+        (['weight'], ['bias'])
+    """
+
+    def __init__(self, module: nn.Module, base: Base) -> None:
+        self.base = base
+        self._module = copy.deepcopy(module).requires_grad_(False).eval()
+        shapes, constants = _sort_parameters(self._module)
+        self.weights = base.weights(shapes)
+        self.constants = constants
+        self.fingerprint = fingerprint(self.weights)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each maskable parameter."""
+        return {name: tuple(weight.shape) for name, weight in self.weights.items()}
+
+    def fresh_buffers(self) -> dict[str, Tensor]:
+        """Return a copy of the buffers as the backbone was built with, for a new task to change."""
+        return {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
+
+    def forward(self, inputs: Tensor, effective: Mapping[str, Tensor], training: bool = False) -> Tensor:
+        """Return the logits of the backbone with the given weights and buffers.
+
+        Args:
+            inputs: `batch x ...`.
+            effective: a value for each maskable parameter and each buffer.
+            training: whether normalisation layers use, and update, the statistics of the batch: the update
+                changes the buffers in `effective`, in place.
+
+        Returns:
+            `batch x outputs`.
+        """
+        if self._module.training != training:
+            self._module.train(training)
+        return functional_call(self._module, {**self.constants, **effective}, (inputs,), strict=True)
+
+    def outputs(self, input_shape: tuple[int, ...]) -> int:
+        """Return how many outputs the backbone has, by a trial on two inputs of this shape.
+
+        Raises:
+            InputError: the backbone cannot take inputs of this shape, or its output is not `batch x outputs`.
+        """
+        with torch.no_grad():
+            try:
+                logits = self.forward(torch.zeros(2, *input_shape), {**self.weights, **self.fresh_buffers()})
+            except RuntimeError as error:
+                raise InputError(f"the network cannot take inputs of shape {input_shape}: {error}") from error
+        if logits.dim() != 2 or len(logits) != 2:
+            raise InputError(f"the network must return logits, batch x outputs, but {tuple(logits.shape)} came for a batch of 2")
+        return logits.shape[1]
+
+    def effective(self, state: TaskState) -> dict[str, Tensor]:
+        """Return the effective weights of a task, `W * M`, together with its buffers (SupSup, Equation 1).
+
+        Raises:
+            MaskError: the mask of the task is not over the parameters of this network.
+        """
+        self.check(state)
+        masked = {name: weight * state.mask[name].to(weight.dtype) for name, weight in self.weights.items()}
+        return {**masked, **state.buffers}
+
+    def logits(self, inputs: Tensor, state: TaskState) -> Tensor:
+        """Return the logits of a task, `batch x outputs`, without gradients.
+
+        Raises:
+            InputError: the inputs do not have the shape that the task was learned with.
+            MaskError: the mask of the task is not over the parameters of this network.
+        """
+        check_inputs(inputs, state.input_shape)
+        with torch.no_grad():
+            return self.forward(inputs, self.effective(state))
+
+    def check(self, state: TaskState) -> None:
+        """Raise MaskError unless the state has a mask and buffers of exactly this network's names and shapes."""
+        if state.mask.shapes != self.shapes:
+            raise MaskError(
+                f"the mask of task {state.name!r} is over {state.mask.shapes}, but the network has {self.shapes}; "
+                "open the bank with the network that it was learned with"
+            )
+        own = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in self._module.named_buffers()}
+        theirs = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in state.buffers.items()}
+        if own != theirs:
+            raise MaskError(f"the buffers of task {state.name!r} are {theirs}, but the network has {own}")
+
+
+def check_inputs(inputs: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless `inputs` is a non-empty batch of finite floating-point inputs of `shape`."""
+    if not inputs.is_floating_point():
+        raise InputError(f"inputs must be floating point, but {inputs.dtype} came; convert them as the training data were")
+    if tuple(inputs.shape[1:]) != shape or inputs.dim() == 0:
+        raise InputError(
+            f"inputs must be a batch of shape (batch, {', '.join(map(str, shape))}), but {tuple(inputs.shape)} came"
+            + ("; add the batch dimension with x[None]" if tuple(inputs.shape) == shape else "")
+        )
+    if len(inputs) == 0:
+        raise InputError("inputs must hold at least one example, but an empty batch came")
+    if not bool(torch.isfinite(inputs).all()):
+        raise InputError("inputs must be finite, but NaN or infinity is among them; clean the data first")
+
+
+def _sort_parameters(module: nn.Module) -> tuple[dict[str, tuple[int, ...]], dict[str, Tensor]]:
+    """Return the shapes of the maskable parameters, and the values of all others."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    constants: dict[str, Tensor] = {}
+    for path, layer in module.named_modules():
+        for short, parameter in layer.named_parameters(recurse=False):
+            name = f"{path}.{short}" if path else short
+            if isinstance(layer, MASKABLE) and short == "weight":
+                shapes[name] = tuple(parameter.shape)
+            elif isinstance(layer, MASKABLE + NORMALISATION) and short in ("weight", "bias"):
+                constants[name] = torch.full_like(parameter, 1.0 if short == "weight" else 0.0)
+            else:
+                raise UnsupportedModuleError(
+                    f"parameter {name!r} of a {type(layer).__name__} is neither a weight or bias of a linear, convolutional "
+                    "or normalisation layer; build the network from those"
+                )
+    if not shapes:
+        raise UnsupportedModuleError("the network has no linear or convolutional layer, so there is nothing to mask")
+    return shapes, constants

@@ -1,0 +1,46 @@
+"""Independent random streams, one for each purpose, all derived from one seed.
+
+The trap this file exists for: when base weights and mask scores are drawn from the same
+generator state, score and weight agree in sign, a threshold mask keeps only the positive (or
+negative) weights, and the network is dead. Here a stream is named by a seed *and* a purpose,
+so that no choice of seeds makes two purposes share their numbers.
+"""
+
+import hashlib
+
+import numpy as np
+
+from supermasks.errors import ConfigError
+
+
+def stream(seed: int, *purpose: str) -> np.random.Generator:
+    """Return the random generator that belongs to `seed` and to the named `purpose`.
+
+    The purpose is hashed (SHA-256, each part preceded by its length) into the 256-bit spawn key
+    of a `numpy.random.SeedSequence`. Streams of different purposes are independent, and so are
+    streams of different seeds; the same pair gives the same numbers on every machine.
+
+    Args:
+        seed: any non-negative integer, of any size.
+        purpose: one or more words, such as `"base", "layer1.weight"`.
+
+    Raises:
+        ConfigError: the seed is not a non-negative integer, or no purpose is given.
+
+    Example:
+        >>> bool(stream(0, "base").random() == stream(0, "base").random())
+        True
+        >>> bool(stream(0, "base").random() == stream(0, "scores").random())
+        False
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ConfigError(f"a seed is a non-negative integer, but {seed!r} came; pass for example seed=0")
+    if not purpose:
+        raise ConfigError("a random stream needs a purpose; pass for example stream(seed, 'base')")
+    digest = hashlib.sha256()
+    for part in purpose:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    key = np.frombuffer(digest.digest(), dtype="<u4").tolist()
+    return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(int(seed), spawn_key=key)))

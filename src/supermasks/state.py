@@ -1,0 +1,40 @@
+"""What one learned task adds to a network: all that is stored for it."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from supermasks.errors import LabelError, TaskError
+from supermasks.masks import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class TaskState:
+    """The state of one task: its mask, its normalisation statistics, its classes.
+
+    Attributes:
+        name: of the task.
+        classes: output `n` of the network stands for `classes[n]`; further outputs are superfluous neurons.
+        input_shape: the shape of one input.
+        mask: the weights that the task keeps.
+        buffers: the buffers of the network as this task left them, such as batch-norm statistics.
+
+    Raises:
+        TaskError: the name is empty.
+        LabelError: there are no classes, or one repeats.
+    """
+
+    name: str
+    classes: tuple[Hashable, ...]
+    input_shape: tuple[int, ...]
+    mask: Mask
+    buffers: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise TaskError("the state of a task needs the name of the task")
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise LabelError(f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came")
+        # The state is handed around: nobody may change through it what was learned.
+        object.__setattr__(self, "buffers", {name: value.detach().clone() for name, value in self.buffers.items()})

@@ -1,0 +1,61 @@
+"""Optimisers as settings: small frozen values that make the torch optimiser they describe."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Optimiser(ABC):
+    """Describes an optimiser.
+
+    Attributes:
+        learning_rate: the step size at the beginning.
+    """
+
+    learning_rate: float
+
+    @abstractmethod
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Return a new torch optimiser of these parameters."""
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimiser):
+    """`torch.optim.RMSprop`; its defaults are those of SupSup's experiments on MNIST (Section 4.2)."""
+
+    learning_rate: float = 1e-4
+    smoothing: float = 0.99
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(parameters, lr=self.learning_rate, alpha=self.smoothing)
+
+
+@dataclass(frozen=True)
+class Adam(Optimiser):
+    """`torch.optim.Adam`; its defaults are those of both papers for images (SupSup, Appendix D)."""
+
+    learning_rate: float = 1e-3
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=self.learning_rate)
+
+
+@dataclass(frozen=True)
+class SGD(Optimiser):
+    """`torch.optim.SGD`."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
+OPTIMISERS: tuple[type[Optimiser], ...] = (RMSprop, Adam, SGD)
+"""The classes whose stored settings can be read back."""

@@ -1,0 +1,204 @@
+"""The nouns that everything else speaks: scenarios, tasks and their examples, beliefs, predictions."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import InputError, LabelError, TaskError
+
+View = Callable[[Tensor], Tensor]
+"""A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is known of the task, and when (SupSup, Section 2 and Table 1).
+
+    Attributes:
+        name: the paper's abbreviation.
+        id_at_train: the task of a batch is given while training.
+        id_at_test: the task of a batch is given while predicting.
+        shared_labels: a prediction is scored by its label alone; otherwise task and label must both be right.
+    """
+
+    name: str
+    id_at_train: bool
+    id_at_test: bool
+    shared_labels: bool
+
+
+GG = Scenario("GG", id_at_train=True, id_at_test=True, shared_labels=False)
+GNS = Scenario("GNs", id_at_train=True, id_at_test=False, shared_labels=True)
+GNU = Scenario("GNu", id_at_train=True, id_at_test=False, shared_labels=False)
+NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Inputs and targets, stored once and looked at lazily: many tasks can share one tensor of inputs.
+
+    Example `n` is `view(inputs[rows[n]])` with target `targets[n]`; batches are made by tensor
+    indexing, the view is applied to a whole batch at once.
+
+    Attributes:
+        inputs: `stored x ...`, floating point.
+        targets: `examples`, int64, indices into the classes of the task.
+        view: applied to each batch; None leaves it as it is stored.
+        rows: `examples`, int64, the row of `inputs` of each example; None means all rows in order.
+
+    Raises:
+        InputError: the inputs are not floating point, or have no dimension beside the first.
+        TaskError: there are not as many targets as examples, or a row lies outside of the inputs.
+
+    Example:
+        >>> examples = Examples(torch.zeros(4, 3), torch.tensor([0, 1, 1, 0]))
+        >>> len(examples), examples.shape
+        (4, (3,))
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    view: View | None = None
+    rows: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not self.inputs.is_floating_point() or self.inputs.dim() < 2:
+            raise InputError(
+                "inputs are a floating-point tensor of shape examples x ..., but "
+                f"{self.inputs.dtype} of shape {tuple(self.inputs.shape)} came; convert and reshape them first"
+            )
+        expected = len(self.inputs) if self.rows is None else len(self.rows)
+        if self.targets.dtype != torch.int64 or tuple(self.targets.shape) != (expected,):
+            raise TaskError(
+                f"targets are int64 of shape ({expected},), one for each example, but "
+                f"{self.targets.dtype} of shape {tuple(self.targets.shape)} came"
+            )
+        if self.rows is not None and expected and not (0 <= int(self.rows.min()) and int(self.rows.max()) < len(self.inputs)):
+            raise TaskError(f"rows must lie in 0..{len(self.inputs) - 1}, the stored inputs")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example as the network sees it."""
+        if len(self) == 0:
+            return tuple(self.inputs.shape[1:])
+        return tuple(self.batch(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs (`batch x ...`) and targets (`batch`) of the examples at `indices` (int64)."""
+        rows = indices if self.rows is None else self.rows[indices]
+        inputs = self.inputs[rows]
+        return (inputs if self.view is None else self.view(inputs)), self.targets[indices]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all examples once, in order, in batches of `size` (the last one may be smaller)."""
+        for indices in torch.arange(len(self)).split(size):
+            yield self.batch(indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One classification problem of a stream.
+
+    Attributes:
+        name: identifies the task in a bank; not empty.
+        classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`.
+        train: what it is learned from; not empty.
+        test: what it is measured on, if anything.
+
+    Raises:
+        TaskError: the name or the training examples are empty, or train and test have other shapes.
+        LabelError: the classes are empty or repeat, or a target lies outside of them.
+    """
+
+    name: str
+    classes: tuple[Hashable, ...]
+    train: Examples
+    test: Examples | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise TaskError("a task needs a name that is not empty; it is how the task is asked for later")
+        if len(self.train) == 0:
+            raise TaskError(f"task {self.name!r} has no training examples; give it at least one")
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise LabelError(f"task {self.name!r} needs classes that are not empty and do not repeat, but {self.classes!r} came")
+        for part, examples in (("training", self.train), ("test", self.test)):
+            if examples is None or len(examples) == 0:
+                continue
+            low, high = int(examples.targets.min()), int(examples.targets.max())
+            if low < 0 or high >= len(self.classes):
+                raise LabelError(
+                    f"the {part} targets of task {self.name!r} must lie in 0..{len(self.classes) - 1} "
+                    f"for its {len(self.classes)} classes, but {low if low < 0 else high} came"
+                )
+        if self.test is not None and len(self.test) and self.test.shape != self.train.shape:
+            raise TaskError(
+                f"training and test inputs of task {self.name!r} differ in shape: {self.train.shape} and {self.test.shape}"
+            )
+
+
+class TaskStream(Protocol):
+    """An ordered, lazy sequence of tasks: a task is made when it is asked for, and holds no copy of the data."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Task: ...
+
+    def __iter__(self) -> Iterator[Task]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """What a task inference holds of `k` tasks, for each of `rows` inputs (one row for a batch inferred together).
+
+    Attributes:
+        tasks: the names of the `k` tasks, in the order in which they were learned.
+        alpha: `rows x k`, the coefficients of the superposition at the end; each row sums to one.
+        evidence: `rows x k`, what the last decision was taken on: the larger, the likelier.
+        chosen: `rows`, int64, the index of the task that was chosen.
+        tied: `rows`, bool, True where equal evidence was decided by the order of learning (the earliest wins).
+    """
+
+    tasks: tuple[str, ...]
+    alpha: Tensor
+    evidence: Tensor
+    chosen: Tensor
+    tied: Tensor
+
+    @staticmethod
+    def joined(beliefs: Sequence["Belief"]) -> "Belief":
+        """Return the rows of several beliefs about the same tasks as one belief."""
+        return Belief(
+            beliefs[0].tasks,
+            torch.cat([belief.alpha for belief in beliefs]),
+            torch.cat([belief.evidence for belief in beliefs]),
+            torch.cat([belief.chosen for belief in beliefs]),
+            torch.cat([belief.tied for belief in beliefs]),
+        )
+
+    def names(self) -> list[str]:
+        """Return the name of the chosen task of each row."""
+        return [self.tasks[index] for index in self.chosen.tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The answer to a batch of inputs.
+
+    Attributes:
+        labels: for each input its label, an element of the classes of its task.
+        tasks: for each input the name of the task whose mask was used.
+        confidence: `inputs`, the softmax probability of the label among the classes of its task.
+        belief: how the task was inferred; None where the task was given.
+    """
+
+    labels: list[Hashable]
+    tasks: list[str]
+    confidence: Tensor
+    belief: Belief | None
