@@ -6,8 +6,7 @@ from supermasks.errors import SupermasksError
 from supermasks.learner import Learner
 from supermasks.network import Network
 from supermasks.types import GG, GNS, GNU, NNS, Belief, Examples, Prediction, Scenario, Task
-
-__version__ = "0.1.0"
+from supermasks.version import __version__
 
 __all__ = [
     "GG",
@@ -24,6 +23,7 @@ __all__ = [
     "Scenario",
     "SupermasksError",
     "Task",
+    "__version__",
     "bases",
     "data",
     "inference",

@@ -1,5 +1,6 @@
 """The gradient of an objective in the coefficients of the tasks."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -57,7 +58,10 @@ def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, o
         return objective(superposition.network.forward(inputs, {**weights, **fixed}), superposition.classes)
 
     columns: list[Tensor] = []
-    for i in range(len(superposition)):
-        direction = {name: v for name, v in superposition.member(i).items() if name not in fixed}
-        columns.append(jvp(value, (point,), (direction,))[1])
+    with warnings.catch_warnings():
+        # torch warns of its own use of torch.jit.script when forward differentiation is used for the first time.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
+        for i in range(len(superposition)):
+            direction = {name: v for name, v in superposition.member(i).items() if name not in fixed}
+            columns.append(jvp(value, (point,), (direction,))[1])
     return torch.stack(columns, dim=1)

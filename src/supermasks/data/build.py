@@ -1,0 +1,96 @@
+"""Make a task out of your own data."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supermasks.data.gather import gather, plain_labels
+from supermasks.errors import InputError, LabelError, TaskError
+from supermasks.types import Examples, Task
+
+
+def make_task(
+    name: str,
+    train: object,
+    test: object | None = None,
+    classes: Sequence[Hashable] | Tensor | NDArray[Any] | None = None,
+    inputs: str | None = None,
+    label: str | None = None,
+) -> Task:
+    """Make a task of the examples in `train`, and in `test` to measure it on.
+
+    Each of the two is one of
+
+    - a tuple `(inputs, labels)` of tensors, numpy arrays or lists;
+    - a map-style `torch.utils.data.Dataset` of pairs `(input, label)`;
+    - a `torch.utils.data.DataLoader` of pairs `(batch of inputs, batch of labels)`, read through once;
+    - a `datasets.Dataset` of Hugging Face, with the columns `inputs` and `label`.
+
+    Floating-point inputs are taken as they are, as float32. Inputs of uint8 are divided by 255, and
+    those of shape `height x width` become `1 x height x width`. Images of PIL are turned from
+    `height x width x channels` to `channels x height x width`; arrays and tensors are not.
+
+    Args:
+        name: what the task is asked for by.
+        train: what it is learned from.
+        test: what it is measured on.
+        classes: its labels, in the order of the outputs; by default the distinct labels in `train`,
+            sorted if they can be, else as they first appear.
+        inputs: the column of the inputs; may be left out where exactly one of the columns `image`,
+            `img`, `pixels`, `input` and `inputs` exists.
+        label: the column of the labels; may be left out where exactly one of the columns `label`,
+            `labels` and `y` exists. Labels of the type `ClassLabel` become their names.
+
+    Raises:
+        InputError: the data is of none of these forms, or inputs are of integers other than uint8, are
+            not finite, or differ in shape.
+        LabelError: a label is not among the classes or cannot be one.
+        TaskError: there are no examples, or not as many labels as inputs.
+        ConfigError: a column does not exist or is not clear.
+
+    Example:
+        >>> task = make_task("logic", ([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ["no", "no", "yes"]))
+        >>> task.classes, task.train.shape, task.train.targets.tolist()
+        (('no', 'yes'), (2,), [0, 0, 1])
+    """
+    train_inputs, train_labels = gather(train, f"the training data of task {name!r}", inputs, label)
+    labels = _distinct(train_labels) if classes is None else plain_labels(classes, f"the classes of task {name!r}")
+    known = tuple(labels)
+    train_examples = _examples(f"training data of task {name!r}", train_inputs, train_labels, known)
+    if test is None:
+        return Task(name, known, train_examples)
+    test_inputs, test_labels = gather(test, f"the test data of task {name!r}", inputs, label)
+    test_examples = _examples(f"test data of task {name!r}", test_inputs, test_labels, known)
+    return Task(name, known, train_examples, test_examples)
+
+
+def _distinct(labels: list[Hashable]) -> tuple[Hashable, ...]:
+    # Not a set, whose order of strings changes from run to run.
+    distinct = list(dict.fromkeys(labels))
+    try:
+        return tuple(sorted(cast("list[Any]", distinct)))
+    except TypeError:
+        return tuple(distinct)
+
+
+def _examples(what: str, inputs: Tensor, labels: list[Hashable], classes: tuple[Hashable, ...]) -> Examples:
+    if not labels and not len(inputs):
+        raise TaskError(f"the {what} is empty; give at least one example")
+    if len(labels) != len(inputs):
+        raise TaskError(f"the {what} has {len(inputs)} inputs but {len(labels)} labels; give one label for each input")
+    if not bool(torch.isfinite(inputs).all()):
+        broken = int((~torch.isfinite(inputs.flatten(1)).all(1)).nonzero()[0]) if inputs.dim() > 1 else 0
+        raise InputError(
+            f"the {what} holds values that are NaN or infinite, first in example {broken}; remove or replace them"
+        )
+    numbers = {label: number for number, label in enumerate(classes)}
+    unknown = [label for label in labels if label not in numbers]
+    if unknown:
+        raise LabelError(
+            f"the {what} holds the label {unknown[0]!r}, which is not among its classes {classes!r}; "
+            "remove the example, or pass all labels as classes"
+        )
+    return Examples(inputs, torch.tensor([numbers[label] for label in labels], dtype=torch.int64))

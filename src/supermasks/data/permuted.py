@@ -1,0 +1,73 @@
+"""PermutedMNIST and its like: each task sees all images through its own fixed permutation of the pixels."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.data.lazy import LazyStream, check_count
+from supermasks.data.sources import ImageSource
+from supermasks.seeding import stream
+from supermasks.types import Examples, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Permute:
+    """A view that reorders the pixels: flattened, pixel `n` of the result is pixel `order[n]` of the input.
+
+    Attributes:
+        order: `pixels`, int64, a permutation of `0..pixels - 1`.
+
+    Example:
+        >>> Permute(torch.tensor([2, 0, 1]))(torch.tensor([[10.0, 11.0, 12.0]])).tolist()
+        [[12.0, 10.0, 11.0]]
+    """
+
+    order: Tensor
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return the batch (`batch x ...`) in the same shape, its pixels reordered."""
+        return batch.flatten(1).index_select(1, self.order.to(batch.device)).reshape(batch.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PermutedStream(LazyStream):
+    """`tasks` tasks, `permuted-0000` and on, each with its own random permutation of the pixels.
+
+    Task `n` depends on the seed and on `n` alone, not on how many tasks there are. All of them,
+    the first too, are permuted, have all classes of the source, and share its tensors.
+
+    Raises:
+        ConfigError: there is not at least one task, or the seed is not a non-negative integer.
+
+    Example:
+        >>> from supermasks.data import load_source
+        >>> stream = PermutedStream(load_source("sample"), tasks=2500, seed=0)
+        >>> len(stream), stream[-1].name
+        (2500, 'permuted-2499')
+    """
+
+    source: ImageSource
+    tasks: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("the number of tasks", self.tasks)
+        # A bad seed is refused now, not at the first task.
+        stream(self.seed, "permutation")
+
+    def __len__(self) -> int:
+        return self.tasks
+
+    def make(self, index: int) -> Task:
+        """Make the task at `index`."""
+        source = self.source
+        pixels = math.prod(source.train_inputs.shape[1:])
+        view = Permute(torch.as_tensor(stream(self.seed, "permutation", str(index)).permutation(pixels)))
+        return Task(
+            name=f"permuted-{index:04d}",
+            classes=source.classes,
+            train=Examples(source.train_inputs, source.train_targets, view),
+            test=Examples(source.test_inputs, source.test_targets, view),
+        )

@@ -1,0 +1,95 @@
+"""RotatedMNIST and its like: each task sees all images turned by its own angle."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from supermasks.data.lazy import LazyStream, check_count
+from supermasks.data.sources import ImageSource
+from supermasks.errors import ConfigError, InputError
+from supermasks.types import Examples, Task
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """A view that turns images about their centre, counterclockwise, with bilinear interpolation.
+
+    Attributes:
+        degrees: the angle.
+        fill: the value of what comes in from outside of the image.
+
+    Example:
+        >>> Rotate(180.0)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).round().flatten().tolist()
+        [4.0, 3.0, 2.0, 1.0]
+    """
+
+    degrees: float
+    fill: float = 0.0
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return the batch (`batch x channels x height x width`) in the same shape, turned."""
+        height, width = batch.shape[-2:]
+        cosine, sine = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
+        # The grid runs from -1 to 1 along both sides, so that off the square the sides must be weighed.
+        turn = torch.tensor([[[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]])
+        grid = functional.affine_grid(turn.to(batch), [1, 1, height, width], align_corners=False)
+        # Sampling pads with zeros, so that the fill value is made zero before and restored after.
+        turned = functional.grid_sample(
+            batch - self.fill,
+            grid.expand(len(batch), -1, -1, -1),
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=False,
+        )
+        return turned + self.fill
+
+
+@dataclass(frozen=True, eq=False)
+class RotatedStream(LazyStream):
+    """`tasks` tasks, `rotated-000.0` and on, task `n` turned by `n * degrees`; the first is as it is stored.
+
+    Raises:
+        ConfigError: there is not at least one task, the angle is below 0.1, or a full turn repeats the tasks.
+        InputError: the inputs of the source are not images.
+
+    Example:
+        >>> from supermasks.data import load_source
+        >>> stream = RotatedStream(load_source("sample"))
+        >>> len(stream), stream[1].name
+        (36, 'rotated-010.0')
+    """
+
+    source: ImageSource
+    tasks: int = 36
+    degrees: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_count("the number of tasks", self.tasks)
+        # Names tell tenths of a degree apart.
+        if not (self.degrees >= 0.1 and (self.tasks - 1) * self.degrees < 360):
+            raise ConfigError(
+                f"{self.tasks} tasks must be turned by at least 0.1 degrees each and stay within one turn of 360, "
+                f"but {self.degrees!r} degrees came; pass for example degrees={360 / self.tasks:g}"
+            )
+        if self.source.train_inputs.dim() != 4:
+            raise InputError(
+                "images, of shape examples x channels x height x width, can be rotated, "
+                f"but {tuple(self.source.train_inputs.shape)} came; reshape the inputs of the source"
+            )
+
+    def __len__(self) -> int:
+        return self.tasks
+
+    def make(self, index: int) -> Task:
+        """Make the task at `index`."""
+        source, angle = self.source, index * self.degrees
+        view = Rotate(angle, source.black) if index else None
+        return Task(
+            name=f"rotated-{angle:05.1f}",
+            classes=source.classes,
+            train=Examples(source.train_inputs, source.train_targets, view),
+            test=Examples(source.test_inputs, source.test_targets, view),
+        )

@@ -1,0 +1,80 @@
+"""SplitMNIST and its like: each task has a few of the classes."""
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.data.lazy import LazyStream, check_count
+from supermasks.data.sources import ImageSource
+from supermasks.errors import ConfigError
+from supermasks.seeding import stream
+from supermasks.types import Examples, Task
+
+
+@dataclass(frozen=True, eq=False)
+class SplitStream(LazyStream):
+    """The classes of the source, `classes_per_task` a task, named by them, such as `split-0-1`.
+
+    The classes go in their order, or in the random one that belongs to `seed`. A task keeps the
+    original labels as its classes, and shares the tensors of inputs of the source.
+
+    Raises:
+        ConfigError: the classes do not divide into tasks of that size, two tasks would have the same
+            name, or the seed is not a non-negative integer.
+
+    Example:
+        >>> from supermasks.data import load_source
+        >>> [task.name for task in SplitStream(load_source("sample"), classes_per_task=5)]
+        ['split-0-1-2-3-4', 'split-5-6-7-8-9']
+    """
+
+    source: ImageSource
+    classes_per_task: int = 2
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("the number of classes of a task", self.classes_per_task)
+        count = len(self.source.classes)
+        if count % self.classes_per_task:
+            raise ConfigError(
+                f"{count} classes do not divide into tasks of {self.classes_per_task}; "
+                f"pass one of {', '.join(str(n) for n in range(1, count + 1) if count % n == 0)} as classes_per_task"
+            )
+        names = [self._name(index) for index in range(len(self))]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"tasks need names that differ, but the classes give {names}; rename the classes")
+
+    def __len__(self) -> int:
+        return len(self.source.classes) // self.classes_per_task
+
+    def make(self, index: int) -> Task:
+        """Make the task at `index`."""
+        source, chosen = self.source, self._chosen(index)
+        return Task(
+            name=self._name(index),
+            classes=tuple(source.classes[number] for number in chosen),
+            train=_of_classes(source.train_inputs, source.train_targets, chosen),
+            test=_of_classes(source.test_inputs, source.test_targets, chosen),
+        )
+
+    def _chosen(self, index: int) -> list[int]:
+        """Return the targets, in the source, of the classes of the task at `index`."""
+        count = len(self.source.classes)
+        order = range(count) if self.seed is None else stream(self.seed, "class-order").permutation(count).tolist()
+        return list(order[index * self.classes_per_task : (index + 1) * self.classes_per_task])
+
+    def _name(self, index: int) -> str:
+        return "-".join(["split", *(_slug(self.source.classes[number]) for number in self._chosen(index))])
+
+
+def _of_classes(inputs: Tensor, targets: Tensor, chosen: list[int]) -> Examples:
+    matches = targets.unsqueeze(1) == torch.tensor(chosen, device=targets.device)
+    rows = matches.any(1).nonzero().squeeze(1)
+    return Examples(inputs, matches[rows].long().argmax(1), rows=rows)
+
+
+def _slug(label: Hashable) -> str:
+    return re.sub(r"[\W_]+", "-", str(label).lower()).strip("-")

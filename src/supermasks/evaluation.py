@@ -1,0 +1,114 @@
+"""How well a learner does on test data when it must find the task itself: three ways of scoring."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import TaskError
+from supermasks.learner import Learner
+from supermasks.types import Examples, Scenario
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came out on one task.
+
+    Attributes:
+        accuracy: the fraction of examples answered rightly under the rules of the scenario.
+        identification: the fraction of the decisions about the task that were right.
+    """
+
+    accuracy: float
+    identification: float
+
+
+class Scoring(ABC):
+    """Decides how many inputs a task is inferred from, and what a wrong inference costs."""
+
+    @abstractmethod
+    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+        """Return the score on the examples of one task, the task not being told.
+
+        Args:
+            learner: with the task in its bank.
+            task: the name of the task that the examples belong to.
+            examples: to answer; targets are indices into the classes of the task.
+            scenario: with shared labels a right label counts whatever the task; otherwise the task must be right too.
+
+        Raises:
+            TaskError: there are no examples.
+            UnknownTaskError: the learner has not learned the task.
+        """
+
+
+@dataclass(frozen=True)
+class EachInput(Scoring):
+    """Every input is a decision of its own: the honest default.
+
+    Attributes:
+        chunk: how many inputs are computed at once; it does not change the score.
+    """
+
+    chunk: int = 1000
+
+    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+        right = found = 0
+        for inputs, targets in _batches(examples, self.chunk):
+            prediction = learner.predict(inputs)
+            identified = torch.tensor([name == task for name in prediction.tasks])
+            correct = _matches(learner, task, prediction.labels, targets)
+            right += int((correct if scenario.shared_labels else correct & identified).sum())
+            found += int(identified.sum())
+        return Score(right / len(examples), found / len(examples))
+
+
+@dataclass(frozen=True)
+class FirstOfBatch(Scoring):
+    """SupSup's scoring: the first image decides for its batch; where it is wrong the whole batch counts as wrong.
+
+    Attributes:
+        batch_size: 128 in the paper (Section 4.2).
+    """
+
+    batch_size: int = 128
+
+    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+        return _score_batches(learner, task, examples, self.batch_size, judged=1)
+
+
+@dataclass(frozen=True)
+class FullBatch(Scoring):
+    """SupSup's "full batch": all images decide for their batch together; a wrong batch counts as wrong.
+
+    Attributes:
+        batch_size: 128 in the paper (Section 4.2).
+    """
+
+    batch_size: int = 128
+
+    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+        return _score_batches(learner, task, examples, self.batch_size, judged=self.batch_size)
+
+
+def _score_batches(learner: Learner, task: str, examples: Examples, size: int, judged: int) -> Score:
+    right = found = batches = 0
+    for inputs, targets in _batches(examples, size):
+        batches += 1
+        if learner.infer(inputs[:judged], together=True).names() == [task]:
+            found += 1
+            right += int(_matches(learner, task, learner.predict(inputs, task=task).labels, targets).sum())
+    return Score(right / len(examples), found / batches)
+
+
+def _batches(examples: Examples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    if len(examples) == 0:
+        raise TaskError("a score needs test examples, but there are none")
+    return examples.batches(size)
+
+
+def _matches(learner: Learner, task: str, labels: Sequence[Hashable], targets: Tensor) -> Tensor:
+    classes = learner.bank[task].classes
+    return torch.tensor([label == classes[target] for label, target in zip(labels, targets.tolist(), strict=True)])

@@ -1,0 +1,27 @@
+"""Experiments of the papers: a typed config each, one runner, one kind of record."""
+
+from supermasks.experiments.config import Experiment, Published
+from supermasks.experiments.demo import DEMO, run_demo
+from supermasks.experiments.permuted_mnist import PermutedMNIST
+from supermasks.experiments.record import read_record, write_record
+from supermasks.experiments.rotated_mnist import RotatedMNIST
+from supermasks.experiments.runner import Watcher, run
+from supermasks.experiments.split_mnist import SplitMNIST
+
+EXPERIMENTS: dict[str, type[Experiment]] = {kind.name: kind for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST)}
+"""The experiments by the name that the command line knows them by."""
+
+__all__ = [
+    "DEMO",
+    "EXPERIMENTS",
+    "Experiment",
+    "PermutedMNIST",
+    "Published",
+    "RotatedMNIST",
+    "SplitMNIST",
+    "Watcher",
+    "read_record",
+    "run",
+    "run_demo",
+    "write_record",
+]

@@ -1,0 +1,70 @@
+"""The record of a run, `record.json`: the only output of an experiment, and the only input of tables and plots."""
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from supermasks.errors import RunStateError
+from supermasks.version import __version__
+
+RECORD = "record.json"
+SCHEMA = 1
+
+
+def versions() -> dict[str, Any]:
+    """Return what the numbers of a run may depend on beside its config."""
+    return {
+        "supermasks": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def peak_memory_bytes() -> int | None:
+    """Return the largest resident memory of this process so far; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON so that the file is there whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> Path:
+    """Write the record of a run into its folder, and return the path of the file."""
+    write_json(folder / RECORD, {"schema": SCHEMA, **record})
+    return folder / RECORD
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record in a run's folder, or in the file itself.
+
+    Raises:
+        RunStateError: there is none, or it is not a record that this version reads.
+    """
+    path = folder / RECORD if folder.is_dir() else folder
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: go on with --resume") from None
+    except (OSError, ValueError) as error:
+        raise RunStateError(f"{path} cannot be read as a record: {error}") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise RunStateError(f"{path} is not a record of schema {SCHEMA}, which is what this version reads")
+    return record

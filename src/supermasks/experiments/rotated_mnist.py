@@ -1,0 +1,33 @@
+"""RotatedMNIST (SupSup, Section 4.2; Table 6): 36 tasks, each turned 10 degrees further."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from supermasks.data import ImageSource, RotatedStream
+from supermasks.experiments.config import Experiment, Published
+from supermasks.types import GNU, TaskStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotatedMNIST(Experiment):
+    """RotatedMNIST in scenario GNu: Binary finds the task from a full batch of 128 images."""
+
+    name = "rotated-mnist"
+    scenario = GNU
+
+    tasks: int = 36
+    net: Literal["lenet-300-100", "fc-1024-1024"] = "fc-1024-1024"
+    outputs: int | None = 200
+    inference: Literal["one-shot", "binary", "exhaustive"] = "binary"
+    scoring: Literal["each-input", "first-of-batch", "full-batch"] = "full-batch"
+
+    def stream(self, source: ImageSource) -> TaskStream:
+        return RotatedStream(source, self.tasks)
+
+    def evaluations(self) -> list[tuple[str, str]]:
+        return [(self.objective, self.scoring)]
+
+    def published(self) -> list[Published]:
+        if self != type(self)(seed=self.seed):
+            return []
+        return [Published("SupSup (GNu full batch H)", 0.9613, "H", "full-batch", "SupSup, Table 6")]

@@ -1,0 +1,236 @@
+"""One runner for all experiments: learn, evaluate, record; it can be stopped at any moment and go on later."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from supermasks.bank import BankFolder
+from supermasks.data import load_source
+from supermasks.errors import RunStateError, TaskError
+from supermasks.evaluation import Score
+from supermasks.experiments.config import SCORINGS, Experiment
+from supermasks.experiments.record import peak_memory_bytes, versions, write_json, write_record
+from supermasks.learner import Learner
+from supermasks.metrics import MeanInputRouter, average_accuracy, backward_transfer, forgetting, mean_input
+from supermasks.spec import describe
+from supermasks.types import Examples, TaskStream
+
+RUN = "run.json"
+LEARNED = "learned.json"
+
+
+class Watcher(Protocol):
+    """Is told how far a run is; the command line draws progress bars from it."""
+
+    def begin(self, what: str, total: int) -> None:
+        """Note that something of `total` parts begins."""
+        ...
+
+    def advance(self, detail: str) -> None:
+        """Note that one part is done."""
+        ...
+
+    def step(self, done: int, total: int) -> None:
+        """Note how far the present part is."""
+        ...
+
+
+class Silent:
+    """A watcher that does nothing."""
+
+    def begin(self, what: str, total: int) -> None:
+        """Do nothing."""
+
+    def advance(self, detail: str) -> None:
+        """Do nothing."""
+
+    def step(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        record: what was written to `record.json`.
+        learner: with all tasks learned.
+        tasks: the stream that they came from.
+    """
+
+    record: dict[str, Any]
+    learner: Learner
+    tasks: TaskStream
+
+
+def run(
+    experiment: Experiment,
+    out: Path,
+    data: Path | None = None,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    command: Sequence[str] = (),
+) -> Run:
+    """Run an experiment, and write its bank and its record into a folder.
+
+    Args:
+        experiment: what to run.
+        out: the folder; it must not hold a run, unless it is resumed.
+        data: where the data set lies; None looks in the usual places.
+        resume: go on with the run that is in the folder, if there is one.
+        watcher: is told how far the run is.
+        command: kept in the record.
+
+    Raises:
+        RunStateError: the folder holds a run and `resume` is not set, or holds another run.
+        DataUnavailableError: the data set is not there.
+        ConfigError: the settings cannot work.
+    """
+    watcher = watcher or Silent()
+    learner, tasks = experiment.learner(), experiment.stream(load_source(experiment.dataset, data))
+    folder = _open_folder(experiment, learner, out, resume)
+    learned = _learn(learner, tasks, folder, out, watcher)
+    start = perf_counter()
+    evaluations = _evaluate(experiment, learner, tasks, watcher)
+    given = learned[-1]["accuracies"]
+    headline = evaluations[0] if evaluations else None
+    matrix = [[*row["accuracies"], *[None] * (len(tasks) - len(row["accuracies"]))] for row in learned]
+    record = {
+        "experiment": experiment.name,
+        "method": type(learner.method).__name__,
+        "scenario": experiment.scenario.name,
+        "tasks": len(tasks),
+        "seed": experiment.seed,
+        "command": " ".join(command),
+        "config": describe(experiment),
+        "versions": versions(),
+        "accuracy": {
+            "mean": headline["accuracy"] if headline else sum(given) / len(given),
+            "per_task": headline["per_task"] if headline else given,
+            "matrix": matrix,
+            "task_given": average_accuracy(_numbers(matrix)),
+            "forgetting": forgetting(_numbers(matrix)),
+            "backward_transfer": backward_transfer(_numbers(matrix)),
+        },
+        "task_identification": headline["task_identification"] if headline else None,
+        "evaluations": evaluations,
+        "baselines": {"mean_input_router": _route_by_mean(tasks)},
+        "published": [describe(figure) for figure in experiment.published()],
+        "bytes": measure_bytes(learner, folder),
+        "seconds": {
+            "train": sum(row["seconds"] for row in learned),
+            "infer": sum(evaluation["seconds"] for evaluation in evaluations),
+            "evaluate": perf_counter() - start,
+        },
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    write_record(out, record)
+    return Run(record, learner, tasks)
+
+
+def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
+    """Return what the bank costs on disk, item by item, and the entropy bound of its masks, in bytes."""
+    total = sum(folder.sizes().values())
+    masks = sum(state.mask.nbytes() for state in learner.bank)
+    norm = sum(b.numel() * b.element_size() for state in learner.bank for b in state.buffers.values())
+    return {
+        "total": total,
+        "masks": masks,
+        "entropy_bound": sum(state.mask.entropy_bytes() for state in learner.bank),
+        "norm": norm,
+        "other": total - masks - norm,
+    }
+
+
+def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bool) -> BankFolder:
+    """Return the run's bank on disk, its tasks loaded into the learner."""
+    config = describe(experiment)
+    folder = BankFolder(out / "bank")
+    if (out / RUN).exists():
+        if not resume:
+            raise RunStateError(f"{out} holds a run already; go on with it by --resume, or choose another folder by --out")
+        stored = json.loads((out / RUN).read_text(encoding="utf-8"))
+        if stored != config:
+            changed = {key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key)}
+            differences = "; ".join(f"{key} was {stored.get(key)!r}, now {config.get(key)!r}" for key in sorted(changed))
+            raise RunStateError(f"{out} holds another run: {differences}; use the same settings, or another folder by --out")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / RUN, config)
+    if not folder.exists():
+        folder.create(learner.bank.header)
+    folder.header().check(learner.network)
+    for state in folder.read():
+        learner.bank.add(state)
+    return folder
+
+
+def _learn(learner: Learner, tasks: TaskStream, folder: BankFolder, out: Path, watcher: Watcher) -> list[dict[str, Any]]:
+    """Learn the tasks that the bank lacks; return for each task how it went, with the accuracies after it, task given."""
+    path = out / LEARNED
+    learned: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    watcher.begin("learning", len(tasks))
+    for index, task in enumerate(tasks):
+        if index >= len(learned):
+            start = perf_counter()
+            if task.name not in learner.bank:
+                learner.learn(task, watcher.step)
+                folder.append(learner.bank[task.name])
+            seconds = perf_counter() - start
+            accuracies = [learner.accuracy(_test(tasks, j), tasks[j].name) for j in range(index + 1)]
+            learned.append({"task": task.name, "seconds": seconds, "accuracies": accuracies})
+            write_json(path, learned)
+        watcher.advance(f"{task.name} {100 * learned[index]['accuracies'][-1]:.1f}%")
+    return learned
+
+
+def _evaluate(experiment: Experiment, learner: Learner, tasks: TaskStream, watcher: Watcher) -> list[dict[str, Any]]:
+    """Score all tasks, the task not being told, by each pair of objective and scoring; the first is the headline."""
+    results: list[dict[str, Any]] = []
+    for objective, scoring in experiment.evaluations():
+        start = perf_counter()
+        learner.inference = experiment.task_inference(objective)
+        watcher.begin(f"recognising ({objective}, {scoring})", len(tasks))
+        scores: list[Score] = []
+        for index, task in enumerate(tasks):
+            scores.append(SCORINGS[scoring]().score(learner, task.name, _test(tasks, index), experiment.scenario))
+            watcher.advance(f"{task.name} {100 * scores[-1].identification:.1f}% recognised")
+        results.append(
+            {
+                "inference": experiment.inference,
+                "objective": objective,
+                "scoring": scoring,
+                "accuracy": sum(score.accuracy for score in scores) / len(scores),
+                "task_identification": sum(score.identification for score in scores) / len(scores),
+                "per_task": [score.accuracy for score in scores],
+                "seconds": perf_counter() - start,
+            }
+        )
+    return results
+
+
+def _route_by_mean(tasks: TaskStream) -> dict[str, float]:
+    """Return how often the nearest mean training image is that of the right task: by one image, and by 128 together."""
+    router = MeanInputRouter([mean_input(task.train) for task in tasks])
+    single = batches = found_single = found_batches = 0
+    for index in range(len(tasks)):
+        for inputs, _ in _test(tasks, index).batches(128):
+            single += len(inputs)
+            found_single += int((router.route(inputs) == index).sum())
+            batches += 1
+            found_batches += int(router.route(inputs.mean(dim=0, keepdim=True)) == index)
+    return {"each_input": found_single / single, "full_batch": found_batches / batches}
+
+
+def _test(tasks: TaskStream, index: int) -> Examples:
+    examples = tasks[index].test
+    if examples is None:
+        raise TaskError(f"task {tasks[index].name!r} has no test examples, so it cannot be evaluated")
+    return examples
+
+
+def _numbers(matrix: list[list[float | None]]) -> list[list[float]]:
+    return [[float("nan") if entry is None else entry for entry in row] for row in matrix]

@@ -1,0 +1,75 @@
+"""Measures of continual learning, from the matrix of accuracies `A[i, j]` on task `j` after learning task `i`."""
+
+import numpy as np
+import numpy.typing as npt
+
+from supermasks.errors import ConfigError
+
+Matrix = npt.NDArray[np.float64]
+
+
+def average_accuracy(matrix: npt.ArrayLike) -> float:
+    """Return the mean accuracy after the last task, `1/N sum_j A[N, j]` (ExSSNeT, Section 4.1).
+
+    Args:
+        matrix: `N x N`; entries above the diagonal are not used.
+
+    Raises:
+        ConfigError: the matrix is not square, or an entry that is needed is missing.
+
+    Example:
+        >>> average_accuracy([[1.0, 0.0], [0.5, 1.0]])
+        0.75
+    """
+    return float(_checked(matrix)[-1].mean())
+
+
+def forgetting(matrix: npt.ArrayLike) -> float:
+    """Return how far accuracies fell from their best, the definition of Chaudhry et al. used by ExSSNeT (Section 4.1).
+
+    `1/(N-1) sum_{j<N} (max_{j<=i<N} A[i, j] - A[N, j])`; 0 for a single task, negative if tasks only improved.
+
+    Args:
+        matrix: `N x N`; entries above the diagonal are not used.
+
+    Raises:
+        ConfigError: the matrix is not square, or an entry that is needed is missing.
+
+    Example:
+        >>> forgetting([[1.0, 0.0], [0.5, 1.0]])
+        0.5
+    """
+    a = _checked(matrix)
+    if len(a) == 1:
+        return 0.0
+    return float(np.mean([a[j:-1, j].max() - a[-1, j] for j in range(len(a) - 1)]))
+
+
+def backward_transfer(matrix: npt.ArrayLike) -> float:
+    """Return how accuracies changed since each task was learned, BWT of Lopez-Paz and Ranzato (2017).
+
+    `1/(N-1) sum_{j<N} (A[N, j] - A[j, j])`; 0 for a single task, negative where tasks were forgotten.
+
+    Args:
+        matrix: `N x N`; entries above the diagonal are not used.
+
+    Raises:
+        ConfigError: the matrix is not square, or an entry that is needed is missing.
+
+    Example:
+        >>> backward_transfer([[1.0, 0.0], [0.5, 1.0]])
+        -0.5
+    """
+    a = _checked(matrix)
+    if len(a) == 1:
+        return 0.0
+    return float(np.mean([a[-1, j] - a[j, j] for j in range(len(a) - 1)]))
+
+
+def _checked(matrix: npt.ArrayLike) -> Matrix:
+    a = np.asarray(matrix, dtype=np.float64)
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a):
+        raise ConfigError(f"accuracies are a square matrix, a row for each task learned, but shape {a.shape} came")
+    if np.isnan(a[np.tril_indices(len(a))]).any():
+        raise ConfigError("the matrix has missing accuracies on or below its diagonal; evaluate after every task")
+    return a
