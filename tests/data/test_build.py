@@ -1,0 +1,234 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from supermasks.data import make_task
+from supermasks.errors import ConfigError, InputError, LabelError, SupermasksError, TaskError
+
+PIXELS = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+LABELS = [7, 3, 7]
+
+
+class Pairs(Dataset):
+    """A map-style data set of whatever it is given."""
+
+    def __init__(self, *items: object) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> object:
+        return self.items[index]
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        while True:
+            yield torch.zeros(2), 0
+
+
+def images(*modes: str) -> list:
+    pil = pytest.importorskip("PIL.Image")
+    return [pil.fromarray(PIXELS[number]).convert(mode) for number, mode in enumerate(modes)]
+
+
+def forms() -> dict:
+    floats = torch.from_numpy(PIXELS).float() / 255
+    labels = torch.tensor(LABELS)
+    channelled = floats.unsqueeze(1)
+    return {
+        "tensors": (channelled, labels),
+        "float64": (channelled.double(), labels),
+        "arrays": (channelled.numpy(), np.array(LABELS)),
+        "big-endian": (channelled.numpy().astype(">f4"), np.array(LABELS, dtype=">i2")),
+        "list": (channelled.tolist(), LABELS),
+        "list-of-tensors": (list(channelled), list(labels)),
+        "list-of-arrays": (list(PIXELS), list(np.array(LABELS))),
+        "uint8-tensor": (torch.from_numpy(PIXELS), labels),
+        "uint8-array": (PIXELS[::-1][::-1], labels),
+        "uint8-channels": (PIXELS[:, None], tuple(LABELS)),
+        "dataset": TensorDataset(channelled, labels),
+        "dataset-uint8": Pairs(*zip(PIXELS, LABELS, strict=True)),
+        "loader": DataLoader(TensorDataset(channelled, labels), batch_size=2),
+        "loader-uint8": DataLoader(TensorDataset(torch.from_numpy(PIXELS), labels), batch_size=2),
+    }
+
+
+@pytest.mark.parametrize("form", forms())
+def test_all_forms_give_the_same_examples(form: str) -> None:
+    task = make_task("it", forms()[form], test=forms()[form])
+    assert task.classes == (3, 7)
+    assert all(type(label) is int for label in task.classes)
+    for examples in (task.train, task.test):
+        assert examples is not None
+        assert examples.inputs.dtype == torch.float32
+        np.testing.assert_allclose(examples.inputs.numpy(), PIXELS[:, None] / 255.0, rtol=1e-6)
+        assert examples.targets.tolist() == [1, 0, 1]
+
+
+def test_images_of_pil() -> None:
+    gray = make_task("gray", (images("L", "L", "L"), LABELS))
+    np.testing.assert_allclose(gray.train.inputs.numpy(), PIXELS[:, None] / 255.0, rtol=1e-6)
+    colour = make_task("colour", Pairs(*zip(images("RGB", "RGB", "RGB"), LABELS, strict=True)))
+    assert colour.train.shape == (3, 4, 5)
+    np.testing.assert_allclose(colour.train.inputs[:, 1].numpy(), PIXELS / 255.0, rtol=1e-6)
+    real = make_task("real", (images("F"), [0]))
+    np.testing.assert_array_equal(real.train.inputs[0, 0].numpy(), PIXELS[0])
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "I"])
+def test_images_without_shades_are_refused(mode: str) -> None:
+    with pytest.raises(InputError, match="convert"):
+        make_task("it", (images(mode), [0]))
+
+
+def test_float_inputs_are_taken_as_they_are() -> None:
+    values = torch.tensor([[-300.0, 0.5], [2.0, 400.0]])
+    task = make_task("it", (values, [0, 1]))
+    assert torch.equal(task.train.inputs, values)
+    assert make_task("it", (torch.zeros(2, 4, 5), [0, 1])).train.shape == (4, 5)
+    assert make_task("it", (PIXELS.reshape(3, 20), LABELS)).train.shape == (20,)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["b", "a", "b"], ("a", "b")),
+        ([(1, 0), (0, 1), (1, 0)], ((0, 1), (1, 0))),
+        ([2, "x", None], (2, "x", None)),
+        (np.array(["b", "a", "b"]), ("a", "b")),
+        (np.array([True, False, True]), (False, True)),
+        (torch.tensor([0.5, 0.25, 0.5]), (0.25, 0.5)),
+        ([np.int64(4), torch.tensor(2), 4], (2, 4)),
+    ],
+)
+def test_labels_are_any_hashable_values(labels: object, classes: tuple) -> None:
+    task = make_task("it", (torch.zeros(3, 2), labels))
+    assert task.classes == classes
+    assert [type(label) for label in task.classes] == [type(label) for label in classes]
+    listed = [label.item() if isinstance(label, (np.generic, torch.Tensor)) else label for label in labels]  # type: ignore
+    assert [task.classes[target] for target in task.train.targets] == listed
+
+
+def test_classes_can_be_given_in_their_order() -> None:
+    for classes in ([7, 5, 3], np.array([7, 5, 3]), torch.tensor([7, 5, 3])):
+        task = make_task("it", (torch.zeros(3, 2), LABELS), classes=classes)
+        assert task.classes == (7, 5, 3)
+        assert task.train.targets.tolist() == [0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [([1, 9], [1], "training data of task 'it' holds the label 9"), ([1, 2], [8], "test data of task 'it'.* label 8")],
+)
+def test_a_label_outside_of_the_classes_is_refused(train: list, test: list, said: str) -> None:
+    with pytest.raises(LabelError, match=said):
+        make_task("it", (torch.zeros(2, 2), train), (torch.zeros(1, 2), test), classes=[1, 2])
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.eye(2), [[1], [2]], [float("nan"), 1], {0: 1}, 5, [torch.zeros(2), torch.ones(2)], ["a", {}]]
+)
+def test_labels_that_cannot_be_are_refused(labels: object) -> None:
+    with pytest.raises(LabelError, match="label"):
+        make_task("it", (torch.zeros(2, 2), labels))
+
+
+@pytest.mark.parametrize("classes", [[], [0, 1, 0], [[0], [1]]])
+def test_classes_that_cannot_be_are_refused(classes: list) -> None:
+    with pytest.raises(LabelError):
+        make_task("it", (torch.zeros(2, 2), [0, 1]), classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (torch.zeros(2, 3, dtype=torch.int64), "torch.int64 came; convert them to float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "torch.bool came"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "complex64 came"),
+        (np.zeros((2, 3), dtype=np.uint16), "uint16 came"),
+        (np.zeros((2, 3), dtype=np.int32), "int32 came"),
+        ([[1, 2], [3, 4]], "int64 came"),
+        (["a", "b"], "is a str"),
+        (np.array([["a"], ["b"]]), "<U1 came"),
+        ([[1.0], [2.0, 3.0]], "one shape"),
+        ([torch.zeros(2), torch.zeros(3)], r"\(2,\) and \(3,\) came"),
+        ([np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8)], r"\(1, 2, 3\) and \(1, 3, 2\)"),
+        (torch.tensor([[0.0], [float("nan")]]), "NaN or infinite, first in example 1"),
+        (np.array([[float("-inf")], [0.0]]), "first in example 0"),
+        (np.array([[1e300], [0.0]]), "first in example 0"),
+        (torch.zeros(2), "examples x"),
+        ({"x": 1}, "are a dict"),
+    ],
+)
+def test_inputs_that_cannot_be_are_refused(inputs: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make_task("it", (inputs, [0, 1]))
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [([], []), (torch.zeros(0, 3), []), (np.zeros((0, 3)), torch.zeros(0)), Pairs(), DataLoader(Pairs(), batch_size=2)],
+)
+def test_empty_data_is_refused(empty: object) -> None:
+    with pytest.raises(TaskError, match="training data of task 'it' is empty"):
+        make_task("it", empty)
+    with pytest.raises(TaskError, match="test data of task 'it' is empty"):
+        make_task("it", (torch.zeros(2, 3), [0, 1]), empty)
+
+
+def test_as_many_labels_as_inputs_are_needed() -> None:
+    with pytest.raises(TaskError, match="3 inputs but 2 labels"):
+        make_task("it", (torch.zeros(3, 2), [0, 1]))
+    loader = DataLoader(Pairs(0, 1, 2, 3), batch_size=2, collate_fn=lambda items: (torch.zeros(2, 3), items[:1]))
+    with pytest.raises(TaskError, match="2 inputs and 1 labels; check its collate_fn"):
+        make_task("it", loader)
+
+
+def test_labels_that_the_default_collate_function_turned_into_columns_are_refused() -> None:
+    items = [(torch.zeros(2), (0, 1)), (torch.zeros(2), (1, 0))]
+    with pytest.raises(LabelError, match="one hashable value"):
+        make_task("it", DataLoader(Pairs(*items), batch_size=2))
+
+
+def test_batches_of_differing_shapes_are_refused() -> None:
+    items = [(torch.zeros(2), 0), (torch.zeros(3), 1)]
+    with pytest.raises(InputError, match=r"\(2,\) and \(3,\) came"):
+        make_task("it", DataLoader(Pairs(*items), batch_size=1))
+
+
+@pytest.mark.parametrize("data", [Endless(), DataLoader(Endless(), batch_size=2)])
+def test_an_iterable_data_set_is_refused(data: object) -> None:
+    with pytest.raises(InputError, match="is an IterableDataset, which has no length"):
+        make_task("it", data)
+
+
+@pytest.mark.parametrize("data", [None, 3, torch.zeros(3, 2), [(torch.zeros(2), 0), (torch.zeros(2), 1)], (1, 2, 3)])
+def test_other_forms_are_refused(data: object) -> None:
+    with pytest.raises(InputError, match="must be a tuple"):
+        make_task("it", data)
+    with pytest.raises(InputError, match="pairs"):
+        make_task("it", Pairs(torch.zeros(3)))
+
+
+def test_columns_of_other_data_are_refused() -> None:
+    with pytest.raises(ConfigError, match="leave them out"):
+        make_task("it", (torch.zeros(2, 2), [0, 1]), label="label")
+
+
+def test_hugging_face_is_not_imported() -> None:
+    program = (
+        "import sys; from supermasks.data import make_task; make_task('it', ([[0.0], [1.0]], [0, 1]));"
+        "sys.exit(any(name in sys.modules for name in ('datasets', 'PIL', 'torchvision')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+@pytest.mark.parametrize("error", [InputError, LabelError, TaskError, ConfigError])
+def test_all_errors_are_of_the_library(error: type) -> None:
+    assert issubclass(error, SupermasksError)

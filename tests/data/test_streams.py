@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+import torch
+
+from supermasks.data import ImageSource, PermutedStream, RotatedStream, SplitStream
+from supermasks.data.lazy import LazyStream
+from supermasks.data.rotated import Rotate
+from supermasks.errors import ConfigError, InputError
+from supermasks.seeding import stream as random_stream
+from supermasks.types import Task, TaskStream
+
+
+def inputs_of(task: Task) -> torch.Tensor:
+    return torch.cat([inputs for inputs, _ in task.train.batches(7)])
+
+
+@pytest.fixture(params=["permuted", "rotated", "split"])
+def any_stream(request: pytest.FixtureRequest, source: ImageSource) -> LazyStream:
+    makers = {
+        "permuted": lambda: PermutedStream(source, tasks=5, seed=3),
+        "rotated": lambda: RotatedStream(source, tasks=5),
+        "split": lambda: SplitStream(source),
+    }
+    return makers[request.param]()
+
+
+def test_a_stream_is_a_sequence(any_stream: TaskStream) -> None:
+    names = [task.name for task in any_stream]
+    assert len(names) == len(any_stream) == len(set(names)) == 5
+    assert [any_stream[index].name for index in range(-5, 5)] == names * 2
+    for index in (5, -6):
+        with pytest.raises(IndexError):
+            any_stream[index]
+    assert [task.name for task in any_stream] == names, "it can be iterated again"
+
+
+def test_tasks_share_the_tensors_of_the_source(any_stream: TaskStream, source: ImageSource) -> None:
+    for task in any_stream:
+        assert task.test is not None
+        assert task.train.inputs.data_ptr() == source.train_inputs.data_ptr()
+        assert task.test.inputs.data_ptr() == source.test_inputs.data_ptr()
+
+
+def test_a_task_is_the_same_each_time(any_stream: TaskStream) -> None:
+    torch.testing.assert_close(inputs_of(any_stream[3]), inputs_of(any_stream[3]), rtol=0, atol=0)
+
+
+def test_a_permuted_task_is_the_permutation_of_numpy(source: ImageSource) -> None:
+    stream = PermutedStream(source, tasks=2500, seed=11)
+    assert len(stream) == 2500
+    task = stream[1234]
+    assert task.name == "permuted-1234"
+    assert task.classes == source.classes
+    assert task.test is not None
+    order = random_stream(11, "permutation", "1234").permutation(64)
+    flat = source.train_inputs.numpy().reshape(40, 64)
+    np.testing.assert_array_equal(inputs_of(task).numpy(), flat[:, order].reshape(40, 1, 8, 8))
+    inputs, targets = task.test.batch(torch.tensor([4, 0]))
+    flat = source.test_inputs.numpy().reshape(20, 64)
+    np.testing.assert_array_equal(inputs.numpy(), flat[[4, 0]][:, order].reshape(2, 1, 8, 8))
+    assert targets.tolist() == source.test_targets[[4, 0]].tolist()
+
+
+def test_permutations_depend_on_seed_and_index_and_on_nothing_else(source: ImageSource) -> None:
+    tasks = [*PermutedStream(source, tasks=3, seed=0), *PermutedStream(source, tasks=3, seed=1)]
+    images = [inputs_of(task) for task in tasks] + [source.train_inputs]
+    assert len({tuple(image[0].flatten().tolist()) for image in images}) == 7, "the first is permuted too"
+    torch.testing.assert_close(inputs_of(PermutedStream(source, tasks=9, seed=1)[2]), images[5], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("angle", "turns"), [(0, 0), (90, 1), (180, 2), (270, 3), (-90, -1)])
+@pytest.mark.parametrize("side", [7, 8])
+def test_right_angles_are_rot90(angle: float, turns: int, side: int) -> None:
+    images = torch.rand(3, 2, side, side)
+    turned = Rotate(angle, fill=-0.4)(images)
+    torch.testing.assert_close(turned, torch.rot90(images, turns, dims=(2, 3)), rtol=0, atol=1e-4)
+
+
+def test_off_the_square_half_a_turn_is_a_flip_and_a_quarter_stretches_nothing() -> None:
+    images = torch.rand(2, 1, 5, 9)
+    torch.testing.assert_close(Rotate(180.0)(images), images.flip(2, 3), rtol=0, atol=1e-4)
+    quarter = torch.rot90(images[..., 2:7], 1, dims=(2, 3))
+    torch.testing.assert_close(Rotate(90.0)(images)[..., 2:7], quarter, rtol=0, atol=1e-4)
+
+
+def test_what_comes_in_from_outside_is_black(source: ImageSource) -> None:
+    black = torch.full((1, 1, 8, 8), source.black)
+    torch.testing.assert_close(Rotate(45.0, source.black)(black), black)
+    white = Rotate(45.0, source.black)(black + 1)
+    assert float(white[0, 0, 0, 0]) == pytest.approx(source.black)
+    assert float(white[0, 0, 4, 4]) == pytest.approx(source.black + 1)
+
+
+def test_interpolation_is_bilinear() -> None:
+    # A ramp is linear, so that bilinear interpolation turns it exactly (away from the border).
+    y, x = torch.meshgrid(torch.arange(9.0) - 4, torch.arange(9.0) - 4, indexing="ij")
+    angle = np.radians(30.0)
+    turned = Rotate(30.0)(x[None, None])
+    expected = x * np.cos(angle) - y * np.sin(angle)
+    torch.testing.assert_close(turned[0, 0, 3:6, 3:6], expected[3:6, 3:6].to(torch.float32), rtol=0, atol=1e-5)
+
+
+def test_rotated_tasks_have_their_angles(source: ImageSource) -> None:
+    stream = RotatedStream(source)
+    assert len(stream) == 36
+    assert [stream[0].name, stream[9].name, stream[-1].name] == ["rotated-000.0", "rotated-090.0", "rotated-350.0"]
+    assert torch.equal(inputs_of(stream[0]), source.train_inputs)
+    expected = torch.rot90(source.train_inputs, 1, dims=(2, 3))
+    torch.testing.assert_close(inputs_of(stream[9]), expected, rtol=0, atol=1e-4)
+    assert stream[9].classes == source.classes
+
+
+@pytest.mark.parametrize("per_task", [1, 2, 5, 10])
+def test_split_tasks_have_their_classes(source: ImageSource, per_task: int) -> None:
+    images = source.train_inputs.numpy()
+    labels = source.train_targets.numpy()
+    for index, task in enumerate(SplitStream(source, per_task)):
+        classes = list(range(index * per_task, (index + 1) * per_task))
+        assert task.classes == tuple(classes)
+        assert task.name == "split-" + "-".join(map(str, classes))
+        rows = np.isin(labels, classes)
+        np.testing.assert_array_equal(inputs_of(task).numpy(), images[rows])
+        assert [task.classes[target] for target in task.train.targets] == labels[rows].tolist()
+        assert task.test is not None
+        assert len(task.test) == 2 * per_task
+
+
+def test_a_seed_shuffles_the_classes(source: ImageSource) -> None:
+    stream = SplitStream(source, seed=5)
+    order = random_stream(5, "class-order").permutation(10).tolist()
+    assert [label for task in stream for label in task.classes] == order
+    task = stream[1]
+    assert task.name == f"split-{order[2]}-{order[3]}"
+    images, targets = task.train.batch(torch.arange(len(task.train)))
+    for image, target in zip(images, targets, strict=True):
+        row = int((source.train_inputs == image).flatten(1).all(1).nonzero())
+        assert task.classes[target] == int(source.train_targets[row])
+
+
+def named(source: ImageSource, *classes: str) -> ImageSource:
+    few = source.train_targets % len(classes)
+    return ImageSource("named", classes, source.train_inputs, few, source.test_inputs, source.test_targets % 2, 0.0)
+
+
+def test_names_of_classes_become_slugs(source: ImageSource) -> None:
+    task = SplitStream(named(source, "T-shirt/top", "Ankle boot"))[0]
+    assert task.name == "split-t-shirt-top-ankle-boot"
+    assert task.classes == ("T-shirt/top", "Ankle boot")
+
+
+def test_classes_with_one_slug_are_refused(source: ImageSource) -> None:
+    with pytest.raises(ConfigError, match="names that differ"):
+        SplitStream(named(source, "a b", "a-b"), classes_per_task=1)
+
+
+def test_classes_that_do_not_divide_are_refused(source: ImageSource) -> None:
+    with pytest.raises(ConfigError, match="pass one of 1, 2, 5, 10"):
+        SplitStream(source, classes_per_task=3)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, True])
+def test_counts_are_positive_integers(source: ImageSource, count: int) -> None:
+    for make in (
+        lambda: PermutedStream(source, count),
+        lambda: RotatedStream(source, count),
+        lambda: SplitStream(source, count),
+    ):
+        with pytest.raises(ConfigError, match="at least 1"):
+            make()
+
+
+def test_a_bad_seed_is_refused_at_once(source: ImageSource) -> None:
+    for make in (lambda: PermutedStream(source, 3, -1), lambda: SplitStream(source, 2, -1)):
+        with pytest.raises(ConfigError, match="seed"):
+            make()
+
+
+@pytest.mark.parametrize(("tasks", "degrees"), [(37, 10.0), (2, 0.0), (2, -10.0), (2, float("nan")), (3, 0.05)])
+def test_angles_that_repeat_are_refused(source: ImageSource, tasks: int, degrees: float) -> None:
+    with pytest.raises(ConfigError, match="one turn"):
+        RotatedStream(source, tasks, degrees)
+
+
+def test_only_images_can_be_rotated(source: ImageSource) -> None:
+    flat = ImageSource(
+        "flat", (0, 1), torch.zeros(4, 9), torch.tensor([0, 1, 0, 1]), torch.zeros(0, 9), torch.zeros(0).long(), 0.0
+    )
+    with pytest.raises(InputError, match="can be rotated"):
+        RotatedStream(flat)
