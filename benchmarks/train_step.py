@@ -122,7 +122,9 @@ def main() -> None:
             way(task, net, arguments.steps)
             if round_ >= 0:  # the first round warms up
                 times[name].append((perf_counter() - start) / arguments.steps * 1000)
-    print(f"{arguments.net}, {arguments.steps} steps of {BATCH}, {arguments.threads} threads, {arguments.rounds} rounds")
+    print(
+        f"{arguments.net}, {arguments.steps} steps of {BATCH}, {arguments.threads} threads, {arguments.rounds} rounds"
+    )
     for name, values in times.items():
         spread = ", ".join(f"{value:.2f}" for value in values)
         print(f"  {name:7} {statistics.median(values):7.2f} ms a step   ({spread})")

@@ -15,7 +15,9 @@ try:
     from rich.table import Table
     from tyro.extras import SubcommandApp
 except ImportError as error:
-    raise MissingExtraError(f"the command line needs {error.name}; install it with: pip install 'supermasks[cli]'") from error
+    raise MissingExtraError(
+        f"the command line needs {error.name}; install it with: pip install 'supermasks[cli]'"
+    ) from error
 
 from supermasks.bank import BankFolder
 from supermasks.data import fetch as fetch_data
@@ -46,7 +48,9 @@ class Bars:
     def step(self, done: int, total: int) -> None:
         """Draw how far the present part is."""
         if done % 10 == 0 or done == total:
-            self._progress.update(self._steps, completed=done, total=total, visible=True, description="  steps", detail="")
+            self._progress.update(
+                self._steps, completed=done, total=total, visible=True, description="  steps", detail=""
+            )
 
 
 def _with_bars(job: Callable[[Bars], Any]) -> Any:
@@ -120,7 +124,9 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     """
     folder = BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
     states, sizes = folder.read(), folder.sizes()
-    table = Table("task", "classes", "weights kept", "density", "mask bytes", "entropy bound", "other tensors", "file bytes")
+    table = Table(
+        "task", "classes", "weights kept", "density", "mask bytes", "entropy bound", "other tensors", "file bytes"
+    )
     for state, size in zip(states, list(sizes.values())[1:], strict=True):
         norm = sum(buffer.numel() * buffer.element_size() for buffer in state.buffers.values())
         numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
@@ -148,7 +154,7 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
 def _app() -> SubcommandApp:
     experiments, data, app = SubcommandApp(), SubcommandApp(), SubcommandApp()
     for name, kind in EXPERIMENTS.items():
-        experiments.command(_run_command(kind), name=name)
+        experiments.command(name=name)(_run_command(kind))
     data.command(fetch)
     app.command(demo)
     app.command(experiments, name="run")

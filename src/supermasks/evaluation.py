@@ -56,7 +56,7 @@ class EachInput(Scoring):
 
     def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
         right = found = 0
-        for inputs, targets in _batches(examples, self.chunk):
+        for inputs, targets in _batches(learner, task, examples, self.chunk):
             prediction = learner.predict(inputs)
             identified = torch.tensor([name == task for name in prediction.tasks])
             correct = _matches(learner, task, prediction.labels, targets)
@@ -95,7 +95,7 @@ class FullBatch(Scoring):
 
 def _score_batches(learner: Learner, task: str, examples: Examples, size: int, judged: int) -> Score:
     right = found = batches = 0
-    for inputs, targets in _batches(examples, size):
+    for inputs, targets in _batches(learner, task, examples, size):
         batches += 1
         if learner.infer(inputs[:judged], together=True).names() == [task]:
             found += 1
@@ -103,7 +103,8 @@ def _score_batches(learner: Learner, task: str, examples: Examples, size: int, j
     return Score(right / len(examples), found / batches)
 
 
-def _batches(examples: Examples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(learner: Learner, task: str, examples: Examples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    learner.bank[task]  # an unknown task is an error, not a score of 0
     if len(examples) == 0:
         raise TaskError("a score needs test examples, but there are none")
     return examples.batches(size)

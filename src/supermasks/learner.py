@@ -116,7 +116,9 @@ class Learner:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         shapes = {state.input_shape for state in states}
         if len(shapes) > 1:
-            raise TaskError(f"tasks with inputs of shapes {sorted(shapes)} cannot be mixed; name the task with predict(x, task=...)")
+            raise TaskError(
+                f"tasks with inputs of shapes {sorted(shapes)} cannot be mixed; name the task with predict(x, task=...)"
+            )
         check_inputs(inputs, states[0].input_shape)
         superposition = Superposition(self.network, states)
         with torch.no_grad():
@@ -140,8 +142,8 @@ class Learner:
         """
         if task is not None:
             state = self.bank[task]
-            labels, confidence = self._classify(inputs, state, chunk)
-            return Prediction([state.classes[i] for i in labels.tolist()], [task] * len(inputs), confidence, None)
+            found, confidence = self._classify(inputs, state, chunk)
+            return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
         belief = self.infer(inputs, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
@@ -219,4 +221,3 @@ class Learner:
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities
-

@@ -90,7 +90,9 @@ class Network:
             except RuntimeError as error:
                 raise InputError(f"the network cannot take inputs of shape {input_shape}: {error}") from error
         if logits.dim() != 2 or len(logits) != 2:
-            raise InputError(f"the network must return logits, batch x outputs, but {tuple(logits.shape)} came for a batch of 2")
+            raise InputError(
+                f"the network must return logits, batch x outputs, but {tuple(logits.shape)} came for a batch of 2"
+            )
         return logits.shape[1]
 
     def effective(self, state: TaskState) -> dict[str, Tensor]:
@@ -130,7 +132,9 @@ class Network:
 def check_inputs(inputs: Tensor, shape: tuple[int, ...]) -> None:
     """Raise InputError unless `inputs` is a non-empty batch of finite floating-point inputs of `shape`."""
     if not inputs.is_floating_point():
-        raise InputError(f"inputs must be floating point, but {inputs.dtype} came; convert them as the training data were")
+        raise InputError(
+            f"inputs must be floating point, but {inputs.dtype} came; convert them as the training data were"
+        )
     if tuple(inputs.shape[1:]) != shape or inputs.dim() == 0:
         raise InputError(
             f"inputs must be a batch of shape (batch, {', '.join(map(str, shape))}), but {tuple(inputs.shape)} came"

@@ -7,13 +7,15 @@ so that no choice of seeds makes two purposes share their numbers.
 """
 
 import hashlib
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 
 from supermasks.errors import ConfigError
 
 
-def stream(seed: int, *purpose: str) -> np.random.Generator:
+def stream(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
     """Return the random generator that belongs to `seed` and to the named `purpose`.
 
     The purpose is hashed (SHA-256, each part preceded by its length) into the 256-bit spawn key
@@ -33,7 +35,7 @@ def stream(seed: int, *purpose: str) -> np.random.Generator:
         >>> bool(stream(0, "base").random() == stream(0, "scores").random())
         False
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or index(seed) < 0:
         raise ConfigError(f"a seed is a non-negative integer, but {seed!r} came; pass for example seed=0")
     if not purpose:
         raise ConfigError("a random stream needs a purpose; pass for example stream(seed, 'base')")
@@ -43,4 +45,4 @@ def stream(seed: int, *purpose: str) -> np.random.Generator:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     key = np.frombuffer(digest.digest(), dtype="<u4").tolist()
-    return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(int(seed), spawn_key=key)))
+    return np.random.Generator(np.random.PCG64DXSM(np.random.SeedSequence(index(seed), spawn_key=key)))

@@ -22,9 +22,9 @@ def describe(value: object) -> Any:
         fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, (list, tuple)):
-        return [describe(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [describe(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {str(key): describe(item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ConfigError(
@@ -45,10 +45,10 @@ def build(description: Any, kinds: Iterable[type]) -> Any:
     """
     known = {kind.__name__: kind for kind in kinds}
     if isinstance(description, list):
-        return tuple(build(item, known.values()) for item in description)  # pyright: ignore[reportUnknownVariableType]
+        return tuple(build(item, known.values()) for item in description)
     if not isinstance(description, dict):
         return description
-    fields: dict[str, Any] = dict(description)  # pyright: ignore[reportUnknownArgumentType]
+    fields: dict[str, Any] = dict(description)
     name = fields.pop("type", None)
     if name not in known:
         raise ConfigError(

@@ -35,6 +35,8 @@ class TaskState:
         if not self.name:
             raise TaskError("the state of a task needs the name of the task")
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise LabelError(f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came")
+            raise LabelError(
+                f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came"
+            )
         # The state is handed around: nobody may change through it what was learned.
         object.__setattr__(self, "buffers", {name: value.detach().clone() for name, value in self.buffers.items()})

@@ -76,7 +76,11 @@ class Examples:
                 f"targets are int64 of shape ({expected},), one for each example, but "
                 f"{self.targets.dtype} of shape {tuple(self.targets.shape)} came"
             )
-        if self.rows is not None and expected and not (0 <= int(self.rows.min()) and int(self.rows.max()) < len(self.inputs)):
+        if (
+            self.rows is not None
+            and expected
+            and not (0 <= int(self.rows.min()) and int(self.rows.max()) < len(self.inputs))
+        ):
             raise TaskError(f"rows must lie in 0..{len(self.inputs) - 1}, the stored inputs")
 
     def __len__(self) -> int:
@@ -127,7 +131,9 @@ class Task:
         if len(self.train) == 0:
             raise TaskError(f"task {self.name!r} has no training examples; give it at least one")
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise LabelError(f"task {self.name!r} needs classes that are not empty and do not repeat, but {self.classes!r} came")
+            raise LabelError(
+                f"task {self.name!r} needs classes that are not empty and do not repeat, but {self.classes!r} came"
+            )
         for part, examples in (("training", self.train), ("test", self.test)):
             if examples is None or len(examples) == 0:
                 continue

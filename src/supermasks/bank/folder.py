@@ -86,8 +86,13 @@ class BankFolder:
             self.create(bank.header)
         header, entries = self._read_manifest()
         ours = [(name, hashlib.sha256(content).hexdigest()) for name, content in contents.items()]
-        if header.fingerprint != bank.header.fingerprint or [(e["name"], e["sha256"]) for e in entries] != ours[: len(entries)]:
-            raise BankFormatError(f"{self.path} holds another bank, with other tasks or another base; choose another folder")
+        if (
+            header.fingerprint != bank.header.fingerprint
+            or [(e["name"], e["sha256"]) for e in entries] != ours[: len(entries)]
+        ):
+            raise BankFormatError(
+                f"{self.path} holds another bank, with other tasks or another base; choose another folder"
+            )
         self._write_manifest(bank.header, entries)  # settings may have changed
         for state in list(bank)[len(entries) :]:
             self.append(state)
@@ -125,7 +130,9 @@ class BankFolder:
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise BankFormatError(f"task {entry['name']!r} cannot be read: {error}; restore {file} from a copy") from error
+            raise BankFormatError(
+                f"task {entry['name']!r} cannot be read: {error}; restore {file} from a copy"
+            ) from error
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise BankFormatError(
                 f"{file} is truncated or altered: its SHA-256 is not the one in the manifest; restore it from a copy"
@@ -140,7 +147,9 @@ class BankFolder:
         try:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise BankFormatError(f"there is no bank in {self.path}: {MANIFEST} is missing; is this the right folder?") from None
+            raise BankFormatError(
+                f"there is no bank in {self.path}: {MANIFEST} is missing; is this the right folder?"
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise BankFormatError(f"{file} cannot be read: {error}") from error
         try:
@@ -151,7 +160,9 @@ class BankFolder:
                     f"reads {FORMAT} version {VERSION}"
                 )
             if manifest.pop("digest") != _digest(manifest):
-                raise BankFormatError(f"{file} was altered: its digest does not fit its content; restore it from a copy")
+                raise BankFormatError(
+                    f"{file} was altered: its digest does not fit its content; restore it from a copy"
+                )
             shapes = {name: tuple(int(n) for n in shape) for name, shape in manifest["shapes"].items()}
             entries = [{key: str(entry[key]) for key in ("name", "file", "sha256")} for entry in manifest["tasks"]]
             if not all(re.fullmatch(r"tasks/\d+\.safetensors", entry["file"]) for entry in entries):
@@ -184,7 +195,11 @@ def encode_state(state: TaskState) -> bytes:
     """
     tensors = {f"mask/{name}": bits for name, bits in state.mask.packed.items()}
     tensors |= {f"buffer/{name}": value.contiguous() for name, value in state.buffers.items()}
-    task = {"name": state.name, "classes": [encode_label(c) for c in state.classes], "input_shape": list(state.input_shape)}
+    task = {
+        "name": state.name,
+        "classes": [encode_label(c) for c in state.classes],
+        "input_shape": list(state.input_shape),
+    }
     return save(tensors, metadata={"task": json.dumps(task)})
 
 
@@ -235,5 +250,3 @@ def _write(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)
-
-

@@ -22,9 +22,9 @@ def encode_label(label: Hashable) -> Any:
     if isinstance(label, bytes):
         return {"bytes": base64.b64encode(label).decode()}
     if type(label) is tuple:
-        return {"tuple": [encode_label(item) for item in label]}  # pyright: ignore[reportUnknownVariableType]
+        return {"tuple": [encode_label(item) for item in label]}
     if isinstance(label, frozenset):
-        return {"frozenset": sorted((encode_label(item) for item in label), key=repr)}  # pyright: ignore[reportUnknownVariableType]
+        return {"frozenset": sorted((encode_label(item) for item in label), key=repr)}
     raise LabelError(
         f"the label {label!r} of type {type(label).__name__} cannot be stored in a file; "
         "use strings, numbers, bytes, None, or tuples and frozensets of them"
@@ -47,8 +47,8 @@ def decode_label(data: Any) -> Hashable:
         case {"bytes": str(text)}:
             return base64.b64decode(text)
         case {"tuple": list(items)}:
-            return tuple(decode_label(item) for item in items)  # pyright: ignore[reportUnknownVariableType]
+            return tuple(decode_label(item) for item in items)
         case {"frozenset": list(items)}:
-            return frozenset(decode_label(item) for item in items)  # pyright: ignore[reportUnknownVariableType]
+            return frozenset(decode_label(item) for item in items)
         case _:
             raise BankFormatError(f"{data!r} does not encode a class label; the file is damaged or of a newer version")

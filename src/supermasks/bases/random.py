@@ -80,7 +80,9 @@ class RandomBase(Base):
 
     def __post_init__(self) -> None:
         if self.initialisation not in INITIALISATIONS:
-            raise ConfigError(f"there is no initialisation {self.initialisation!r}; choose one of {sorted(INITIALISATIONS)}")
+            raise ConfigError(
+                f"there is no initialisation {self.initialisation!r}; choose one of {sorted(INITIALISATIONS)}"
+            )
         stream(self.seed, "base")  # a wrong seed fails here, not at the first use
 
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -41,12 +41,30 @@ class PermutedMNIST(Experiment):
 
     def published(self) -> list[Published]:
         plain = type(self)(net=self.net, outputs=self.outputs, seed=self.seed)
-        same = (self.tasks, self.dataset, self.steps, self.batch_size, self.optimiser, self.learning_rate, self.density) == (
-            (plain.tasks, plain.dataset, plain.steps, plain.batch_size, plain.optimiser, plain.learning_rate, plain.density)
+        same = (
+            self.tasks,
+            self.dataset,
+            self.steps,
+            self.batch_size,
+            self.optimiser,
+            self.learning_rate,
+            self.density,
+        ) == (
+            (
+                plain.tasks,
+                plain.dataset,
+                plain.steps,
+                plain.batch_size,
+                plain.optimiser,
+                plain.learning_rate,
+                plain.density,
+            )
         )
         outputs = self.outputs or OUTPUTS[self.net]
         return [
-            Published(f"SupSup (GNu {objective}), {net}, s = {s}", accuracy, objective, "first-of-batch", f"SupSup, {table}")
+            Published(
+                f"SupSup (GNu {objective}), {net}, s = {s}", accuracy, objective, "first-of-batch", f"SupSup, {table}"
+            )
             for (net, s, objective), (accuracy, table) in PAPER.items()
             if same and self.inference == "one-shot" and (net, s) == (self.net, outputs)
         ]

@@ -65,6 +65,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: go on with --resume") from None
     except (OSError, ValueError) as error:
         raise RunStateError(f"{path} cannot be read as a record: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise RunStateError(f"{path} is not a record of schema {SCHEMA}, which is what this version reads")
     return record

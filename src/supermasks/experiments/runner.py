@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from supermasks.bank import BankFolder
 from supermasks.data import load_source
-from supermasks.errors import RunStateError, TaskError
+from supermasks.errors import ConfigError, RunStateError, TaskError
 from supermasks.evaluation import Score
 from supermasks.experiments.config import SCORINGS, Experiment
 from supermasks.experiments.record import peak_memory_bytes, versions, write_json, write_record
@@ -91,6 +91,7 @@ def run(
     """
     watcher = watcher or Silent()
     learner, tasks = experiment.learner(), experiment.stream(load_source(experiment.dataset, data))
+    _check_outputs(experiment, learner, tasks)
     folder = _open_folder(experiment, learner, out, resume)
     learned = _learn(learner, tasks, folder, out, watcher)
     start = perf_counter()
@@ -145,18 +146,36 @@ def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
     }
 
 
+def _check_outputs(experiment: Experiment, learner: Learner, tasks: TaskStream) -> None:
+    """Raise ConfigError now rather than after hours of training, if the backbone has too few outputs."""
+    outputs, classes = learner.network.outputs(tasks[0].train.shape), len(tasks[0].classes)
+    needed = classes + any(objective == "G" for objective, _ in experiment.evaluations())
+    if outputs < needed:
+        raise ConfigError(
+            f"the backbone has {outputs} outputs, but {classes} classes need at least {needed}"
+            + (" with objective G, which needs superfluous neurons" if needed > classes else "")
+            + "; set outputs, to 100 for example"
+        )
+
+
 def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bool) -> BankFolder:
     """Return the run's bank on disk, its tasks loaded into the learner."""
     config = describe(experiment)
     folder = BankFolder(out / "bank")
     if (out / RUN).exists():
         if not resume:
-            raise RunStateError(f"{out} holds a run already; go on with it by --resume, or choose another folder by --out")
+            raise RunStateError(
+                f"{out} holds a run already; go on with it by --resume, or choose another folder by --out"
+            )
         stored = json.loads((out / RUN).read_text(encoding="utf-8"))
         if stored != config:
             changed = {key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key)}
-            differences = "; ".join(f"{key} was {stored.get(key)!r}, now {config.get(key)!r}" for key in sorted(changed))
-            raise RunStateError(f"{out} holds another run: {differences}; use the same settings, or another folder by --out")
+            differences = "; ".join(
+                f"{key} was {stored.get(key)!r}, now {config.get(key)!r}" for key in sorted(changed)
+            )
+            raise RunStateError(
+                f"{out} holds another run: {differences}; use the same settings, or another folder by --out"
+            )
     else:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / RUN, config)
@@ -168,7 +187,9 @@ def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bo
     return folder
 
 
-def _learn(learner: Learner, tasks: TaskStream, folder: BankFolder, out: Path, watcher: Watcher) -> list[dict[str, Any]]:
+def _learn(
+    learner: Learner, tasks: TaskStream, folder: BankFolder, out: Path, watcher: Watcher
+) -> list[dict[str, Any]]:
     """Learn the tasks that the bank lacks; return for each task how it went, with the accuracies after it, task given."""
     path = out / LEARNED
     learned: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []

@@ -30,7 +30,9 @@ class Exhaustive(TaskInference):
         uniform(superposition)  # refuses an empty bank
         with torch.no_grad():
             values = [
-                self.objective.compare(superposition.network.forward(inputs, superposition.member(i)), superposition.classes)
+                self.objective.compare(
+                    superposition.network.forward(inputs, superposition.member(i)), superposition.classes
+                )
                 for i in range(len(superposition))
             ]
         return -torch.stack(values, dim=1)

@@ -9,4 +9,18 @@ BUDGETS: tuple[type[Budget], ...] = (Uniform, ER, ERK)
 RULES: tuple[type[MaskRule], ...] = (Threshold, TopK)
 """The classes whose stored settings can be read back."""
 
-__all__ = ["BUDGETS", "ER", "ERK", "Budget", "Mask", "MaskRule", "RULES", "Threshold", "TopK", "Uniform", "count_bits", "pack_bits", "unpack_bits"]
+__all__ = [
+    "BUDGETS",
+    "ER",
+    "ERK",
+    "Budget",
+    "Mask",
+    "MaskRule",
+    "RULES",
+    "Threshold",
+    "TopK",
+    "Uniform",
+    "count_bits",
+    "pack_bits",
+    "unpack_bits",
+]

@@ -60,7 +60,9 @@ class ER(Budget):
         if not 0 < self.cap <= 1:
             raise DensityError(f"the cap of a density lies in (0, 1], but {self.cap} came")
         raw = {name: self.scale * (shape[0] + shape[1]) / prod(shape) for name, shape in shapes.items()}
-        return _checked(raw if self.cap == 1 else {name: min(self.cap, density) for name, density in raw.items()}, shapes)
+        return _checked(
+            raw if self.cap == 1 else {name: min(self.cap, density) for name, density in raw.items()}, shapes
+        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,11 @@ class ERK(Budget):
         dense: set[str] = set()
         while True:
             wanted = self.density * sum(sizes.values()) - sum(sizes[name] for name in dense)
-            factor = wanted / sum(raw[name] * sizes[name] for name in shapes if name not in dense) if len(dense) < len(raw) else 0.0
+            factor = (
+                wanted / sum(raw[name] * sizes[name] for name in shapes if name not in dense)
+                if len(dense) < len(raw)
+                else 0.0
+            )
             exceeding = {name for name in shapes if name not in dense and raw[name] * factor > 1}
             if not exceeding:
                 break

@@ -33,7 +33,9 @@ class Mask:
             MaskError: names disagree, a length does not fit its shape, or a bit behind the last entry is set.
         """
         if list(packed) != list(shapes):
-            raise MaskError(f"a mask needs bits and a shape for the same parameters, but {list(packed)} and {list(shapes)} came")
+            raise MaskError(
+                f"a mask needs bits and a shape for the same parameters, but {list(packed)} and {list(shapes)} came"
+            )
         for name, shape in shapes.items():
             entries, bits = prod(shape), packed[name]
             if bits.dtype != torch.uint8 or tuple(bits.shape) != (-(-entries // 8),):
@@ -42,7 +44,9 @@ class Mask:
                     f"but {tuple(bits.shape)} of {bits.dtype} came"
                 )
             if entries % 8 and int(bits[-1]) >> (entries % 8):
-                raise MaskError(f"the packed mask of {name!r} has bits behind its {entries} entries; the data are damaged")
+                raise MaskError(
+                    f"the packed mask of {name!r} has bits behind its {entries} entries; the data are damaged"
+                )
         self._packed = {name: bits.clone() for name, bits in packed.items()}
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
 
@@ -103,7 +107,9 @@ class Mask:
 
     def _combine(self, other: "Mask", operation: Callable[[Tensor, Tensor], Tensor]) -> "Mask":
         if self._shapes != other._shapes:
-            raise MaskError(f"masks combine over the same parameters, but these have {self._shapes} and {other._shapes}")
+            raise MaskError(
+                f"masks combine over the same parameters, but these have {self._shapes} and {other._shapes}"
+            )
         return Mask({n: operation(b, other._packed[n]) for n, b in self._packed.items()}, self._shapes)
 
     def size(self) -> int:

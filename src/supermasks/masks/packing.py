@@ -24,7 +24,9 @@ def pack_bits(entries: Tensor) -> Tensor:
         tensor([5], dtype=torch.uint8)
     """
     if entries.dtype != torch.bool:
-        raise MaskError(f"a mask is packed from a boolean tensor, but {entries.dtype} came; compare it first, as in scores >= 0")
+        raise MaskError(
+            f"a mask is packed from a boolean tensor, but {entries.dtype} came; compare it first, as in scores >= 0"
+        )
     if entries.device.type == "cpu":
         return torch.from_numpy(np.packbits(entries.flatten().numpy(), bitorder="little"))
     flat = entries.flatten().to(torch.uint8)

@@ -40,7 +40,9 @@ class MeanInputRouter:
         """
         flat = inputs.flatten(1)
         if flat.shape[1] != self._means.shape[1]:
-            raise InputError(f"inputs must have {self._means.shape[1]} entries each, as the means, but {flat.shape[1]} came")
+            raise InputError(
+                f"inputs must have {self._means.shape[1]} entries each, as the means, but {flat.shape[1]} came"
+            )
         return torch.cdist(flat, self._means).argmin(dim=1)
 
 

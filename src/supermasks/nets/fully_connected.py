@@ -26,7 +26,9 @@ def fully_connected(widths: Sequence[int]) -> nn.Sequential:
         [(3, 4), (2, 3)]
     """
     if len(widths) < 2 or min(widths) < 1:
-        raise ConfigError(f"a network needs the numbers of its inputs and outputs, all positive, but {list(widths)} came")
+        raise ConfigError(
+            f"a network needs the numbers of its inputs and outputs, all positive, but {list(widths)} came"
+        )
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs, bias=False), nn.ReLU()]

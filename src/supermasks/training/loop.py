@@ -101,7 +101,9 @@ def fit(
         if since_check == CHECK_EVERY or step == settings.steps:
             loss_now = float(recent) / since_check
             if not isfinite(loss_now):
-                raise TrainingError(f"the loss is {loss_now} at step {step}; lower the learning rate, or check the inputs")
+                raise TrainingError(
+                    f"the loss is {loss_now} at step {step}; lower the learning rate, or check the inputs"
+                )
             recent.zero_()
             since_check = 0
         if progress is not None:

@@ -1,0 +1,206 @@
+"""From records to rows: runs that differ only in their seed become one row for each way of finding the task."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from supermasks.experiments.config import OUTPUTS
+
+Record = dict[str, Any]
+
+TASK_GIVEN = "task given"
+SEQUENTIAL = "one network, trained on the same sequence, no masks"
+SCORINGS = {
+    "each-input": "each input",
+    "first-of-batch": "first of batch of 128",
+    "full-batch": "full batch of 128",
+}
+# The router decides by one image, or by the mean of a batch: it is held against what decides by as much.
+ROUTERS = {"each-input": "each_input", "first-of-batch": "each_input", "full-batch": "full_batch"}
+# Rows show these; other settings are named only where runs of one experiment differ in them.
+SHOWN = {"type", "tasks", "seed", "net", "outputs", "dataset", "steps", "inference", "objective", "scoring"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: means over the seeds of a group of runs; None where there is no such number.
+
+    Attributes:
+        experiment: its name on the command line.
+        dataset: where the images came from.
+        net: the backbone.
+        outputs: real and superfluous neurons together.
+        tasks: how many were learned.
+        scenario: the abbreviation of SupSup.
+        training: steps a task, and the settings in which runs of this experiment differ.
+        how: by what the task of a test input is found.
+        masks: whether the row is about supermasks; otherwise it is a baseline without.
+        accuracy: percent, mean over seeds.
+        std: percent, sample standard deviation over seeds; None for a single seed.
+        seeds: how many.
+        identification: percent of the decisions about the task that were right.
+        router: percent of the same decisions that are right by the nearest mean training input alone.
+        published: the paper's accuracy in percent.
+        source: paper and table of that figure.
+        published_as: what the paper's figure is of.
+        forgetting: percentage points, with the task given.
+        bytes_per_task: of the whole bank on disk.
+        mask_bytes_per_task: of its masks alone.
+        train_seconds: wall clock a task.
+        infer_seconds: wall clock to find task and label of all test images.
+    """
+
+    experiment: str
+    dataset: str
+    net: str
+    outputs: int | None
+    tasks: int
+    scenario: str
+    training: str
+    how: str
+    masks: bool = True
+    accuracy: float
+    std: float | None
+    seeds: int
+    identification: float | None = None
+    router: float | None = None
+    published: float | None = None
+    source: str | None = None
+    published_as: str | None = None
+    forgetting: float | None = None
+    bytes_per_task: float | None = None
+    mask_bytes_per_task: float | None = None
+    train_seconds: float | None = None
+    infer_seconds: float | None = None
+
+
+def summarise(records: Iterable[Record]) -> list[Row]:
+    """Return the rows of a table of these records, in the order in which their settings first appear.
+
+    Records are one group where experiment and config agree in all but the seed; versions are not compared. Of records
+    that agree in the seed too only the first counts, since repeating a run tells nothing about other seeds.
+
+    Args:
+        records: as `read_record` returns them.
+    """
+    groups: dict[str, dict[int, Record]] = {}
+    for record in records:
+        groups.setdefault(_settings(record), {}).setdefault(record["seed"], record)
+    runs = [list(group.values()) for group in groups.values()]
+    return [row for group in runs for row in _rows(group, _training(group[0], [other[0] for other in runs]))]
+
+
+def outputs_of(record: Record) -> int | None:
+    """Return the outputs of the network of a record, also where its config leaves them to the default."""
+    config = record["config"]
+    return OUTPUTS.get(config["net"]) if config["outputs"] is None else config["outputs"]
+
+
+def describe_evaluation(evaluation: Record) -> str:
+    """Return by what an evaluation found the task, as in "one-shot H, each input"."""
+    scoring = SCORINGS.get(evaluation["scoring"], evaluation["scoring"])
+    return f"{evaluation['inference']} {evaluation['objective']}, {scoring}"
+
+
+def published_for(record: Record, evaluation: Record | None) -> Record | None:
+    """Return the paper's figure for an evaluation, or with None for the task being given; None if there is none."""
+    wanted = (evaluation["objective"], evaluation["scoring"]) if evaluation else (None, None)
+    return next((figure for figure in record["published"] if (figure["objective"], figure["scoring"]) == wanted), None)
+
+
+def _settings(record: Record) -> str:
+    config = {**record["config"], "outputs": outputs_of(record)}
+    del config["seed"]
+    return json.dumps([record["experiment"], config], sort_keys=True)
+
+
+def _training(record: Record, others: Sequence[Record]) -> str:
+    """Return the steps, and each setting that no column shows and that is another in a run of the same experiment."""
+    configs = [other["config"] for other in others if other["experiment"] == record["experiment"]]
+    config = record["config"]
+    differing = [key for key in config if key not in SHOWN and any(other.get(key) != config[key] for other in configs)]
+    return ", ".join([f"{config['steps']} steps", *(f"{key} {config[key]}" for key in differing)])
+
+
+def _rows(group: Sequence[Record], training: str) -> list[Row]:
+    """Return a row for each evaluation of a group, or for the given task; then one for the sequential network."""
+    rows: list[Row] = []
+    for key in dict.fromkeys(_key(evaluation) for record in group for evaluation in record["evaluations"]):
+        pairs = [(record, one) for record in group for one in record["evaluations"] if _key(one) == key]
+        rows.append(_inferred([record for record, _ in pairs], [evaluation for _, evaluation in pairs], training))
+    if not rows:
+        rows.append(_given(group, training))
+    compared = [record for record in group if "sequential" in record["baselines"]]
+    if compared:
+        baselines = [record["baselines"]["sequential"] for record in compared]
+        accuracy = _spread([one["mean"] for one in baselines])
+        forgetting = 100 * fmean(one["forgetting"] for one in baselines)
+        rows.append(Row(**_about(compared, training), **accuracy, how=SEQUENTIAL, masks=False, forgetting=forgetting))
+    return rows
+
+
+def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training: str) -> Row:
+    """Return the row of one evaluation, the task being inferred, over the records that have it."""
+    router = ROUTERS.get(evaluations[0]["scoring"])
+    routed = [record["baselines"]["mean_input_router"][router] for record in records] if router else []
+    return Row(
+        **_about(records, training),
+        **_spread([evaluation["accuracy"] for evaluation in evaluations]),
+        **_costs(records),
+        **_paper(published_for(records[0], evaluations[0])),
+        how=describe_evaluation(evaluations[0]),
+        identification=100 * fmean(evaluation["task_identification"] for evaluation in evaluations),
+        router=100 * fmean(routed) if routed else None,
+        infer_seconds=fmean(evaluation["seconds"] for evaluation in evaluations),
+    )
+
+
+def _given(records: Sequence[Record], training: str) -> Row:
+    """Return the row of runs in which the task is given in testing."""
+    return Row(
+        **_about(records, training),
+        **_spread([record["accuracy"]["mean"] for record in records]),
+        **_costs(records),
+        **_paper(published_for(records[0], None)),
+        how=TASK_GIVEN,
+    )
+
+
+def _key(evaluation: Record) -> tuple[str, str, str]:
+    return evaluation["inference"], evaluation["objective"], evaluation["scoring"]
+
+
+def _about(records: Sequence[Record], training: str) -> dict[str, Any]:
+    first = records[0]
+    return {
+        "experiment": first["experiment"],
+        "dataset": first["config"]["dataset"],
+        "net": first["config"]["net"],
+        "outputs": outputs_of(first),
+        "tasks": first["tasks"],
+        "scenario": first["scenario"],
+        "training": training,
+        "seeds": len(records),
+    }
+
+
+def _spread(fractions: Sequence[float]) -> dict[str, Any]:
+    percent = [100 * fraction for fraction in fractions]
+    return {"accuracy": fmean(percent), "std": stdev(percent) if len(percent) > 1 else None}
+
+
+def _costs(records: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "forgetting": 100 * fmean(record["accuracy"]["forgetting"] for record in records),
+        "bytes_per_task": fmean(record["bytes"]["total"] / record["tasks"] for record in records),
+        "mask_bytes_per_task": fmean(record["bytes"]["masks"] / record["tasks"] for record in records),
+        "train_seconds": fmean(record["seconds"]["train"] / record["tasks"] for record in records),
+    }
+
+
+def _paper(figure: Record | None) -> dict[str, Any]:
+    if figure is None:
+        return {}
+    return {"published": 100 * figure["accuracy"], "source": figure["source"], "published_as": figure["what"]}

@@ -1,0 +1,88 @@
+"""Tables of rows: the same columns in Markdown, and on the terminal."""
+
+from collections.abc import Sequence
+
+from supermasks.report.extra import Table
+from supermasks.report.summary import Row
+
+NOTHING = "–"  # noqa: RUF001, a dash says "no such number", a minus would look like one
+HEADERS = (
+    "Experiment",
+    "Data and training",
+    "Network",
+    "How the task is found",
+    "Accuracy, %",
+    "Right task found, %",
+    "Found by mean image, %",
+    "Paper's accuracy, %",
+    "Forgotten, points",
+    "Bytes a task (masks)",
+    "Seconds to learn a task",
+    "Seconds to test",
+)
+CAPTION = (
+    "Accuracy: test images answered rightly after all tasks are learned, mean over the tasks and the seeds, "
+    "± sample standard deviation over seeds. "
+    'Unless the row says "task given", nobody tells which task an image belongs to: it is inferred, '
+    "and an image (or batch) whose task is found wrongly counts as wrong (scenario GNu). "
+    "Right task found: how many of these decisions are right. "
+    "Found by mean image: how many are right without any network, by the nearest mean training image; "
+    "where this is near 100%, the tasks are easy to tell apart, and finding them shows little. "
+    "Paper's accuracy: what the paper reports for the same settings and the same way of scoring. "
+    "Forgotten: how far accuracies fell from their best while later tasks were learned, the task being given. "
+    "Bytes a task: all files of the bank, and in parentheses the packed masks alone. "
+    "Seconds: wall clock; to test means to find task and label of all test images of all tasks."
+)
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table in Markdown, with what the columns mean, and what the papers' figures are, below it."""
+    lines = [HEADERS, tuple("---" for _ in HEADERS), *(_cells(row) for row in rows)]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    figures = "".join(f"- {figure}\n" for figure in _figures(rows))
+    return f"{table}\n\n{CAPTION}\n" + (f"\nThe paper's figures are those of:\n\n{figures}" if figures else "")
+
+
+def rich_table(rows: Sequence[Row]) -> Table:
+    """Return the rows as a table for the terminal, with what the columns mean, and what the papers' figures are."""
+    figures = "".join(f"\n{figure}" for figure in _figures(rows))
+    table = Table(caption=CAPTION + figures, caption_justify="left", show_lines=True)
+    for index, header in enumerate(HEADERS):
+        table.add_column(header, justify="left" if index < 4 else "right")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    accuracy = f"{row.accuracy:.2f}" + ("" if row.std is None else f" ± {row.std:.2f}")
+    paper = NOTHING if row.published is None else f"{row.published:.2f} ({row.source})"
+    outputs = "" if row.outputs is None else f", {row.outputs} outputs"
+    masks = "" if row.mask_bytes_per_task is None else f" ({row.mask_bytes_per_task:,.0f})"
+    return (
+        f"{row.experiment}, {_count(row.tasks, 'task')} ({row.scenario})",
+        f"{row.dataset}, {row.training}",
+        f"{row.net}{outputs}",
+        row.how,
+        f"{accuracy} ({_count(row.seeds, 'seed')})",
+        _number(row.identification, 2),
+        _number(row.router, 2),
+        paper,
+        _number(row.forgetting, 2),
+        _number(row.bytes_per_task, 0) + masks,
+        _number(row.train_seconds, 1),
+        _number(row.infer_seconds, 1),
+    )
+
+
+def _figures(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(f"{row.source}: {row.published_as}" for row in rows if row.published is not None))
+
+
+def _number(value: float | None, digits: int) -> str:
+    # Adding zero turns -0.0 into 0.0, which is what a reader expects of nothing forgotten.
+    return NOTHING if value is None else f"{round(value, digits) + 0.0:,.{digits}f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

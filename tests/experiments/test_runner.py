@@ -1,0 +1,151 @@
+"""Runs of experiments: what a record holds, and that a stopped run goes on as if it had not been stopped."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from supermasks.bank import BankFolder
+from supermasks.errors import ConfigError, RunStateError
+from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, SplitMNIST, read_record, run
+from supermasks.experiments.runner import Silent
+
+SMALL = PermutedMNIST(dataset="sample", tasks=3, steps=12, outputs=20, learning_rate=3e-3)
+
+
+class StopAt(Silent):
+    """Presses Ctrl-C at a step, counted over all tasks."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def step(self, done: int, total: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(SMALL, out, command=["supermasks", "run", "permuted-mnist"])
+    return out
+
+
+def test_a_record_holds_what_is_documented(finished: Path) -> None:
+    record = read_record(finished)
+    assert (record["experiment"], record["method"], record["scenario"]) == ("permuted-mnist", "SupSup", "GNu")
+    assert (record["tasks"], record["seed"], record["command"]) == (3, 0, "supermasks run permuted-mnist")
+    assert record["config"]["steps"] == 12
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["accuracy"]["mean"] == pytest.approx(sum(record["accuracy"]["per_task"]) / 3)
+    assert set(record["bytes"]) == {"total", "masks", "entropy_bound", "norm", "other"}
+    assert set(record["seconds"]) >= {"train", "infer"}
+    assert record["peak_memory_bytes"] > 100e6
+    assert record["baselines"]["mean_input_router"]["full_batch"] == 1.0
+    assert [(e["objective"], e["scoring"]) for e in record["evaluations"]] == [
+        ("H", "each-input"),
+        ("H", "first-of-batch"),
+        ("G", "first-of-batch"),
+    ]
+
+
+def test_accuracies_do_not_change_while_later_tasks_are_learned(finished: Path) -> None:
+    matrix = read_record(finished)["accuracy"]["matrix"]
+    assert [[entry is None for entry in row] for row in matrix] == [[False, True, True], [False, False, True], [False] * 3]
+    assert matrix[0][0] == matrix[1][0] == matrix[2][0]
+    assert matrix[1][1] == matrix[2][1]
+    assert read_record(finished)["accuracy"]["forgetting"] == 0.0
+
+
+def test_bytes_are_those_of_the_files(finished: Path) -> None:
+    files = [file for file in (finished / "bank").rglob("*") if file.is_file()]
+    record = read_record(finished)["bytes"]
+    assert record["total"] == sum(file.stat().st_size for file in files)
+    weights = 784 * 300 + 300 * 100 + 100 * 20
+    assert record["masks"] == 3 * weights / 8
+    assert 0.9 * record["masks"] < record["entropy_bound"] <= record["masks"]
+    assert record["total"] == record["masks"] + record["norm"] + record["other"]
+
+
+@pytest.mark.parametrize("step", [1, 12, 13, 30])
+def test_a_stopped_run_goes_on_to_the_same_bank(finished: Path, tmp_path: Path, step: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, tmp_path / "run", watcher=StopAt(step))
+    with pytest.raises(RunStateError, match="not finished"):
+        read_record(tmp_path / "run")
+    assert len(BankFolder(tmp_path / "run" / "bank").read()) == (step - 1) // 12
+    run(SMALL, tmp_path / "run", resume=True)
+    for file in sorted((finished / "bank" / "tasks").iterdir()):
+        assert (tmp_path / "run" / "bank" / "tasks" / file.name).read_bytes() == file.read_bytes()
+    ours, theirs = read_record(tmp_path / "run"), read_record(finished)
+    assert ours["accuracy"] == theirs["accuracy"]
+
+
+def test_a_run_that_lost_its_log_between_bank_and_log_goes_on(finished: Path, tmp_path: Path) -> None:
+    # The bank is written before the log: a kill in between leaves a task that the log does not know.
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, tmp_path / "run", watcher=StopAt(13))
+    (tmp_path / "run" / "learned.json").unlink()
+    run(SMALL, tmp_path / "run", resume=True)
+    assert read_record(tmp_path / "run")["accuracy"] == read_record(finished)["accuracy"]
+
+
+def test_a_folder_with_a_run_is_not_touched_without_being_asked(finished: Path) -> None:
+    before = {file: file.read_bytes() for file in finished.rglob("*") if file.is_file()}
+    with pytest.raises(RunStateError, match="--resume"):
+        run(SMALL, finished)
+    with pytest.raises(RunStateError, match="steps was 12, now 13"):
+        run(replace(SMALL, steps=13), finished, resume=True)
+    assert before == {file: file.read_bytes() for file in finished.rglob("*") if file.is_file()}
+
+
+def test_resuming_a_finished_run_learns_nothing_again(finished: Path) -> None:
+    before = read_record(finished)["accuracy"]
+    run(SMALL, finished, resume=True, watcher=StopAt(1))
+    assert read_record(finished)["accuracy"] == before
+
+
+def test_given_tasks_are_scored_without_inference(tmp_path: Path) -> None:
+    record = run(SplitMNIST(dataset="sample", steps=30, learning_rate=3e-3), tmp_path / "run").record
+    assert record["scenario"] == "GG"
+    assert record["task_identification"] is None
+    assert record["evaluations"] == []
+    assert record["accuracy"]["mean"] == record["accuracy"]["task_given"] > 0.9
+
+
+def test_full_batches_are_found_by_binary(tmp_path: Path) -> None:
+    config = RotatedMNIST(dataset="sample", tasks=2, steps=20, net="lenet-300-100", outputs=20, learning_rate=3e-3)
+    record = run(config, tmp_path / "run").record
+    assert [(e["inference"], e["scoring"]) for e in record["evaluations"]] == [("binary", "full-batch")]
+
+
+def test_published_figures_belong_to_the_exact_settings_only() -> None:
+    assert [figure.accuracy for figure in PermutedMNIST().published()] == [0.9365, 0.9369]
+    assert [figure.accuracy for figure in PermutedMNIST(net="fc-1024-1024").published()] == [0.9629]
+    assert [figure.accuracy for figure in RotatedMNIST(seed=3).published()] == [0.9613]
+    for changed in (PermutedMNIST(tasks=11), PermutedMNIST(steps=10), PermutedMNIST(dataset="sample"), RotatedMNIST(steps=9)):
+        assert changed.published() == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_bad_settings_fail_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    kind = EXPERIMENTS[name]
+    for settings in ({"tasks": 0}, {"steps": 0}, {"seed": -1}, {"outputs": 1}):
+        with pytest.raises(ConfigError):
+            run(kind(dataset="sample", **settings), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_objective_g_needs_superfluous_neurons(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="superfluous"):
+        run(replace(SMALL, outputs=10), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_record_of_another_schema_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(RunStateError, match="schema"):
+        read_record(tmp_path)

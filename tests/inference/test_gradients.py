@@ -1,0 +1,115 @@
+"""Gradients in the coefficients, against a dense float64 network: by autograd, and by central differences."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from supermasks.inference import Entropy, MaxProbability, Objective, OneShot, SuperfluousNeurons
+from supermasks.inference.gradients import batch_gradient, each_gradient
+
+OBJECTIVES = [Entropy(), SuperfluousNeurons(), MaxProbability()]
+FORMULAS: dict[type[Objective], Callable[[Tensor, Tensor, int], Tensor]] = {
+    Entropy: lambda y, at, classes: -(y.softmax(1) * y.log_softmax(1)).sum(1),
+    # Lemma I.1: the gradient is p_v at superfluous neurons only. Linear in y, so that differences see it too.
+    SuperfluousNeurons: lambda y, at, classes: (at.softmax(1) * y)[:, classes:].sum(1),
+    MaxProbability: lambda y, at, classes: -y.softmax(1).amax(1),
+}
+
+
+def points(count: int) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    skewed = torch.rand(count, generator=rng)
+    return [torch.full((count,), 1 / count), skewed / skewed.sum()]
+
+
+def truth(world: Any, objective: Objective, alpha: Tensor) -> Callable[[Tensor], Tensor]:
+    """The objective of each input as a function of alpha."""
+    at = world.logits(alpha).detach()
+    return lambda a: FORMULAS[type(objective)](world.logits(a), at, world.classes)
+
+
+def by_autograd(world: Any, objective: Objective, alpha: Tensor) -> Tensor:
+    alpha = alpha.double()
+    return torch.autograd.functional.jacobian(truth(world, objective, alpha), alpha)  # pyright: ignore
+
+
+def by_differences(world: Any, objective: Objective, alpha: Tensor, step: float = 1e-6) -> Tensor:
+    alpha = alpha.double()
+    value = truth(world, objective, alpha)
+    steps = step * torch.eye(len(alpha), dtype=torch.float64)
+    return torch.stack([(value(alpha + s) - value(alpha - s)) / (2 * step) for s in steps], dim=1)
+
+
+@pytest.mark.parametrize("truly", [by_autograd, by_differences])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_gradient_of_a_batch(world: Any, objective: Objective, truly: Callable[..., Tensor]) -> None:
+    for alpha in points(5):
+        expected = truly(world, objective, alpha).mean(dim=0)
+        assert float(expected.abs().max()) > 1e-3  # something to compare
+        got = batch_gradient(world.superposition, world.inputs, alpha, objective, range(5))
+        torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("truly", [by_autograd, by_differences])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_gradient_of_each_input(world: Any, objective: Objective, truly: Callable[..., Tensor]) -> None:
+    for alpha in points(5):
+        got = each_gradient(world.superposition, world.inputs, alpha, objective)
+        torch.testing.assert_close(got.double(), truly(world, objective, alpha), rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_among_some_tasks_at_their_mixture(world: Any) -> None:
+    among = [4, 1, 2]
+    alpha = torch.zeros(5)
+    alpha[among] = 1 / 3
+    expected = by_autograd(world, Entropy(), alpha).mean(dim=0)[among]
+    got = batch_gradient(world.superposition, world.inputs, alpha, Entropy(), among)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_the_same_without_and_with_gradients_enabled(world: Any) -> None:
+    alpha = points(5)[0]
+    with torch.no_grad():
+        quiet = (
+            batch_gradient(world.superposition, world.inputs, alpha, Entropy(), range(5)),
+            each_gradient(world.superposition, world.inputs, alpha, Entropy()),
+        )
+    assert torch.equal(quiet[0], batch_gradient(world.superposition, world.inputs, alpha, Entropy(), range(5)))
+    assert torch.equal(quiet[1], each_gradient(world.superposition, world.inputs, alpha, Entropy()))
+    assert not any(g.requires_grad for g in quiet)
+
+
+def test_taking_a_gradient_changes_no_task(world: Any) -> None:
+    before = [{name: value.clone() for name, value in world.superposition.member(i).items()} for i in range(5)]
+    for alpha in (points(5)[0], torch.eye(5)[2]):
+        batch_gradient(world.superposition, world.inputs, alpha, Entropy(), range(5))
+        each_gradient(world.superposition, world.inputs, alpha, Entropy())
+    for i, values in enumerate(before):
+        for name, value in world.superposition.member(i).items():
+            assert torch.equal(value, values[name])
+            assert not value.requires_grad
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_one_shot_of_each_input_is_one_shot_of_that_input_alone(world: Any, objective: Objective) -> None:
+    inference = OneShot(objective)
+    each = inference.infer_each(world.superposition, world.inputs)
+    assert each.evidence.shape == (7, 5)
+    for n, one in enumerate(world.inputs):
+        alone = inference.infer(world.superposition, one[None])
+        torch.testing.assert_close(each.evidence[n], alone.evidence[0], rtol=1e-4, atol=1e-5)
+        assert each.chosen[n] == alone.chosen[0]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_one_shot_is_the_argmax_of_the_negative_gradient(world: Any, objective: Objective) -> None:
+    expected = -by_autograd(world, objective, torch.full((5,), 0.2))
+    each = OneShot(objective).infer_each(world.superposition, world.inputs)
+    assert each.chosen.tolist() == expected.argmax(dim=1).tolist()
+    together = OneShot(objective).infer(world.superposition, world.inputs)
+    assert together.chosen.tolist() == [int(expected.mean(dim=0).argmax())]
+    torch.testing.assert_close(together.evidence[0].double(), expected.mean(dim=0), rtol=1e-4, atol=1e-5)
+    assert not each.tied.any()

@@ -1,0 +1,93 @@
+"""The three scorings, on a learner whose task inference is replaced by one with a known answer."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from supermasks import GNS, GNU, Examples, Learner, Task
+from supermasks.errors import TaskError, UnknownTaskError
+from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch
+from supermasks.inference import Entropy, Objective, TaskInference
+from supermasks.inference.task_inference import decide
+from supermasks.nets import fully_connected
+from supermasks.superposition import Superposition
+from supermasks.training import RMSprop, Training
+from supermasks.types import Belief
+
+
+@dataclass(frozen=True)
+class BySign(TaskInference):
+    """Says task 0 where the last entry of an input (the mean, for a batch) is positive, task 1 elsewhere."""
+
+    objective: Objective = Entropy()
+
+    def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
+        return self.infer_each(superposition, inputs.mean(dim=0, keepdim=True))
+
+    def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
+        return decide(superposition, torch.stack([inputs[:, -1], -inputs[:, -1]], dim=1))
+
+
+@pytest.fixture(scope="module")
+def learner() -> Learner:
+    """Two tasks with the same classes: the sign of the first entry, and its opposite."""
+    learner = Learner(
+        fully_connected([3, 64, 8]), seed=0, inference=BySign(), training=Training(200, 32, RMSprop(3e-3))
+    )
+    x = torch.randn(256, 3, generator=torch.Generator().manual_seed(0))
+    x[:, 0] += 2 * x[:, 0].sign()
+    for name, targets in (("plain", (x[:, 0] > 0).long()), ("opposite", (x[:, 0] < 0).long())):
+        learner.learn(Task(name, ("negative", "positive"), Examples(x, targets)))
+        assert learner.accuracy(Examples(x, targets), name) == 1.0
+    return learner
+
+
+def examples(last: list[float]) -> Examples:
+    """Examples of the task "plain", all of label 1, whose last entries decide the task."""
+    x = torch.tensor([[3.0, 0.0, value] for value in last])
+    return Examples(x, torch.ones(len(last), dtype=torch.int64))
+
+
+def test_each_input_counts_by_itself(learner: Learner) -> None:
+    score = EachInput(chunk=3).score(learner, "plain", examples([1, -1, 1, 1, -1, 1, 1]), GNU)
+    assert score.accuracy == score.identification == 5 / 7
+
+
+def test_shared_labels_may_be_right_by_the_wrong_task(learner: Learner) -> None:
+    # The other task answers the opposite, so that it is wrong on "plain" and right on "opposite" turned around.
+    data = examples([1, -1, -1])
+    assert EachInput().score(learner, "plain", data, GNS).accuracy == 1 / 3
+    turned = Examples(data.inputs, torch.zeros(3, dtype=torch.int64))
+    assert EachInput().score(learner, "plain", turned, GNS).accuracy == 2 / 3
+    assert EachInput().score(learner, "plain", turned, GNU).accuracy == 0.0
+
+
+def test_the_first_image_decides_for_its_batch(learner: Learner) -> None:
+    # Batches of 2: (right, wrong) counts whole, (wrong, right) counts nothing, the last is a single right one.
+    score = FirstOfBatch(batch_size=2).score(learner, "plain", examples([1, -1, -1, 1, 1]), GNU)
+    assert score.accuracy == 3 / 5
+    assert score.identification == 2 / 3
+
+
+def test_a_full_batch_decides_together(learner: Learner) -> None:
+    # Means of batches of 2: 0.5 right, -0.5 wrong, -1 wrong.
+    score = FullBatch(batch_size=2).score(learner, "plain", examples([2, -1, -2, 1, -1]), GNU)
+    assert score.accuracy == 2 / 5
+    assert score.identification == 1 / 3
+
+
+def test_a_wrong_label_of_the_right_task_is_wrong(learner: Learner) -> None:
+    wrong = Examples(examples([1, 1]).inputs, torch.tensor([1, 0]))
+    for scoring in (EachInput(), FirstOfBatch(), FullBatch()):
+        assert scoring.score(learner, "plain", wrong, GNU).accuracy == 0.5
+
+
+def test_nothing_to_score_is_an_error(learner: Learner) -> None:
+    empty = Examples(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+    for scoring in (EachInput(), FirstOfBatch(), FullBatch()):
+        with pytest.raises(TaskError):
+            scoring.score(learner, "plain", empty, GNU)
+        with pytest.raises(UnknownTaskError):
+            scoring.score(learner, "nothing", examples([1]), GNU)

@@ -1,0 +1,101 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supermasks.bases import BASES, RandomBase
+from supermasks.errors import ConfigError
+from supermasks.inference import INFERENCES, OBJECTIVES, Binary, Exhaustive, MaxProbability, OneShot, SuperfluousNeurons
+from supermasks.masks import BUDGETS, ER, ERK, RULES, Threshold, TopK, Uniform
+from supermasks.methods import METHODS, SupSup
+from supermasks.spec import build, describe
+from supermasks.training import OPTIMISERS, SGD, Adam, RMSprop, Training
+
+KINDS = (*BASES, *METHODS, *RULES, *BUDGETS, *OPTIMISERS, *INFERENCES, *OBJECTIVES, Training)
+
+
+@dataclass(frozen=True)
+class Nested:
+    items: tuple[object, ...]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        RandomBase(3, "xavier_normal"),
+        SupSup(),
+        SupSup(TopK(0.25)),
+        SupSup(TopK(ER(2.0, cap=1))),
+        SupSup(TopK(ERK(0.1))),
+        SupSup(TopK(Uniform(0.5))),
+        SupSup(Threshold(-0.5)),
+        Training(),
+        Training(7, 3, Adam(0.1), "cosine"),
+        Training(optimiser=SGD(1.0, 0.5, 0.1)),
+        RMSprop(0.25, 0.5),
+        OneShot(SuperfluousNeurons()),
+        Binary(MaxProbability()),
+        Exhaustive(),
+        Nested((Nested(()), 1, "two", None, False, 2.5)),
+    ],
+)
+def test_settings_round_trip_through_json(value: object) -> None:
+    text = json.dumps(describe(value), allow_nan=False)
+    assert build(json.loads(text), (*KINDS, Nested)) == value
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.lists(inner, max_size=3).map(tuple).map(Nested),
+    max_leaves=10,
+)
+
+
+@given(plain)
+def test_any_nesting_of_plain_values_round_trips(value: object) -> None:
+    assert build(json.loads(json.dumps(describe(value))), [Nested]) == value
+
+
+def test_a_description_is_the_class_and_its_fields() -> None:
+    assert describe(SupSup(TopK(ER(2.0)))) == {
+        "type": "SupSup",
+        "rule": {"type": "TopK", "budget": {"type": "ER", "scale": 2.0, "cap": 0.5}},
+    }
+    assert describe({"a": (1, [True])}) == {"a": [1, [True]]}
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", print, Nested((object(),)), [1j], RandomBase])
+def test_what_has_no_json_form_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match="JSON"):
+        describe(value)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({"type": "Mine"}, "'Mine'.*pass the object itself"),
+        ({"type": "SupSup", "rule": {"type": "Mine"}}, "'Mine'"),
+        ([{"type": "Mine"}], "'Mine'"),
+        ({"scale": 1}, "None"),
+        ({"type": None}, "None"),
+        ({"type": "ER", "scale": 1, "colour": 2}, "colour"),
+        ({"type": "ER"}, "scale"),
+        ({"type": "RandomBase", "seed": -1}, "seed"),
+        ({"type": "Training", "steps": 0}, "steps"),
+        ({"type": "Training", "steps": "many"}, "do not fit"),
+    ],
+)
+def test_a_description_that_fits_no_class_is_refused(description: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(description, KINDS)
+
+
+def test_only_the_classes_given_are_made() -> None:
+    with pytest.raises(ConfigError, match=r"'Threshold'.*\['TopK'\]"):
+        build({"type": "Threshold"}, [TopK])
+
+
+def test_all_names_of_storable_classes_differ() -> None:
+    assert len({kind.__name__ for kind in KINDS}) == len(KINDS)
