@@ -130,10 +130,12 @@ class Network:
 
 
 def check_inputs(inputs: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise InputError unless `inputs` is a non-empty batch of finite floating-point inputs of `shape`."""
-    if not inputs.is_floating_point():
+    """Raise InputError unless `inputs` is a non-empty float32 batch of finite inputs of `shape`."""
+    if not isinstance(inputs, Tensor):
+        raise InputError(f"inputs must be a torch tensor, but {type(inputs).__name__} came; use torch.as_tensor(x)")
+    if inputs.dtype != torch.float32:
         raise InputError(
-            f"inputs must be floating point, but {inputs.dtype} came; convert them as the training data were"
+            f"inputs must be float32, but {inputs.dtype} came; scale them as the training data were, and use x.float()"
         )
     if tuple(inputs.shape[1:]) != shape or inputs.dim() == 0:
         raise InputError(
@@ -150,9 +152,15 @@ def _sort_parameters(module: nn.Module) -> tuple[dict[str, tuple[int, ...]], dic
     """Return the shapes of the maskable parameters, and the values of all others."""
     shapes: dict[str, tuple[int, ...]] = {}
     constants: dict[str, Tensor] = {}
+    first_names: dict[int, str] = {}
     for path, layer in module.named_modules():
         for short, parameter in layer.named_parameters(recurse=False):
             name = f"{path}.{short}" if path else short
+            if first_names.setdefault(id(parameter), name) != name:
+                raise UnsupportedModuleError(
+                    f"parameters {first_names[id(parameter)]!r} and {name!r} are one and the same tensor; "
+                    "tied weights are not supported yet: give each layer its own"
+                )
             if isinstance(layer, MASKABLE) and short == "weight":
                 shapes[name] = tuple(parameter.shape)
             elif isinstance(layer, MASKABLE + NORMALISATION) and short in ("weight", "bias"):

@@ -1,0 +1,327 @@
+"""The folder on disk: what is damaged is never read, and what is refused changes nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from supermasks import BankFolder, MaskBank, Network
+from supermasks.bank import BankHeader
+from supermasks.bases import RandomBase
+from supermasks.errors import BankFormatError, DuplicateTaskError, LabelError, MaskError, SupermasksError
+from supermasks.masks import Mask
+from supermasks.state import TaskState
+
+NET = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, affine=False))
+NETWORK = Network(NET, RandomBase(0))
+FIRST, SECOND = "tasks/000000.safetensors", "tasks/000001.safetensors"
+
+
+def make_state(name: str, bits: int = 0b101100, classes: tuple[object, ...] = ("a", 1)) -> TaskState:
+    mask = Mask.pack({"0.weight": torch.tensor([[bool(bits >> n & 1) for n in range(6)]]).view(2, 3)})
+    buffers = {
+        "1.running_mean": torch.tensor([0.5, -1.0]),
+        "1.running_var": torch.tensor([2.0, 3.0]),
+        "1.num_batches_tracked": torch.tensor(7),
+    }
+    return TaskState(name, classes, (3,), mask, buffers)  # pyright: ignore[reportArgumentType]
+
+
+def make_bank(*states: TaskState, network: Network = NETWORK) -> MaskBank:
+    bank = MaskBank(BankHeader.of(network, {"seed": 0}))
+    for state in states:
+        bank.add(state)
+    return bank
+
+
+def content(bank: MaskBank) -> list[object]:
+    return [
+        (
+            state.name,
+            state.classes,
+            state.input_shape,
+            state.mask.shapes,
+            {name: bits.tolist() for name, bits in state.mask.packed.items()},
+            {name: (str(value.dtype), value.tolist()) for name, value in state.buffers.items()},
+        )
+        for state in bank
+    ]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> BankFolder:
+    """A bank of two tasks."""
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(make_bank(make_state("one"), make_state("two", 0b010011)))
+    return folder
+
+
+def test_a_bank_comes_back_as_it_was(saved: BankFolder) -> None:
+    bank = saved.read()
+    assert content(bank) == content(make_bank(make_state("one"), make_state("two", 0b010011)))
+    assert bank.header == BankHeader.of(NETWORK, {"seed": 0})
+    assert saved.header() == bank.header
+    bank.header.check(NETWORK)
+    assert saved.exists()
+
+
+def test_sizes_are_those_on_disk(saved: BankFolder) -> None:
+    assert saved.sizes() == {name: len(data) for name, data in bytes_of(saved.path).items()}
+    assert list(saved.sizes()) == ["manifest.json", FIRST, SECOND]
+
+
+def test_an_empty_bank_can_be_saved(tmp_path: Path) -> None:
+    folder = BankFolder(tmp_path / "deep" / "bank")
+    assert not folder.exists()
+    folder.save(make_bank())
+    assert folder.exists()
+    assert len(folder.read()) == 0
+
+
+def test_saving_again_only_appends(saved: BankFolder) -> None:
+    before = {name: (saved.path / name).stat().st_mtime_ns for name in (FIRST, SECOND)}
+    old = bytes_of(saved.path)
+    saved.save(make_bank(make_state("one"), make_state("two", 0b010011)))
+    assert bytes_of(saved.path) == old
+    saved.save(make_bank(make_state("one"), make_state("two", 0b010011), make_state("three", 0)))
+    assert {name: (saved.path / name).stat().st_mtime_ns for name in before} == before
+    assert {name: data for name, data in bytes_of(saved.path).items() if name in before} == {n: old[n] for n in before}
+    assert saved.read().names == ["one", "two", "three"]
+
+
+def test_appending_is_saving_one_by_one(saved: BankFolder, tmp_path: Path) -> None:
+    other = BankFolder(tmp_path / "other")
+    other.create(BankHeader.of(NETWORK, {"seed": 0}))
+    other.append(make_state("one"))
+    other.append(make_state("two", 0b010011))
+    assert bytes_of(other.path) == bytes_of(saved.path)
+
+
+def test_no_partial_files_are_left(saved: BankFolder) -> None:
+    assert set(bytes_of(saved.path)) == {"manifest.json", FIRST, SECOND}
+
+
+OTHER_BANKS = {
+    "shorter": lambda: make_bank(make_state("one")),
+    "empty": lambda: make_bank(),
+    "other bits": lambda: make_bank(make_state("one", 0b111), make_state("two", 0b010011), make_state("three")),
+    "other order": lambda: make_bank(make_state("two", 0b010011), make_state("one")),
+    "other name": lambda: make_bank(make_state("eins"), make_state("two", 0b010011)),
+    "other classes": lambda: make_bank(make_state("one", classes=("a", 2)), make_state("two", 0b010011)),
+    "other seed": lambda: make_bank(
+        make_state("one"), make_state("two", 0b010011), network=Network(NET, RandomBase(1))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_BANKS)
+def test_another_bank_is_not_overwritten(saved: BankFolder, name: str) -> None:
+    before = bytes_of(saved.path)
+    with pytest.raises(BankFormatError, match="another"):
+        saved.save(OTHER_BANKS[name]())
+    assert bytes_of(saved.path) == before
+
+
+def test_a_bank_is_not_created_over_another(saved: BankFolder) -> None:
+    before = bytes_of(saved.path)
+    with pytest.raises(BankFormatError, match="already"):
+        saved.create(BankHeader.of(NETWORK))
+    assert bytes_of(saved.path) == before
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        (make_state("one", 0b1), DuplicateTaskError),
+        (make_state("three", classes=(object(),)), LabelError),
+        (TaskState("three", ("a",), (3,), Mask.pack({"0.weight": torch.ones(3, 2, dtype=torch.bool)})), MaskError),
+    ],
+)
+def test_what_cannot_be_appended_leaves_the_folder_as_it_is(
+    saved: BankFolder, state: TaskState, error: type[Exception]
+) -> None:
+    before = bytes_of(saved.path)
+    with pytest.raises(error):
+        saved.append(state)
+    assert bytes_of(saved.path) == before
+
+
+def test_a_label_that_cannot_be_stored_leaves_everything_as_it_was(saved: BankFolder, tmp_path: Path) -> None:
+    states = [make_state("one"), make_state("two", 0b010011), make_state("three"), make_state("four", classes=(int,))]
+    before = bytes_of(saved.path)
+    with pytest.raises(LabelError):
+        saved.save(make_bank(*states))
+    assert bytes_of(saved.path) == before
+    new = tmp_path / "new"
+    with pytest.raises(LabelError):
+        BankFolder(new).save(make_bank(*states))
+    assert not new.exists()
+
+
+def test_a_missing_bank_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
+        for ask in (BankFolder.read, BankFolder.header, BankFolder.sizes):
+            with pytest.raises(BankFormatError):
+                ask(BankFolder(path))
+        with pytest.raises(BankFormatError):
+            BankFolder(path).append(make_state("one"))
+
+
+@pytest.mark.parametrize("file", ["manifest.json", FIRST, SECOND])
+def test_a_missing_file_is_an_error(saved: BankFolder, file: str) -> None:
+    (saved.path / file).unlink()
+    with pytest.raises(BankFormatError, match=Path(file).name):
+        saved.read()
+    if file == "manifest.json":
+        assert not saved.exists()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", FIRST])
+def test_a_file_truncated_anywhere_is_an_error(saved: BankFolder, file: str) -> None:
+    whole = (saved.path / file).read_bytes()
+    for length in range(len(whole)):
+        (saved.path / file).write_bytes(whole[:length])
+        with pytest.raises(BankFormatError):
+            saved.read()
+    (saved.path / file).write_bytes(whole + b"\0")
+    with pytest.raises(BankFormatError):
+        saved.read()
+    (saved.path / file).write_bytes(whole)
+    assert len(saved.read()) == 2
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80, 0xFF])
+@pytest.mark.parametrize("file", ["manifest.json", FIRST])
+def test_a_byte_changed_anywhere_never_gives_another_bank(saved: BankFolder, file: str, flip: int) -> None:
+    whole = (saved.path / file).read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= flip
+        (saved.path / file).write_bytes(damaged)
+        with pytest.raises(SupermasksError):
+            saved.read()
+
+
+def test_files_that_were_swapped_are_an_error(saved: BankFolder) -> None:
+    first, second = ((saved.path / name).read_bytes() for name in (FIRST, SECOND))
+    (saved.path / FIRST).write_bytes(second)
+    (saved.path / SECOND).write_bytes(first)
+    with pytest.raises(BankFormatError, match="altered"):
+        saved.read()
+
+
+def rewrite(folder: BankFolder, change: Callable[[dict], None], digest: bool = True) -> None:
+    """Change the manifest as somebody would who knows how its digest is made."""
+    file = folder.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    if digest:
+        manifest.pop("digest", None)
+        text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+        manifest["digest"] = hashlib.sha256(text.encode()).hexdigest()
+    file.write_text(json.dumps(manifest))
+
+
+def test_spaces_in_the_manifest_do_not_matter(saved: BankFolder) -> None:
+    rewrite(saved, lambda manifest: None)
+    assert saved.read().names == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(version=2), "version 2"),
+        (lambda m: m.update(version="1"), "version"),
+        (lambda m: m.update(format="other"), "other"),
+        (lambda m: m.pop("version"), "not a manifest"),
+        (lambda m: m.pop("tasks"), "not a manifest"),
+        (lambda m: m.update(shapes=3), "not a manifest"),
+        (lambda m: m.update(shapes={"0.weight": [2, "x"]}), "not a manifest"),
+        (lambda m: m.update(shapes={"0.weight": [3, 2, 2]}), "000000"),
+        (lambda m: m.update(shapes={"other": [2, 3]}), "000000"),
+        (lambda m: m["tasks"].reverse() or m["tasks"][0].update(name="one"), "'two'"),
+        (lambda m: m["tasks"][1].update(name="zwei"), "'zwei'"),
+        (lambda m: m["tasks"][1].pop("sha256"), "not a manifest"),
+        (lambda m: m["tasks"][0].update(file="../000000.safetensors"), "outside"),
+        (lambda m: m["tasks"][0].update(file="/tasks/000000.safetensors"), "outside"),
+        (lambda m: m["tasks"][0].update(file="tasks/../tasks/000000.safetensors"), "outside"),
+        (lambda m: m["tasks"].append(m["tasks"][0]), "already"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_an_error(saved: BankFolder, change: Callable, message: str) -> None:
+    rewrite(saved, change)
+    with pytest.raises(SupermasksError, match=message):
+        saved.read()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", "{}", "not json", '{"format": "supermasks-bank"}'])
+def test_what_is_no_manifest_is_an_error(saved: BankFolder, text: str) -> None:
+    (saved.path / "manifest.json").write_text(text)
+    with pytest.raises(BankFormatError):
+        saved.read()
+
+
+def test_the_digest_of_the_manifest_is_checked(saved: BankFolder) -> None:
+    rewrite(saved, lambda manifest: manifest["settings"].update(seed=1), digest=False)
+    with pytest.raises(BankFormatError, match="digest"):
+        saved.header()
+
+
+def test_a_folder_can_be_moved(saved: BankFolder, tmp_path: Path) -> None:
+    shutil.move(saved.path, tmp_path / "moved")
+    assert BankFolder(tmp_path / "moved").read().names == ["one", "two"]
+
+
+@pytest.mark.parametrize("stop_at", range(1, 4))
+def test_a_writer_that_is_stopped_leaves_the_bank_before_or_after(
+    saved: BankFolder, stop_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving one more task replaces three files: the manifest, the task, the manifest. Stop at each of them."""
+    done = 0
+    replace = os.replace
+
+    def stopping(source: object, target: object) -> None:
+        nonlocal done
+        done += 1
+        if done == stop_at:
+            raise KeyboardInterrupt
+        replace(source, target)  # pyright: ignore[reportArgumentType]
+
+    longer = make_bank(make_state("one"), make_state("two", 0b010011), make_state("three", 0b1))
+    monkeypatch.setattr(os, "replace", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        saved.save(longer)
+    monkeypatch.undo()
+    assert saved.read().names == ["one", "two"]
+    # And what is left over is in nobody's way.
+    saved.save(longer)
+    assert content(saved.read()) == content(longer)
+
+
+def test_any_name_of_a_task_is_kept(tmp_path: Path) -> None:
+    names = ["a/b", "..", "ümläut 猫", 'quote"\\', "new\nline", " ", "tasks/000000.safetensors", "\0"]
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(make_bank(*(make_state(name) for name in names)))
+    assert folder.read().names == names
+    assert len(bytes_of(folder.path)) == 1 + len(names)
+    assert {f.parent for f in folder.path.rglob("*.safetensors")} == {folder.path / "tasks"}
+
+
+def test_masks_take_one_bit_a_weight_on_disk(tmp_path: Path) -> None:
+    network = Network(nn.Linear(256, 128, bias=False), RandomBase(0))
+    state = TaskState("t", (0,), (256,), Mask.pack({"weight": torch.rand(128, 256) < 0.5}))
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(make_bank(state, network=network))
+    size = folder.sizes()[FIRST]
+    assert 128 * 256 / 8 < size < 128 * 256 / 8 + 500

@@ -1,0 +1,25 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(example, str(README), "exec"), names)
+    assert set(names["prediction"].tasks) == {"permuted-0001"}
+    answered, digits = names["prediction"].labels, names["digits"].tolist()
+    assert sum(a == d for a, d in zip(answered, digits, strict=True)) >= 6
+    assert names["learner"].bank.names == ["permuted-0000", "permuted-0001", "permuted-0002"]
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (README.parent / target).exists(), target

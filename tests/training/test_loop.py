@@ -1,0 +1,199 @@
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from math import cos, isfinite, log, pi, sqrt
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from supermasks import Learner, Network, Task
+from supermasks.bases import RandomBase
+from supermasks.errors import ConfigError, TrainingError
+from supermasks.methods import SupSup
+from supermasks.nets import fully_connected
+from supermasks.seeding import stream
+from supermasks.training import SGD, Adam, Optimiser, RMSprop, Training, fit
+from supermasks.training.loop import shuffled_batches
+
+Blobs = Callable[..., Task]
+
+
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32))
+def test_each_epoch_visits_each_example_once_and_epochs_join_without_gaps(
+    count: int, size: int, epochs: int, seed: int
+) -> None:
+    batches = list(islice(shuffled_batches(count, size, np.random.default_rng(seed)), -(-count * epochs // size)))
+    assert all(batch.shape == (size,) and batch.dtype == torch.int64 for batch in batches)
+    seen = torch.cat(batches).tolist()
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+def test_epochs_are_shuffled_anew() -> None:
+    batches = shuffled_batches(100, 100, np.random.default_rng(0))
+    first, second = next(batches).tolist(), next(batches).tolist()
+    assert first != second
+    assert first != list(range(100))
+
+
+@dataclass(frozen=True)
+class Recording(Optimiser):
+    """Plain SGD that notes the learning rate of each step."""
+
+    learning_rate: float
+    rates: list[float]
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        rates = self.rates
+
+        class Noting(torch.optim.SGD):
+            def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+                rates.append(self.param_groups[0]["lr"])
+                super().step(closure)
+
+        return Noting(parameters, lr=self.learning_rate)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 60])
+def test_the_cosine_schedule_falls_from_the_learning_rate_towards_zero(blobs: Blobs, steps: int) -> None:
+    rates: list[float] = []
+    training = Training(steps, 4, Recording(0.3, rates), "cosine")
+    run(blobs("t"), training)
+    assert rates == pytest.approx([0.3 * 0.5 * (1 + cos(pi * step / steps)) for step in range(steps)])
+    assert rates[0] == 0.3
+
+
+def test_the_constant_schedule_stays(blobs: Blobs) -> None:
+    rates: list[float] = []
+    run(blobs("t"), Training(5, 4, Recording(0.3, rates)))
+    assert rates == [0.3] * 5
+
+
+def run(task: Task, training: Training, seed: int = 3) -> tuple[dict[str, Tensor], float]:
+    """Fit scores on a task, and return them and the loss."""
+    network, method = Network(fully_connected([8, 16, 6]), RandomBase(seed)), SupSup()
+    trainable = method.begin(network, task.name, seed)
+    report = fit(
+        network,
+        list(trainable.parameters.values()),
+        lambda: method.effective(network, trainable),
+        task.train,
+        training,
+        stream(seed, "data-order", task.name),
+    )
+    return {name: s.detach() for name, s in trainable.parameters.items()}, report.loss
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "plain"),
+    [
+        (RMSprop(1e-3), lambda p: torch.optim.RMSprop(p, lr=1e-3, alpha=0.99)),
+        (RMSprop(1e-2, 0.5), lambda p: torch.optim.RMSprop(p, lr=1e-2, alpha=0.5)),
+        (Adam(1e-2), lambda p: torch.optim.Adam(p, lr=1e-2)),
+        (SGD(0.1, 0.5, 0.01), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=0.01)),
+    ],
+    ids=repr,
+)
+def test_training_is_a_plain_loop_over_scores(blobs: Blobs, optimiser: Optimiser, plain: Callable) -> None:
+    task, seed, steps, size = blobs("t"), 3, 70, 16
+    scores, loss = run(task, Training(steps, size, optimiser), seed)
+
+    # The same by hand: x -> relu(x (W1 * [S1 >= 0])') (W2 * [S2 >= 0])', the gradient of a mask passed on to its score.
+    weights = RandomBase(seed).weights({"1.weight": (16, 8), "3.weight": (6, 16)})
+    own: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        drawn = stream(seed, "scores", "t", name).random(tuple(weight.shape), dtype=np.float32)
+        own[name] = torch.from_numpy((2 * drawn - 1) * np.float32(1 / sqrt(weight.shape[1])))
+    torch_optimiser = plain(list(own.values()))
+    order = stream(seed, "data-order", "t")
+    rows = np.concatenate([order.permutation(len(task.train)) for _ in range(30)])
+    losses: list[float] = []
+    for step in range(steps):
+        batch = rows[step * size : (step + 1) * size]
+        effective = {name: (weights[name] * (score >= 0)).requires_grad_() for name, score in own.items()}
+        hidden = (task.train.inputs[batch] @ effective["1.weight"].T).relu()
+        value = torch.nn.functional.cross_entropy(hidden @ effective["3.weight"].T, task.train.targets[batch])
+        value.backward()
+        losses.append(float(value))
+        for name, score in own.items():
+            gradient = effective[name].grad
+            assert gradient is not None
+            score.grad = gradient * weights[name]
+        torch_optimiser.step()
+
+    for name, score in scores.items():
+        torch.testing.assert_close(score, own[name], rtol=0, atol=1e-6)
+    # The loss that is reported is that of the steps after the last check, which are 20 here.
+    assert loss == pytest.approx(np.mean(losses[50:]), rel=1e-5)
+    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+
+
+def test_superfluous_neurons_are_part_of_the_loss(blobs: Blobs) -> None:
+    # With a mask of nothing all logits are 0, and the loss is the logarithm of the number of outputs, not of classes.
+    task = blobs("t", 2)
+    network = Network(fully_connected([8, 6]), RandomBase(0))
+    zero = torch.zeros(6, 8, requires_grad=True)
+    report = fit(
+        network,
+        [zero],
+        lambda: {"1.weight": zero * 0},
+        task.train,
+        Training(3, 4),
+        np.random.default_rng(0),
+    )
+    assert report.loss == pytest.approx(log(6))
+    assert report.seconds > 0
+
+
+def test_progress_is_told_of_every_step(small: Callable[..., Learner], blobs: Blobs) -> None:
+    told: list[tuple[int, int]] = []
+    small(steps=7).learn(blobs("t"), lambda done, steps: told.append((done, steps)))
+    assert told == [(n, 7) for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("steps", [1, 10, 50, 51, 120])
+def test_a_loss_that_is_not_finite_is_an_error_at_any_length(blobs: Blobs, steps: int) -> None:
+    task = blobs("t")
+    task.train.inputs.mul_(1e30)  # finite, but not after two layers
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf).*lower the learning rate"):
+        run(task, Training(steps, 4))
+
+
+def test_one_bad_batch_is_noticed_even_if_later_ones_are_good(blobs: Blobs) -> None:
+    task = blobs("t", count=60)
+    task.train.inputs[7] *= 1e38
+    with pytest.raises(TrainingError):
+        run(task, Training(15, 4))  # one epoch
+
+
+@pytest.mark.parametrize("rate", [1e30, 1e38, float("inf")])
+@pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
+def test_scores_that_are_not_finite_never_become_a_mask(
+    small: Callable[..., Learner], blobs: Blobs, kind: type[SGD], rate: float
+) -> None:
+    """NaN >= 0 is false: such scores would be a mask of nothing, without a word."""
+    learner = small(training=Training(30, 16, kind(rate)))
+    try:
+        report = learner.learn(blobs("t"))
+    except TrainingError:
+        assert learner.bank.names == []
+        return
+    scores, _ = run(blobs("t"), learner.training, 0)
+    assert all(bool(torch.isfinite(score).all()) for score in scores.values())
+    assert isfinite(report.loss)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"steps": -1}, {"batch_size": 0}, {"schedule": "linear"}, {"schedule": ""}]
+)
+def test_settings_that_cannot_work_are_refused(settings: dict) -> None:
+    with pytest.raises(ConfigError):
+        Training(**settings)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    assert Training() == Training(1000, 128, RMSprop(1e-4, 0.99), "constant")
