@@ -30,7 +30,9 @@ def test_the_same_seed_and_purpose_give_the_same_numbers(seed: int, purpose: tup
 
 
 @given(seeds, seeds, words, words)
-def test_any_other_seed_or_purpose_gives_others(a: int, b: int, first: tuple[str, ...], second: tuple[str, ...]) -> None:
+def test_any_other_seed_or_purpose_gives_others(
+    a: int, b: int, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
     if (a, first) != (b, second):
         assert not np.array_equal(stream(a, *first).random(8), stream(b, *second).random(8))
 
@@ -73,7 +75,7 @@ def test_another_process_draws_the_same_numbers(elsewhere: Callable[..., str]) -
 def test_no_pair_of_seeds_makes_scores_follow_weights(initialisation: str) -> None:
     """The trap: scores that agree with the base in sign leave a dead network, however the user seeds what."""
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     numbers = (0, 1, 2, 3, 42, 1234, 2**32)
     net = fully_connected([40, 60, 10])
     scores = {seed: SupSup().begin(Network(net, RandomBase(0)), "task", seed).parameters for seed in numbers}

@@ -65,7 +65,14 @@ def test_inputs_without_a_dimension_beside_the_batch_are_refused(shape: tuple[in
 
 
 @pytest.mark.parametrize(
-    "targets", [torch.zeros(3, dtype=torch.int64), torch.zeros(4), torch.zeros(4, 1, dtype=torch.int64), TARGETS.int(), TARGETS > 0]
+    "targets",
+    [
+        torch.zeros(3, dtype=torch.int64),
+        torch.zeros(4),
+        torch.zeros(4, 1, dtype=torch.int64),
+        TARGETS.int(),
+        TARGETS > 0,
+    ],
 )
 def test_targets_that_do_not_fit_are_refused(targets: torch.Tensor) -> None:
     with pytest.raises(TaskError, match="int64"):
@@ -86,7 +93,7 @@ def test_targets_are_counted_against_rows() -> None:
 def test_a_task_needs_a_name_classes_and_examples() -> None:
     with pytest.raises(TaskError, match="name"):
         Task("", (0,), ones(1))
-    with pytest.raises(TaskError, match="'t'.*no training examples"):
+    with pytest.raises(TaskError, match=r"'t'.*no training examples"):
         Task("t", (0,), ones(0))
     for classes in ((), (1, 1), (1, True), ("a", "b", "a")):
         with pytest.raises(LabelError, match="'t'"):
@@ -121,7 +128,11 @@ def test_labels_are_any_hashable_values() -> None:
 
 
 def test_all_errors_of_a_task_are_of_the_library_and_value_errors() -> None:
-    for broken in (lambda: Task("", (0,), ones(1)), lambda: Task("t", (), ones(1)), lambda: Examples(INPUTS.int(), TARGETS)):
+    for broken in (
+        lambda: Task("", (0,), ones(1)),
+        lambda: Task("t", (), ones(1)),
+        lambda: Examples(INPUTS.int(), TARGETS),
+    ):
         with pytest.raises(SupermasksError) as caught:
             broken()
         assert isinstance(caught.value, ValueError)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bases import Base, RandomBase, base_from_recipe
-from supermasks.errors import LabelError, TaskError
+from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
@@ -39,7 +39,9 @@ class Learner:
 
     Example:
         >>> from supermasks.nets import fully_connected
-        >>> learner = Learner(fully_connected([2, 32, 8]), seed=0, training=Training(steps=100, batch_size=16))
+        >>> from supermasks.training import RMSprop
+        >>> training = Training(steps=200, batch_size=16, optimiser=RMSprop(3e-3))
+        >>> learner = Learner(fully_connected([2, 32, 8]), seed=0, training=training)
         >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(8, 1)
         >>> fitted = learner.learn(Task("axes", ("x", "y"), Examples(x, torch.tensor([0, 1]).repeat(8))))
         >>> learner.predict(x[:2], task="axes").labels
@@ -86,15 +88,18 @@ class Learner:
                 "build it with at least as many, and some more for superfluous neurons"
             )
         trainable = self.method.begin(self.network, task.name, self.seed)
-        report = fit(
-            self.network,
-            list(trainable.parameters.values()),
-            lambda: self.method.effective(self.network, trainable),
-            task.train,
-            self.training,
-            stream(self.seed, "data-order", task.name),
-            progress,
-        )
+        # Layers that draw random numbers, such as dropout, do so from a generator that is global in torch.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(stream(self.seed, "layers", task.name).integers(2**63)))
+            report = fit(
+                self.network,
+                list(trainable.parameters.values()),
+                lambda: self.method.effective(self.network, trainable),
+                task.train,
+                self.training,
+                stream(self.seed, "data-order", task.name),
+                progress,
+            )
         mask = self.method.finish(self.network, trainable)
         self.bank.add(TaskState(task.name, task.classes, shape, mask, trainable.buffers))
         return report
@@ -218,6 +223,10 @@ class Learner:
         effective = self.network.effective(state)
         with torch.no_grad():
             logits = torch.cat([self.network.forward(part, effective) for part in inputs.split(chunk)])
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError(
+                "the outputs of the network are not finite for these inputs; are they scaled as in training?"
+            )
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities

@@ -87,12 +87,11 @@ class Network:
         with torch.no_grad():
             try:
                 logits = self.forward(torch.zeros(2, *input_shape), {**self.weights, **self.fresh_buffers()})
-            except RuntimeError as error:
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:  # whatever layers say of a wrong shape
                 raise InputError(f"the network cannot take inputs of shape {input_shape}: {error}") from error
-        if logits.dim() != 2 or len(logits) != 2:
-            raise InputError(
-                f"the network must return logits, batch x outputs, but {tuple(logits.shape)} came for a batch of 2"
-            )
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
+            came = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+            raise InputError(f"the network must return logits, batch x outputs, but {came} came for a batch of 2")
         return logits.shape[1]
 
     def effective(self, state: TaskState) -> dict[str, Tensor]:

@@ -1,12 +1,39 @@
 """What one learned task adds to a network: all that is stored for it."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from supermasks.errors import LabelError, TaskError
 from supermasks.masks import Mask
+
+
+class ReadOnlyTensors(Mapping[str, Tensor]):
+    """Tensors by name that nobody can change: each access hands out a copy.
+
+    Args:
+        tensors: are copied.
+
+    Example:
+        >>> held = ReadOnlyTensors({"mean": torch.zeros(2)})
+        >>> _ = held["mean"].add_(1)
+        >>> held["mean"]
+        tensor([0., 0.])
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name].clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,5 +65,5 @@ class TaskState:
             raise LabelError(
                 f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came"
             )
-        # The state is handed around: nobody may change through it what was learned.
-        object.__setattr__(self, "buffers", {name: value.detach().clone() for name, value in self.buffers.items()})
+        # A batch-norm layer in training mode writes into the buffers that it is handed.
+        object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))

@@ -59,7 +59,9 @@ def test_weights_of_a_parameter_depend_on_seed_and_name_alone(initialisation: st
     assert all(w.dtype == torch.float32 for w in together.values())
     for name in reversed(SHAPES):
         assert torch.equal(base.weights({name: SHAPES[name]})[name], together[name])
-        assert torch.equal(RandomBase(7, initialisation).weights({"other": (2, 2), name: SHAPES[name]})[name], together[name])
+        assert torch.equal(
+            RandomBase(7, initialisation).weights({"other": (2, 2), name: SHAPES[name]})[name], together[name]
+        )
         assert not torch.equal(RandomBase(8, initialisation).weights({name: SHAPES[name]})[name], together[name])
     same_shape = base.weights({"a": (20, 30), "b": (20, 30)})
     assert not torch.equal(same_shape["a"], same_shape["b"])
@@ -73,11 +75,11 @@ def test_weights_are_new_tensors_each_time() -> None:
 
 def test_global_random_state_is_neither_read_nor_changed() -> None:
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     first = {name: RandomBase(0, name).weights(SHAPES) for name in INITIALISATIONS}
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == before[1]
     torch.manual_seed(123)
     for name, weights in first.items():
         assert fingerprint(RandomBase(0, name).weights(SHAPES)) == fingerprint(weights)
@@ -142,7 +144,7 @@ def test_a_seed_that_is_none_fails_at_once(seed: object) -> None:
 
 
 def test_an_unknown_initialisation_is_named() -> None:
-    with pytest.raises(ConfigError, match="'zeros'.*kaiming_normal"):
+    with pytest.raises(ConfigError, match=r"'zeros'.*kaiming_normal"):
         RandomBase(0, "zeros")
 
 

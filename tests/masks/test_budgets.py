@@ -117,7 +117,12 @@ def test_erk_fills_a_layer_that_overflows_only_after_another_is_full() -> None:
 
 
 @given(
-    st.dictionaries(st.text(min_size=1, max_size=3), st.lists(st.integers(2, 30), min_size=2, max_size=4).map(tuple), min_size=1, max_size=5),
+    st.dictionaries(
+        st.text(min_size=1, max_size=3),
+        st.lists(st.integers(2, 30), min_size=2, max_size=4).map(tuple),
+        min_size=1,
+        max_size=5,
+    ),
     st.floats(0.3, 1.0),
 )
 def test_erk_never_leaves_the_range_and_keeps_the_total(shapes: dict[str, tuple[int, ...]], density: float) -> None:

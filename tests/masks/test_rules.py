@@ -79,7 +79,9 @@ def test_scores_stay_as_they_are_and_give_masks_of_their_type(rule: Threshold | 
 
 def linear_problem(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rng = np.random.default_rng(seed)
-    weight, scores, inputs, wanted = (torch.from_numpy(rng.standard_normal(s)) for s in ((5, 7), (5, 7), (9, 7), (9, 5)))
+    weight, scores, inputs, wanted = (
+        torch.from_numpy(rng.standard_normal(s)) for s in ((5, 7), (5, 7), (9, 7), (9, 5))
+    )
     scores[0, :3] = 0.0
     return weight, scores, inputs, wanted
 

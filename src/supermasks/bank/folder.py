@@ -118,8 +118,15 @@ class BankFolder:
         return bank
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes on disk of each file, by its path in the folder."""
-        return {file: (self.path / file).stat().st_size for file in self._files()}
+        """Return the bytes on disk of each file, by its path in the folder.
+
+        Raises:
+            BankFormatError: a file is missing.
+        """
+        try:
+            return {file: (self.path / file).stat().st_size for file in self._files()}
+        except OSError as error:
+            raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
 
     def _files(self) -> Iterator[str]:
         yield MANIFEST

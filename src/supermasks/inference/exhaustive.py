@@ -21,18 +21,18 @@ class Exhaustive(TaskInference):
     objective: Objective = field(default_factory=Entropy)
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        return decide(superposition, self._evidence(superposition, inputs).mean(dim=0, keepdim=True))
+        # A mean a task: over a matrix, equal columns may differ in their last bit.
+        return decide(
+            superposition, torch.stack([value.mean() for value in self._evidence(superposition, inputs)])[None]
+        )
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        return decide(superposition, self._evidence(superposition, inputs))
+        return decide(superposition, torch.stack(self._evidence(superposition, inputs), dim=1))
 
-    def _evidence(self, superposition: Superposition, inputs: Tensor) -> Tensor:
+    def _evidence(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
+        """Return for each task the negative objective of each input, `batch`."""
         uniform(superposition)  # refuses an empty bank
+        network, classes = superposition.network, superposition.classes
         with torch.no_grad():
-            values = [
-                self.objective.compare(
-                    superposition.network.forward(inputs, superposition.member(i)), superposition.classes
-                )
-                for i in range(len(superposition))
-            ]
-        return -torch.stack(values, dim=1)
+            logits = (network.forward(inputs, superposition.member(i)) for i in range(len(superposition)))
+            return [-self.objective.compare(each, classes) for each in logits]

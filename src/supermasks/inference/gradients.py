@@ -1,4 +1,8 @@
-"""The gradient of an objective in the coefficients of the tasks."""
+"""The gradient of an objective in the coefficients of the tasks.
+
+It is the gradient through the weights. Buffers, such as batch-norm statistics, are mixed by alpha too, but taken as
+constants: torch does not differentiate batch normalisation in them.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -26,13 +30,13 @@ def batch_gradient(
     Returns:
         `len(among)`.
     """
-    effective = superposition.effective(alpha)
-    leaves = {name: value.requires_grad_() for name, value in effective.items() if value.is_floating_point()}
+    weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
+    leaves = [weight.requires_grad_() for weight in weights.values()]
     with torch.enable_grad():
-        logits = superposition.network.forward(inputs, effective)
+        logits = superposition.network.forward(inputs, {**weights, **buffers})
         value = objective(logits, superposition.classes).mean()
-    gradients = torch.autograd.grad(value, list(leaves.values()))
-    return superposition.contract(dict(zip(leaves, gradients, strict=True)), among)
+    gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
+    return superposition.contract(dict(zip(weights, gradients, strict=True)), among)
 
 
 def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> Tensor:
@@ -50,18 +54,15 @@ def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, o
     Returns:
         `batch x k`.
     """
-    effective = superposition.effective(alpha)
-    fixed = {name: value for name, value in effective.items() if not value.is_floating_point()}
-    point = {name: value for name, value in effective.items() if name not in fixed}
+    point, buffers = superposition.weights(alpha), superposition.buffers(alpha)
 
     def value(weights: dict[str, Tensor]) -> Tensor:
-        return objective(superposition.network.forward(inputs, {**weights, **fixed}), superposition.classes)
+        return objective(superposition.network.forward(inputs, {**weights, **buffers}), superposition.classes)
 
     columns: list[Tensor] = []
     with warnings.catch_warnings():
         # torch warns of its own use of torch.jit.script when forward differentiation is used for the first time.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         for i in range(len(superposition)):
-            direction = {name: v for name, v in superposition.member(i).items() if name not in fixed}
-            columns.append(jvp(value, (point,), (direction,))[1])
+            columns.append(jvp(value, (point,), (superposition.direction(i),))[1])
     return torch.stack(columns, dim=1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from supermasks.errors import TaskError
+from supermasks.errors import InputError, TaskError
 from supermasks.inference.objectives import Objective
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -73,7 +73,12 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
         superposition: the `k` tasks.
         evidence: `rows x k`.
         tied: `rows`, bool: where an earlier decision was between equals.
+
+    Raises:
+        InputError: the evidence is not a number for some inputs.
     """
+    if bool(evidence.isnan().any()):
+        raise InputError("the outputs of the network are not finite for these inputs; are they scaled as in training?")
     k = len(superposition)
     largest = evidence == evidence.amax(dim=1, keepdim=True)
     chosen = torch.where(largest, torch.arange(k), k).amin(dim=1)

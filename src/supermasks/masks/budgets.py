@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 
 from supermasks.errors import DensityError
 
@@ -59,6 +59,8 @@ class ER(Budget):
     def densities(self, shapes: Shapes) -> dict[str, float]:
         if not 0 < self.cap <= 1:
             raise DensityError(f"the cap of a density lies in (0, 1], but {self.cap} came")
+        if not 0 < self.scale < inf:
+            raise DensityError(f"the scale of an ER budget is a positive number, but {self.scale} came")
         raw = {name: self.scale * (shape[0] + shape[1]) / prod(shape) for name, shape in shapes.items()}
         return _checked(
             raw if self.cap == 1 else {name: min(self.cap, density) for name, density in raw.items()}, shapes

@@ -24,6 +24,7 @@ from supermasks.report.style import (
 from supermasks.report.summary import Record, describe_evaluation, published_for
 
 MOST_NUMBERS = 12  # more tasks than this, and the numbers in the cells could not be read
+LEAST_SPAN = 2.0  # points; a narrower axis would make noise look like a finding
 FLOAT32_BITS = 32
 
 
@@ -84,3 +85,111 @@ def _draw_matrix(axes: Any, matrix: npt.NDArray[np.float64], limits: tuple[float
             colour = "black" if matrix[i, j] > middle else "white"
             axes.text(j + 1, i + 1, f"{matrix[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=9)
     return image
+
+
+def _plot_accuracy(record: Record, path: Path) -> Path:
+    """Draw the final accuracy of each task, by each way of finding the task, with the paper's figures."""
+    evaluations: list[Record] = record["evaluations"]
+    given = 100 * np.array(record["accuracy"]["matrix"][-1], dtype=np.float64)
+    tasks = np.arange(1, len(given) + 1)
+    figure = new_figure(max(9.0, min(12.0, 0.35 * len(tasks) + 4)), 4.8)
+    axes = plain_axes(figure.subplots())
+    width, size = (0.8, 5.0) if len(tasks) <= 40 else (1.0, 2.0)
+    edges = (tasks - width / 2, tasks + width / 2)
+    label = f"task given: mean {decimals(given.mean(), 2)}%"
+    axes.hlines(given, *edges, color=GREY, linewidth=1.5, label=label)
+    _draw_published(axes, published_for(record, None), GREY)
+    for index, evaluation in enumerate(evaluations):
+        colour, marker = SERIES[index % len(SERIES)]
+        # Side by side within the width of a task, because equal accuracies would hide each other.
+        shift = width * ((index + 1) / (len(evaluations) + 1) - 0.5)
+        label = f"{describe_evaluation(evaluation)}: mean {decimals(100 * evaluation['accuracy'], 2)}%"
+        heights = 100 * np.array(evaluation["per_task"])
+        axes.plot(tasks + shift, heights, marker, color=colour, markersize=size, label=label)
+        _draw_published(axes, published_for(record, evaluation), colour)
+    axes.set_xlabel("task, in the order of learning")
+    axes.set_ylabel("accuracy on test images, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=MOST_NUMBERS, min_n_ticks=1))
+    axes.set_xlim(0.4, len(tasks) + 0.6)
+    low, high = axes.get_ylim()
+    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
+    axes.set_ylim(low - missing, high + missing)
+    axes.grid(axis="y", color="0.9")
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=2 if evaluations else 1, frameon=False, fontsize=9)
+    figure.suptitle(_accuracy_title(record), fontsize=13, fontweight="bold")
+    return save(figure, path)
+
+
+def _draw_published(axes: Any, figure: Record | None, colour: str) -> None:
+    if figure is not None:
+        height = 100 * figure["accuracy"]
+        label = f"paper, {figure['what']}: {height:.2f}%"
+        axes.axhline(height, color=colour, linestyle="--", linewidth=1.2, label=label)
+
+
+def _accuracy_title(record: Record) -> str:
+    mean = decimals(100 * record["accuracy"]["mean"], 2)
+    if not record["evaluations"]:
+        return f"Task given: {mean}% right"
+    found = decimals(100 * record["task_identification"], 2)
+    return f"Task not told: {mean}% right, task found in {found}% of decisions"
+
+
+def _plot_bytes(record: Record, path: Path) -> Path:
+    """Draw what the bank on disk is made of, and beside it what as many separate networks would take."""
+    sizes, tasks = record["bytes"], record["tasks"]
+    figure = new_figure(9.0, 4.8)
+    upper, lower = figure.subplots(2, 1, height_ratios=[1.0, 1.3])
+    _draw_parts(plain_axes(upper), sizes)
+    dense = sizes["masks"] * FLOAT32_BITS  # a mask takes one bit a weight
+    costs = [
+        (f"bank of {tasks} {'task' if tasks == 1 else 'tasks'}, on disk", sizes["total"], BLUE),
+        ("weights of one network, float32\n(made from a seed, not stored)", dense / tasks, GREY),
+        (f"weights of {tasks} separate networks, float32" if tasks > 1 else "", dense, RED),
+    ]
+    _draw_costs(plain_axes(lower), [cost for cost in costs if cost[0]])
+    a_task = si_bytes(sizes["total"] / tasks)
+    title = f"{a_task} a task: {dense / sizes['total']:.1f} times smaller than separate networks"
+    figure.suptitle(title, fontsize=13, fontweight="bold")
+    return save(figure, path)
+
+
+def _draw_parts(axes: Any, sizes: Record) -> None:
+    """Draw one bar of masks, normalisation and the rest, on a linear scale from zero."""
+    left = 0.0
+    unit, name = (1e6, "MB") if sizes["total"] >= 1e6 else (1e3, "kB")
+    for what, colour in (("masks", BLUE), ("norm", ORANGE), ("other", GREEN)):
+        long = {"norm": "normalisation layers", "other": "names, digests, file headers"}.get(what, what)
+        if not sizes[what]:
+            continue
+        share = 100 * sizes[what] / sizes["total"]
+        label = f"{long}: {si_bytes(sizes[what])} ({decimals(share)}%)"
+        axes.barh(0, sizes[what] / unit, left=left / unit, height=0.6, color=colour, label=label)
+        left += sizes[what]
+    label = f"entropy bound of the masks: {si_bytes(sizes['entropy_bound'])}"
+    axes.axvline(sizes["entropy_bound"] / unit, color="black", linestyle="--", linewidth=1.2, label=label)
+    axes.set_yticks([0], ["what is in the bank"])
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"{name} on disk")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
+
+
+def _draw_costs(axes: Any, costs: list[tuple[str, float, str]]) -> None:
+    """Draw sizes as dots on a logarithmic scale; bars would need a zero, which that scale does not have."""
+    for height, (_, count, colour) in enumerate(reversed(costs)):
+        axes.axhline(height, color="0.9", zorder=0)
+        axes.plot(count, height, "o", color=colour, markersize=9)
+        axes.annotate(si_bytes(count), (count, height), (0, 8), textcoords="offset points", ha="center")
+    axes.set_xscale("log")
+    counts = [count for _, count, _ in costs]
+    axes.set_xlim(min(counts) / 2, max(counts) * 2)
+    axes.set_ylim(-0.5, len(costs) - 0.3)
+    axes.set_yticks(range(len(costs)), [name for name, _, _ in reversed(costs)])
+    axes.xaxis.set_major_formatter(_tick)
+    axes.set_xlabel("bytes, logarithmic scale")
+
+
+def _tick(count: float, _position: int) -> str:
+    return si_bytes(count)

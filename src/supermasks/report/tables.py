@@ -36,7 +36,7 @@ CAPTION = (
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table in Markdown, with what the columns mean, and what the papers' figures are, below it."""
+    """Return the rows as a table in Markdown, followed by what its columns and the papers' figures mean."""
     lines = [HEADERS, tuple("---" for _ in HEADERS), *(_cells(row) for row in rows)]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     figures = "".join(f"- {figure}\n" for figure in _figures(rows))
@@ -44,11 +44,11 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table for the terminal, with what the columns mean, and what the papers' figures are."""
+    """Return the rows as a table for the terminal, followed by what its columns and the papers' figures mean."""
     figures = "".join(f"\n{figure}" for figure in _figures(rows))
     table = Table(caption=CAPTION + figures, caption_justify="left", show_lines=True)
     for index, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if index < 4 else "right")
+        table.add_column(header, justify="left" if index < 4 else "right", overflow="fold")
     for row in rows:
         table.add_row(*_cells(row))
     return table

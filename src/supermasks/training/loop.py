@@ -80,7 +80,7 @@ def fit(
         progress: told of each step.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss, or a parameter at the end, is not finite.
     """
     optimiser = settings.optimiser.build(parameters)
     start, recent = perf_counter(), torch.zeros(())
@@ -108,6 +108,8 @@ def fit(
             since_check = 0
         if progress is not None:
             progress(step, settings.steps)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
+        raise TrainingError("training left values that are not finite; lower the learning rate")
     return Fit(loss_now, perf_counter() - start)
 
 

@@ -1,0 +1,93 @@
+"""A report of runs as a folder: `report.md` and the pictures that it shows."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from supermasks.errors import RunStateError
+from supermasks.experiments.record import RECORD, read_record
+from supermasks.report.comparison import plot_runs
+from supermasks.report.plots import plot_record
+from supermasks.report.summary import Record, summarise
+from supermasks.report.tables import markdown_table
+
+BYTES = {
+    "total": "all files of the bank",
+    "masks": "masks, a bit a weight",
+    "entropy_bound": "entropy bound of the masks, not a file",
+    "norm": "buffers of normalisation layers",
+    "other": "manifest, names, file headers",
+}
+CAPTIONS = {
+    "accuracy": "final accuracy of each task",
+    "forgetting": "accuracy of each task after each further task",
+    "bytes": "what the bank takes on disk",
+    "comparison": "accuracy of all rows",
+}
+
+
+def write_report(folders: Sequence[Path], out: Path) -> Path:
+    """Write tables and pictures of runs, and return the path of `report.md`.
+
+    Args:
+        folders: each is the folder of a run, or has such folders somewhere in it, or is a record itself.
+        out: folder for the report; with several runs each has a folder in it for its own pictures.
+
+    Raises:
+        RunStateError: a folder holds no record, or one that cannot be read.
+    """
+    paths = list(dict.fromkeys(path.resolve() for folder in folders for path in _find(folder)))
+    if not paths:
+        raise RunStateError("a report needs the folder of at least one run, but none was given; name one")
+    runs = dict(zip(_names(paths), (read_record(path) for path in paths), strict=True))
+    out.mkdir(parents=True, exist_ok=True)
+    summary = plot_runs(runs.values(), out)
+    parts = ["# Report", markdown_table(summarise(runs.values())).rstrip(), _images(summary, out)]
+    for name, record in runs.items():
+        pictures = plot_record(record, out if len(runs) == 1 else out / name)
+        parts.append(_section(name, record, pictures, out))
+    report = out / "report.md"
+    report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return report
+
+
+def _find(folder: Path) -> list[Path]:
+    """Return the records in a folder; not those below a record, since a run's folder has no runs in it."""
+    if folder.is_file():
+        return [folder]
+    found: list[Path] = []
+    for parent, below, files in os.walk(folder):
+        below.sort()
+        if RECORD in files:
+            below.clear()
+            found.append(Path(parent) / RECORD)
+    if not found:
+        raise RunStateError(f"there is no {RECORD} in {folder} or below it; give the folder of a finished run")
+    return found
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each run: that of its folder, with those above it where the names would be the same."""
+    for depth in range(1, max(len(path.parts) for path in paths)):
+        names = ["-".join(part for part in path.parent.parts[-depth:] if part != path.anchor) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"run-{number}" for number in range(1, len(paths) + 1)]
+
+
+def _section(name: str, record: Record, pictures: Sequence[Path], out: Path) -> str:
+    config = ", ".join(f"{key}={value}" for key, value in record["config"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
+    command = f"\n\nCommand:\n\n    {record['command']}" if record["command"] else ""
+    tasks, sizes = record["tasks"], record["bytes"]
+    lines = [f"| {what} | {sizes[key]:,.0f} | {sizes[key] / tasks:,.0f} |" for key, what in BYTES.items()]
+    table = "\n".join(["| What | Bytes | Bytes a task |", "| --- | --- | --- |", *lines])
+    return f"## {name}\n\nConfig: `{config}`{command}\n\nVersions: {versions}\n\n{table}\n\n{_images(pictures, out)}"
+
+
+def _images(pictures: Sequence[Path], out: Path) -> str:
+    return "\n\n".join(f"![{CAPTIONS[path.stem]}]({_link(path.relative_to(out))})" for path in pictures)
+
+
+def _link(path: Path) -> str:
+    return f"<{path.as_posix()}>"  # in angle brackets, a link may hold spaces

@@ -1,0 +1,86 @@
+"""What every mask rule keeps to; a new rule joins with one row."""
+
+from math import prod
+
+import pytest
+import torch
+
+from supermasks.masks import ER, ERK, RULES, Mask, MaskRule, Threshold, TopK, Uniform
+from supermasks.spec import build, describe
+
+ROWS: list[MaskRule] = [
+    Threshold(),
+    Threshold(-0.1),
+    TopK(0.5),
+    TopK(1),
+    TopK(Uniform(0.1)),
+    TopK(ER(2.0)),
+    TopK(ERK(0.3)),
+]
+SHAPES = {"linear": (12, 20), "conv": (6, 4, 3, 3)}
+
+rows = pytest.mark.parametrize("rule", ROWS, ids=repr)
+
+
+def scores(seed: int = 0) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=rng, requires_grad=True) for name, shape in SHAPES.items()}
+
+
+def test_every_rule_has_a_row() -> None:
+    assert {type(rule) for rule in ROWS} == set(RULES)
+
+
+@rows
+def test_masks_have_the_names_and_shapes_of_the_scores_and_are_0_and_1(rule: MaskRule) -> None:
+    rule.check(SHAPES)
+    masks = rule.masks(scores())
+    assert {name: tuple(mask.shape) for name, mask in masks.items()} == SHAPES
+    for mask in masks.values():
+        assert set(mask.unique().tolist()) <= {0.0, 1.0}
+        assert mask.sum() > 0
+    assert Mask.pack({name: mask > 0.5 for name, mask in masks.items()}).size() == sum(map(prod, SHAPES.values()))
+
+
+@rows
+def test_scores_of_another_layer_do_not_matter(rule: MaskRule) -> None:
+    first, second = scores(0), scores(1)
+    both = rule.masks(first)
+    mixed = rule.masks({"linear": first["linear"], "conv": second["conv"]})
+    assert torch.equal(both["linear"], mixed["linear"])
+
+
+@rows
+def test_raising_the_score_of_a_kept_weight_never_drops_it(rule: MaskRule) -> None:
+    values = scores()
+    mask = rule.masks(values)["linear"]
+    kept = torch.nonzero(mask.flatten() == 1).flatten()
+    for n in kept[:10].tolist():
+        raised = {name: value.detach().clone() for name, value in values.items()}
+        entry = raised["linear"].view(-1)
+        # Away from zero where the magnitude counts, upwards where the value does.
+        entry[n] += 5 if entry[n] >= 0 or isinstance(rule, Threshold) else -5
+        assert rule.masks(raised)["linear"].flatten()[n] == 1
+
+
+@rows
+def test_each_score_has_a_gradient_kept_or_not(rule: MaskRule) -> None:
+    values = scores()
+    rng = torch.Generator().manual_seed(3)
+    upstream = {name: torch.randn(shape, generator=rng) for name, shape in SHAPES.items()}
+    sum((mask * upstream[name]).sum() for name, mask in rule.masks(values).items()).backward()
+    for name, value in values.items():
+        assert value.grad is not None
+        torch.testing.assert_close(value.grad.abs(), upstream[name].abs())
+
+
+@rows
+def test_the_same_scores_give_the_same_mask(rule: MaskRule) -> None:
+    first, again = rule.masks(scores()), rule.masks(scores())
+    assert all(torch.equal(first[name], again[name]) for name in SHAPES)
+
+
+@rows
+def test_a_rule_is_a_value_that_is_stored(rule: MaskRule) -> None:
+    assert build(describe(rule), (*RULES, Uniform, ER, ERK)) == rule
+    hash(rule)

@@ -1,0 +1,116 @@
+"""The command line, from the words typed to the files and messages that come out."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from supermasks.cli import main
+from supermasks.experiments import read_record
+
+SMALL = ["--dataset", "sample", "--tasks", "2", "--steps", "8", "--outputs", "20", "--learning-rate", "0.003"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "run"
+    assert main(["run", "permuted-mnist", *SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_leaves_a_record_a_bank_and_a_report(finished: Path) -> None:
+    record = read_record(finished)
+    assert (record["tasks"], record["config"]["steps"], record["config"]["outputs"]) == (2, 8, 20)
+    assert (finished / "bank" / "manifest.json").exists()
+    assert "permuted-mnist" in (finished / "report" / "report.md").read_text(encoding="utf-8")
+    assert list((finished / "report").rglob("*.png"))
+
+
+def test_the_default_folder_is_named_after_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "split-mnist", "--dataset", "sample", "--steps", "2", "--seed", "7"]) == 0
+    assert (tmp_path / "runs" / "split-mnist-lenet-300-100-seed7" / "record.json").exists()
+
+
+def test_report_makes_one_table_of_many_runs(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(finished.parent), "--out", str(tmp_path / "report")]) == 0
+    assert "permuted-mnist" in capsys.readouterr().out
+    assert (tmp_path / "report" / "report.md").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "bank"])
+def test_inspect_lists_tasks_and_bytes(finished: Path, inside: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(finished / inside)]) == 0
+    shown = capsys.readouterr().out
+    total = sum(file.stat().st_size for file in (finished / "bank").rglob("*") if file.is_file())
+    assert "permuted-0001" in shown
+    assert f"2 tasks, {total:,} bytes on disk" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "permuted-mnist", "--data", "/nowhere"], "supermasks data fetch mnist"),
+        (["run", "permuted-mnist", "--dataset", "sample", "--steps", "0"], "at least 1"),
+        (["report", "/nowhere"], "record.json"),
+        (["inspect", "/nowhere"], "no bank"),
+        (["data", "fetch", "imagenet"], "imagenet"),
+    ],
+)
+def test_errors_are_one_sentence_and_status_2(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.splitlines()[-1].startswith("error: ")
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "permuted-mnist", *SMALL, "--out", str(finished)]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "permuted-mnist", "--taks", "3"])
+    assert stopped.value.code == 2
+    assert "--tasks" in "".join(capsys.readouterr())
+
+
+def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in (finished / "bank").rglob("*"):
+        if file.is_file():
+            copy = tmp_path / file.relative_to(finished)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    broken = tmp_path / "bank" / "tasks" / "000001.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "000001.safetensors is truncated or altered" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "supermasks", "run", "permuted-mnist", *SMALL, "--out", str(out)]
+    command[command.index("8")] = "400"
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = monotonic() + 120
+    while not (out / "learned.json").exists() and monotonic() < deadline:
+        sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in shown
+    assert "Traceback" not in shown
+    assert not (out / "record.json").exists()
+    assert subprocess.run([*command, "--resume"], capture_output=True, check=True)
+    assert read_record(out)["tasks"] == 2
