@@ -53,20 +53,20 @@ class World:
     def classes(self) -> int:
         return max(len(state.classes) for state in self.states)
 
-    def mixed(self, alpha: Tensor, states: Sequence[TaskState] | None = None) -> dict[str, Tensor]:
-        """W * sum_i alpha_i M_i and sum_i alpha_i b_i, dense, in float64, differentiable in alpha."""
-        states = self.states if states is None else states
+    def mixed(self, alpha: Tensor, buffers_at: Tensor | None = None) -> dict[str, Tensor]:
+        """W * sum_i alpha_i M_i, differentiable in alpha, and sum_i b_i alpha_i, constant (at `buffers_at`), in float64."""
+        states, at = self.states, (alpha if buffers_at is None else buffers_at).detach()
         values = {
             name: weight.double() * sum(a * s.mask[name].double() for a, s in zip(alpha, states, strict=True))
             for name, weight in self.network.weights.items()
         }
         for name, first in states[0].buffers.items():
             if first.is_floating_point():
-                values[name] = sum(a * s.buffers[name].double() for a, s in zip(alpha, states, strict=True))
+                values[name] = sum(a * s.buffers[name].double() for a, s in zip(at, states, strict=True))
         return values
 
-    def logits(self, alpha: Tensor, inputs: Tensor | None = None) -> Tensor:
-        return self.plain(self.mixed(alpha), (self.inputs if inputs is None else inputs).double())
+    def logits(self, alpha: Tensor, inputs: Tensor | None = None, buffers_at: Tensor | None = None) -> Tensor:
+        return self.plain(self.mixed(alpha, buffers_at), (self.inputs if inputs is None else inputs).double())
 
 
 def plain_mlp(values: Mapping[str, Tensor], inputs: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
         numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
         bytes_ = (state.mask.nbytes(), f"{state.mask.entropy_bytes():.0f}", norm, size)
         table.add_row(state.name, *map(str, (*numbers, *bytes_)))
-    console = Console()
+    console = Console(width=max(120, Console().width))
     console.print(f"base          {dict(states.header.base)}")
     console.print(f"fingerprint   {states.header.fingerprint}")
     for name, shape in states.header.shapes.items():

@@ -1,6 +1,8 @@
 """Binary and Exhaustive against plain re-implementations, ties, and small numbers of tasks."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -125,6 +127,21 @@ def test_of_two_equal_tasks_the_earlier_is_chosen_wherever_they_are(worlds: Worl
             break
     else:
         pytest.fail("no input chose its task again, so nothing was tested")
+
+
+def test_binary_remembers_a_tie_of_an_earlier_round(worlds: Worlds) -> None:
+    world = worlds("mlp", 6)
+    tested = 0
+    for best, twice, worst in permutations(world.states, 3):
+        # Of four, the second and the third best are one and the same: the earlier stays in, the last round is no tie.
+        four = replace(world, states=[worst, twice, best, twice])
+        g = entropy_gradient(four, np.full(4, 0.25), world.inputs)
+        if g[2] > g[1] > g[0]:
+            belief = Binary().infer(four.superposition, world.inputs)
+            assert torch.isfinite(belief.evidence).tolist() == [[False, True, True, False]]
+            assert belief.tied.tolist() == [True]
+            tested += 1
+    assert tested > 0
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=named)

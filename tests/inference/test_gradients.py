@@ -26,9 +26,9 @@ def points(count: int) -> list[Tensor]:
 
 
 def truth(world: Any, objective: Objective, alpha: Tensor) -> Callable[[Tensor], Tensor]:
-    """The objective of each input as a function of alpha."""
+    """The objective of each input as a function of alpha in the weights; buffers are constants."""
     at = world.logits(alpha).detach()
-    return lambda a: FORMULAS[type(objective)](world.logits(a), at, world.classes)
+    return lambda a: FORMULAS[type(objective)](world.logits(a, buffers_at=alpha), at, world.classes)
 
 
 def by_autograd(world: Any, objective: Objective, alpha: Tensor) -> Tensor:
