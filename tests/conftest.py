@@ -54,7 +54,7 @@ class World:
         return max(len(state.classes) for state in self.states)
 
     def mixed(self, alpha: Tensor, buffers_at: Tensor | None = None) -> dict[str, Tensor]:
-        """W * sum_i alpha_i M_i, differentiable in alpha, and sum_i b_i alpha_i, constant (at `buffers_at`), in float64."""
+        """W * sum_i alpha_i M_i, differentiable in alpha, and sum_i alpha_i b_i, constant at `buffers_at`; float64."""
         states, at = self.states, (alpha if buffers_at is None else buffers_at).detach()
         values = {
             name: weight.double() * sum(a * s.mask[name].double() for a, s in zip(alpha, states, strict=True))

@@ -1,5 +1,6 @@
 """The command line: `supermasks demo | run | report | inspect | data`."""
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ except ImportError as error:
 from supermasks.bank import BankFolder
 from supermasks.data import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
-from supermasks.report import write_report
+from supermasks.report import read_runs, rich_table, summarise, write_report
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C stopped
 
@@ -65,8 +66,18 @@ def _with_bars(job: Callable[[Bars], Any]) -> Any:
         return job(Bars(progress))
 
 
+def _wide_console() -> Console:
+    # Tables with many columns are cut to the width of the terminal, and to 80 where there is none.
+    return Console(width=max(180, Console().width))
+
+
+def _print_table(folders: Sequence[Path]) -> None:
+    _wide_console().print(rich_table(summarise(read_runs(folders).values())))
+
+
 def _finish(out: Path) -> None:
     report = write_report([out], out / "report")
+    _print_table([out])
     print(f"record   {out / 'record.json'}\nbank     {out / 'bank'}\nreport   {report}")
     for picture in sorted(report.parent.glob("*.png")):
         print(f"picture  {picture}")
@@ -112,8 +123,8 @@ def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("repor
         out: folder for report.md and the pictures.
     """
     path = write_report(list(runs), out)
-    print(path.read_text(encoding="utf-8"))
-    print(f"written to {path}")
+    _print_table(runs)
+    print(f"report   {path}")
 
 
 def inspect(bank: tyro.conf.Positional[Path]) -> None:
@@ -132,7 +143,7 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
         numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
         bytes_ = (state.mask.nbytes(), f"{state.mask.entropy_bytes():.0f}", norm, size)
         table.add_row(state.name, *map(str, (*numbers, *bytes_)))
-    console = Console(width=max(120, Console().width))
+    console = _wide_console()
     console.print(f"base          {dict(states.header.base)}")
     console.print(f"fingerprint   {states.header.fingerprint}")
     for name, shape in states.header.shapes.items():
@@ -176,4 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = words if "--resume" in words else [*words, "--resume"]
         print(f"\nstopped; what was learned is kept. Go on with:  supermasks {shlex.join(again)}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe, `head` for example, has seen enough; what is left of the output goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0

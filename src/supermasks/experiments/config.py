@@ -103,7 +103,7 @@ class Experiment(ABC):
         """Return which pairs of objective and scoring are evaluated; the first is the headline of the record."""
 
     def published(self) -> list[Published]:
-        """Return the figures of the paper for exactly these settings."""
+        """Return the figures of papers to hold a run with these settings against."""
         return []
 
     def learner(self) -> Learner:

@@ -4,13 +4,14 @@ from supermasks.report.comparison import plot_runs
 from supermasks.report.plots import plot_record
 from supermasks.report.summary import Row, summarise
 from supermasks.report.tables import markdown_table, rich_table
-from supermasks.report.write import write_report
+from supermasks.report.write import read_runs, write_report
 
 __all__ = [
     "Row",
     "markdown_table",
     "plot_record",
     "plot_runs",
+    "read_runs",
     "rich_table",
     "summarise",
     "write_report",

@@ -37,7 +37,8 @@ CAPTION = (
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return the rows as a table in Markdown, followed by what its columns and the papers' figures mean."""
-    lines = [HEADERS, tuple("---" for _ in HEADERS), *(_cells(row) for row in rows)]
+    headers, *cells = _lines(rows)
+    lines = [headers, ["---"] * len(headers), *cells]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     figures = "".join(f"- {figure}\n" for figure in _figures(rows))
     return f"{table}\n\n{CAPTION}\n" + (f"\nThe paper's figures are those of:\n\n{figures}" if figures else "")
@@ -47,11 +48,20 @@ def rich_table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table for the terminal, followed by what its columns and the papers' figures mean."""
     figures = "".join(f"\n{figure}" for figure in _figures(rows))
     table = Table(caption=CAPTION + figures, caption_justify="left", show_lines=True)
-    for index, header in enumerate(HEADERS):
-        table.add_column(header, justify="left" if index < 4 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row))
+    headers, *cells = _lines(rows)
+    for header, *column in zip(headers, *cells, strict=True):
+        widest = max(len(word) for cell in (header, *column) for word in cell.split())
+        table.add_column(header, justify="left" if header in HEADERS[:4] else "right", min_width=widest)
+    for line in cells:
+        table.add_row(*line)
     return table
+
+
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
+    """Return headers and cells, without the columns in which no row has anything."""
+    cells = [_cells(row) for row in rows]
+    used = [i for i in range(len(HEADERS)) if not cells or any(line[i] != NOTHING for line in cells)]
+    return [[line[i] for i in used] for line in (HEADERS, *cells)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

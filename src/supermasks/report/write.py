@@ -36,10 +36,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     Raises:
         RunStateError: a folder holds no record, or one that cannot be read.
     """
-    paths = list(dict.fromkeys(path.resolve() for folder in folders for path in _find(folder)))
-    if not paths:
-        raise RunStateError("a report needs the folder of at least one run, but none was given; name one")
-    runs = dict(zip(_names(paths), (read_record(path) for path in paths), strict=True))
+    runs = read_runs(folders)
     out.mkdir(parents=True, exist_ok=True)
     summary = plot_runs(runs.values(), out)
     parts = ["# Report", markdown_table(summarise(runs.values())).rstrip(), _images(summary, out)]
@@ -49,6 +46,21 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     report = out / "report.md"
     report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return report
+
+
+def read_runs(folders: Sequence[Path]) -> dict[str, Record]:
+    """Return the records of runs, by a name for each.
+
+    Args:
+        folders: each is the folder of a run, or has such folders somewhere in it, or is a record itself.
+
+    Raises:
+        RunStateError: a folder holds no record, or one that cannot be read.
+    """
+    paths = list(dict.fromkeys(path.resolve() for folder in folders for path in _find(folder)))
+    if not paths:
+        raise RunStateError("a report needs the folder of at least one run, but none was given; name one")
+    return dict(zip(_names(paths), (read_record(path) for path in paths), strict=True))
 
 
 def _find(folder: Path) -> list[Path]:
