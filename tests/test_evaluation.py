@@ -1,6 +1,6 @@
 """The three scorings, on a learner whose task inference is replaced by one with a known answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from supermasks.types import Belief
 class BySign(TaskInference):
     """Says task 0 where the last entry of an input (the mean, for a batch) is positive, task 1 elsewhere."""
 
-    objective: Objective = Entropy()
+    objective: Objective = field(default_factory=Entropy)
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         return self.infer_each(superposition, inputs.mean(dim=0, keepdim=True))

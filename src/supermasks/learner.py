@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Hashable
+from operator import index
 from typing import Any
 
 import torch
@@ -58,7 +59,8 @@ class Learner:
         training: Training | None = None,
         inference: TaskInference | None = None,
     ) -> None:
-        self.seed = seed
+        stream(seed, "learner")  # refuses what is no seed
+        self.seed = index(seed)
         self.method = method or SupSup()
         self.training = training or Training()
         self.inference = inference or OneShot()
@@ -74,7 +76,7 @@ class Learner:
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
-            InputError: the inputs are not finite, or of a shape that the backbone, or the bank, does not take.
+            InputError: the inputs are not finite, or of a shape that the backbone does not take.
             LabelError: there are more classes than the backbone has outputs.
             TrainingError: training diverged.
         """
@@ -153,8 +155,8 @@ class Learner:
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs))
-        for index in chosen.unique().tolist():
-            state, rows = self.bank[belief.tasks[index]], (chosen == index).nonzero().flatten()
+        for number in chosen.unique().tolist():
+            state, rows = self.bank[belief.tasks[number]], (chosen == number).nonzero().flatten()
             found, confidence[rows] = self._classify(inputs[rows], state, chunk)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
@@ -171,10 +173,15 @@ class Learner:
         Raises:
             UnknownTaskError: no task of this name was learned.
             TaskError: there are no examples.
+            LabelError: a target lies outside of the classes of the task.
         """
+        state = self.bank[task]
         if len(examples) == 0:
             raise TaskError(f"the accuracy on task {task!r} needs examples, but there are none")
-        state = self.bank[task]
+        if int(examples.targets.min()) < 0 or int(examples.targets.max()) >= len(state.classes):
+            raise LabelError(
+                f"targets of task {task!r} must lie in 0..{len(state.classes) - 1}, as indices of its classes"
+            )
         right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
         return right / len(examples)
 

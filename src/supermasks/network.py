@@ -16,7 +16,8 @@ from supermasks.errors import InputError, MaskError, UnsupportedModuleError
 from supermasks.state import TaskState
 
 MASKABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMALISATION = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # pyright: ignore[reportPrivateUsage]
+BATCH_NORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
+NORMALISATION = (BATCH_NORM, nn.LayerNorm, nn.GroupNorm)
 
 
 class Network:
@@ -36,7 +37,8 @@ class Network:
         base: what the weights are.
 
     Raises:
-        UnsupportedModuleError: a parameter belongs to a layer of another kind, or no parameter is maskable.
+        UnsupportedModuleError: a parameter belongs to a layer of another kind, is shared by two layers, or has no
+            shape yet; a batch-norm layer keeps no statistics; or no parameter is maskable.
 
     Example:
         >>> from supermasks.bases import RandomBase
@@ -47,8 +49,8 @@ class Network:
 
     def __init__(self, module: nn.Module, base: Base) -> None:
         self.base = base
+        shapes, constants = _sort_parameters(module)
         self._module = copy.deepcopy(module).requires_grad_(False).eval()
-        shapes, constants = _sort_parameters(self._module)
         self.weights = base.weights(shapes)
         self.constants = constants
         self.fingerprint = fingerprint(self.weights)
@@ -153,8 +155,17 @@ def _sort_parameters(module: nn.Module) -> tuple[dict[str, tuple[int, ...]], dic
     constants: dict[str, Tensor] = {}
     first_names: dict[int, str] = {}
     for path, layer in module.named_modules():
+        if isinstance(layer, BATCH_NORM) and layer.running_mean is None:
+            raise UnsupportedModuleError(
+                f"layer {path!r} normalises by the statistics of each batch, so that an answer would depend on what "
+                "else is in its batch; build it with track_running_stats=True"
+            )
         for short, parameter in layer.named_parameters(recurse=False):
             name = f"{path}.{short}" if path else short
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise UnsupportedModuleError(
+                    f"parameter {name!r} has no shape yet; pass one batch through the network first"
+                )
             if first_names.setdefault(id(parameter), name) != name:
                 raise UnsupportedModuleError(
                     f"parameters {first_names[id(parameter)]!r} and {name!r} are one and the same tensor; "
@@ -163,11 +174,11 @@ def _sort_parameters(module: nn.Module) -> tuple[dict[str, tuple[int, ...]], dic
             if isinstance(layer, MASKABLE) and short == "weight":
                 shapes[name] = tuple(parameter.shape)
             elif isinstance(layer, MASKABLE + NORMALISATION) and short in ("weight", "bias"):
-                constants[name] = torch.full_like(parameter, 1.0 if short == "weight" else 0.0)
+                constants[name] = torch.full_like(parameter.detach(), 1.0 if short == "weight" else 0.0)
             else:
                 raise UnsupportedModuleError(
-                    f"parameter {name!r} of a {type(layer).__name__} is neither a weight or bias of a linear, convolutional "
-                    "or normalisation layer; build the network from those"
+                    f"parameter {name!r} of a {type(layer).__name__} is neither a weight or bias of a linear, "
+                    "convolutional or normalisation layer; build the network from those"
                 )
     if not shapes:
         raise UnsupportedModuleError("the network has no linear or convolutional layer, so there is nothing to mask")

@@ -28,7 +28,8 @@ def describe(value: object) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ConfigError(
-        f"{type(value).__name__} has no JSON form, so it cannot be stored; make it a frozen dataclass of numbers and strings"
+        f"{type(value).__name__} has no JSON form, so it cannot be stored; "
+        "make it a frozen dataclass of numbers and strings"
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from supermasks.errors import LabelError, TaskError
@@ -17,6 +16,7 @@ class ReadOnlyTensors(Mapping[str, Tensor]):
         tensors: are copied.
 
     Example:
+        >>> import torch
         >>> held = ReadOnlyTensors({"mean": torch.zeros(2)})
         >>> _ = held["mean"].add_(1)
         >>> held["mean"]

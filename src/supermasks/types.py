@@ -71,6 +71,8 @@ class Examples:
                 f"{self.inputs.dtype} of shape {tuple(self.inputs.shape)} came; convert and reshape them first"
             )
         expected = len(self.inputs) if self.rows is None else len(self.rows)
+        if self.rows is not None and self.rows.dtype != torch.int64:
+            raise TaskError(f"rows are indices of type int64, but {self.rows.dtype} came")
         if self.targets.dtype != torch.int64 or tuple(self.targets.shape) != (expected,):
             raise TaskError(
                 f"targets are int64 of shape ({expected},), one for each example, but "
@@ -79,7 +81,7 @@ class Examples:
         if (
             self.rows is not None
             and expected
-            and not (0 <= int(self.rows.min()) and int(self.rows.max()) < len(self.inputs))
+            and (int(self.rows.min()) < 0 or int(self.rows.max()) >= len(self.inputs))
         ):
             raise TaskError(f"rows must lie in 0..{len(self.inputs) - 1}, the stored inputs")
 
@@ -101,8 +103,8 @@ class Examples:
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all examples once, in order, in batches of `size` (the last one may be smaller)."""
-        for indices in torch.arange(len(self)).split(size):
-            yield self.batch(indices)
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +128,10 @@ class Task:
     test: Examples | None = None
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise TaskError("a task needs a name that is not empty; it is how the task is asked for later")
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise TaskError(
+                f"a task needs a name, a printable string by which it is asked for later, but {self.name!r} came"
+            )
         if len(self.train) == 0:
             raise TaskError(f"task {self.name!r} has no training examples; give it at least one")
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -145,7 +149,8 @@ class Task:
                 )
         if self.test is not None and len(self.test) and self.test.shape != self.train.shape:
             raise TaskError(
-                f"training and test inputs of task {self.name!r} differ in shape: {self.train.shape} and {self.test.shape}"
+                f"training and test inputs of task {self.name!r} differ in shape: "
+                f"{self.train.shape} and {self.test.shape}"
             )
 
 

@@ -170,7 +170,14 @@ def test_one_bad_batch_is_noticed_even_if_later_ones_are_good(blobs: Blobs) -> N
         run(task, Training(15, 4))  # one epoch
 
 
-@pytest.mark.parametrize("rate", [1e30, float("inf")])
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
+def test_rates_that_are_no_rates_are_refused(kind: type[SGD], rate: float) -> None:
+    with pytest.raises(ConfigError, match="learning rate"):
+        kind(rate)
+
+
+@pytest.mark.parametrize("rate", [1e30, 1e38])
 @pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
 def test_scores_that_are_no_numbers_never_become_a_mask(
     small: Callable[..., Learner], blobs: Blobs, kind: type[SGD], rate: float

@@ -36,9 +36,9 @@ class BankHeader:
         """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""
         if network.fingerprint != self.fingerprint:
             raise BaseMismatchError(
-                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} (fingerprint "
-                f"{self.fingerprint[:12]}), but the network has {describe(network.base)} with layers {network.shapes} (fingerprint "
-                f"{network.fingerprint[:12]}); build the network from the same backbone and base"
+                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} and fingerprint "
+                f"{self.fingerprint[:12]}, but the network has {describe(network.base)} with layers {network.shapes} "
+                f"and fingerprint {network.fingerprint[:12]}; build the network from the same backbone and base"
             )
 
 
@@ -69,7 +69,7 @@ class MaskBank:
             UnknownTaskError: no task has this name.
         """
         if name not in self._states:
-            close = difflib.get_close_matches(name, self._states, n=3)
+            close = difflib.get_close_matches(str(name), self._states, n=3)
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {_shortened(self.names)}"
             raise UnknownTaskError(f"the bank has no task {name!r}; {hint}")
         return self._states[name]
@@ -96,7 +96,8 @@ class MaskBank:
         self.require_new(state.name)
         if state.mask.shapes != dict(self.header.shapes):
             raise MaskError(
-                f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {dict(self.header.shapes)}"
+                f"the mask of task {state.name!r} is over {state.mask.shapes}, "
+                f"but the bank is over {dict(self.header.shapes)}"
             )
         self._states[state.name] = state
 

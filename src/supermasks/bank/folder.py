@@ -48,11 +48,14 @@ class BankFolder:
         """Start an empty bank.
 
         Raises:
-            BankFormatError: the folder holds a bank already.
+            BankFormatError: the folder holds a bank already, or cannot be made.
         """
         if self.exists():
             raise BankFormatError(f"{self.path} holds a bank already; choose another folder, or append to that bank")
-        (self.path / "tasks").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.path / "tasks").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BankFormatError(f"{self.path} cannot hold a bank: {error}; choose another folder") from error
         self._write_manifest(header, [])
 
     def append(self, state: TaskState) -> None:
@@ -163,8 +166,8 @@ class BankFolder:
             manifest: dict[str, Any] = json.loads(text)
             if manifest["format"] != FORMAT or manifest["version"] != VERSION:
                 raise BankFormatError(
-                    f"{file} is of format {manifest['format']} version {manifest['version']}; this version of the library "
-                    f"reads {FORMAT} version {VERSION}"
+                    f"{file} is of format {manifest['format']} version {manifest['version']}; "
+                    f"this version of the library reads {FORMAT} version {VERSION}"
                 )
             if manifest.pop("digest") != _digest(manifest):
                 raise BankFormatError(

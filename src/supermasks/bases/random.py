@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod, sqrt
+from operator import index
 
 import numpy as np
 import torch
@@ -84,6 +85,7 @@ class RandomBase(Base):
                 f"there is no initialisation {self.initialisation!r}; choose one of {sorted(INITIALISATIONS)}"
             )
         stream(self.seed, "base")  # a wrong seed fails here, not at the first use
+        object.__setattr__(self, "seed", index(self.seed))  # a number of numpy has no JSON form
 
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         draw = INITIALISATIONS[self.initialisation]

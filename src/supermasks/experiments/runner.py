@@ -20,6 +20,7 @@ from supermasks.types import Examples, TaskStream
 
 RUN = "run.json"
 LEARNED = "learned.json"
+EVALUATED = "evaluated.json"
 
 
 class Watcher(Protocol):
@@ -95,10 +96,7 @@ def run(
     folder = _open_folder(experiment, learner, out, resume)
     learned = _learn(learner, tasks, folder, out, watcher)
     start = perf_counter()
-    evaluations = _evaluate(experiment, learner, tasks, watcher)
-    given = learned[-1]["accuracies"]
-    headline = evaluations[0] if evaluations else None
-    matrix = [[*row["accuracies"], *[None] * (len(tasks) - len(row["accuracies"]))] for row in learned]
+    evaluations = _evaluate(experiment, learner, tasks, out, watcher)
     record = {
         "experiment": experiment.name,
         "method": type(learner.method).__name__,
@@ -108,15 +106,8 @@ def run(
         "command": " ".join(command),
         "config": describe(experiment),
         "versions": versions(),
-        "accuracy": {
-            "mean": headline["accuracy"] if headline else sum(given) / len(given),
-            "per_task": headline["per_task"] if headline else given,
-            "matrix": matrix,
-            "task_given": average_accuracy(_numbers(matrix)),
-            "forgetting": forgetting(_numbers(matrix)),
-            "backward_transfer": backward_transfer(_numbers(matrix)),
-        },
-        "task_identification": headline["task_identification"] if headline else None,
+        "accuracy": _accuracy(learned, evaluations),
+        "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
         "baselines": {"mean_input_router": _route_by_mean(tasks)},
         "published": [describe(figure) for figure in experiment.published()],
@@ -130,6 +121,21 @@ def run(
     }
     write_record(out, record)
     return Run(record, learner, tasks)
+
+
+def _accuracy(learned: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the accuracies of a record: of the first evaluation, or with the task given where there is none."""
+    matrix = [[*row["accuracies"], *[None] * (len(learned) - len(row["accuracies"]))] for row in learned]
+    numbers = [[float("nan") if entry is None else entry for entry in row] for row in matrix]
+    given = average_accuracy(numbers)
+    return {
+        "mean": evaluations[0]["accuracy"] if evaluations else given,
+        "per_task": evaluations[0]["per_task"] if evaluations else matrix[-1],
+        "matrix": matrix,
+        "task_given": given,
+        "forgetting": forgetting(numbers),
+        "backward_transfer": backward_transfer(numbers),
+    }
 
 
 def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
@@ -190,7 +196,7 @@ def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bo
 def _learn(
     learner: Learner, tasks: TaskStream, folder: BankFolder, out: Path, watcher: Watcher
 ) -> list[dict[str, Any]]:
-    """Learn the tasks that the bank lacks; return for each task how it went, with the accuracies after it, task given."""
+    """Learn the tasks that the bank lacks; return for each how it went, and the accuracies after it, task given."""
     path = out / LEARNED
     learned: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     watcher.begin("learning", len(tasks))
@@ -208,10 +214,13 @@ def _learn(
     return learned
 
 
-def _evaluate(experiment: Experiment, learner: Learner, tasks: TaskStream, watcher: Watcher) -> list[dict[str, Any]]:
+def _evaluate(
+    experiment: Experiment, learner: Learner, tasks: TaskStream, out: Path, watcher: Watcher
+) -> list[dict[str, Any]]:
     """Score all tasks, the task not being told, by each pair of objective and scoring; the first is the headline."""
-    results: list[dict[str, Any]] = []
-    for objective, scoring in experiment.evaluations():
+    path = out / EVALUATED
+    results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    for objective, scoring in experiment.evaluations()[len(results) :]:
         start = perf_counter()
         learner.inference = experiment.task_inference(objective)
         watcher.begin(f"recognising ({objective}, {scoring})", len(tasks))
@@ -230,6 +239,7 @@ def _evaluate(experiment: Experiment, learner: Learner, tasks: TaskStream, watch
                 "seconds": perf_counter() - start,
             }
         )
+        write_json(path, results)
     return results
 
 
@@ -251,7 +261,3 @@ def _test(tasks: TaskStream, index: int) -> Examples:
     if examples is None:
         raise TaskError(f"task {tasks[index].name!r} has no test examples, so it cannot be evaluated")
     return examples
-
-
-def _numbers(matrix: list[list[float | None]]) -> list[list[float]]:
-    return [[float("nan") if entry is None else entry for entry in row] for row in matrix]

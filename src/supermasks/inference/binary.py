@@ -14,7 +14,7 @@ from supermasks.types import Belief
 
 @dataclass(frozen=True)
 class Binary(TaskInference):
-    """Halve the tasks `ceil(log2 k)` times at most, by the gradient at equal coefficients of those still in (Section 3.3).
+    """Halve the tasks until one is left, by the gradient at equal coefficients of those still in (SupSup, Section 3.3).
 
     Of `m` tasks the `floor(m / 2)` of largest `-dL/dalpha_i` stay in, which is the paper's `g_i > median(g)` where all
     differ. Among equals the earlier learned stay in and the belief is marked as tied, so that it always ends.

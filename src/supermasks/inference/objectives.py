@@ -25,7 +25,7 @@ class Objective(ABC):
         """
 
     def compare(self, logits: Tensor, classes: int) -> Tensor:
-        """Return the value by which the outputs of different masks are compared; the objective unless it says otherwise."""
+        """Return the value by which the outputs of different masks are compared: the objective, if nothing else."""
         return self(logits, classes)
 
 
@@ -86,6 +86,6 @@ class MaxProbability(Objective):
 def _require_superfluous(logits: Tensor, classes: int) -> None:
     if logits.shape[1] <= classes:
         raise ConfigError(
-            f"objective G needs superfluous neurons, but the network has {logits.shape[1]} outputs for {classes} classes; "
-            "give it more outputs (the paper uses 100 for 10 classes), or use Entropy()"
+            f"objective G needs superfluous neurons, but the network has {logits.shape[1]} outputs for {classes} "
+            "classes; give it more outputs (the paper uses 100 for 10 classes), or use Entropy()"
         )

@@ -35,7 +35,7 @@ class Uniform(Budget):
     density: float
 
     def densities(self, shapes: Shapes) -> dict[str, float]:
-        return _checked({name: self.density for name in shapes}, shapes)
+        return _checked(dict.fromkeys(shapes, self.density), shapes)
 
 
 @dataclass(frozen=True)

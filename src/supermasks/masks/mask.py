@@ -126,7 +126,7 @@ class Mask:
 
     def density(self) -> float:
         """Return the fraction of weights kept, `count() / size()`."""
-        return self.count() / self.size()
+        return self.count() / self.size() if self.size() else 0.0
 
     def overlap(self, other: "Mask") -> float:
         """Return the fraction of this mask's weights that `other` keeps too, `|a & b| / |a|` (0 for an empty mask).

@@ -80,7 +80,7 @@ def fit(
         progress: told of each step.
 
     Raises:
-        TrainingError: the loss, or a parameter at the end, is not finite.
+        TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
     optimiser = settings.optimiser.build(parameters)
     start, recent = perf_counter(), torch.zeros(())
@@ -92,7 +92,11 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = rate
         inputs, targets = examples.batch(next(rows))
-        loss = torch.nn.functional.cross_entropy(network.forward(inputs, effective(), training=True), targets)
+        try:
+            logits = network.forward(inputs, effective(), training=True)
+        except ValueError as error:  # batch normalisation of a single example, for instance
+            raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
+        loss = torch.nn.functional.cross_entropy(logits, targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -3,9 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
+
+from supermasks.errors import ConfigError
 
 
 class Optimiser(ABC):
@@ -13,9 +16,16 @@ class Optimiser(ABC):
 
     Attributes:
         learning_rate: the step size at the beginning.
+
+    Raises:
+        ConfigError: the learning rate is not a positive number.
     """
 
     learning_rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < inf:
+            raise ConfigError(f"a learning rate is a positive number, but {self.learning_rate} came")
 
     @abstractmethod
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
