@@ -177,7 +177,7 @@ def test_rates_that_are_no_rates_are_refused(kind: type[SGD], rate: float) -> No
         kind(rate)
 
 
-@pytest.mark.parametrize("rate", [1e30, 1e38])
+@pytest.mark.parametrize("rate", [1e30, 1e35])
 @pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
 def test_scores_that_are_no_numbers_never_become_a_mask(
     small: Callable[..., Learner], blobs: Blobs, kind: type[SGD], rate: float
