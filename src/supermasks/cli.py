@@ -24,7 +24,9 @@ from supermasks.bank import BankFolder
 from supermasks.data import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
 from supermasks.report import read_runs, rich_table, summarise, write_report
+from supermasks.version import __version__
 
+DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C stopped
 
 
@@ -168,18 +170,21 @@ def _app() -> SubcommandApp:
         experiments.command(name=name)(_run_command(kind))
     data.command(fetch)
     app.command(demo)
-    app.command(experiments, name="run")
+    app.command(experiments, name="run", help="Run an experiment of the papers; it can be stopped and resumed.")
     app.command(report)
     app.command(inspect)
-    app.command(data, name="data")
+    app.command(data, name="data", help="Bring data sets onto this machine.")
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(__version__)
+        return 0
     try:
-        _app().cli(args=words, prog="supermasks", config=(tyro.conf.FlagCreatePairsOff,))
+        _app().cli(args=words, prog="supermasks", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except SupermasksError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
