@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bases import Base, RandomBase, base_from_recipe
-from supermasks.errors import InputError, LabelError, TaskError
+from supermasks.errors import BankFormatError, InputError, LabelError, TaskError
 from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
@@ -192,28 +192,50 @@ class Learner:
             BankFormatError: the folder holds another bank; it is left as it is.
             LabelError: a class label cannot be stored.
         """
+        self.bank.header = BankHeader.of(self.network, self._settings())
         BankFolder(folder).save(self.bank)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], backbone: nn.Module, **settings: Any) -> "Learner":
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        backbone: nn.Module,
+        *,
+        base: Base | None = None,
+        method: Method | None = None,
+        training: Training | None = None,
+        inference: TaskInference | None = None,
+    ) -> "Learner":
         """Return the learner that was saved, ready to predict and to learn further tasks.
 
         Args:
             folder: as given to `save`.
             backbone: a module of the same architecture as the one that was learned with.
-            settings: replace stored ones: `base`, `method`, `training`, `inference`.
+            base: in place of the stored recipe; it must give the same weights.
+            method: in place of the stored one.
+            training: in place of the stored one.
+            inference: in place of the stored one.
 
         Raises:
-            BankFormatError: a file is missing, truncated or altered.
+            BankFormatError: a file is missing, truncated or altered, or was not saved by a learner.
             BaseMismatchError: the backbone or the base is another one.
-            ConfigError: a stored setting names a class of yours; pass it in `settings`.
+            ConfigError: a stored setting names a class of yours; pass an object of it in its place.
         """
         bank = BankFolder(folder).read()
+        stored = bank.header.settings
+        if stored.keys() != {"seed", "method", "training", "inference"}:
+            raise BankFormatError(
+                f"the bank in {folder} was not saved by a learner: it holds the settings {list(stored)}"
+            )
         kinds = (*METHODS, *RULES, *BUDGETS, *OPTIMISERS, *INFERENCES, *OBJECTIVES, Training)
-        stored = {key: value for key, value in bank.header.settings.items() if key not in settings}
-        stored = {key: build(value, kinds) for key, value in stored.items()}
-        stored.setdefault("base", settings.pop("base", None) or base_from_recipe(bank.header.base))
-        learner = cls(backbone, **{**stored, **settings})
+        learner = cls(
+            backbone,
+            seed=stored["seed"],
+            base=base or base_from_recipe(bank.header.base),
+            method=method or build(stored["method"], kinds),
+            training=training or build(stored["training"], kinds),
+            inference=inference or build(stored["inference"], kinds),
+        )
         bank.header.check(learner.network)
         for state in bank:
             learner.network.check(state)
