@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from supermasks.report import markdown_table, read_runs, summarise
+
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -18,6 +20,11 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     answered, digits = names["prediction"].labels, names["digits"].tolist()
     assert sum(a == d for a, d in zip(answered, digits, strict=True)) >= 6
     assert names["learner"].bank.names == ["permuted-0000", "permuted-0001", "permuted-0002"]
+
+
+def test_the_table_is_made_from_the_records() -> None:
+    table = markdown_table(summarise(read_runs([README.parent / "results"]).values())).strip()
+    assert table in README.read_text(encoding="utf-8"), "run: python tools/update_readme.py"
 
 
 def test_links_lead_somewhere() -> None:

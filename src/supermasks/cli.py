@@ -85,14 +85,13 @@ def _finish(out: Path) -> None:
         print(f"picture  {picture}")
 
 
-def demo(out: Path = Path("runs/demo"), resume: bool = False) -> None:
+def demo(out: Path = Path("runs/demo")) -> None:
     """Learn ten permuted tasks from embedded images, recognise them, compare with forgetting: about a minute.
 
     Args:
-        out: folder for the bank, the record, the table and the pictures.
-        resume: go on with the demo that was stopped in that folder.
+        out: folder for the bank, the record, the table and the pictures; what is there already is gone on with.
     """
-    _with_bars(lambda bars: run_demo(out, resume, bars))
+    _with_bars(lambda bars: run_demo(out, bars))
     _finish(out)
 
 
@@ -189,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = words if "--resume" in words else [*words, "--resume"]
+        again = [*words, "--resume"] if words[:1] == ["run"] and "--resume" not in words else words
         print(f"\nstopped; what was learned is kept. Go on with:  supermasks {shlex.join(again)}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

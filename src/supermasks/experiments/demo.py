@@ -13,19 +13,20 @@ DEMO = PermutedMNIST(dataset="sample", tasks=10, steps=500, learning_rate=2e-4)
 """Ten permutations of 10,000 real digits; half of the paper's steps at twice its learning rate, to take a minute."""
 
 
-def run_demo(out: Path, resume: bool = False, watcher: Watcher | None = None) -> dict[str, Any]:
+def run_demo(out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
     """Run the demo into a folder, and return its record, to which the sequential network is added as a baseline.
 
+    Its settings are always the same, so that a demo that was stopped, or is there already, is gone on with.
+
     Args:
-        out: the folder; it must not hold a run, unless it is resumed.
-        resume: go on with the run that is in the folder.
+        out: the folder.
         watcher: is told how far the demo is.
 
     Raises:
-        RunStateError: the folder holds a run and `resume` is not set.
+        RunStateError: the folder holds another run.
     """
     watcher = watcher or Silent()
-    finished = run(DEMO, out, resume=resume, watcher=watcher, command=["supermasks", "demo"])
+    finished = run(DEMO, out, resume=True, watcher=watcher, command=["supermasks", "demo"])
     watcher.begin("the same tasks without masks", len(finished.tasks))
     matrix = train_sequentially(finished.learner, finished.tasks, watcher.step, watcher.advance)
     numbers = [[float("nan") if a is None else a for a in row] for row in matrix]
