@@ -42,6 +42,8 @@ class Bars:
         """Draw a new bar of `total` parts."""
         self._progress.update(self._steps, visible=False)
         self._parts = self._progress.add_task(what, total=total, detail="")
+        if not self._progress.console.is_terminal:  # no bar is drawn in a log until all is done
+            self._progress.console.print(f"{what}: {total} tasks")
 
     def advance(self, detail: str) -> None:
         """Move the bar on by one part."""

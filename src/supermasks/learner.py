@@ -223,7 +223,7 @@ class Learner:
         """
         bank = BankFolder(folder).read()
         stored = bank.header.settings
-        if stored.keys() != {"seed", "method", "training", "inference"}:
+        if set(stored) != {"seed", "method", "training", "inference"}:
             raise BankFormatError(
                 f"the bank in {folder} was not saved by a learner: it holds the settings {list(stored)}"
             )
