@@ -1,6 +1,8 @@
 """What cannot work is refused by a named error and a sentence, wherever it comes in; the bank stays as it was."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from supermasks.errors import (
     UnknownTaskError,
     UnsupportedModuleError,
 )
+from supermasks.masks import Threshold
+from supermasks.methods import SupSup
 
 Make = Callable[..., Learner]
 MakeTask = Callable[..., Task]
@@ -79,7 +83,7 @@ def test_a_file_is_no_folder(small: Make, blobs: MakeTask, tmp_path: Path) -> No
     [
         (nn.Sequential(nn.LazyLinear(4)), "no shape yet"),
         (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)), "track_running_stats"),
-        (nn.Embedding(3, 4), "neither a weight or bias"),
+        (nn.Embedding(3, 4), "neither weight nor bias"),
         (nn.Sequential(nn.ReLU()), "nothing to mask"),
     ],
 )
@@ -95,6 +99,71 @@ def test_accuracy_needs_targets_among_the_classes(small: Make, blobs: MakeTask) 
     for target in (-1, 3):
         with pytest.raises(LabelError, match=r"0\.\.2"):
             learner.accuracy(Examples(task.train.inputs[:1], torch.tensor([target])), "a")
+
+
+def test_a_mask_that_keeps_nothing_is_not_learned(small: Make, blobs: MakeTask) -> None:
+    learner = small(method=SupSup(Threshold(99.0)))
+    with pytest.raises(TrainingError, match="keeps no weight"):
+        learner.learn(blobs("a"))
+    assert learner.bank.names == []
+
+
+def test_classes_of_a_learned_task_do_not_change_with_the_list_they_came_from(small: Make, blobs: MakeTask) -> None:
+    learner, task, names = small(), blobs("a", 2), ["x", "y"]
+    learner.learn(Task("a", names, task.train))  # pyright: ignore
+    before = learner.predict(task.train.inputs, task="a").labels
+    names.reverse()
+    assert learner.predict(task.train.inputs, task="a").labels == before
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_taken_where_they_are_switched_off(
+    small: Make, blobs: MakeTask, context: Callable[[], AbstractContextManager[None]]
+) -> None:
+    plain, switched, task = small(), small(), blobs("a")
+    plain.learn(task)
+    with context():
+        switched.learn(task)
+        belief = switched.infer(task.train.inputs * 1.0, together=True)
+    assert switched.bank["a"].mask == plain.bank["a"].mask
+    assert torch.equal(belief.evidence, plain.infer(task.train.inputs, together=True).evidence)
+
+
+def test_inputs_that_require_gradients_keep_theirs(small: Make, blobs: MakeTask) -> None:
+    learner, task = small(), blobs("a")
+    inputs = task.train.inputs.clone().requires_grad_()
+    learner.learn(Task("a", task.classes, Examples(inputs, task.train.targets)))
+    learner.infer(inputs, together=True)
+    assert inputs.grad is None
+
+
+def test_the_default_type_of_torch_does_not_matter(small: Make, blobs: MakeTask) -> None:
+    task, plain, other = blobs("a"), small(), small()
+    plain.learn(task)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other.learn(task)
+        belief = other.infer(task.train.inputs)
+        other.infer(task.train.inputs, together=True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert other.bank["a"].mask == plain.bank["a"].mask
+    assert torch.equal(belief.evidence, plain.infer(task.train.inputs).evidence)
+
+
+def test_threads_do_not_mix_up_tasks(small: Make, blobs: MakeTask) -> None:
+    learner = small()
+    tasks = {name: blobs(name) for name in ("a", "b")}
+    for task in tasks.values():
+        learner.learn(task)
+    expected = {name: learner.network.logits(task.train.inputs, learner.bank[name]) for name, task in tasks.items()}
+
+    def wrong(name: str) -> int:
+        found = (learner.network.logits(tasks[name].train.inputs, learner.bank[name]) for _ in range(100))
+        return sum(not torch.equal(logits, expected[name]) for logits in found)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(wrong, tasks)) == [0, 0]
 
 
 @pytest.mark.parametrize("inputs", [np.zeros((2, 8), np.float32), [[0.0] * 8], None])

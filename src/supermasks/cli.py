@@ -71,8 +71,8 @@ def _with_bars(job: Callable[[Bars], Any]) -> Any:
 
 
 def _wide_console() -> Console:
-    # Tables with many columns are cut to the width of the terminal, and to 80 where there is none.
-    return Console(width=max(180, Console().width))
+    # Where there is no terminal, tables would be cut to 80 columns.
+    return Console() if Console().is_terminal else Console(width=180)
 
 
 def _print_table(folders: Sequence[Path]) -> None:
@@ -186,15 +186,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         _app().cli(args=words, prog="supermasks", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
-    except SupermasksError as error:
+    except (SupermasksError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of a pipe, `head` for example, has seen enough; what is left of the output goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = [*words, "--resume"] if words[:1] == ["run"] and "--resume" not in words else words
         print(f"\nstopped; what was learned is kept. Go on with:  supermasks {shlex.join(again)}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe, `head` for example, has seen enough; what is left of the output goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return 0

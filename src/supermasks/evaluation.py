@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from supermasks.errors import TaskError
+from supermasks.errors import ConfigError
 from supermasks.learner import Learner
 from supermasks.types import Examples, Scenario
 
@@ -40,7 +40,9 @@ class Scoring(ABC):
 
         Raises:
             TaskError: there are no examples.
+            LabelError: a target lies outside of the classes of the task.
             UnknownTaskError: the learner has not learned the task.
+            ConfigError: in this scenario the task is given, so that there is nothing to infer.
         """
 
 
@@ -56,7 +58,7 @@ class EachInput(Scoring):
 
     def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
         right = found = 0
-        for inputs, targets in _batches(learner, task, examples, self.chunk):
+        for inputs, targets in _batches(learner, task, examples, scenario, self.chunk):
             prediction = learner.predict(inputs)
             identified = torch.tensor([name == task for name in prediction.tasks])
             correct = _matches(learner, task, prediction.labels, targets)
@@ -67,7 +69,7 @@ class EachInput(Scoring):
 
 @dataclass(frozen=True)
 class FirstOfBatch(Scoring):
-    """SupSup's scoring: the first image decides for its batch; where it is wrong the whole batch counts as wrong.
+    """SupSup's scoring: the first image decides for its batch; where it is wrong, and labels are not shared, so is all.
 
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
@@ -76,12 +78,12 @@ class FirstOfBatch(Scoring):
     batch_size: int = 128
 
     def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
-        return _score_batches(learner, task, examples, self.batch_size, judged=1)
+        return _score_batches(learner, task, examples, scenario, self.batch_size, judged=1)
 
 
 @dataclass(frozen=True)
 class FullBatch(Scoring):
-    """SupSup's "full batch": all images decide for their batch together; a wrong batch counts as wrong.
+    """SupSup's "full batch": all images decide for their batch together; where labels are not shared, wrongly is wrong.
 
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
@@ -90,23 +92,28 @@ class FullBatch(Scoring):
     batch_size: int = 128
 
     def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
-        return _score_batches(learner, task, examples, self.batch_size, judged=self.batch_size)
+        return _score_batches(learner, task, examples, scenario, self.batch_size, self.batch_size)
 
 
-def _score_batches(learner: Learner, task: str, examples: Examples, size: int, judged: int) -> Score:
+def _score_batches(
+    learner: Learner, task: str, examples: Examples, scenario: Scenario, size: int, judged: int
+) -> Score:
     right = found = batches = 0
-    for inputs, targets in _batches(learner, task, examples, size):
+    for inputs, targets in _batches(learner, task, examples, scenario, size):
         batches += 1
-        if learner.infer(inputs[:judged], together=True).names() == [task]:
-            found += 1
-            right += int(_matches(learner, task, learner.predict(inputs, task=task).labels, targets).sum())
+        (inferred,) = learner.infer(inputs[:judged], together=True).names()
+        found += inferred == task
+        if inferred == task or scenario.shared_labels:
+            right += int(_matches(learner, task, learner.predict(inputs, task=inferred).labels, targets).sum())
     return Score(right / len(examples), found / batches)
 
 
-def _batches(learner: Learner, task: str, examples: Examples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    learner.bank[task]  # an unknown task is an error, not a score of 0
-    if len(examples) == 0:
-        raise TaskError("a score needs test examples, but there are none")
+def _batches(
+    learner: Learner, task: str, examples: Examples, scenario: Scenario, size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if scenario.id_at_test:
+        raise ConfigError(f"in scenario {scenario.name} the task is given; use learner.accuracy(examples, task)")
+    learner.check_targets(examples, task)
     return examples.batches(size)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bases import Base, RandomBase, base_from_recipe
-from supermasks.errors import BankFormatError, InputError, LabelError, TaskError
+from supermasks.errors import BankFormatError, InputError, LabelError, TaskError, TrainingError
 from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
@@ -89,10 +89,10 @@ class Learner:
                 f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
                 "build it with at least as many, and some more for superfluous neurons"
             )
-        trainable = self.method.begin(self.network, task.name, self.seed)
         # Layers that draw random numbers, such as dropout, do so from a generator that is global in torch.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(stream(self.seed, "layers", task.name).integers(2**63)))
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            trainable = self.method.begin(self.network, task.name, self.seed)
+            torch.default_generator.manual_seed(int(stream(self.seed, "layers", task.name).integers(2**63)))
             report = fit(
                 self.network,
                 list(trainable.parameters.values()),
@@ -102,7 +102,12 @@ class Learner:
                 stream(self.seed, "data-order", task.name),
                 progress,
             )
-        mask = self.method.finish(self.network, trainable)
+            mask = self.method.finish(self.network, trainable)
+        empty = [name for name, kept in mask.counts().items() if kept == 0]
+        if empty:
+            raise TrainingError(
+                f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
+            )
         self.bank.add(TaskState(task.name, task.classes, shape, mask, trainable.buffers))
         return report
 
@@ -154,7 +159,7 @@ class Learner:
         belief = self.infer(inputs, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
-        confidence = torch.zeros(len(inputs))
+        confidence = torch.zeros(len(inputs), dtype=torch.float32)
         for number in chosen.unique().tolist():
             state, rows = self.bank[belief.tasks[number]], (chosen == number).nonzero().flatten()
             found, confidence[rows] = self._classify(inputs[rows], state, chunk)
@@ -175,6 +180,13 @@ class Learner:
             TaskError: there are no examples.
             LabelError: a target lies outside of the classes of the task.
         """
+        self.check_targets(examples, task)
+        state = self.bank[task]
+        right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
+        return right / len(examples)
+
+    def check_targets(self, examples: Examples, task: str) -> None:
+        """Raise what `accuracy` raises for these examples, without computing it."""
         state = self.bank[task]
         if len(examples) == 0:
             raise TaskError(f"the accuracy on task {task!r} needs examples, but there are none")
@@ -182,8 +194,6 @@ class Learner:
             raise LabelError(
                 f"targets of task {task!r} must lie in 0..{len(state.classes) - 1}, as indices of its classes"
             )
-        right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
-        return right / len(examples)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the bank and the settings of this learner; a folder that holds its first tasks gets the others.

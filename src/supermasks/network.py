@@ -6,6 +6,8 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 
 import copy
 from collections.abc import Mapping
+from threading import RLock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,8 @@ from supermasks.state import TaskState
 
 MASKABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
-NORMALISATION = (BATCH_NORM, nn.LayerNorm, nn.GroupNorm)
+INSTANCE_NORM = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+NORMALISATION = (BATCH_NORM, *INSTANCE_NORM, nn.LayerNorm, nn.GroupNorm)
 
 
 class Network:
@@ -49,11 +52,19 @@ class Network:
 
     def __init__(self, module: nn.Module, base: Base) -> None:
         self.base = base
-        shapes, constants = _sort_parameters(module)
-        self._module = copy.deepcopy(module).requires_grad_(False).eval()
+        self._lock = RLock()
+        _sort_parameters(module)  # refuses before copying what cannot be copied
+        self._module = copy.deepcopy(module).requires_grad_(False).eval().float()
+        shapes, constants = _sort_parameters(self._module)
         self.weights = base.weights(shapes)
         self.constants = constants
         self.fingerprint = fingerprint(self.weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -76,9 +87,11 @@ class Network:
         Returns:
             `batch x outputs`.
         """
-        if self._module.training != training:
-            self._module.train(training)
-        return functional_call(self._module, {**self.constants, **effective}, (inputs,), strict=True)
+        # functional_call puts the weights into the module for the time of the call: one call at a time.
+        with self._lock:
+            if self._module.training != training:
+                self._module.train(training)
+            return functional_call(self._module, {**self.constants, **effective}, (inputs,), strict=True)
 
     def outputs(self, input_shape: tuple[int, ...]) -> int:
         """Return how many outputs the backbone has, by a trial on two inputs of this shape.
@@ -88,7 +101,9 @@ class Network:
         """
         with torch.no_grad():
             try:
-                logits = self.forward(torch.zeros(2, *input_shape), {**self.weights, **self.fresh_buffers()})
+                logits = self.forward(
+                    torch.zeros(2, *input_shape, dtype=torch.float32), {**self.weights, **self.fresh_buffers()}
+                )
             except (RuntimeError, ValueError, IndexError, TypeError) as error:  # whatever layers say of a wrong shape
                 raise InputError(f"the network cannot take inputs of shape {input_shape}: {error}") from error
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
@@ -177,7 +192,7 @@ def _sort_parameters(module: nn.Module) -> tuple[dict[str, tuple[int, ...]], dic
                 constants[name] = torch.full_like(parameter.detach(), 1.0 if short == "weight" else 0.0)
             else:
                 raise UnsupportedModuleError(
-                    f"parameter {name!r} of a {type(layer).__name__} is neither a weight or bias of a linear, "
+                    f"parameter {name!r} of a {type(layer).__name__} is neither weight nor bias of a linear, "
                     "convolutional or normalisation layer; build the network from those"
                 )
     if not shapes:

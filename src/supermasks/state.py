@@ -59,6 +59,7 @@ class TaskState:
     buffers: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
         if not self.name:
             raise TaskError("the state of a task needs the name of the task")
         if not self.classes or len(set(self.classes)) != len(self.classes):

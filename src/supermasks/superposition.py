@@ -97,7 +97,7 @@ class Superposition:
         Returns:
             `len(among)`.
         """
-        result = torch.zeros(len(among))
+        result = torch.zeros(len(among), dtype=torch.float32)
         for name, weight in self.network.weights.items():
             saliency = (gradients[name] * weight).flatten()
             for row, i in enumerate(among):

@@ -128,6 +128,7 @@ class Task:
     test: Examples | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise TaskError(
                 f"a task needs a name, a printable string by which it is asked for later, but {self.name!r} came"

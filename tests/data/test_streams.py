@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from supermasks.data import ImageSource, PermutedStream, RotatedStream, SplitStream
 from supermasks.data.lazy import LazyStream
@@ -91,11 +92,19 @@ def test_what_comes_in_from_outside_is_black(source: ImageSource) -> None:
     assert float(white[0, 0, 4, 4]) == pytest.approx(source.black + 1)
 
 
-def test_interpolation_is_bilinear() -> None:
+def test_nearest_interpolation_is_that_of_pillow() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    for degrees in (10, 90, 130, 350):
+        expected = np.asarray(Image.fromarray(pixels).rotate(degrees), dtype=np.float32)
+        turned = Rotate(float(degrees))(torch.from_numpy(pixels.astype(np.float32))[None, None])[0, 0].numpy()
+        assert (turned == expected).mean() > 0.99, degrees  # points half-way between pixels may go either way
+
+
+def test_bilinear_interpolation_turns_a_ramp() -> None:
     # A ramp is linear, so that bilinear interpolation turns it exactly (away from the border).
     y, x = torch.meshgrid(torch.arange(9.0) - 4, torch.arange(9.0) - 4, indexing="ij")
     angle = np.radians(30.0)
-    turned = Rotate(30.0)(x[None, None])
+    turned = Rotate(30.0, interpolation="bilinear")(x[None, None])
     expected = x * np.cos(angle) - y * np.sin(angle)
     torch.testing.assert_close(turned[0, 0, 3:6, 3:6], expected[3:6, 3:6].to(torch.float32), rtol=0, atol=1e-5)
 

@@ -1,6 +1,7 @@
 """Runs of experiments: what a record holds, and that a stopped run goes on as if it had not been stopped."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from supermasks.bank import BankFolder
-from supermasks.errors import ConfigError, RunStateError
+from supermasks.errors import ConfigError, DensityError, RunStateError
 from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, SplitMNIST, read_record, run
 from supermasks.experiments.runner import Silent
 
@@ -128,10 +129,11 @@ def test_full_batches_are_found_by_binary(tmp_path: Path) -> None:
 
 def test_published_figures_belong_to_the_exact_settings_only() -> None:
     assert [figure.accuracy for figure in PermutedMNIST().published()] == [0.9365, 0.9369]
-    assert [figure.accuracy for figure in PermutedMNIST(net="fc-1024-1024").published()] == [0.9629]
+    assert [figure.accuracy for figure in PermutedMNIST(net="fc-1024-1024").published()] == [0.9628, 0.9628]
     assert [figure.accuracy for figure in RotatedMNIST(seed=3).published()] == [0.9613]
     for changed in (
         PermutedMNIST(tasks=11),
+        PermutedMNIST(schedule="cosine"),
         PermutedMNIST(steps=10),
         PermutedMNIST(dataset="sample"),
         RotatedMNIST(steps=9),
@@ -151,6 +153,35 @@ def test_bad_settings_fail_before_anything_is_written(name: str, tmp_path: Path)
 def test_objective_g_needs_superfluous_neurons(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="superfluous"):
         run(replace(SMALL, outputs=10), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bank_that_lost_tasks_is_not_resumed(finished: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(copy / "bank")
+    with pytest.raises(RunStateError, match="does not hold"):
+        run(SMALL, copy, resume=True)
+
+
+def test_parts_of_a_run_are_not_taken_for_another(finished: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / "run.json").unlink()
+    for resume in (False, True):
+        with pytest.raises(RunStateError, match="parts of a run"):
+            run(replace(SMALL, steps=13), copy, resume=resume)
+
+
+@pytest.mark.parametrize("name", ["run.json", "learned.json", "evaluated.json"])
+def test_a_damaged_file_of_a_run_is_named(finished: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / name).write_text((copy / name).read_text()[:-9])
+    with pytest.raises(RunStateError, match=name):
+        run(SMALL, copy, resume=True)
+
+
+def test_a_density_that_keeps_nothing_fails_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DensityError):
+        run(replace(SMALL, density=1e-5), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

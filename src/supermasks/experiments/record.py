@@ -15,6 +15,7 @@ from supermasks.version import __version__
 
 RECORD = "record.json"
 SCHEMA = 1
+KEYS = {"experiment", "method", "scenario", "tasks", "seed", "config", "versions", "accuracy", "bytes", "seconds"}
 
 
 def versions() -> dict[str, Any]:
@@ -37,6 +38,18 @@ def peak_memory_bytes() -> int | None:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def read_json(path: Path) -> Any:
+    """Return what `write_json` wrote.
+
+    Raises:
+        RunStateError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunStateError(f"{path} cannot be read: {error}; restore it, or start anew in another folder") from error
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -65,6 +78,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: go on with --resume") from None
     except (OSError, ValueError) as error:
         raise RunStateError(f"{path} cannot be read as a record: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or not record.keys() >= KEYS:
         raise RunStateError(f"{path} is not a record of schema {SCHEMA}, which is what this version reads")
     return record

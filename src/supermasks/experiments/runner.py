@@ -1,6 +1,5 @@
 """One runner for all experiments: learn, evaluate, record; it can be stopped at any moment and go on later."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from supermasks.data import load_source
 from supermasks.errors import ConfigError, RunStateError, TaskError
 from supermasks.evaluation import Score
 from supermasks.experiments.config import SCORINGS, Experiment
-from supermasks.experiments.record import peak_memory_bytes, versions, write_json, write_record
+from supermasks.experiments.record import RECORD, peak_memory_bytes, read_json, versions, write_json, write_record
 from supermasks.learner import Learner
 from supermasks.metrics import MeanInputRouter, average_accuracy, backward_transfer, forgetting, mean_input
 from supermasks.spec import describe
@@ -92,11 +91,11 @@ def run(
     """
     watcher = watcher or Silent()
     learner, tasks = experiment.learner(), experiment.stream(load_source(experiment.dataset, data))
-    _check_outputs(experiment, learner, tasks)
+    _check_settings(experiment, learner, tasks)
     folder = _open_folder(experiment, learner, out, resume)
     learned = _learn(learner, tasks, folder, out, watcher)
-    start = perf_counter()
     evaluations = _evaluate(experiment, learner, tasks, out, watcher)
+    infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
     record = {
         "experiment": experiment.name,
         "method": type(learner.method).__name__,
@@ -114,8 +113,8 @@ def run(
         "bytes": measure_bytes(learner, folder),
         "seconds": {
             "train": sum(row["seconds"] for row in learned),
-            "infer": sum(evaluation["seconds"] for evaluation in evaluations),
-            "evaluate": perf_counter() - start,
+            "infer": infer_seconds,
+            "evaluate": infer_seconds + perf_counter() - start,
         },
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -152,8 +151,9 @@ def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
     }
 
 
-def _check_outputs(experiment: Experiment, learner: Learner, tasks: TaskStream) -> None:
-    """Raise ConfigError now rather than after hours of training, if the backbone has too few outputs."""
+def _check_settings(experiment: Experiment, learner: Learner, tasks: TaskStream) -> None:
+    """Raise ConfigError now rather than after hours of training, if the settings do not suit the backbone."""
+    learner.method.check(learner.network)
     outputs, classes = learner.network.outputs(tasks[0].train.shape), len(tasks[0].classes)
     needed = classes + any(objective == "G" for objective, _ in experiment.evaluations())
     if outputs < needed:
@@ -168,12 +168,14 @@ def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bo
     """Return the run's bank on disk, its tasks loaded into the learner."""
     config = describe(experiment)
     folder = BankFolder(out / "bank")
+    if not (out / RUN).exists() and any((out / name).exists() for name in ("bank", LEARNED, EVALUATED, RECORD)):
+        raise RunStateError(f"{out} holds parts of a run, but no {RUN}; choose another folder by --out")
     if (out / RUN).exists():
         if not resume:
             raise RunStateError(
                 f"{out} holds a run already; go on with it by --resume, or choose another folder by --out"
             )
-        stored = json.loads((out / RUN).read_text(encoding="utf-8"))
+        stored = read_json(out / RUN)
         if stored != config:
             changed = {key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key)}
             differences = "; ".join(
@@ -183,7 +185,10 @@ def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bo
                 f"{out} holds another run: {differences}; use the same settings, or another folder by --out"
             )
     else:
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunStateError(f"{out} cannot hold a run: {error}; choose another folder by --out") from error
         write_json(out / RUN, config)
     if not folder.exists():
         folder.create(learner.bank.header)
@@ -198,7 +203,11 @@ def _learn(
 ) -> list[dict[str, Any]]:
     """Learn the tasks that the bank lacks; return for each how it went, and the accuracies after it, task given."""
     path = out / LEARNED
-    learned: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    learned: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    if [row["task"] for row in learned] != learner.bank.names[: len(learned)]:
+        raise RunStateError(
+            f"{path} lists tasks that the bank beside it does not hold; restore the bank, or start anew"
+        )
     watcher.begin("learning", len(tasks))
     for index, task in enumerate(tasks):
         if index >= len(learned):
@@ -219,7 +228,7 @@ def _evaluate(
 ) -> list[dict[str, Any]]:
     """Score all tasks, the task not being told, by each pair of objective and scoring; the first is the headline."""
     path = out / EVALUATED
-    results: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    results: list[dict[str, Any]] = read_json(path) if path.exists() else []
     for objective, scoring in experiment.evaluations()[len(results) :]:
         start = perf_counter()
         learner.inference = experiment.task_inference(objective)

@@ -30,12 +30,14 @@ def batch_gradient(
     Returns:
         `len(among)`.
     """
-    weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
-    leaves = [weight.requires_grad_() for weight in weights.values()]
-    with torch.enable_grad():
+    # Tensors of inference mode cannot take part in a backward pass; copies made outside of it can.
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs, alpha = inputs.detach().clone(), alpha.clone()
+        weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
+        leaves = [weight.requires_grad_() for weight in weights.values()]
         logits = superposition.network.forward(inputs, {**weights, **buffers})
         value = objective(logits, superposition.classes).mean()
-    gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
+        gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
     return superposition.contract(dict(zip(weights, gradients, strict=True)), among)
 
 

@@ -60,7 +60,7 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
     """
     if len(superposition) == 0:
         raise TaskError("there is no task to choose among; learn at least one task first")
-    alpha = torch.zeros(len(superposition))
+    alpha = torch.zeros(len(superposition), dtype=torch.float32)
     chosen = range(len(superposition)) if among is None else among
     alpha[list(chosen)] = 1 / len(chosen)
     return alpha

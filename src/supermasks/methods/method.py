@@ -26,6 +26,10 @@ class Method(ABC):
     """How a task becomes a mask; subclasses are frozen dataclasses."""
 
     @abstractmethod
+    def check(self, network: Network) -> None:
+        """Raise DensityError if the method cannot serve the layers of this network."""
+
+    @abstractmethod
     def begin(self, network: Network, task: str, seed: int) -> Trainable:
         """Return what is to be trained for a new task, at its initial value.
 

@@ -25,8 +25,11 @@ class SupSup(Method):
 
     rule: MaskRule = field(default_factory=Threshold)
 
-    def begin(self, network: Network, task: str, seed: int) -> Trainable:
+    def check(self, network: Network) -> None:
         self.rule.check(network.shapes)
+
+    def begin(self, network: Network, task: str, seed: int) -> Trainable:
+        self.check(network)
         scores = {name: _initial_scores(shape, seed, task, name) for name, shape in network.shapes.items()}
         return Trainable({name: s.requires_grad_() for name, s in scores.items()}, network.fresh_buffers())
 

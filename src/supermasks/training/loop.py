@@ -83,7 +83,7 @@ def fit(
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
     optimiser = settings.optimiser.build(parameters)
-    start, recent = perf_counter(), torch.zeros(())
+    start, recent = perf_counter(), torch.zeros((), dtype=torch.float32)
     rows = shuffled_batches(len(examples), settings.batch_size, order)
     since_check, loss_now = 0, 0.0
     for step in range(1, settings.steps + 1):
@@ -92,6 +92,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = rate
         inputs, targets = examples.batch(next(rows))
+        inputs = inputs.detach()  # the user's own graph, if there is one, is not ours to train
         try:
             logits = network.forward(inputs, effective(), training=True)
         except ValueError as error:  # batch normalisation of a single example, for instance
