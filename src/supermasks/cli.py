@@ -72,7 +72,7 @@ def _with_bars(job: Callable[[Bars], Any]) -> Any:
 
 def _wide_console() -> Console:
     # Where there is no terminal, tables would be cut to 80 columns.
-    return Console() if Console().is_terminal else Console(width=180)
+    return Console() if Console().is_terminal else Console(width=140)
 
 
 def _print_table(folders: Sequence[Path]) -> None:

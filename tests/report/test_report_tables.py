@@ -58,12 +58,14 @@ def test_nothing_forgotten_is_never_minus_zero(record: Make) -> None:
     assert "-0.00" not in markdown_table(summarise([run]))
 
 
-def test_the_terminal_shows_the_same_cells(record: Make) -> None:
+def test_the_terminal_shows_the_same_cells_in_fewer_columns(record: Make) -> None:
     rows = summarise([record()])
     table = rich_table(rows)
     lines = [line for line in markdown_table(rows).splitlines() if line.startswith("|")]
-    assert [column.header for column in table.columns] == cells(lines[0])
-    assert [list(column.cells)[1] for column in table.columns] == cells(lines[3])
+    whole = dict(zip(cells(lines[0]), cells(lines[3]), strict=True))
+    shown = {str(column.header): list(column.cells)[1] for column in table.columns}
+    assert shown.items() <= whole.items()
+    assert {"Experiment", "How the task is found", "Accuracy, %", "Forgotten, points"} <= shown.keys()
     out = io.StringIO()
     Console(file=out, width=250).print(table)
     assert "counts as wrong" in " ".join(out.getvalue().split())

@@ -20,6 +20,8 @@ HEADERS = (
     "Seconds to learn a task",
     "Seconds to test",
 )
+# What fits side by side; report.md has all columns.
+ON_TERMINALS = (HEADERS[0], *HEADERS[2:9])
 CAPTION = (
     "Accuracy: test images answered rightly after all tasks are learned, mean over the tasks and the seeds, "
     "± sample standard deviation over seeds. "
@@ -45,10 +47,10 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table for the terminal, followed by what its columns and the papers' figures mean."""
+    """Return the rows as a table for the terminal, without some columns, followed by what the others mean."""
     figures = "".join(f"\n{figure}" for figure in _figures(rows))
     table = Table(caption=CAPTION + figures, caption_justify="left", show_lines=True)
-    headers, *cells = _lines(rows)
+    headers, *cells = _lines(rows, ON_TERMINALS)
     for header, *column in zip(headers, *cells, strict=True):
         widest = max(len(word) for cell in (header, *column) for word in cell.split())
         table.add_column(header, justify="left" if header in HEADERS[:4] else "right", min_width=widest)
@@ -57,10 +59,11 @@ def rich_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _lines(rows: Sequence[Row]) -> list[list[str]]:
-    """Return headers and cells, without the columns in which no row has anything."""
+def _lines(rows: Sequence[Row], wanted: Sequence[str] = HEADERS) -> list[list[str]]:
+    """Return headers and cells of the columns that are wanted and in which some row has something."""
     cells = [_cells(row) for row in rows]
-    used = [i for i in range(len(HEADERS)) if not cells or any(line[i] != NOTHING for line in cells)]
+    filled = [i for i in range(len(HEADERS)) if not cells or any(line[i] != NOTHING for line in cells)]
+    used = [i for i in filled if HEADERS[i] in wanted]
     return [[line[i] for i in used] for line in (HEADERS, *cells)]
 
 
