@@ -20,7 +20,7 @@ def stream(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
 
     The purpose is hashed (SHA-256, each part preceded by its length) into the 256-bit spawn key
     of a `numpy.random.SeedSequence`. Streams of different purposes are independent, and so are
-    streams of different seeds; the same pair gives the same numbers on every machine.
+    streams of different seeds; the same pair gives the same bits on every machine.
 
     Args:
         seed: any non-negative integer, of any size.

@@ -13,7 +13,7 @@ class Base(ABC):
 
     @abstractmethod
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """Return the float32 weights of each parameter; the same on every call and every machine.
+        """Return the float32 weights of each parameter, the same on every call.
 
         Args:
             shapes: the shape of each maskable parameter, `out x in` or `out x in x kernel ...`.

@@ -26,7 +26,8 @@ def make_task(
 
     - a tuple `(inputs, labels)` of tensors, numpy arrays or lists;
     - a map-style `torch.utils.data.Dataset` of pairs `(input, label)`;
-    - a `torch.utils.data.DataLoader` of pairs `(batch of inputs, batch of labels)`, read through once;
+    - a `torch.utils.data.DataLoader` of pairs `(batch of inputs, batch of labels)`, read through once
+      (what its `drop_last` drops is not learned);
     - a `datasets.Dataset` of Hugging Face, with the columns `inputs` and `label`.
 
     Floating-point inputs are taken as they are, as float32. Inputs of uint8 are divided by 255, and

@@ -44,7 +44,7 @@ class TaskInference(ABC):
             inputs: `batch x ...`.
 
         Returns:
-            a belief of `batch` rows, row `n` the same as `infer` on input `n` alone.
+            a belief of `batch` rows, row `n` that of `infer` on input `n` alone, up to rounding.
 
         Raises:
             TaskError: there are no tasks to choose among.

@@ -1,0 +1,23 @@
+"""The demo, shortened: what it adds to a run, and that it can be asked for again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from supermasks.experiments import DEMO, demo, read_record, run_demo
+
+
+def test_it_compares_with_forgetting_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "DEMO", replace(DEMO, tasks=3, steps=80, learning_rate=1e-3))
+    first = run_demo(tmp_path / "demo")
+    sequential = first["baselines"]["sequential"]
+    assert sequential["matrix"][2][0] < sequential["matrix"][0][0]
+    assert sequential["forgetting"] > 0.0 == first["accuracy"]["forgetting"]
+
+    def never(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(demo, "train_sequentially", never)
+    run_demo(tmp_path / "demo")
+    assert read_record(tmp_path / "demo")["baselines"] == first["baselines"]
