@@ -69,7 +69,7 @@ class EachInput(Scoring):
 
 @dataclass(frozen=True)
 class FirstOfBatch(Scoring):
-    """SupSup's scoring: the first image decides for its batch; where it is wrong, and labels are not shared, so is all.
+    """SupSup's scoring: the first image decides the task of its batch. Unless labels are shared, a wrong task costs it all.
 
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
@@ -83,7 +83,7 @@ class FirstOfBatch(Scoring):
 
 @dataclass(frozen=True)
 class FullBatch(Scoring):
-    """SupSup's "full batch": all images decide for their batch together; where labels are not shared, wrongly is wrong.
+    """SupSup's "full batch": all images together decide the task of their batch. Unless labels are shared, a wrong task costs it all.
 
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
