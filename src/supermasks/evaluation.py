@@ -69,7 +69,9 @@ class EachInput(Scoring):
 
 @dataclass(frozen=True)
 class FirstOfBatch(Scoring):
-    """SupSup's scoring: the first image decides the task of its batch. Unless labels are shared, a wrong task costs it all.
+    """SupSup's scoring: the first image decides the task of its batch.
+
+    Unless labels are shared, a wrong task costs the whole batch.
 
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
@@ -83,7 +85,9 @@ class FirstOfBatch(Scoring):
 
 @dataclass(frozen=True)
 class FullBatch(Scoring):
-    """SupSup's "full batch": all images together decide the task of their batch. Unless labels are shared, a wrong task costs it all.
+    """SupSup's "full batch": all images together decide the task of their batch.
+
+    Unless labels are shared, a wrong task costs the whole batch.
 
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
