@@ -1,5 +1,33 @@
 """The networks of the papers, as plain modules that know nothing of tasks and masks."""
 
-from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
+from collections.abc import Callable, Mapping
 
-__all__ = ["fc_1024_1024", "fully_connected", "lenet_300_100"]
+from torch import nn
+
+from supermasks.nets.conv_pairs import conv4, conv6
+from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
+from supermasks.nets.lenet5 import lenet5
+from supermasks.nets.resnet import resnet18, resnet50
+
+NETS: Mapping[str, Callable[..., nn.Module]] = {
+    "lenet-300-100": lenet_300_100,
+    "fc-1024-1024": fc_1024_1024,
+    "lenet-5": lenet5,
+    "conv-4": conv4,
+    "conv-6": conv6,
+    "resnet-18": resnet18,
+    "resnet-50": resnet50,
+}
+"""The builder of each network by its name; the first argument of all is the number of outputs."""
+
+__all__ = [
+    "NETS",
+    "conv4",
+    "conv6",
+    "fc_1024_1024",
+    "fully_connected",
+    "lenet5",
+    "lenet_300_100",
+    "resnet18",
+    "resnet50",
+]

@@ -1,0 +1,87 @@
+"""Models of Hugging Face as plain modules: one tensor in, logits out."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from supermasks.errors import ConfigError
+
+
+class HuggingFaceClassifier(nn.Module):
+    """A model of `transformers` with logits, such as `BertForSequenceClassification` or `ViTForImageClassification`.
+
+    Token ids (int64, `batch x length`) go in as `input_ids`, with an attention mask over all that is not padding;
+    floating-point inputs go in as `pixel_values`.
+
+    Attributes:
+        model: the model itself; its names follow `model.`, as in `head="model.classifier"`.
+
+    Args:
+        model: returns an output with the field `logits`.
+        padding: the id of the token that fills up short texts; by default that of the model's config.
+    """
+
+    def __init__(self, model: nn.Module, padding: int | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.padding = _padding(model, padding)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits, `batch x outputs`."""
+        return _run(self.model, inputs, self.padding).logits
+
+
+class HuggingFaceEncoder(nn.Module):
+    """An encoder of `transformers`, such as `BertModel` or MiniLM, with a linear head on its pooled features.
+
+    Attributes:
+        encoder: the encoder itself; its names follow `encoder.`.
+        head: linear, with bias.
+
+    Args:
+        encoder: returns an output with the field `last_hidden_state`, `batch x length x hidden_size`.
+        outputs: of the head.
+        pooling: "mean" over all tokens that are not padding, as sentence encoders do it, or "first", the class token.
+        padding: the id of the token that fills up short texts; by default that of the encoder's config.
+
+    Raises:
+        ConfigError: there is no such pooling.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        outputs: int,
+        pooling: Literal["mean", "first"] = "mean",
+        padding: int | None = None,
+    ) -> None:
+        super().__init__()
+        if pooling not in ("mean", "first"):
+            raise ConfigError(f"features are pooled by 'mean' or 'first', but {pooling!r} came")
+        self.encoder = encoder
+        self.pooling = pooling
+        self.padding = _padding(encoder, padding)
+        config: Any = encoder.config
+        self.head = nn.Linear(config.hidden_size, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits, `batch x outputs`."""
+        hidden: Tensor = _run(self.encoder, inputs, self.padding).last_hidden_state
+        if self.pooling == "first":
+            return self.head(hidden[:, 0])
+        if inputs.is_floating_point():
+            return self.head(hidden.mean(dim=1))
+        real = (inputs != self.padding).unsqueeze(-1).to(hidden.dtype)
+        return self.head((hidden * real).sum(dim=1) / real.sum(dim=1).clamp(min=1))
+
+
+def _padding(model: Any, padding: int | None) -> int:
+    found = getattr(model.config, "pad_token_id", None) if padding is None else padding
+    return -1 if found is None else found  # no token is padding
+
+
+def _run(model: nn.Module, inputs: Tensor, padding: int) -> Any:
+    if inputs.is_floating_point():
+        return model(pixel_values=inputs)
+    return model(input_ids=inputs, attention_mask=(inputs != padding).to(torch.int64))
