@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from supermasks import Network
 from supermasks.bases import INITIALISATIONS, RandomBase
 from supermasks.errors import ConfigError
-from supermasks.methods import SupSup
 from supermasks.nets import fully_connected
+from supermasks.scores import KaimingUniform, Past
 from supermasks.seeding import stream
 
 # SupSup's bound is 5 standard errors for any one pair; there are some hundreds of pairs here and the seeds are fixed.
@@ -71,14 +71,16 @@ def test_another_process_draws_the_same_numbers(elsewhere: Callable[..., str]) -
     assert elsewhere(code) == stream(2**90, "base", "ä").bytes(32).hex()
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("initialisation", INITIALISATIONS)
-def test_no_pair_of_seeds_makes_scores_follow_weights(initialisation: str) -> None:
+def test_no_pair_of_seeds_makes_scores_follow_weights(initialisation: str, shared: bool) -> None:
     """The trap: scores that agree with the base in sign leave a dead network, however the user seeds what."""
     torch.manual_seed(0)
     np.random.seed(0)
     numbers = (0, 1, 2, 3, 42, 1234, 2**32)
     net = fully_connected([40, 60, 10])
-    scores = {seed: SupSup().begin(Network(net, RandomBase(0)), "task", seed).parameters for seed in numbers}
+    shapes = Network(net, RandomBase(0)).shapes
+    scores = {seed: KaimingUniform(shared).scores(shapes, "task", seed, Past()) for seed in numbers}
     for base_seed in numbers:
         torch.manual_seed(base_seed)
         weights = Network(net, RandomBase(base_seed, initialisation)).weights
@@ -95,7 +97,7 @@ def test_scores_of_seeds_tasks_and_layers_are_uncorrelated() -> None:
         s.detach().flatten().double().numpy()
         for seed in (0, 1, 2)
         for task in ("0", "1", "10")
-        for s in SupSup().begin(network, task, seed).parameters.values()
+        for s in KaimingUniform().scores(network.shapes, task, seed, Past()).values()
     ]
     corr = np.abs(np.corrcoef(drawn) - np.eye(len(drawn)))
     assert corr.max() < ERRORS / sqrt(2500)

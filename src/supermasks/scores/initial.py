@@ -1,0 +1,49 @@
+"""What initial scores are, and what of the past they may use."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from supermasks.state import TaskState
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What a new task can learn from.
+
+    Attributes:
+        states: the tasks learned so far, in order.
+        memory: what was remembered beside them, by name; only training needs it, and a bank counts its bytes.
+    """
+
+    states: Sequence[TaskState] = ()
+    memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+class InitialScores(ABC):
+    """Gives the scores that a new task begins with; subclasses are frozen dataclasses."""
+
+    @abstractmethod
+    def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        """Return for each parameter its scores, float32, in memory of their own.
+
+        Args:
+            shapes: the shape of each masked parameter.
+            task: the name of the task; with the seed it determines all random numbers.
+            seed: of the learner.
+            past: what was learned before.
+        """
+
+    def remembered(self, scores: Mapping[str, Tensor], past: Past) -> dict[str, Tensor]:
+        """Return the memory after a task that ended with these scores; by default there is none.
+
+        Args:
+            scores: of each masked parameter, as trained.
+            past: as it was when the task began.
+        """
+        del scores, past
+        return {}

@@ -1,0 +1,37 @@
+"""Transfer as SupSup's text has it: begin with the mean of the masks of all earlier tasks."""
+
+from dataclasses import dataclass
+from math import prod, sqrt
+
+import torch
+from torch import Tensor
+
+from supermasks.scores.fresh import KaimingUniform
+from supermasks.scores.initial import InitialScores, Past, Shapes
+
+
+@dataclass(frozen=True)
+class MeanOfMasks(InitialScores):
+    """`S = sqrt(2 / fan_in) * mean_j M_j` over all earlier tasks `j`; the first task begins at random (Appendix D.5).
+
+    Nothing is kept for it: the masks are in the bank.
+
+    Example:
+        >>> from supermasks.masks import Mask
+        >>> from supermasks.state import TaskState
+        >>> kept = [TaskState(str(n), (0,), (2,), Mask.pack({"w": torch.tensor([[True, n > 0]])})) for n in (0, 1)]
+        >>> MeanOfMasks().scores({"w": (1, 2)}, "third", 0, Past(kept))["w"]
+        tensor([[1.0000, 0.5000]])
+    """
+
+    def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        masks = [state.mask for state in past.states]
+        if not masks:
+            return KaimingUniform().scores(shapes, task, seed, past)
+        result: dict[str, Tensor] = {}
+        for name, shape in shapes.items():
+            total = torch.zeros(shape, dtype=torch.float32)
+            for mask in masks:
+                total += mask[name].view(torch.uint8)
+            result[name] = total * (sqrt(2 / prod(shape[1:])) / len(masks))
+        return result

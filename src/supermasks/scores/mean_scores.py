@@ -1,0 +1,41 @@
+"""Transfer as SupSup's released code has it: begin with the mean of the scores of all earlier tasks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.scores.fresh import KaimingUniform
+from supermasks.scores.initial import InitialScores, Past, Shapes
+
+COUNT = "count"
+
+
+@dataclass(frozen=True)
+class MeanOfScores(InitialScores):
+    """`S = mean_j S_j` over the trained scores of all earlier tasks `j`; the first task begins at random.
+
+    Scores are not part of a learned task, so that their running mean must be remembered: 4 bytes a weight, once for
+    all tasks, needed only to learn further ones.
+
+    Example:
+        >>> past = Past(memory=MeanOfScores().remembered({"w": torch.tensor([2.0])}, Past()))
+        >>> past = Past(memory=MeanOfScores().remembered({"w": torch.tensor([4.0])}, past))
+        >>> MeanOfScores().scores({"w": (1,)}, "third", 0, past)["w"]
+        tensor([3.])
+    """
+
+    def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        if not past.memory:
+            return KaimingUniform().scores(shapes, task, seed, past)
+        return {name: past.memory[f"mean/{name}"].clone() for name in shapes}
+
+    def remembered(self, scores: Mapping[str, Tensor], past: Past) -> dict[str, Tensor]:
+        count = past.memory[COUNT] + 1 if past.memory else torch.ones((), dtype=torch.int64)
+        mean: dict[str, Tensor] = {}
+        for name, value in scores.items():
+            before = past.memory.get(f"mean/{name}", torch.zeros_like(value))
+            # A new tensor: the mean that an earlier task began with must not change under it.
+            mean[f"mean/{name}"] = before + (value.detach() - before) / count
+        return {COUNT: count, **mean}

@@ -1,0 +1,157 @@
+"""What scores begin with, against plain formulas; and what the past may not do to them."""
+
+from collections.abc import Callable
+from math import prod, sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from supermasks import Learner, Task
+from supermasks.errors import ConfigError
+from supermasks.masks import Mask, Threshold, TopK
+from supermasks.methods import SupSup
+from supermasks.nets import fully_connected
+from supermasks.scores import INITIAL_SCORES, Constant, InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores, Past
+from supermasks.spec import build, describe
+from supermasks.state import TaskState
+from supermasks.training import Adam, Training
+
+Blobs = Callable[..., Task]
+SHAPES = {"linear": (6, 8), "conv": (4, 2, 3, 3)}
+ROWS: list[InitialScores] = [KaimingUniform(), KaimingUniform(shared=True), Constant(), MeanOfMasks(), MeanOfScores()]
+
+rows = pytest.mark.parametrize("initial", ROWS, ids=repr)
+
+
+def random_states(count: int) -> list[TaskState]:
+    rng = torch.Generator().manual_seed(4)
+    masks = [Mask.pack({n: torch.rand(s, generator=rng) < 0.4 for n, s in SHAPES.items()}) for _ in range(count)]
+    return [TaskState(str(n), (0, 1), (8,), mask) for n, mask in enumerate(masks)]
+
+
+def past_of(count: int) -> Past:
+    """A past of tasks whose scores ended as multiples of ten."""
+    past = Past()
+    for n, state in enumerate(random_states(count)):
+        scores = {name: torch.full(shape, 10.0 * n) for name, shape in SHAPES.items()}
+        past = Past((*past.states, state), MeanOfScores().remembered(scores, past))
+    return past
+
+
+def test_every_way_to_begin_has_a_row() -> None:
+    assert {type(row) for row in ROWS} == set(INITIAL_SCORES)
+
+
+@rows
+def test_scores_have_the_shapes_and_are_a_function_of_seed_task_and_past(initial: InitialScores) -> None:
+    for past in (Past(), past_of(3)):
+        first = initial.scores(SHAPES, "t", 3, past)
+        assert {name: tuple(value.shape) for name, value in first.items()} == SHAPES
+        assert all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in first.values())
+        expected = {name: value.clone() for name, value in first.items()}
+        for value in first.values():  # memory of its own
+            value.add_(1)
+        again = initial.scores(SHAPES, "t", 3, past)
+        assert all(torch.equal(again[name], value) for name, value in expected.items())
+
+
+@rows
+def test_it_is_a_value_that_is_stored(initial: InitialScores) -> None:
+    assert build(describe(initial), INITIAL_SCORES) == initial
+    hash(initial)
+
+
+def test_uniform_scores_are_uniform_within_one_over_the_root_of_the_fan_in() -> None:
+    for name, value in KaimingUniform().scores({"w": (400, 25), "c": (60, 5, 3, 3)}, "t", 0, Past()).items():
+        bound = 1 / sqrt({"w": 25, "c": 45}[name])
+        assert float(value.abs().max()) <= bound
+        # The deciles of a uniform distribution, within five standard errors.
+        counts = np.histogram(value.numpy(), bins=10, range=(-bound, bound))[0] / value.numel()
+        assert np.abs(counts - 0.1).max() < 5 * sqrt(0.09 / value.numel())
+
+
+def test_shared_scores_are_those_of_all_tasks_and_others_are_not() -> None:
+    shared, own = KaimingUniform(shared=True), KaimingUniform()
+    a, b = (shared.scores(SHAPES, task, 0, Past())["linear"] for task in "ab")
+    assert torch.equal(a, b)
+    assert not torch.equal(*(own.scores(SHAPES, task, 0, Past())["linear"] for task in "ab"))
+    assert not torch.equal(a, shared.scores(SHAPES, "a", 1, Past())["linear"])
+
+
+def test_the_mean_of_masks_is_scaled_by_the_fan_in() -> None:
+    past = past_of(3)
+    for name, value in MeanOfMasks().scores(SHAPES, "t", 0, past).items():
+        mean = np.mean([state.mask[name].numpy() for state in past.states], axis=0)
+        expected = mean * sqrt(2 / prod(SHAPES[name][1:]))
+        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-6)
+    assert MeanOfMasks().remembered({}, past) == {}
+
+
+def test_the_mean_of_scores_is_the_mean_of_all_before() -> None:
+    for count in (1, 2, 5):
+        expected = 10.0 * np.mean(range(count))
+        for value in MeanOfScores().scores(SHAPES, "t", 0, past_of(count)).values():
+            np.testing.assert_allclose(value.numpy(), expected, rtol=1e-6)
+
+
+def test_remembering_does_not_change_what_was_remembered() -> None:
+    past = past_of(2)
+    before = {name: value.clone() for name, value in past.memory.items()}
+    MeanOfScores().remembered({name: torch.ones(shape) for name, shape in SHAPES.items()}, past)
+    assert all(torch.equal(past.memory[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("initial", [MeanOfMasks(), MeanOfScores()], ids=repr)
+def test_the_first_task_begins_as_without_transfer(initial: InitialScores) -> None:
+    ours, usual = initial.scores(SHAPES, "t", 3, Past()), KaimingUniform().scores(SHAPES, "t", 3, Past())
+    assert all(torch.equal(ours[name], usual[name]) for name in SHAPES)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_constant_must_be_finite(value: float) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        Constant(value)
+
+
+def test_piggyback_begins_as_the_network_itself(blobs: Blobs) -> None:
+    """All scores start at 1e-2, the threshold is 5e-3: before any step, no weight is dropped (Mallya et al.)."""
+    learner = Learner(fully_connected([8, 16, 6]), method=SupSup(Threshold(5e-3), Constant(1e-2)))
+    trainable = learner.method.begin(learner.network, blobs("t"), 0, Past())
+    effective = learner.method.effective(learner.network, trainable)
+    assert all(torch.equal(effective[name], weight) for name, weight in learner.network.weights.items())
+    learner.training = Training(200, 16, Adam(1e-3))
+    task = blobs("t")
+    learner.learn(task)
+    assert 0.5 < learner.bank["t"].mask.density() < 1
+    assert learner.accuracy(task.train, "t") > 0.9
+
+
+@pytest.mark.parametrize("initial", ROWS, ids=repr)
+def test_going_on_after_loading_begins_with_the_same_scores(
+    initial: InitialScores, blobs: Blobs, tmp_path: Path
+) -> None:
+    """What is remembered comes back from the folder, and the earlier tasks do not notice."""
+    tasks = [blobs(name) for name in "abcd"]
+    rule = Threshold(5e-3) if isinstance(initial, Constant) else TopK(0.3)
+
+    def new() -> Learner:
+        training = Training(20, 16, Adam(1e-2))
+        return Learner(fully_connected([8, 16, 6]), seed=1, method=SupSup(rule, initial), training=training)
+
+    through, first = new(), new()
+    for task in tasks:
+        through.learn(task)
+    for task in tasks[:2]:
+        first.learn(task)
+    first.save(tmp_path / "bank")
+    second = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))
+    for task in tasks[2:]:
+        second.learn(task)
+        second.save(tmp_path / "bank")
+    final = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))
+    for name in "abcd":
+        assert final.bank[name].mask == second.bank[name].mask == through.bank[name].mask
+    memories = sorted(file.name for file in (tmp_path / "bank").glob("memory*"))
+    assert memories == (["memory-000004.safetensors"] if isinstance(initial, MeanOfScores) else [])
