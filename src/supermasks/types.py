@@ -36,6 +36,24 @@ GNU = Scenario("GNu", id_at_train=True, id_at_test=False, shared_labels=False)
 NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
 
 
+class Store(Protocol):
+    """Inputs that are made when they are asked for, such as image files; a tensor is one, too."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Of all inputs: `stored x ...`."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of an input."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Examples:
     """Inputs and targets, stored once and looked at lazily: many tasks can share one tensor of inputs.
@@ -44,13 +62,13 @@ class Examples:
     indexing, the view is applied to a whole batch at once.
 
     Attributes:
-        inputs: `stored x ...`, floating point.
+        inputs: `stored x ...`, floating point, or int64 for token ids: a tensor, or a store that makes them.
         targets: `examples`, int64, indices into the classes of the task.
         view: applied to each batch; None leaves it as it is stored.
         rows: `examples`, int64, the row of `inputs` of each example; None means all rows in order.
 
     Raises:
-        InputError: the inputs are not floating point, or have no dimension beside the first.
+        InputError: the inputs are neither floating point nor int64, or have no dimension beside the first.
         TaskError: there are not as many targets as examples, or a row lies outside of the inputs.
 
     Example:
@@ -59,15 +77,16 @@ class Examples:
         (4, (3,))
     """
 
-    inputs: Tensor
+    inputs: Tensor | Store
     targets: Tensor
     view: View | None = None
     rows: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not self.inputs.is_floating_point() or self.inputs.dim() < 2:
+        dtype = self.inputs.dtype
+        if not (dtype.is_floating_point or dtype == torch.int64) or len(self.inputs.shape) < 2:
             raise InputError(
-                "inputs are a floating-point tensor of shape examples x ..., but "
+                "inputs are a floating-point tensor of shape examples x ..., or token ids of type int64, but "
                 f"{self.inputs.dtype} of shape {tuple(self.inputs.shape)} came; convert and reshape them first"
             )
         expected = len(self.inputs) if self.rows is None else len(self.rows)
@@ -116,9 +135,10 @@ class Task:
         classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`.
         train: what it is learned from; not empty.
         test: what it is measured on, if anything.
+        validation: what the best epoch of training is chosen by, if anything.
 
     Raises:
-        TaskError: the name or the training examples are empty, or train and test have other shapes.
+        TaskError: the name or the training examples are empty, or the test or validation inputs have another shape.
         LabelError: the classes are empty or repeat, or a target lies outside of them.
     """
 
@@ -126,6 +146,7 @@ class Task:
     classes: tuple[Hashable, ...]
     train: Examples
     test: Examples | None = None
+    validation: Examples | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -139,7 +160,7 @@ class Task:
             raise LabelError(
                 f"task {self.name!r} needs classes that are not empty and do not repeat, but {self.classes!r} came"
             )
-        for part, examples in (("training", self.train), ("test", self.test)):
+        for part, examples in (("training", self.train), ("test", self.test), ("validation", self.validation)):
             if examples is None or len(examples) == 0:
                 continue
             low, high = int(examples.targets.min()), int(examples.targets.max())
@@ -148,11 +169,11 @@ class Task:
                     f"the {part} targets of task {self.name!r} must lie in 0..{len(self.classes) - 1} "
                     f"for its {len(self.classes)} classes, but {low if low < 0 else high} came"
                 )
-        if self.test is not None and len(self.test) and self.test.shape != self.train.shape:
-            raise TaskError(
-                f"training and test inputs of task {self.name!r} differ in shape: "
-                f"{self.train.shape} and {self.test.shape}"
-            )
+            if examples is not self.train and examples.shape != self.train.shape:
+                raise TaskError(
+                    f"training and {part} inputs of task {self.name!r} differ in shape: "
+                    f"{self.train.shape} and {examples.shape}"
+                )
 
 
 class TaskStream(Protocol):

@@ -33,7 +33,7 @@ def test_every_rule_has_a_row() -> None:
 
 @rows
 def test_masks_have_the_names_and_shapes_of_the_scores_and_are_0_and_1(rule: MaskRule) -> None:
-    rule.check(SHAPES)
+    rule.densities(SHAPES)
     masks = rule.masks(scores())
     assert {name: tuple(mask.shape) for name, mask in masks.items()} == SHAPES
     for mask in masks.values():

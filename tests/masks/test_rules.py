@@ -61,9 +61,9 @@ def test_a_number_means_the_same_density_everywhere(budget: object) -> None:
 
 def test_a_rule_complains_of_shapes_before_it_is_used() -> None:
     with pytest.raises(DensityError, match="'b'"):
-        TopK(0.1).check({"a": (10, 10), "b": (2, 2)})
-    TopK(0.1).check({"a": (10, 10)})
-    Threshold().check({"a": (1, 1)})
+        TopK(0.1).densities({"a": (10, 10), "b": (2, 2)})
+    TopK(0.1).densities({"a": (10, 10)})
+    Threshold().densities({"a": (1, 1)})
 
 
 @pytest.mark.parametrize("rule", [Threshold(), TopK(0.5)])

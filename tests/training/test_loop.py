@@ -1,89 +1,34 @@
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import islice
-from math import cos, isfinite, log, pi, sqrt
+from collections.abc import Callable
+from math import isfinite, log, sqrt
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError, TrainingError
-from supermasks.methods import SupSup
+from supermasks.methods import SupSup, Trainable
 from supermasks.nets import fully_connected
+from supermasks.scores import Past
 from supermasks.seeding import stream
-from supermasks.training import SGD, Adam, Optimiser, RMSprop, Training, fit
-from supermasks.training.loop import shuffled_batches
+from supermasks.training import OPTIMISERS, SGD, Adam, AdamW, Optimiser, RMSprop, Training, fit
 
 Blobs = Callable[..., Task]
-
-
-@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32))
-def test_each_epoch_visits_each_example_once_and_epochs_join_without_gaps(
-    count: int, size: int, epochs: int, seed: int
-) -> None:
-    batches = list(islice(shuffled_batches(count, size, np.random.default_rng(seed)), -(-count * epochs // size)))
-    assert all(batch.shape == (size,) and batch.dtype == torch.int64 for batch in batches)
-    seen = torch.cat(batches).tolist()
-    for epoch in range(epochs):
-        assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
-
-
-def test_epochs_are_shuffled_anew() -> None:
-    batches = shuffled_batches(100, 100, np.random.default_rng(0))
-    first, second = next(batches).tolist(), next(batches).tolist()
-    assert first != second
-    assert first != list(range(100))
-
-
-@dataclass(frozen=True)
-class Recording(Optimiser):
-    """Plain SGD that notes the learning rate of each step."""
-
-    learning_rate: float
-    rates: list[float]
-
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        rates = self.rates
-
-        class Noting(torch.optim.SGD):
-            def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-                rates.append(self.param_groups[0]["lr"])
-                super().step(closure)
-
-        return Noting(parameters, lr=self.learning_rate)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 7, 60])
-def test_the_cosine_schedule_falls_from_the_learning_rate_towards_zero(blobs: Blobs, steps: int) -> None:
-    rates: list[float] = []
-    training = Training(steps, 4, Recording(0.3, rates), "cosine")
-    run(blobs("t"), training)
-    assert rates == pytest.approx([0.3 * 0.5 * (1 + cos(pi * step / steps)) for step in range(steps)])
-    assert rates[0] == 0.3
-
-
-def test_the_constant_schedule_stays(blobs: Blobs) -> None:
-    rates: list[float] = []
-    run(blobs("t"), Training(5, 4, Recording(0.3, rates)))
-    assert rates == [0.3] * 5
 
 
 def run(task: Task, training: Training, seed: int = 3) -> tuple[dict[str, Tensor], float]:
     """Fit scores on a task, and return them and the loss."""
     network, method = Network(fully_connected([8, 16, 6]), RandomBase(seed)), SupSup()
-    trainable = method.begin(network, task.name, seed)
+    trainable = method.begin(network, task, seed, Past())
     report = fit(
         network,
-        list(trainable.parameters.values()),
+        trainable,
         lambda: method.effective(network, trainable),
-        task.train,
+        task,
         training,
-        stream(seed, "data-order", task.name),
+        seed,
     )
     return {name: s.detach() for name, s in trainable.parameters.items()}, report.loss
 
@@ -94,6 +39,9 @@ def run(task: Task, training: Training, seed: int = 3) -> tuple[dict[str, Tensor
         (RMSprop(1e-3), lambda p: torch.optim.RMSprop(p, lr=1e-3, alpha=0.99)),
         (RMSprop(1e-2, 0.5), lambda p: torch.optim.RMSprop(p, lr=1e-2, alpha=0.5)),
         (Adam(1e-2), lambda p: torch.optim.Adam(p, lr=1e-2)),
+        (RMSprop(1e-2, weight_decay=0.1), lambda p: torch.optim.RMSprop(p, lr=1e-2, alpha=0.99, weight_decay=0.1)),
+        (Adam(1e-2, 0.1), lambda p: torch.optim.Adam(p, lr=1e-2, weight_decay=0.1)),
+        (AdamW(1e-2), lambda p: torch.optim.AdamW(p, lr=1e-2, weight_decay=0.01)),
         (SGD(0.1, 0.5, 0.01), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=0.01)),
     ],
     ids=repr,
@@ -139,11 +87,11 @@ def test_superfluous_neurons_are_part_of_the_loss(blobs: Blobs) -> None:
     zero = torch.zeros(6, 8, requires_grad=True)
     report = fit(
         network,
-        [zero],
+        Trainable({"1.weight": zero}, {}),
         lambda: {"1.weight": zero * 0},
-        task.train,
+        task,
         Training(3, 4),
-        np.random.default_rng(0),
+        seed=0,
     )
     assert report.loss == pytest.approx(log(6))
     assert report.seconds > 0
@@ -171,14 +119,21 @@ def test_one_bad_batch_is_noticed_even_if_later_ones_are_good(blobs: Blobs) -> N
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
-@pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
+@pytest.mark.parametrize("kind", OPTIMISERS)
 def test_rates_that_are_no_rates_are_refused(kind: type[SGD], rate: float) -> None:
     with pytest.raises(ConfigError, match="learning rate"):
         kind(rate)
 
 
+@pytest.mark.parametrize("decay", [-0.1, float("inf"), float("nan")])
+@pytest.mark.parametrize("kind", OPTIMISERS)
+def test_a_weight_decay_that_is_none_is_refused(kind: type[SGD], decay: float) -> None:
+    with pytest.raises(ConfigError, match="weight decay"):
+        kind(0.1, weight_decay=decay)
+
+
 @pytest.mark.parametrize("rate", [1e30, 1e35])
-@pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
+@pytest.mark.parametrize("kind", OPTIMISERS)
 def test_scores_that_are_no_numbers_never_become_a_mask(
     small: Callable[..., Learner], blobs: Blobs, kind: type[SGD], rate: float
 ) -> None:
@@ -192,15 +147,3 @@ def test_scores_that_are_no_numbers_never_become_a_mask(
     scores, _ = run(blobs("t"), learner.training, 0)
     assert not any(bool(score.isnan().any()) for score in scores.values())
     assert isfinite(report.loss)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"steps": -1}, {"batch_size": 0}, {"schedule": "linear"}, {"schedule": ""}]
-)
-def test_settings_that_cannot_work_are_refused(settings: dict) -> None:
-    with pytest.raises(ConfigError):
-        Training(**settings)
-
-
-def test_the_defaults_are_the_papers() -> None:
-    assert Training() == Training(1000, 128, RMSprop(1e-4, 0.99), "constant")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from supermasks.learner import Learner
-from supermasks.seeding import stream
+from supermasks.methods import Trainable
 from supermasks.training import Progress, fit
 from supermasks.types import Examples, TaskStream
 
@@ -33,11 +33,11 @@ def train_sequentially(
     """
     network = learner.network
     weights = {name: weight.clone().requires_grad_() for name, weight in network.weights.items()}
-    effective = {**weights, **network.fresh_buffers()}
+    trainable = Trainable(weights, network.fresh_buffers())
+    effective = {**weights, **trainable.buffers}
     matrix: list[list[float | None]] = []
     for i, task in enumerate(tasks):
-        order = stream(learner.seed, "data-order", task.name)
-        fit(network, list(weights.values()), lambda: effective, task.train, learner.training, order, progress)
+        fit(network, trainable, lambda: effective, task, learner.training, learner.seed, progress=progress)
         row = [_accuracy(learner, effective, tasks[j].test) for j in range(i + 1)]
         matrix.append([*row, *[None] * (len(tasks) - i - 1)])
         if done is not None:
@@ -50,7 +50,7 @@ def _accuracy(learner: Learner, effective: dict[str, torch.Tensor], examples: Ex
         return None
     with torch.no_grad():
         right = sum(
-            int((learner.network.forward(inputs, effective).argmax(dim=1) == targets).sum())
+            int((learner.network.forward(inputs, effective).argmax(dim=1).cpu() == targets).sum())
             for inputs, targets in examples.batches(1000)
         )
     return right / len(examples)

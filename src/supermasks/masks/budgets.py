@@ -61,7 +61,7 @@ class ER(Budget):
             raise DensityError(f"the cap of a density lies in (0, 1], but {self.cap} came")
         if not 0 < self.scale < inf:
             raise DensityError(f"the scale of an ER budget is a positive number, but {self.scale} came")
-        raw = {name: self.scale * (shape[0] + shape[1]) / prod(shape) for name, shape in shapes.items()}
+        raw = {name: self.scale * sum(shape[:2]) / prod(shape) for name, shape in shapes.items()}
         return _checked(
             raw if self.cap == 1 else {name: min(self.cap, density) for name, density in raw.items()}, shapes
         )

@@ -27,8 +27,12 @@ class MaskRule(ABC):
         """
 
     @abstractmethod
-    def check(self, shapes: Shapes) -> None:
-        """Raise now what `masks` would raise for parameters of these shapes."""
+    def densities(self, shapes: Shapes) -> dict[str, float] | None:
+        """Return the density of each parameter of these shapes; None for a rule that learns them.
+
+        Raises:
+            DensityError: what `masks` would raise.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,9 @@ class Threshold(MaskRule):
     threshold: float = 0.0
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: _ThresholdStraightThrough.apply(score, self.threshold) for name, score in scores.items()}
+        return dict(zip(scores, _ThresholdStraightThrough.apply(self.threshold, *scores.values()), strict=True))
 
-    def check(self, shapes: Shapes) -> None:
+    def densities(self, shapes: Shapes) -> None:
         del shapes  # any shape will do
 
 
@@ -69,45 +73,82 @@ class TopK(MaskRule):
     budget: Budget | float
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        densities = self._densities({name: tuple(score.shape) for name, score in scores.items()})
-        return {
-            name: _TopKStraightThrough.apply(score, round(densities[name] * score.numel()))
-            for name, score in scores.items()
-        }
-
-    def check(self, shapes: Shapes) -> None:
-        self._densities(shapes)
+        densities = self.densities({name: tuple(score.shape) for name, score in scores.items()})
+        kept = tuple(round(densities[name] * score.numel()) for name, score in scores.items())
+        return dict(zip(scores, _TopKStraightThrough.apply(0, kept, *scores.values()), strict=True))
 
     def kept(self, shapes: Shapes) -> dict[str, int]:
         """Return how many weights each layer keeps, `round(density_l * n_l)`."""
-        return {name: round(density * prod(shapes[name])) for name, density in self._densities(shapes).items()}
+        return {name: round(density * prod(shapes[name])) for name, density in self.densities(shapes).items()}
 
-    def _densities(self, shapes: Shapes) -> dict[str, float]:
+    def densities(self, shapes: Shapes) -> dict[str, float]:
         budget = self.budget if isinstance(self.budget, Budget) else Uniform(self.budget)
         return budget.densities(shapes)
 
 
+# All parameters at once: calling into autograd costs as much as the mask of a small layer. Both have a rule of their
+# own for `torch.vmap`, by which many tasks are trained together; a generated one would loop over operations in place.
+
+
 class _ThresholdStraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, threshold: float) -> Tensor:
+    def forward(threshold: float, *scores: Tensor) -> tuple[Tensor, ...]:
         # In place on a copy: the comparison then writes floats directly, 8x faster than bool followed by a cast.
-        return scores.detach().clone().ge_(threshold)
+        return tuple(score.detach().clone().ge_(threshold) for score in scores)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return None, *gradients
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
+        return _ThresholdStraightThrough.apply(*inputs), in_dims[1:]
 
 
 class _TopKStraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, kept: int) -> Tensor:
-        ctx.save_for_backward(scores)
-        # Unsorted: sorting what was selected would cost five times the selection.
-        selected = scores.detach().abs().flatten().topk(kept, sorted=False).indices
-        return torch.zeros_like(scores).view(-1).index_fill_(0, selected, 1.0).view_as(scores)
+    def forward(stacked: int, kept: tuple[int, ...], *scores: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_largest(score, k, stacked) for score, k in zip(scores, kept, strict=True))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (scores,) = ctx.saved_tensors
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         # Not torch.sign, which is 0 at 0: a score of exactly 0 must still be able to move.
-        return torch.where(scores < 0, -gradients[0], gradients[0]), None
+        return (
+            None,
+            None,
+            *(
+                None if gradient is None else torch.where(score < 0, -gradient, gradient)
+                for score, gradient in zip(ctx.saved_tensors, gradients, strict=True)
+            ),
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
+        stacked, kept, *scores = inputs
+        rows = [
+            score.expand(info.batch_size, *score.shape) if dim is None else score.movedim(dim, 0)
+            for score, dim in zip(scores, in_dims[2:], strict=True)
+        ]
+        return _TopKStraightThrough.apply(stacked + 1, kept, *rows), (0,) * len(rows)
+
+
+def _largest(scores: Tensor, kept: int, stacked: int) -> Tensor:
+    """Return the mask of the `kept` largest magnitudes; `stacked` leading dimensions count masks, the rest entries."""
+    magnitudes = scores.detach().abs().flatten(stacked)
+    # Unsorted: sorting what was selected would cost five times the selection.
+    selected = magnitudes.topk(kept, sorted=False).indices
+    if stacked:  # positions in all masks laid end to end
+        starts = torch.arange(0, magnitudes.numel(), magnitudes.shape[-1], device=scores.device)
+        selected = (selected.flatten(0, -2) + starts.unsqueeze(1)).flatten()
+    mask = torch.zeros(scores.shape, dtype=scores.dtype, device=scores.device)
+    mask.view(-1).index_fill_(0, selected, 1.0)  # half the time of scattering
+    return mask

@@ -1,49 +1,37 @@
 """The training loop: batches by tensor indexing, effective weights, one optimiser step."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import cos, isfinite, pi
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.errors import ConfigError, TrainingError
+from supermasks.errors import ConfigError, RunStateError, TrainingError
+from supermasks.methods import Trainable
 from supermasks.network import Network
-from supermasks.training.optimisers import Optimiser, RMSprop
-from supermasks.types import Examples
+from supermasks.seeding import stream
+from supermasks.spec import describe
+from supermasks.training.checkpoint import load_checkpoint, save_checkpoint
+from supermasks.training.distributed import Processes
+from supermasks.training.interruption import Interruption
+from supermasks.training.layers import layers_state, restore_layers, seeded_layers
+from supermasks.training.losses import RecentLosses
+from supermasks.training.order import Order
+from supermasks.training.schedule import rate_factor
+from supermasks.training.settings import Training
+from supermasks.training.validation import Best, accuracy
+from supermasks.types import Task
 
 Progress = Callable[[int, int], None]
 """Called after each step with the number of steps done and of all steps."""
 
-CHECK_EVERY = 50
+Effective = Callable[[], Mapping[str, Tensor]]
+"""Gives the effective weights for the present value of what is trained, differentiable."""
 
-
-@dataclass(frozen=True)
-class Training:
-    """How long and with what a task is trained; the defaults are SupSup's on MNIST (Section 4.2).
-
-    Attributes:
-        steps: optimiser steps a task.
-        batch_size: examples a step; a shuffled epoch follows the other without gaps.
-        optimiser: makes the steps.
-        schedule: of the learning rate, "constant" or "cosine" (to 0 at the last step).
-
-    Raises:
-        ConfigError: a number is not positive, or the schedule is unknown.
-    """
-
-    steps: int = 1000
-    batch_size: int = 128
-    optimiser: Optimiser = field(default_factory=RMSprop)
-    schedule: str = "constant"
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise ConfigError(f"steps and batch size are at least 1, but {self.steps} and {self.batch_size} came")
-        if self.schedule not in ("constant", "cosine"):
-            raise ConfigError(f"the schedule is 'constant' or 'cosine', but {self.schedule!r} came")
+CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -52,77 +40,228 @@ class Fit:
 
     Attributes:
         loss: mean cross-entropy, in nats, of the last steps (50 at most).
-        seconds: wall-clock time.
+        seconds: wall-clock time; that before an interruption is part of it.
+        steps: optimiser steps made.
+        validation: accuracies on the validation examples at the end of each epoch and of the training, fractions;
+            empty unless the best was to be selected.
     """
 
     loss: float
     seconds: float
+    steps: int
+    validation: tuple[float, ...] = ()
 
 
 def fit(
     network: Network,
-    parameters: Sequence[Tensor],
-    effective: Callable[[], Mapping[str, Tensor]],
-    examples: Examples,
+    trainable: Trainable,
+    effective: Effective,
+    task: Task,
     settings: Training,
-    order: np.random.Generator,
+    seed: int,
+    *,
     progress: Progress | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Fit:
     """Minimise the cross-entropy over all outputs, superfluous neurons included (SupSup, Section 3.6).
 
+    With a checkpoint, a training that was stopped goes on where it was, and ends as if it had never been stopped, bit
+    for bit. Control-C is then obeyed at the end of a step, after saving.
+
+    Where `torch.distributed` is initialised, each process computes its share of every batch, and the steps are those
+    of one process with the whole batch, up to rounding; all processes end with the same parameters and buffers.
+    Batch normalisation uses the statistics of the share; the buffers are those of the first process, which the others
+    get before each validation and at the end. Random layers draw differently on each. All must see the same
+    checkpoint file, which the first one writes.
+
     Args:
         network: computes logits.
-        parameters: leaf tensors that the optimiser changes.
-        effective: gives the effective weights for the present value of the parameters, differentiable.
-        examples: to train on.
+        trainable: leaf tensors that the optimiser changes, and buffers that normalisation layers change in place.
+        effective: gives the effective weights for the present value of the trainable, differentiable.
+        task: to train on.
         settings: how.
-        order: shuffles the examples.
-        progress: told of each step.
+        seed: with the name of the task it determines the order of the data, their augmentation, and what random
+            layers draw.
+        progress: told of each step, on the first process.
+        checkpoint: the file that the training is saved in, and resumed from if it is there; removed at the end.
+        checkpoint_seconds: how often.
 
     Raises:
+        ConfigError: the best is to be selected without validation examples, or the batch is smaller than its parts.
+        InputError: the augmentation cannot change inputs of this shape.
+        RunStateError: the checkpoint cannot be read, or is of another training.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
-    optimiser = settings.optimiser.build(parameters)
-    start, recent = perf_counter(), torch.zeros((), dtype=torch.float32)
-    rows = shuffled_batches(len(examples), settings.batch_size, order)
-    since_check, loss_now = 0, 0.0
-    for step in range(1, settings.steps + 1):
-        if settings.schedule == "cosine":
-            rate = settings.optimiser.learning_rate * (1 + cos(pi * (step - 1) / settings.steps)) / 2
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-        inputs, targets = examples.batch(next(rows))
-        inputs = inputs.detach()  # the user's own graph, if there is one, is not ours to train
+    start, processes = perf_counter(), Processes.current()
+    run = _Run(network, trainable, effective, task, settings, seed, processes)
+    identity = run.identity() if checkpoint is not None else {}
+    # The first process draws what a single one would, the others something else.
+    purpose = ["layers", task.name, *([f"process {processes.rank}"] if processes.rank else [])]
+    with seeded_layers(network.device, stream(seed, *purpose)), Interruption(checkpoint is not None) as interruption:
+        if checkpoint is not None and checkpoint.exists():
+            run.restore(load_checkpoint(checkpoint, identity))
+        if processes.total(run.step) != run.step * processes.count:
+            raise RunStateError(f"the processes found different checkpoints at {checkpoint}; give all the same folder")
+        processes.broadcast(run.tensors())
+        before, saved = run.seconds, perf_counter()
+        while run.step < run.steps:
+            run.advance()
+            if progress is not None and processes.rank == 0:
+                try:
+                    progress(run.step, run.steps)
+                except KeyboardInterrupt:
+                    if checkpoint is None:
+                        raise
+                    interruption.pending = True
+            if checkpoint is None:
+                continue
+            due, stopped = processes.any(perf_counter() - saved >= checkpoint_seconds, interruption.pending)
+            if due or stopped:
+                run.seconds = before + perf_counter() - start
+                state = run.state()  # asks all processes
+                if processes.rank == 0:
+                    save_checkpoint(checkpoint, identity, state)
+                saved = perf_counter()
+            if stopped:
+                raise KeyboardInterrupt
+    run.finish()
+    if checkpoint is not None and processes.rank == 0:
+        checkpoint.unlink(missing_ok=True)
+    return Fit(run.losses.means[0], before + perf_counter() - start, run.steps, tuple(run.best.accuracies))
+
+
+class _Run:
+    """A training under way: what it is of, and how far it is."""
+
+    def __init__(
+        self,
+        network: Network,
+        trainable: Trainable,
+        effective: Effective,
+        task: Task,
+        settings: Training,
+        seed: int,
+        processes: Processes,
+    ) -> None:
+        if settings.select_best and not task.validation:
+            raise ConfigError(
+                f"task {task.name!r} has no validation examples to select the best epoch by; "
+                "give it some, or train with select_best=False"
+            )
+        if settings.augmentation is not None:
+            settings.augmentation.check(task.train.shape)
+        self.network, self.trainable, self.effective, self.task = network, trainable, effective, task
+        self.settings, self.seed, self.processes = settings, seed, processes
+        self.parts = processes.parts(settings.batch_size, settings.accumulate)
+        self.steps = settings.total_steps(len(task.train))
+        self.step, self.seconds = 0, 0.0
+        self.parameters = list(trainable.parameters.values())
+        self.optimiser = settings.optimiser.build(self.parameters)
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
+        self.augmenting = stream(seed, "augmentation", task.name)
+        self.losses = RecentLosses([task.name], network.device)
+        self.best = Best(trainable)
+
+    def advance(self) -> None:
+        """Make one optimiser step, and measure the accuracy if it ends an epoch."""
+        settings, count = self.settings, len(self.task.train)
+        self.step += 1
+        factor = rate_factor(settings.schedule, settings.warmup, self.step, self.steps)
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        rows, augmentation = self.order.next(), settings.augmentation
+        drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), dtype=torch.float32, device=self.network.device)
+        for part in self.parts:
+            inputs, targets = self.task.train.batch(rows[part])
+            inputs = inputs.detach()  # the user's own graph, if there is one, is not ours to train
+            if augmentation is not None and drawn is not None:
+                inputs = augmentation.apply(inputs, drawn[part])
+            loss = self._loss(inputs, targets) * (len(targets) / len(rows))
+            loss.backward()
+            total += loss.detach()
+        total = self.processes.sum_gradients(self.parameters, total)
+        self.optimiser.step()
+        self.losses.add(total, self.step, last=self.step == self.steps)
+        epochs_before, epochs = ((step * settings.batch_size) // count for step in (self.step - 1, self.step))
+        if settings.select_best and (epochs > epochs_before or self.step == self.steps):
+            self._validate()
+
+    def finish(self) -> None:
+        """Bring back the best, and make all processes agree."""
+        if self.settings.select_best:
+            self.best.bring_back()
+        self.processes.broadcast(self.tensors())
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
+            raise TrainingError("training left values that are not finite; lower the learning rate")
+
+    def tensors(self) -> list[Tensor]:
+        """Return parameters and buffers."""
+        return [*self.parameters, *self.trainable.buffers.values()]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a checkpoint to be gone on with."""
+        return {
+            "task": self.task.name,
+            "settings": describe(self.settings),
+            "seed": int(self.seed),
+            "network": self.network.fingerprint,
+            "number of examples": len(self.task.train),
+            "number of processes": self.processes.count,
+            "parameters": {name: list(value.shape) for name, value in self.trainable.parameters.items()},
+            "buffers": {name: list(value.shape) for name, value in self.trainable.buffers.items()},
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on, as tensors and plain data."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "tensors": [tensor.detach() for tensor in self.tensors()],
+            "optimiser": self.optimiser.state_dict(),
+            "order": self.order.state(),
+            "augmenting": self.augmenting.bit_generator.state,
+            "layers": self.processes.gather(layers_state(self.network.device)),
+            "losses": self.losses.state(),
+            "best": self.best.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where `state()` was taken."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        with torch.no_grad():
+            for tensor, value in zip(self.tensors(), state["tensors"], strict=True):
+                tensor.copy_(value)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.order.restore(state["order"])
+        self.augmenting.bit_generator.state = state["augmenting"]
+        restore_layers(self.network.device, state["layers"][self.processes.rank])
+        self.losses.restore(state["losses"])
+        self.best.restore(state["best"])
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy of a part of a batch."""
         try:
-            logits = network.forward(inputs, effective(), training=True)
+            logits = train_forward(self.network, inputs, self.effective(), self.settings)
         except ValueError as error:  # batch normalisation of a single example, for instance
             raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        recent += loss.detach()
-        since_check += 1
-        if since_check == CHECK_EVERY or step == settings.steps:
-            loss_now = float(recent) / since_check
-            if not isfinite(loss_now):
-                raise TrainingError(
-                    f"the loss is {loss_now} at step {step}; lower the learning rate, or check the inputs"
-                )
-            recent.zero_()
-            since_check = 0
-        if progress is not None:
-            progress(step, settings.steps)
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in parameters):
-        raise TrainingError("training left values that are not finite; lower the learning rate")
-    return Fit(loss_now, perf_counter() - start)
+        return torch.nn.functional.cross_entropy(logits, targets.to(logits.device))
+
+    def _validate(self) -> None:
+        self.processes.broadcast(self.trainable.buffers.values())
+        assert self.task.validation is not None  # checked at the beginning
+        with torch.no_grad():
+            effective = self.effective()
+        examples, classes = self.task.validation, len(self.task.classes)
+        self.best.note(accuracy(self.network, effective, examples, classes, self.processes))
 
 
-def shuffled_batches(count: int, size: int, order: np.random.Generator) -> Iterator[Tensor]:
-    """Yield index batches (`size`, int64) without end: each example once an epoch, epochs joined without gaps."""
-    pending = np.empty(0, dtype=np.int64)
-    while True:
-        while len(pending) < size:
-            pending = np.concatenate([pending, order.permutation(count)])
-        yield torch.from_numpy(pending[:size])
-        pending = pending[size:]
+def train_forward(network: Network, inputs: Tensor, effective: Mapping[str, Tensor], settings: Training) -> Tensor:
+    """Return the logits of a training step in float32 or wider, computed in the precision of the settings."""
+    if settings.precision == "float32":
+        return network.forward(inputs, effective, training=True)
+    with torch.autocast(network.device.type, torch.bfloat16):
+        return network.forward(inputs, effective, training=True).float()

@@ -15,17 +15,21 @@ class Optimiser(ABC):
     """Describes an optimiser.
 
     Attributes:
-        learning_rate: the step size at the beginning.
+        learning_rate: the step size; a schedule multiplies it.
+        weight_decay: pulls what is trained towards 0.
 
     Raises:
-        ConfigError: the learning rate is not a positive number.
+        ConfigError: the learning rate is not a positive number, or the weight decay is negative.
     """
 
     learning_rate: float
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < inf:
             raise ConfigError(f"a learning rate is a positive number, but {self.learning_rate} came")
+        if not 0 <= self.weight_decay < inf:
+            raise ConfigError(f"a weight decay is a number of at least 0, but {self.weight_decay} came")
 
     @abstractmethod
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -38,9 +42,12 @@ class RMSprop(Optimiser):
 
     learning_rate: float = 1e-4
     smoothing: float = 0.99
+    weight_decay: float = 0.0
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(parameters, lr=self.learning_rate, alpha=self.smoothing)
+        return torch.optim.RMSprop(
+            parameters, lr=self.learning_rate, alpha=self.smoothing, weight_decay=self.weight_decay
+        )
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,21 @@ class Adam(Optimiser):
     """`torch.optim.Adam`; its defaults are those of both papers for images (SupSup, Appendix D)."""
 
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=self.learning_rate)
+        return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class AdamW(Optimiser):
+    """`torch.optim.AdamW`: the weight decay is a step of its own, not part of the gradient."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -67,5 +86,5 @@ class SGD(Optimiser):
         )
 
 
-OPTIMISERS: tuple[type[Optimiser], ...] = (RMSprop, Adam, SGD)
+OPTIMISERS: tuple[type[Optimiser], ...] = (RMSprop, Adam, AdamW, SGD)
 """The classes whose stored settings can be read back."""

@@ -1,0 +1,49 @@
+"""In which order the examples of a task are trained on."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supermasks.seeding import stream
+
+
+class Order:
+    """Batches of indices without end: each example once an epoch, epochs joined without gaps.
+
+    Args:
+        count: how many examples there are.
+        size: of a batch.
+        random: shuffles.
+
+    Example:
+        >>> order = Order(3, 2, stream(0, "data-order", "my task"))
+        >>> sorted(torch.cat([order.next(), order.next(), order.next()]).tolist())
+        [0, 0, 1, 1, 2, 2]
+    """
+
+    def __init__(self, count: int, size: int, random: np.random.Generator) -> None:
+        self._count, self._size, self._random = count, size, random
+        self._pending = np.empty(0, dtype=np.int64)
+
+    @classmethod
+    def of(cls, task: str, count: int, size: int, seed: int) -> "Order":
+        """Return the order of the examples of the task of this name, which depends on nothing else."""
+        return cls(count, size, stream(seed, "data-order", task))
+
+    def next(self) -> Tensor:
+        """Return the indices of the next batch, `size`, int64."""
+        while len(self._pending) < self._size:
+            self._pending = np.concatenate([self._pending, self._random.permutation(self._count)])
+        batch, self._pending = self._pending[: self._size], self._pending[self._size :]
+        return torch.from_numpy(batch)
+
+    def state(self) -> dict[str, Any]:
+        """Return where the order is, to go on from there after `restore`."""
+        return {"random": self._random.bit_generator.state, "pending": torch.from_numpy(self._pending.copy())}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where `state()` was taken."""
+        self._random.bit_generator.state = state["random"]
+        self._pending = state["pending"].numpy()

@@ -1,0 +1,84 @@
+"""How long and with what a task is trained."""
+
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import Literal, get_args
+
+from supermasks.errors import ConfigError
+from supermasks.training.augmentation import Augmentation
+from supermasks.training.optimisers import Optimiser, RMSprop
+from supermasks.training.schedule import Schedule
+
+Precision = Literal["float32", "bfloat16"]
+
+DEFAULT_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and with what a task is trained; the defaults are SupSup's on MNIST (Section 4.2).
+
+    Attributes:
+        steps: optimiser steps a task; 1000 where neither steps nor epochs are given, None where epochs are.
+        batch_size: examples a step; a shuffled epoch follows the other without gaps.
+        optimiser: makes the steps.
+        schedule: of the learning rate, "constant" or "cosine" (to 0 at the last step).
+        epochs: in place of steps, how often each example is seen, any positive number; see `total_steps`.
+        warmup: the fraction of all steps, from the first on, over which the learning rate rises linearly from 0.
+        accumulate: the batch is computed in this many parts, one after the other, so that it needs less memory; the
+            step is that of the whole batch. Batch normalisation uses the statistics of the parts.
+        precision: of the products in the network; with "bfloat16" (autocast) what is trained, the loss and the
+            accuracy on validation examples remain float32.
+        augmentation: changes each training input at random; None leaves them as they are.
+        select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
+            training; of equals, the earliest.
+
+    Raises:
+        ConfigError: a number is out of its range, steps and epochs are both given, or a word is unknown.
+
+    Example:
+        >>> Training(epochs=2.5, batch_size=100).total_steps(examples=1010)
+        26
+    """
+
+    steps: int | None = None
+    batch_size: int = 128
+    optimiser: Optimiser = field(default_factory=RMSprop)
+    schedule: Schedule = "constant"
+    epochs: float | None = None
+    warmup: float = 0.0
+    accumulate: int = 1
+    precision: Precision = "float32"
+    augmentation: Augmentation | None = None
+    select_best: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.epochs is None:
+            object.__setattr__(self, "steps", DEFAULT_STEPS)
+        if self.steps is not None and self.epochs is not None:
+            raise ConfigError(
+                f"a training is so many steps or so many epochs long, but steps={self.steps} and "
+                f"epochs={self.epochs} came; leave one of them out"
+            )
+        if (self.steps is not None and self.steps < 1) or self.batch_size < 1:
+            raise ConfigError(f"steps and batch size are at least 1, but {self.steps} and {self.batch_size} came")
+        if self.epochs is not None and not 0 < self.epochs < inf:
+            raise ConfigError(f"epochs are a positive number, but {self.epochs} came")
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(f"the schedule is 'constant' or 'cosine', but {self.schedule!r} came")
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"the warm-up is a fraction of all steps, at least 0 and below 1, but {self.warmup} came")
+        if not 1 <= self.accumulate <= self.batch_size:
+            raise ConfigError(
+                f"a batch of {self.batch_size} examples can be cut into 1 to {self.batch_size} parts, "
+                f"but accumulate={self.accumulate} came"
+            )
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
+
+    def total_steps(self, examples: int) -> int:
+        """Return how many steps a task with so many training examples takes: `ceil(epochs * examples / batch_size)`."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None  # one of them is given
+        return ceil(self.epochs * examples / self.batch_size)

@@ -1,0 +1,143 @@
+"""Many tasks at once: what is trained of each is stacked, and one step moves all."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError, TrainingError
+from supermasks.methods import Method, Trainable
+from supermasks.network import Network
+from supermasks.seeding import stream
+from supermasks.training.distributed import Processes
+from supermasks.training.layers import seeded_layers
+from supermasks.training.loop import Fit, Progress, train_forward
+from supermasks.training.losses import RecentLosses
+from supermasks.training.order import Order
+from supermasks.training.schedule import rate_factor
+from supermasks.training.settings import Training
+from supermasks.types import Task
+
+
+def fit_together(
+    network: Network,
+    method: Method,
+    trainables: Sequence[Trainable],
+    tasks: Sequence[Task],
+    settings: Training,
+    seed: int,
+    progress: Progress | None = None,
+) -> list[Fit]:
+    """Train several tasks over one network at the same time, each as `fit` trains it alone, up to rounding.
+
+    Orders of data and augmentations are those of `fit`; random layers draw for each task anew, but other numbers. The
+    memory is that of all tasks together. This pays where the step of one task leaves the device idle: for small networks,
+    and on GPUs; on a CPU core that a single task keeps busy it takes longer. The optimiser must treat each entry of a tensor by itself, as all of this
+    library do: then one over stacked tensors is one for each task.
+
+    Args:
+        network: computes logits.
+        method: gives the effective weights of each task.
+        trainables: one a task; they are left at the values that were learned.
+        tasks: to train on.
+        settings: how; epochs must be as many steps for each task.
+        seed: as in `fit`.
+        progress: told of each step.
+
+    Returns:
+        How it went, one a task; the seconds are a task's share of the time of all.
+
+    Raises:
+        ConfigError: the tasks differ in what is to be trained, in the shape of inputs, or in the number of steps; or
+            the settings accumulate or select the best, or the process is one of several.
+        InputError: the augmentation cannot change inputs of this shape.
+        TrainingError: the network refuses a batch, or a loss, or a parameter at the end, is not finite.
+    """
+    start = perf_counter()
+    steps = _common_steps(trainables, tasks, settings)
+    parameters = {name: tensor.requires_grad_() for name, tensor in _stack(trainables, "parameters").items()}
+    buffers = _stack(trainables, "buffers")
+    optimiser = settings.optimiser.build(parameters.values())
+    rates = [group["lr"] for group in optimiser.param_groups]
+    orders = [Order.of(task.name, len(task.train), settings.batch_size, seed) for task in tasks]
+    augmenting = [stream(seed, "augmentation", task.name) for task in tasks]
+    losses = RecentLosses([task.name for task in tasks], network.device)
+
+    def task_loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        effective = method.effective(network, Trainable(parameters, buffers))
+        return torch.nn.functional.cross_entropy(train_forward(network, inputs, effective, settings), targets)
+
+    task_losses = torch.vmap(task_loss, randomness="different")
+    with seeded_layers(network.device, stream(seed, "layers of many tasks", *(task.name for task in tasks))):
+        for step in range(1, steps + 1):
+            factor = rate_factor(settings.schedule, settings.warmup, step, steps)
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            batches = [task.train.batch(order.next()) for task, order in zip(tasks, orders, strict=True)]
+            inputs = [inputs.detach() for inputs, _ in batches]
+            if settings.augmentation is not None:
+                drawn = [settings.augmentation.draw(settings.batch_size, random) for random in augmenting]
+                inputs = [settings.augmentation.apply(x, what) for x, what in zip(inputs, drawn, strict=True)]
+            targets = torch.stack([targets for _, targets in batches]).to(network.device)
+            optimiser.zero_grad(set_to_none=True)
+            try:
+                loss = task_losses(parameters, buffers, torch.stack(inputs), targets)
+            except ValueError as error:  # batch normalisation of a single example, for instance
+                raise TrainingError(
+                    f"the network cannot be trained on batches of {settings.batch_size}: {error}"
+                ) from error
+            loss.sum().backward()
+            optimiser.step()
+            losses.add(loss.detach(), step, last=step == steps)
+            if progress is not None:
+                progress(step, steps)
+    _write_back(parameters, buffers, trainables, tasks)
+    seconds = (perf_counter() - start) / len(tasks)
+    return [Fit(mean, seconds, steps) for mean in losses.means]
+
+
+def _common_steps(trainables: Sequence[Trainable], tasks: Sequence[Task], settings: Training) -> int:
+    """Return the number of steps, the same for all tasks, or raise what stands in the way of one training."""
+    if not tasks or len(trainables) != len(tasks):
+        raise ConfigError(f"each task has its trainable, but {len(tasks)} tasks and {len(trainables)} trainables came")
+    if settings.accumulate > 1 or settings.select_best or Processes.current().count > 1:
+        raise ConfigError(
+            "tasks are trained together without accumulate, select_best and several processes; train each by itself"
+        )
+    for what, values in {
+        "parameters": [{name: tuple(t.shape) for name, t in one.parameters.items()} for one in trainables],
+        "buffers": [{name: tuple(t.shape) for name, t in one.buffers.items()} for one in trainables],
+        "shape of inputs": [task.train.shape for task in tasks],
+        "number of steps": [settings.total_steps(len(task.train)) for task in tasks],
+    }.items():
+        for task, value in zip(tasks, values, strict=True):
+            if value != values[0]:
+                raise ConfigError(
+                    f"tasks that are trained together have the same {what}, but {tasks[0].name!r} has {values[0]} and "
+                    f"{task.name!r} {value}; train them in groups that agree"
+                )
+    if settings.augmentation is not None:
+        settings.augmentation.check(tasks[0].train.shape)
+    return settings.total_steps(len(tasks[0].train))
+
+
+def _stack(trainables: Sequence[Trainable], kind: str) -> dict[str, Tensor]:
+    """Return the parameters or the buffers of all tasks by name, `tasks x ...`."""
+    first: dict[str, Tensor] = getattr(trainables[0], kind)
+    return {name: torch.stack([getattr(one, kind)[name].detach() for one in trainables]) for name in first}
+
+
+def _write_back(
+    parameters: dict[str, Tensor], buffers: dict[str, Tensor], trainables: Sequence[Trainable], tasks: Sequence[Task]
+) -> None:
+    for number, (task, trainable) in enumerate(zip(tasks, trainables, strict=True)):
+        if not all(bool(torch.isfinite(values[number]).all()) for values in parameters.values()):
+            raise TrainingError(
+                f"training left values of task {task.name!r} that are not finite; lower the learning rate"
+            )
+        with torch.no_grad():
+            for name, value in trainable.parameters.items():
+                value.copy_(parameters[name][number])
+            for name, value in trainable.buffers.items():
+                value.copy_(buffers[name][number])

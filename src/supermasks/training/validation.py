@@ -1,0 +1,68 @@
+"""Which epoch was best on the validation examples."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supermasks.methods import Trainable
+from supermasks.network import Network
+from supermasks.training.distributed import Processes
+from supermasks.types import Examples
+
+CHUNK = 1000
+
+
+def accuracy(
+    network: Network, effective: Mapping[str, Tensor], examples: Examples, classes: int, processes: Processes
+) -> float:
+    """Return the fraction of examples whose class is the most probable of the first `classes` outputs.
+
+    Layers work as in prediction; the processes share the examples, and all get the result.
+    """
+    right = 0
+    with torch.no_grad():
+        for rows in processes.share(len(examples)).split(CHUNK):
+            if len(rows):
+                inputs, targets = examples.batch(rows)
+                found = network.forward(inputs, effective)[:, :classes].argmax(dim=1)
+                right += int((found == targets.to(found.device)).sum())
+    return processes.total(right) / len(examples)
+
+
+class Best:
+    """A copy of what was trained, as it was when its accuracy was best; of equals, the earliest.
+
+    Attributes:
+        accuracies: at each measurement so far, fractions.
+    """
+
+    def __init__(self, trainable: Trainable) -> None:
+        self.accuracies: list[float] = []
+        self._live = {
+            **{f"parameter {name}": value for name, value in trainable.parameters.items()},
+            **{f"buffer {name}": value for name, value in trainable.buffers.items()},
+        }
+        self._kept: dict[str, Tensor] = {}
+
+    def note(self, accuracy: float) -> None:
+        """Take the next accuracy, and a copy if it is the best so far."""
+        if not self.accuracies or accuracy > max(self.accuracies):
+            self._kept = {name: value.detach().clone() for name, value in self._live.items()}
+        self.accuracies.append(accuracy)
+
+    def bring_back(self) -> None:
+        """Set parameters and buffers, in place, to what they were at the best accuracy."""
+        with torch.no_grad():
+            for name, value in self._kept.items():
+                self._live[name].copy_(value)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        return {"accuracies": self.accuracies, "kept": self._kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where `state()` was taken."""
+        self.accuracies = state["accuracies"]
+        self._kept = {name: value.to(self._live[name].device) for name, value in state["kept"].items()}

@@ -1,0 +1,40 @@
+from collections.abc import Callable
+
+import pytest
+from torch import Tensor, nn
+
+from supermasks import Network, Task
+from supermasks.bases import RandomBase
+from supermasks.masks import MaskRule, Threshold
+from supermasks.methods import SupSup
+from supermasks.nets import fully_connected
+from supermasks.scores import Past
+from supermasks.training import Fit, Training, fit
+
+
+@pytest.fixture
+def fitted() -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor], Fit]]:
+    """Fit scores on a task: `fitted(task, training, net, seed=3, progress=...)` gives scores, buffers and report."""
+
+    def run(
+        task: Task,
+        training: Training,
+        net: nn.Module | None = None,
+        seed: int = 3,
+        rule: MaskRule | None = None,
+        **keywords: object,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Fit]:
+        network, method = Network(net or fully_connected([8, 16, 6]), RandomBase(seed)), SupSup(rule or Threshold())
+        trainable = method.begin(network, task, seed, Past())
+        report = fit(
+            network,
+            trainable,
+            lambda: method.effective(network, trainable),
+            task,
+            training,
+            seed,
+            **keywords,  # pyright: ignore[reportArgumentType]
+        )
+        return {name: s.detach() for name, s in trainable.parameters.items()}, trainable.buffers, report
+
+    return run

@@ -1,0 +1,276 @@
+"""A training that is stopped and resumed ends as one that never was stopped."""
+
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supermasks import Examples, Task
+from supermasks.errors import RunStateError, TrainingError
+from supermasks.masks import TopK
+from supermasks.training import SGD, Adam, CropAndFlip, RMSprop, Training
+from supermasks.training.checkpoint import save_checkpoint
+
+Outcome = tuple[dict[str, Tensor], dict[str, Tensor], object]
+
+EVERYTHING = Training(
+    60,
+    12,
+    Adam(0.02),
+    "cosine",
+    warmup=0.1,
+    accumulate=2,
+    augmentation=CropAndFlip(1),
+    select_best=True,
+)
+
+
+@pytest.fixture
+def task(blobs: Callable[..., Task]) -> Task:
+    """A task with noisy validation examples, so that epochs differ."""
+    plain = blobs("t", 3, (1, 6, 6), count=50)
+    noise = 3 * torch.randn(20, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    return replace(plain, validation=Examples(plain.test.inputs[:20] + noise, plain.test.targets[:20]))
+
+
+@pytest.fixture
+def net(cnn: Callable[..., nn.Module]) -> nn.Module:
+    """Layers with random numbers, and layers with statistics."""
+    return nn.Sequential(nn.Dropout(0.2), *cnn(6))
+
+
+def same(first: Outcome, second: Outcome) -> None:
+    for ours, theirs in zip(first[:2], second[:2], strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert replace(first[2], seconds=0.0) == replace(second[2], seconds=0.0)
+
+
+def stopping_at(*steps: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done in steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+class Told:
+    """Progress that notes the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def __call__(self, done: int, total: int) -> None:
+        self.steps.append(done)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        EVERYTHING,
+        replace(EVERYTHING, optimiser=RMSprop(0.01), steps=None, epochs=11.3, accumulate=1),
+        replace(EVERYTHING, optimiser=SGD(0.05, 0.9, 0.01), precision="bfloat16", select_best=False),
+    ],
+    ids=["adam", "rmsprop", "sgd"],
+)
+def test_stopped_at_some_steps_it_ends_as_if_it_never_was(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path, training: Training
+) -> None:
+    file = tmp_path / "new" / "fit.pt"
+    whole = fitted(task, training, net, rule=TopK(0.5))
+    steps = whole[2].steps
+    for stop in (1, 5, 6, steps // 2, steps - 1, steps):  # within an epoch, and at its end
+        with pytest.raises(KeyboardInterrupt):
+            fitted(task, training, net, rule=TopK(0.5), checkpoint=file, progress=stopping_at(stop))
+        assert file.exists()
+    same(fitted(task, training, net, rule=TopK(0.5), checkpoint=file), whole)
+    assert list(file.parent.iterdir()) == []
+
+
+def test_killed_it_goes_on_from_the_last_checkpoint(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    file, copies = tmp_path / "fit.pt", tmp_path / "copies"
+    copies.mkdir()
+
+    def copy(done: int, total: int) -> None:
+        if file.exists():
+            shutil.copy(file, copies / f"{done}.pt")
+
+    whole = fitted(task, EVERYTHING, net, checkpoint=file, checkpoint_seconds=0, progress=copy)
+    same(fitted(task, EVERYTHING, net), whole)
+    assert len(list(copies.iterdir())) == 59  # all but the first step find the file of the step before
+    for step in (2, 30, 60):
+        told = Told()
+        shutil.copy(copies / f"{step}.pt", file)
+        resumed = fitted(task, EVERYTHING, net, checkpoint=file, progress=told)
+        same(resumed, whole)
+        assert told.steps == list(range(step, 61))
+
+
+def test_between_checkpoints_time_passes(fitted: Callable, task: Task, tmp_path: Path, net: nn.Module) -> None:
+    file, found = tmp_path / "fit.pt", []
+    fitted(task, EVERYTHING, net, checkpoint=file, progress=lambda done, total: found.append(file.exists()))
+    assert found == [False] * 60  # a minute has not passed
+
+
+def test_control_c_in_the_middle_of_a_step_waits_for_its_end(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    class Pressing(nn.Module):
+        """Has Control-C pressed in the seventh forward pass."""
+
+        calls, pressed = 0, False
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            Pressing.calls += 1
+            if Pressing.calls == 7 and self.pressed:
+                signal.raise_signal(signal.SIGINT)
+            return inputs
+
+    file, training = tmp_path / "fit.pt", replace(EVERYTHING, accumulate=1, select_best=False)
+    whole = fitted(task, training, nn.Sequential(Pressing(), net))
+    Pressing.calls, Pressing.pressed = 0, True
+    told = Told()
+    with pytest.raises(KeyboardInterrupt):
+        fitted(task, training, nn.Sequential(Pressing(), net), checkpoint=file, progress=told)
+    assert told.steps == [1, 2, 3, 4, 5, 6, 7]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    same(fitted(task, training, nn.Sequential(Pressing(), net), checkpoint=file), whole)
+
+
+def test_a_second_control_c_does_not_wait(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
+    class Pressing(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it waited")
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(task, EVERYTHING, nn.Sequential(Pressing(), net), checkpoint=tmp_path / "fit.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_checkpoint_control_c_is_what_it_always_was(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fitted(task, EVERYTHING, net, progress=stopping_at(3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_handler_of_the_users_own_stays(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        fitted(
+            task,
+            EVERYTHING,
+            net,
+            checkpoint=tmp_path / "fit.pt",
+            progress=lambda done, _: signal.raise_signal(signal.SIGINT) if done == 2 else None,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIGINT]
+
+
+def test_other_threads_train_too(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
+    whole, found = fitted(task, EVERYTHING, net), []
+    thread = threading.Thread(
+        target=lambda: found.append(fitted(task, EVERYTHING, net, checkpoint=tmp_path / "fit.pt"))
+    )
+    thread.start()
+    thread.join()
+    same(found[0], whole)
+
+
+@pytest.fixture
+def stopped(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> Path:
+    """The checkpoint of a training that was stopped at step 4."""
+    file = tmp_path / "fit.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fitted(task, EVERYTHING, net, checkpoint=file, progress=stopping_at(4))
+    return file
+
+
+def test_a_checkpoint_of_another_training_is_refused(
+    fitted: Callable, task: Task, net: nn.Module, cnn: Callable, stopped: Path
+) -> None:
+    content = stopped.read_bytes()
+    wider = nn.Sequential(nn.Dropout(0.2), *cnn(7))
+    fewer = replace(task, train=Examples(task.train.inputs[:40], task.train.targets[:40]))
+    for what, arguments, seed in (
+        ("task", (replace(task, name="u"), EVERYTHING, net), 3),
+        ("settings", (task, replace(EVERYTHING, warmup=0.2), net), 3),
+        ("seed", (task, EVERYTHING, net), 4),
+        ("network", (task, EVERYTHING, wider), 3),
+        ("number of examples", (fewer, EVERYTHING, net), 3),
+    ):
+        with pytest.raises(RunStateError, match=rf"of another training: its {what} is .* delete the file"):
+            fitted(*arguments, seed=seed, checkpoint=stopped)
+    assert stopped.read_bytes() == content
+    assert fitted(task, EVERYTHING, net, checkpoint=stopped)[2].steps == 60
+
+
+@pytest.mark.parametrize("length", [0, 1, 10, 60, 1000, -1000, -10, -1])
+def test_a_truncated_checkpoint_says_so(
+    fitted: Callable, task: Task, net: nn.Module, stopped: Path, length: int
+) -> None:
+    stopped.write_bytes(stopped.read_bytes()[:length])
+    with pytest.raises(RunStateError, match=r"fit\.pt is .* delete it"):
+        fitted(task, EVERYTHING, net, checkpoint=stopped)
+
+
+def test_every_altered_byte_is_noticed(fitted: Callable, task: Task, net: nn.Module, stopped: Path) -> None:
+    whole = stopped.read_bytes()
+    for place in [*range(0, 70, 9), *range(70, len(whole), len(whole) // 40), len(whole) - 1]:
+        content = bytearray(whole)
+        content[place] ^= 1
+        stopped.write_bytes(content)
+        with pytest.raises(RunStateError, match=r"fit\.pt is .* delete it"):
+            fitted(task, EVERYTHING, net, checkpoint=stopped)
+
+
+def test_other_files_are_refused(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
+    file = tmp_path / "fit.pt"
+    torch.save({"weights": torch.zeros(3)}, file)
+    with pytest.raises(RunStateError, match="no checkpoint of this version"):
+        fitted(task, EVERYTHING, net, checkpoint=file)
+    assert list(torch.load(file)) == ["weights"]
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(RunStateError, match="cannot be read"):
+        fitted(task, EVERYTHING, net, checkpoint=file)
+
+
+class Harm:
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (Path("harm-was-done"),))
+
+
+def test_no_code_in_a_checkpoint_is_run(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path("fit.pt"), {"task": "t"}, {"step": Harm()})
+    with pytest.raises(RunStateError, match="UnpicklingError"):
+        fitted(task, EVERYTHING, net, checkpoint=Path("fit.pt"))
+    assert not Path("harm-was-done").exists()
+
+
+def test_a_failed_training_keeps_its_last_checkpoint(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    file = tmp_path / "fit.pt"
+    task.train.inputs[3] = 3e38
+    with pytest.raises(TrainingError):
+        fitted(task, EVERYTHING, net, checkpoint=file, checkpoint_seconds=0)
+    assert file.exists()
+    assert not list(tmp_path.glob("*.part"))

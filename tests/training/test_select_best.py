@@ -1,0 +1,94 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from supermasks import Examples, Learner, Task
+from supermasks.errors import ConfigError, LabelError, TaskError
+from supermasks.training import RMSprop, Training
+
+
+@pytest.fixture
+def noisy(blobs: Callable[..., Task]) -> Callable[..., Task]:
+    """Make a task whose accuracy on validation examples goes up and down."""
+
+    def make(shape: tuple[int, ...] = (8,)) -> Task:
+        task = blobs("t", 3, shape, count=40)
+        rng = torch.Generator().manual_seed(1)
+        inputs = task.test.inputs + 2.5 * torch.randn(task.test.inputs.shape, generator=rng)
+        return replace(task, validation=Examples(inputs[:12], task.test.targets[:12]))
+
+    return make
+
+
+def measured(task: Task, network: object, scores: dict[str, Tensor]) -> float:
+    """The accuracy among the classes of the task, by hand, for fully_connected([8, 16, 6])."""
+    first, second = ((network.weights[n] * (scores[n] >= 0)).double() for n in ("1.weight", "3.weight"))
+    logits = (task.validation.inputs.double() @ first.T).relu() @ second.T
+    return (logits[:, :3].argmax(dim=1) == task.validation.targets).double().mean().item()
+
+
+def test_what_was_best_at_the_end_of_an_epoch_is_kept(
+    fitted: Callable, noisy: Callable, small: Callable[..., Learner]
+) -> None:
+    task, network = noisy(), small(seed=3).network
+    ends = [3, 5, 8, 10, 13, 15, 18, 19]  # 40, 80, ... examples in batches of 16, and the last step
+    epochs = [fitted(task, Training(steps, 16, RMSprop(0.03)))[0] for steps in ends]
+    accuracies = [measured(task, network, scores) for scores in epochs]
+    best = accuracies.index(max(accuracies))
+    assert best < len(ends) - 1
+    assert min(accuracies) < max(accuracies)
+    assert accuracies.count(max(accuracies)) > 1, "the earliest of equals should be seen"
+
+    scores, _, report = fitted(task, Training(19, 16, RMSprop(0.03), select_best=True))
+    assert report.validation == pytest.approx(tuple(accuracies))
+    assert all(torch.equal(scores[name], epochs[best][name]) for name in scores)
+
+
+def test_the_statistics_of_the_best_epoch_come_back_with_it(fitted: Callable, noisy: Callable, cnn: Callable) -> None:
+    task = noisy((1, 6, 6))
+    _, _, report = fitted(task, Training(30, 20, RMSprop(0.05), select_best=True), cnn(6))
+    best = report.validation.index(max(report.validation))
+    assert best < len(report.validation) - 1
+    kept, kept_buffers, _ = fitted(task, Training(30, 20, RMSprop(0.05), select_best=True), cnn(6))
+    scores, buffers, _ = fitted(task, Training(2 * (best + 1), 20, RMSprop(0.05)), cnn(6))
+    assert all(torch.equal(kept[name], scores[name]) for name in scores)
+    assert all(torch.equal(kept_buffers[name], buffers[name]) for name in buffers)
+    assert buffers["1.num_batches_tracked"] == 2 * (best + 1)
+
+
+def test_measuring_changes_nothing_of_the_training(fitted: Callable, noisy: Callable, cnn: Callable) -> None:
+    task = noisy((1, 6, 6))
+    with_dropout = torch.nn.Sequential(torch.nn.Dropout(0.2), *cnn(6))
+    _, _, measuring = fitted(task, Training(20, 16, RMSprop(0.01), select_best=True), with_dropout)
+    _, _, silent = fitted(task, Training(20, 16, RMSprop(0.01)), with_dropout)
+    assert measuring.loss == silent.loss
+    assert silent.validation == ()
+
+
+def test_a_batch_of_several_epochs_is_measured_once(fitted: Callable, noisy: Callable) -> None:
+    _, _, report = fitted(noisy(), Training(3, 100, select_best=True))
+    assert len(report.validation) == 3
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_there_must_be_something_to_select_by(small: Callable[..., Learner], blobs: Callable, empty: bool) -> None:
+    task = blobs("t")
+    if empty:
+        task = replace(task, validation=Examples(torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64)))
+    learner = small(training=Training(3, 4, select_best=True))
+    with pytest.raises(ConfigError, match="'t' has no validation examples"):
+        learner.learn(task)
+    assert learner.bank.names == []
+
+
+def test_validation_examples_are_checked_as_those_of_the_test(blobs: Callable) -> None:
+    task = blobs("t")
+    with pytest.raises(LabelError, match="validation targets of task 't' must lie in 0..2 .* 3 came"):
+        replace(task, validation=Examples(torch.zeros(2, 8), torch.tensor([0, 3])))
+    with pytest.raises(
+        TaskError, match=r"training and validation inputs of task 't' differ in shape: \(8,\) and \(9,\)"
+    ):
+        replace(task, validation=Examples(torch.zeros(2, 9), torch.tensor([0, 1])))

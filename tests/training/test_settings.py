@@ -1,0 +1,74 @@
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supermasks.errors import ConfigError
+from supermasks.spec import build, describe
+from supermasks.training import AUGMENTATIONS, OPTIMISERS, Adam, AdamW, CropAndFlip, RMSprop, Training
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 0},
+        {"steps": -1},
+        {"batch_size": 0},
+        {"schedule": "linear"},
+        {"schedule": ""},
+        {"steps": 10, "epochs": 2},
+        {"epochs": 0},
+        {"epochs": float("nan")},
+        {"epochs": float("inf")},
+        {"warmup": -0.1},
+        {"warmup": 1.0},
+        {"warmup": float("nan")},
+        {"accumulate": 0},
+        {"batch_size": 4, "accumulate": 5},
+        {"precision": "float16"},
+    ],
+    ids=repr,
+)
+def test_settings_that_cannot_work_are_refused(settings: dict) -> None:
+    with pytest.raises(ConfigError, match="came"):
+        Training(**settings)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    assert Training() == Training(1000, 128, RMSprop(1e-4, 0.99), "constant", accumulate=1, precision="float32")
+    assert (Training().steps, Training().epochs) == (1000, None)
+
+
+@given(st.fractions("1/100", 20), st.integers(1, 1000), st.integers(1, 300))
+def test_epochs_are_joined_without_gaps(epochs: Fraction, examples: int, size: int) -> None:
+    steps = Training(epochs=float(epochs), batch_size=size).total_steps(examples)
+    # The fewest steps that show so many examples; in floats, whole numbers of steps may miss by their last bit.
+    assert steps * size >= epochs * examples * (1 - Fraction(1, 10**12))
+    assert (steps - 1) * size < epochs * examples * (1 + Fraction(1, 10**12))
+    assert Training(epochs=1, batch_size=size).total_steps(examples) == -(-examples // size)
+    assert Training(7, size).total_steps(examples) == 7
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Training(epochs=2.5, warmup=0.1, accumulate=4, precision="bfloat16", select_best=True),
+        Training(optimiser=AdamW(1e-3, 0.1), augmentation=CropAndFlip(2, flip=False)),
+    ],
+)
+def test_settings_are_stored(settings: Training) -> None:
+    text = json.dumps(describe(settings), allow_nan=False)
+    assert build(json.loads(text), (*OPTIMISERS, *AUGMENTATIONS, Training)) == settings
+
+
+def test_settings_of_older_banks_are_read() -> None:
+    old = {
+        "type": "Training",
+        "steps": 7,
+        "batch_size": 3,
+        "optimiser": {"type": "Adam", "learning_rate": 0.1},
+        "schedule": "cosine",
+    }
+    assert build(old, (*OPTIMISERS, Training)) == Training(7, 3, Adam(0.1), "cosine")

@@ -1,0 +1,167 @@
+"""Tasks that are trained together become what each becomes alone."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supermasks import Examples, Network, Task
+from supermasks.bases import RandomBase
+from supermasks.errors import ConfigError, TrainingError
+from supermasks.masks import MaskRule, Threshold, TopK
+from supermasks.methods import Individual, Method, SupSup, Trainable
+from supermasks.nets import fully_connected
+from supermasks.scores import Past
+from supermasks.seeding import stream
+from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, RMSprop, Training, fit, fit_together
+
+NAMES = ("a", "b", "c", "d")
+
+
+def alone(net: nn.Module, method: Method, tasks: list[Task], training: Training) -> tuple[list[Trainable], list[Fit]]:
+    network = Network(net, RandomBase(3))
+    trainables = [method.begin(network, task, 3, Past()) for task in tasks]
+    fits = [
+        fit(network, trainable, lambda one=trainable: method.effective(network, one), task, training, 3)
+        for task, trainable in zip(tasks, trainables, strict=True)
+    ]
+    return trainables, fits
+
+
+def together(
+    net: nn.Module, method: Method, tasks: list[Task], training: Training, **more: object
+) -> tuple[list[Trainable], list[Fit]]:
+    network = Network(net, RandomBase(3))
+    trainables = [method.begin(network, task, 3, Past()) for task in tasks]
+    fits = fit_together(network, method, trainables, tasks, training, 3, **more)  # pyright: ignore[reportArgumentType]
+    return trainables, fits
+
+
+def compare(net: nn.Module, method: Method, tasks: list[Task], training: Training, tolerance: float = 1e-5) -> None:
+    network = Network(net, RandomBase(3))
+    expected, separate = alone(net, method, tasks, training)
+    found, joint = together(net, method, tasks, training)
+    for ours, theirs, fit_ours, fit_theirs in zip(found, expected, joint, separate, strict=True):
+        for name, value in theirs.parameters.items():
+            torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=tolerance)
+        for name, value in theirs.buffers.items():
+            torch.testing.assert_close(ours.buffers[name], value, rtol=1e-4, atol=1e-4)
+        assert method.finish(network, ours, Past()).mask == method.finish(network, theirs, Past()).mask
+        assert fit_ours.loss == pytest.approx(fit_theirs.loss, abs=1e-4)
+        assert fit_ours.steps == fit_theirs.steps
+    masks = [method.finish(network, one, Past()).mask for one in found]
+    assert isinstance(method, Individual) or masks[0] != masks[1]
+
+
+@pytest.mark.parametrize("rule", [Threshold(), TopK(0.4)], ids=repr)
+@pytest.mark.parametrize("optimiser", [SGD(0.1), RMSprop(1e-2), AdamW(1e-2)], ids=repr)
+def test_an_mlp_learns_as_each_alone(blobs: Callable, rule: MaskRule, optimiser: SGD) -> None:
+    tasks = [blobs(name, 3, (8,), count) for name, count in zip(NAMES, (30, 60, 45, 33), strict=True)]
+    compare(fully_connected([8, 16, 6]), SupSup(rule), tasks, Training(20, 16, optimiser, "cosine", warmup=0.2))
+
+
+@pytest.mark.parametrize("rule", [Threshold(), TopK(0.4)], ids=repr)
+def test_a_network_with_statistics_learns_as_each_alone(blobs: Callable, cnn: Callable, rule: MaskRule) -> None:
+    tasks = [blobs(name, 3, (1, 6, 6)) for name in NAMES]
+    training = Training(20, 16, SGD(0.05), augmentation=CropAndFlip(1))
+    compare(cnn(6), SupSup(rule), tasks, training)
+
+
+def test_whole_networks_are_trained_too(blobs: Callable, cnn: Callable) -> None:
+    compare(cnn(6), Individual(), [blobs(name, 3, (1, 6, 6)) for name in NAMES], Training(20, 16, SGD(0.05)))
+
+
+def test_steps_by_epochs_and_progress(blobs: Callable) -> None:
+    told: list[tuple[int, int]] = []
+    tasks, training = [blobs("a"), blobs("b")], Training(epochs=2, batch_size=16)
+    _, fits = together(
+        fully_connected([8, 6]), SupSup(), tasks, training, progress=lambda *numbers: told.append(numbers)
+    )
+    assert told == [(n, 8) for n in range(1, 9)]
+    assert [one.steps for one in fits] == [8, 8]
+    assert all(one.seconds > 0 for one in fits)
+
+
+def test_in_bfloat16_it_learns(blobs: Callable, cnn: Callable) -> None:
+    tasks = [blobs(name, 3, (1, 6, 6)) for name in NAMES]
+    _, exact = together(cnn(6), SupSup(), tasks, Training(40, 16, Adam(0.01)))
+    _, rounded = together(cnn(6), SupSup(), tasks, Training(40, 16, Adam(0.01), precision="bfloat16"))
+    for ours, theirs in zip(rounded, exact, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, abs=0.1)
+        assert ours.loss != theirs.loss
+
+
+def test_random_layers_draw_for_each_task_anew(blobs: Callable) -> None:
+    """Two tasks of the same data and scores part only by what dropout draws; the global generator decides nothing."""
+    net, task = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 6)), blobs("a")
+    method, training = SupSup(), Training(10, 16, SGD(0.1))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        first, _ = together(net, method, [task, task], training)
+        state = torch.get_rng_state()
+        torch.manual_seed(2)
+        again, _ = together(net, method, [task, task], training)
+        torch.manual_seed(1)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(first[0].parameters["1.weight"], first[1].parameters["1.weight"])
+    for ours, theirs in zip(first, again, strict=True):
+        assert torch.equal(ours.parameters["1.weight"], theirs.parameters["1.weight"])
+
+
+def test_the_gradient_of_one_step_is_that_of_the_formula(blobs: Callable) -> None:
+    """One SGD step of a linear network: dL/dS = (softmax(x (W M)') - y)' x / n * W."""
+    tasks = [blobs("a"), blobs("b")]
+    network, method = Network(fully_connected([8, 6]), RandomBase(3)), SupSup()
+    trainables = [method.begin(network, task, 3, Past()) for task in tasks]
+    before = [one.parameters["1.weight"].detach().double().clone() for one in trainables]
+    fit_together(network, method, trainables, tasks, Training(1, 16, SGD(1.0, 0.0)), 3)
+    weight = network.weights["1.weight"].double()
+    for task, start, one in zip(tasks, before, trainables, strict=True):
+        rows = stream(3, "data-order", task.name).permutation(60)[:16]
+        x, y = task.train.inputs[rows].double(), task.train.targets[rows]
+        logits = x @ (weight * (start >= 0)).T
+        wanted = torch.nn.functional.one_hot(y, 6)
+        gradient = (logits.softmax(dim=1) - wanted).T @ x / 16 * weight
+        np.testing.assert_allclose(one.parameters["1.weight"].detach(), start - gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"select_best": True}], ids=repr)
+def test_settings_that_need_a_task_by_itself_are_refused(blobs: Callable, settings: dict) -> None:
+    with pytest.raises(ConfigError, match="by itself"):
+        together(fully_connected([8, 6]), SupSup(), [blobs("a")], Training(3, 4, **settings))
+
+
+def test_tasks_that_do_not_fit_together_are_refused(blobs: Callable) -> None:
+    net, method, training = fully_connected([8, 6]), SupSup(), Training(3, 4)
+    task, image = blobs("a"), blobs("b", 3, (1, 4, 2))
+    with pytest.raises(ConfigError, match=r"same shape of inputs, but 'a' has \(8,\) and 'b' \(1, 4, 2\)"):
+        together(net, method, [task, image], training)
+    with pytest.raises(ConfigError, match="same number of steps"):
+        together(net, method, [task, blobs("b", count=30)], Training(epochs=1, batch_size=4))
+    with pytest.raises(ConfigError, match="0 tasks and 0 trainables"):
+        together(net, method, [], training)
+    network = Network(net, RandomBase(3))
+    own = method.begin(network, task, 3, Past())
+    with pytest.raises(ConfigError, match="1 tasks and 2 trainables"):
+        fit_together(network, method, [own, own], [task], training, 3)
+    other = Trainable({"1.weight": torch.zeros(6, 9)}, {})
+    with pytest.raises(ConfigError, match="same parameters"):
+        fit_together(network, method, [own, other], [task, task], training, 3)
+
+
+def test_a_task_that_diverges_is_named(blobs: Callable) -> None:
+    def broken(task: Task) -> Task:
+        inputs: Tensor = task.train.inputs.clone().fill_(3e38)
+        return replace(task, train=Examples(inputs, task.train.targets))
+
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) .* of task 'b'; lower"):
+        together(fully_connected([8, 16, 6]), SupSup(), [blobs("a"), broken(blobs("b"))], Training(3, 4))
+
+
+def test_batches_that_a_layer_refuses(blobs: Callable) -> None:
+    net = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 6))
+    with pytest.raises(TrainingError, match="batches of 1"):
+        together(net, SupSup(), [blobs("a"), blobs("b")], Training(3, 1))
