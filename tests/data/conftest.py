@@ -1,13 +1,19 @@
-"""Small data: a source of random images, and the four IDX files in bytes written by hand."""
+"""Small data: a source of random images, and the files of data sets in bytes written by hand."""
 
+import io
 import struct
+import subprocess
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from supermasks.data import ImageSource
+from supermasks.data import ImageSource, routes
+
+Program = Callable[[list[str], Path], None]
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -46,5 +52,46 @@ def source() -> ImageSource:
         train_targets=torch.arange(40) % 10,
         test_inputs=torch.rand(20, 1, 8, 8, generator=generator) - 0.5,
         test_targets=torch.arange(20).flip(0) % 10,
-        black=-0.5,
+        black=(-0.5,),
     )
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """Replace programs, by a word of their command; any other is not installed. Returns the commands that came."""
+
+    def install(**programs: Program) -> list[list[str]]:
+        commands: list[list[str]] = []
+
+        def fake(command: list[str], *, cwd: Path, timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
+            assert timeout > 0
+            commands.append(command)
+            for word, program in programs.items():
+                if word in command:
+                    program(command, cwd)
+                    return subprocess.CompletedProcess(command, 0, "", "")
+            raise FileNotFoundError(command[0])
+
+        monkeypatch.setattr(routes.subprocess, "run", fake)
+        return commands
+
+    return install
+
+
+@pytest.fixture
+def npm() -> Callable[..., Program]:
+    """Make a program that leaves an npm package: `npm("name@1.0.0", {"path/in/it": content})`."""
+
+    def make(package: str, files: dict[str, bytes]) -> Program:
+        def program(command: list[str], work: Path) -> None:
+            assert command[:2] == ["npm", "pack"]
+            assert command[-1] == package
+            with tarfile.open(work / f"{package.replace('@', '-')}.tgz", "w:gz") as archive:
+                for path, content in files.items():
+                    member = tarfile.TarInfo(f"package/{path}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+
+        return program
+
+    return make

@@ -229,6 +229,45 @@ def test_hugging_face_is_not_imported() -> None:
     assert subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
 
+@pytest.mark.parametrize("form", forms())
+def test_validation_data_is_of_the_same_forms(form: str) -> None:
+    task = make_task("it", (torch.zeros(2, 1, 4, 5), [3, 7]), validation=forms()[form])
+    assert task.test is None
+    assert task.validation is not None
+    np.testing.assert_allclose(np.asarray(task.validation.inputs), PIXELS[:, None] / 255.0, rtol=1e-6)
+    assert task.validation.targets.tolist() == [1, 0, 1]
+    assert len(task.train) == 2
+
+
+def test_a_fraction_is_set_aside_for_validation() -> None:
+    values = torch.arange(20.0).unsqueeze(1)
+    task = make_task("it", (values, [0, 1] * 10), (values[:2], [0, 1]), validation=0.25)
+    assert task.validation is not None
+    kept, held = (part.batch(torch.arange(len(part))) for part in (task.train, task.validation))
+    assert (len(kept[0]), len(held[0])) == (15, 5)
+    assert torch.equal(torch.cat([kept[0], held[0]]).sort(0).values, values)
+    for inputs, targets in (kept, held):
+        assert torch.equal(targets, inputs[:, 0].long() % 2)
+    assert torch.equal(task.validation.inputs[torch.arange(20)], values), "the inputs are shared"
+
+
+@pytest.mark.parametrize(
+    ("validation", "error", "said"),
+    [
+        (1.5, ConfigError, "fraction"),
+        (True, ConfigError, "fraction"),
+        (2, ConfigError, "fraction"),
+        ("half", InputError, "validation data of task 'it' must be a tuple"),
+        ((torch.zeros(1, 2), [5]), LabelError, "validation data of task 'it' holds the label 5"),
+        ((torch.zeros(0, 2), []), TaskError, "validation data of task 'it' is empty"),
+        ((torch.zeros(1, 3), [0]), TaskError, "shape"),
+    ],
+)
+def test_validation_data_that_cannot_be_is_refused(validation: object, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        make_task("it", (torch.zeros(2, 2), [0, 1]), validation=validation)
+
+
 @pytest.mark.parametrize("error", [InputError, LabelError, TaskError, ConfigError])
 def test_all_errors_are_of_the_library(error: type) -> None:
     assert issubclass(error, SupermasksError)

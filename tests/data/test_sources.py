@@ -2,13 +2,12 @@ import gzip
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
 
-from supermasks.data import catalog, data_directory, load_source, sources
+from supermasks.data import data_directory, load_source, mnist
 from supermasks.errors import ConfigError, DataUnavailableError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -35,7 +34,7 @@ def test_the_sample_has_its_size_its_classes_and_the_statistics_of_mnist() -> No
     # Normalised by the statistics of the full set, so nearly to mean 0 and deviation 1.
     assert abs(float(source.train_inputs.mean())) < 0.01
     assert abs(float(source.train_inputs.std()) - 1) < 0.01
-    assert source.black == float(source.train_inputs.min())
+    assert source.black == (float(source.train_inputs.min()),)
 
 
 def test_pixels_are_normalised_by_the_formula(folder: Path, contents: dict[str, bytes]) -> None:
@@ -43,12 +42,12 @@ def test_pixels_are_normalised_by_the_formula(folder: Path, contents: dict[str, 
     pixels = np.frombuffer(contents[TRAIN_IMAGES], np.uint8)[16:].reshape(20, 1, 28, 28).astype(np.float64)
     np.testing.assert_allclose(source.train_inputs.numpy(), (pixels / 255 - 0.1307) / 0.3081, atol=1e-6)
     assert source.train_targets.tolist() == [*range(10), *range(10)]
-    assert source.black == pytest.approx(-0.1307 / 0.3081)
+    assert source.black == pytest.approx((-0.1307 / 0.3081,))
 
 
 def test_fashion_has_its_own_statistics_and_names(folder: Path) -> None:
     source = load_source("fashion-mnist", folder)
-    assert source.black == pytest.approx(-0.2860 / 0.3530)
+    assert source.black == pytest.approx((-0.2860 / 0.3530,))
     assert source.classes[0] == "T-shirt/top"
     assert source.classes[9] == "Ankle boot"
     assert len(source.classes) == 10
@@ -101,7 +100,14 @@ def test_missing_files_are_said_with_every_way_out(tmp_path: Path, folder: Path)
     (folder / TEST_LABELS).unlink()
     with pytest.raises(DataUnavailableError) as caught:
         load_source("mnist", folder)
-    for said in (str(folder), str(folder / "mnist"), "supermasks data fetch mnist", "--data DIR", "sample"):
+    for said in (
+        str(folder),
+        str(folder / "mnist"),
+        "supermasks data fetch mnist",
+        "--data DIR",
+        "sample",
+        f"lacks {TEST_LABELS}",
+    ):
         assert said in str(caught.value)
 
 
@@ -114,9 +120,8 @@ def test_files_of_another_data_set_are_refused(
     folder: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = hashlib.sha256(contents[TEST_LABELS]).hexdigest()
-    known = dict(catalog.CATALOG)
-    known["mnist"] = replace(known["mnist"], digests={**known["mnist"].digests, TEST_LABELS: digest})
-    monkeypatch.setattr(sources, "CATALOG", MappingProxyType(known))
+    facts = replace(mnist.MNIST_FACTS, digests={**mnist.MNIST_FACTS.digests, TEST_LABELS: digest})
+    monkeypatch.setattr(mnist, "MNIST_FACTS", facts)
     assert load_source("mnist", folder).name == "mnist"
     with pytest.raises(DataUnavailableError, match=r"fashion-mnist was asked for, but .* belongs to mnist"):
         load_source("fashion-mnist", folder)

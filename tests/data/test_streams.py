@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -85,11 +87,32 @@ def test_off_the_square_half_a_turn_is_a_flip_and_a_quarter_stretches_nothing() 
 
 
 def test_what_comes_in_from_outside_is_black(source: ImageSource) -> None:
-    black = torch.full((1, 1, 8, 8), source.black)
+    black = torch.full((1, 1, 8, 8), source.black[0])
     torch.testing.assert_close(Rotate(45.0, source.black)(black), black)
     white = Rotate(45.0, source.black)(black + 1)
-    assert float(white[0, 0, 0, 0]) == pytest.approx(source.black)
-    assert float(white[0, 0, 4, 4]) == pytest.approx(source.black + 1)
+    assert float(white[0, 0, 0, 0]) == pytest.approx(source.black[0])
+    assert float(white[0, 0, 4, 4]) == pytest.approx(source.black[0] + 1)
+
+
+def test_each_channel_has_its_own_black() -> None:
+    black = (-0.5, 0.25, 2.0)
+    images = torch.tensor(black).view(1, 3, 1, 1) + torch.rand(4, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    together = Rotate(40.0, black)(images)
+    for channel, value in enumerate(black):
+        alone = Rotate(40.0, value)(images[:, channel : channel + 1])
+        torch.testing.assert_close(together[:, channel : channel + 1], alone, rtol=0, atol=1e-6)
+    torch.testing.assert_close(together[0, :, 0, 0], torch.tensor(black))
+
+
+def test_one_black_fills_as_a_number_does_bit_for_bit(source: ImageSource) -> None:
+    for fill in (-0.4242129623889923, 0.1):
+        assert torch.equal(Rotate(35.0, (fill,))(source.train_inputs), Rotate(35.0, fill)(source.train_inputs))
+    assert RotatedStream(source)[3].train.view == Rotate(30.0, (-0.5,))
+
+
+def test_blacks_of_other_channels_are_refused() -> None:
+    with pytest.raises(InputError, match="3 channels"):
+        Rotate(40.0, (0.0, 0.0, 0.0))(torch.zeros(1, 1, 4, 4))
 
 
 def test_nearest_interpolation_is_that_of_pillow() -> None:
@@ -148,13 +171,38 @@ def test_a_seed_shuffles_the_classes(source: ImageSource) -> None:
 
 def named(source: ImageSource, *classes: str) -> ImageSource:
     few = source.train_targets % len(classes)
-    return ImageSource("named", classes, source.train_inputs, few, source.test_inputs, source.test_targets % 2, 0.0)
+    return ImageSource("named", classes, source.train_inputs, few, source.test_inputs, source.test_targets % 2, (0.0,))
 
 
 def test_names_of_classes_become_slugs(source: ImageSource) -> None:
     task = SplitStream(named(source, "T-shirt/top", "Ankle boot"))[0]
     assert task.name == "split-t-shirt-top-ankle-boot"
     assert task.classes == ("T-shirt/top", "Ankle boot")
+
+
+def of_classes(*classes: str) -> ImageSource:
+    """One image of each class."""
+    inputs, targets = torch.zeros(len(classes), 1, 2, 2), torch.arange(len(classes))
+    return ImageSource("wide", classes, inputs, targets, inputs, targets, (0.0,))
+
+
+@pytest.mark.parametrize("per_task", [10, 20, 100])
+def test_long_names_are_cut_but_differ(per_task: int) -> None:
+    # As the first classes of ImageNet would be, in two orders.
+    wnids = [f"n{1440764 + 137 * number:08d}" for number in range(200)]
+    streams = [SplitStream(of_classes(*wnids), per_task, seed=seed) for seed in (None, 1)]
+    names = [task.name for stream in streams for task in stream]
+    assert len(set(names)) == len(names) == 2 * 200 // per_task
+    assert all(len(name) <= 80 for name in names)
+    digest = hashlib.sha256("-".join(["split", *wnids[:per_task]]).encode()).hexdigest()[:10]
+    assert names[0].startswith("split-n01440764-n01440901-n01441038-")
+    assert names[0].endswith(f"-{per_task}-classes-{digest}")
+
+
+def test_a_name_of_80_characters_stays_and_one_of_81_is_cut() -> None:
+    names = [task.name for task in SplitStream(of_classes("a" * 74, "b" * 75), classes_per_task=1)]
+    assert names[0] == "split-" + "a" * 74
+    assert names[1] == "split-1-classes-" + hashlib.sha256(b"split-" + b"b" * 75).hexdigest()[:10]
 
 
 def test_classes_with_one_slug_are_refused(source: ImageSource) -> None:
@@ -192,7 +240,7 @@ def test_angles_that_repeat_are_refused(source: ImageSource, tasks: int, degrees
 
 def test_only_images_can_be_rotated(source: ImageSource) -> None:
     flat = ImageSource(
-        "flat", (0, 1), torch.zeros(4, 9), torch.tensor([0, 1, 0, 1]), torch.zeros(0, 9), torch.zeros(0).long(), 0.0
+        "flat", (0, 1), torch.zeros(4, 9), torch.tensor([0, 1, 0, 1]), torch.zeros(0, 9), torch.zeros(0).long(), (0.0,)
     )
     with pytest.raises(InputError, match="can be rotated"):
         RotatedStream(flat)

@@ -1,6 +1,7 @@
 """Make a task out of your own data."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermasks.data.gather import gather, plain_labels
+from supermasks.data.validation import with_validation
 from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.types import Examples, Task
 
@@ -19,10 +21,11 @@ def make_task(
     classes: Sequence[Hashable] | Tensor | NDArray[Any] | None = None,
     inputs: str | None = None,
     label: str | None = None,
+    validation: object | None = None,
 ) -> Task:
-    """Make a task of the examples in `train`, and in `test` to measure it on.
+    """Make a task of the examples in `train`, in `test` to measure it on, and in `validation` to choose by.
 
-    Each of the two is one of
+    Each of the three is one of
 
     - a tuple `(inputs, labels)` of tensors, numpy arrays or lists;
     - a map-style `torch.utils.data.Dataset` of pairs `(input, label)`;
@@ -44,13 +47,15 @@ def make_task(
             `img`, `pixels`, `input` and `inputs` exists.
         label: the column of the labels; may be left out where exactly one of the columns `label`,
             `labels` and `y` exists. Labels of the type `ClassLabel` become their names.
+        validation: what the best of several is chosen by while it is learned; a number above 0 and below 1 is
+            the fraction of `train` that is set aside for it, as by `with_validation`.
 
     Raises:
         InputError: the data is of none of these forms, or inputs are of integers other than uint8, are
             not finite, or differ in shape.
         LabelError: a label is not among the classes or cannot be one.
         TaskError: there are no examples, or not as many labels as inputs.
-        ConfigError: a column does not exist or is not clear.
+        ConfigError: a column does not exist or is not clear, or a fraction is none.
 
     Example:
         >>> task = make_task("logic", ([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ["no", "no", "yes"]))
@@ -60,12 +65,21 @@ def make_task(
     train_inputs, train_labels = gather(train, f"the training data of task {name!r}", inputs, label)
     labels = _distinct(train_labels) if classes is None else plain_labels(classes, f"the classes of task {name!r}")
     known = tuple(labels)
-    train_examples = _examples(f"training data of task {name!r}", train_inputs, train_labels, known)
-    if test is None:
-        return Task(name, known, train_examples)
-    test_inputs, test_labels = gather(test, f"the test data of task {name!r}", inputs, label)
-    test_examples = _examples(f"test data of task {name!r}", test_inputs, test_labels, known)
-    return Task(name, known, train_examples, test_examples)
+
+    def part(data: object, what: str) -> Examples:
+        return _examples(what, *gather(data, f"the {what}", inputs, label), known)
+
+    task = Task(
+        name,
+        known,
+        _examples(f"training data of task {name!r}", train_inputs, train_labels, known),
+        None if test is None else part(test, f"test data of task {name!r}"),
+    )
+    if validation is None:
+        return task
+    if isinstance(validation, (int, float)):
+        return with_validation(task, validation)
+    return replace(task, validation=part(validation, f"validation data of task {name!r}"))
 
 
 def _distinct(labels: list[Hashable]) -> tuple[Hashable, ...]:

@@ -20,8 +20,11 @@ class Rotate:
 
     Attributes:
         degrees: the angle.
-        fill: the value of what comes in from outside of the image.
+        fill: the value of what comes in from outside of the image, for all channels or one number each.
         interpolation: "nearest" takes the nearest pixel, "bilinear" mixes the nearest four.
+
+    Raises:
+        InputError: when called, a batch has not as many channels as there are values to fill with.
 
     Example:
         >>> Rotate(180.0)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).round().flatten().tolist()
@@ -29,7 +32,7 @@ class Rotate:
     """
 
     degrees: float
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0
     interpolation: Literal["nearest", "bilinear"] = "nearest"
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -39,15 +42,28 @@ class Rotate:
         # The grid runs from -1 to 1 along both sides, so that off the square the sides must be weighed.
         turn = torch.tensor([[[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]])
         grid = functional.affine_grid(turn.to(batch), [1, 1, height, width], align_corners=False)
+        fill = self._fill_of(batch)
         # Sampling pads with zeros, so that the fill value is made zero before and restored after.
         turned = functional.grid_sample(
-            batch - self.fill,
+            batch - fill,
             grid.expand(len(batch), -1, -1, -1),
             mode=self.interpolation,
             padding_mode="zeros",
             align_corners=False,
         )
-        return turned + self.fill
+        return turned + fill
+
+    def _fill_of(self, batch: Tensor) -> float | Tensor:
+        if not isinstance(self.fill, tuple):
+            return self.fill
+        if len(self.fill) == 1:
+            return self.fill[0]
+        if len(self.fill) != batch.shape[1]:
+            raise InputError(
+                f"images of {len(self.fill)} channels, as many as there are values to fill with, can be rotated, "
+                f"but {tuple(batch.shape[1:])} came; pass one value for each channel"
+            )
+        return torch.tensor(self.fill).to(batch).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +97,7 @@ class RotatedStream(LazyStream):
                 f"{self.tasks} tasks must be turned by at least 0.1 degrees each and stay within one turn of 360, "
                 f"but {self.degrees!r} degrees came; pass for example degrees={360 / self.tasks:g}"
             )
-        if self.source.train_inputs.dim() != 4:
+        if len(self.source.train_inputs.shape) != 4:
             raise InputError(
                 "images, of shape examples x channels x height x width, can be rotated, "
                 f"but {tuple(self.source.train_inputs.shape)} came; reshape the inputs of the source"

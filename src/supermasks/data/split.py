@@ -1,5 +1,6 @@
 """SplitMNIST and its like: each task has a few of the classes."""
 
+import hashlib
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from supermasks.data.lazy import LazyStream, check_count
 from supermasks.data.sources import ImageSource
 from supermasks.errors import ConfigError
 from supermasks.seeding import stream
-from supermasks.types import Examples, Task
+from supermasks.types import Examples, Store, Task
+
+LONGEST_NAME = 80  # characters: a name is also read in tables, and may become one of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +22,9 @@ class SplitStream(LazyStream):
     """The classes of the source, `classes_per_task` a task, named by them, such as `split-0-1`.
 
     The classes go in their order, or in the random one that belongs to `seed`. A task keeps the
-    original labels as its classes, and shares the tensors of inputs of the source.
+    original labels as its classes, and shares the inputs of the source, in memory or in files. A name of more
+    than 80 characters is cut to its first classes, their number, and a digest of all, such as
+    `split-n01440764-n01443537-20-classes-1b4f0e9851`.
 
     Raises:
         ConfigError: the classes do not divide into tasks of that size, two tasks would have the same
@@ -67,13 +72,27 @@ class SplitStream(LazyStream):
         return list(order[index * self.classes_per_task : (index + 1) * self.classes_per_task])
 
     def _name(self, index: int) -> str:
-        return "-".join(["split", *(_slug(self.source.classes[number]) for number in self._chosen(index))])
+        return _short(["split", *(_slug(self.source.classes[number]) for number in self._chosen(index))])
 
 
-def _of_classes(inputs: Tensor, targets: Tensor, chosen: list[int]) -> Examples:
+def _of_classes(inputs: Tensor | Store, targets: Tensor, chosen: list[int]) -> Examples:
     matches = targets.unsqueeze(1) == torch.tensor(chosen, device=targets.device)
     rows = matches.any(1).nonzero().squeeze(1)
     return Examples(inputs, matches[rows].long().argmax(1), rows=rows)
+
+
+def _short(words: list[str]) -> str:
+    name = "-".join(words)
+    if len(name) <= LONGEST_NAME:
+        return name
+    # Two tasks may begin with the same classes; the digest tells them apart, on every machine alike.
+    end = f"-{len(words) - 1}-classes-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    kept = words[0]
+    for word in words[1:]:
+        if len(kept) + 1 + len(word) + len(end) > LONGEST_NAME:
+            break
+        kept = f"{kept}-{word}"
+    return kept + end
 
 
 def _slug(label: Hashable) -> str:

@@ -1,0 +1,20 @@
+"""Some of the examples, with nothing copied but their rows and targets."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from supermasks.types import Examples
+
+
+def subset(examples: Examples, chosen: NDArray[np.integer]) -> Examples:
+    """Return the examples at the indices `chosen`, in their order in `examples`, of the same inputs and view.
+
+    Example:
+        >>> examples = Examples(torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]))
+        >>> subset(examples, np.array([3, 1])).targets.tolist()
+        [1, 3]
+    """
+    indices = torch.from_numpy(np.sort(chosen).astype(np.int64)).to(examples.targets.device)
+    rows = indices if examples.rows is None else examples.rows[indices.to(examples.rows.device)]
+    return Examples(examples.inputs, examples.targets[indices], examples.view, rows)

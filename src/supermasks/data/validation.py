@@ -1,0 +1,44 @@
+"""Set a part of the training examples aside, to choose by."""
+
+from dataclasses import replace
+
+from supermasks.data.subset import subset
+from supermasks.errors import ConfigError, TaskError
+from supermasks.seeding import stream
+from supermasks.types import Task
+
+
+def with_validation(task: Task, fraction: float = 0.1, seed: int = 0) -> Task:
+    """Return the task with a random part of its training examples as its validation examples instead.
+
+    Both parts share the inputs of the task, and have at least one example each; the test examples have no
+    part in it. Which examples are chosen depends on the seed and on the name of the task alone.
+
+    Args:
+        task: has no validation examples yet, and at least two training examples.
+        fraction: how much of the training examples is set aside, above 0 and below 1.
+        seed: chooses them.
+
+    Raises:
+        ConfigError: the fraction or the seed is none.
+        TaskError: the task has validation examples already, or too few examples for two parts.
+
+    Example:
+        >>> from supermasks.data import make_task
+        >>> task = with_validation(make_task("it", ([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])), fraction=0.25)
+        >>> len(task.train), len(task.validation)
+        (3, 1)
+    """
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+        raise ConfigError(
+            f"the fraction of the training examples to set aside lies above 0 and below 1, but {fraction!r} came; "
+            "pass for example 0.1"
+        )
+    if task.validation is not None:
+        raise TaskError(f"task {task.name!r} has validation examples already; pass it without")
+    count = len(task.train)
+    if count < 2:
+        raise TaskError(f"task {task.name!r} has 1 training example, of which none can be set aside; give it more")
+    held = min(max(1, round(fraction * count)), count - 1)
+    order = stream(seed, "validation", task.name).permutation(count)
+    return replace(task, train=subset(task.train, order[held:]), validation=subset(task.train, order[:held]))
