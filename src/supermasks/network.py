@@ -5,43 +5,63 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect
 from supermasks.bases import Base, fingerprint
-from supermasks.errors import InputError, MaskError, UnsupportedModuleError
-from supermasks.state import TaskState
+from supermasks.errors import ConfigError, InputError, MaskError, UnsupportedModuleError
+from supermasks.masks import MaskRule
+from supermasks.state import ReadOnlyTensors, TaskState
 
-MASKABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-BATCH_NORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
-INSTANCE_NORM = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-NORMALISATION = (BATCH_NORM, *INSTANCE_NORM, nn.LayerNorm, nn.GroupNorm)
+NormPolicy = Literal["per_task", "batch", "frozen"]
+NORM_POLICIES: tuple[NormPolicy, ...] = ("per_task", "batch", "frozen")
 
 
 class Network:
-    """A backbone whose weights come from a base, and that computes logits for any effective weights.
+    """A backbone whose values come from a base, and that computes logits for any effective weights.
 
-    Weights of linear and convolutional layers are maskable and take the values of the base. Biases are 0, and
-    the scales and shifts of normalisation layers 1 and 0, for all tasks (SupSup, Section 3.1). Buffers, such as
-    the statistics of batch normalisation, belong to each task.
+    Every parameter is masked, dense and the same for all tasks, or part of a head that each task has of its own;
+    `parts` and `summary()` say which. Over random weights, biases are 0 and normalisation has no scales and shifts
+    (SupSup, Section 3.1).
+
+    Statistics of batch normalisation follow a policy:
+
+    - "per_task": each task learns its own, which are part of its state;
+    - "batch": those of each batch, in training and in prediction, nothing is stored (HopSupSup, Appendix B); an answer
+      then depends on the batch that it comes in;
+    - "frozen": those that the module came with, for pretrained backbones.
 
     Attributes:
-        base: the recipe of the weights.
-        weights: the frozen weights of each maskable parameter.
-        fingerprint: identifies weights, shapes and names; a bank opens only over the same.
+        base: the recipe of the values.
+        parts: the parameters and buffers, and what becomes of each.
+        weights: the frozen weights of each masked parameter.
+        constants: the values of the dense parameters, the same for all tasks.
+        fingerprint: identifies all values, shapes and names; a bank opens only over the same.
+        norm: the policy for the statistics of batch normalisation.
+        head: the name of the layer that each task has of its own; None if all tasks share the whole backbone.
+        device: where it computes.
 
     Args:
         module: from inputs (`batch x ...`) to logits (`batch x outputs`). It is copied, and stays as it is.
-        base: what the weights are.
+        base: what the values are.
+        select: what is masked, by name or type of layer; see `supermasks.anatomy.dissect`.
+        norm: "per_task", "batch" or "frozen".
+        head: the name of a linear layer, such as "classifier", of which each task gets its own, trained and dense.
+        device: where to compute; inputs are moved there, logits come back to the CPU.
+        compiled: compile the backbone by `torch.compile`; the first call then takes some ten seconds.
+        kept: values in place of the module's own, by name, as a bank stores them.
 
     Raises:
-        UnsupportedModuleError: a parameter belongs to a layer of another kind, is shared by two layers, or has no
-            shape yet; a batch-norm layer keeps no statistics; or no parameter is maskable.
+        UnsupportedModuleError: the module has nothing to mask, a parameter without a shape, or a batch-norm layer
+            without statistics while they are to be learned or frozen.
+        BaseMismatchError: the base is one of other values.
+        ConfigError: a selection matches nothing, the head is no linear layer, or there is no such policy.
 
     Example:
         >>> from supermasks.bases import RandomBase
@@ -50,15 +70,45 @@ class Network:
         (['weight'], ['bias'])
     """
 
-    def __init__(self, module: nn.Module, base: Base) -> None:
-        self.base = base
+    def __init__(
+        self,
+        module: nn.Module,
+        base: Base,
+        *,
+        select: Select | None = None,
+        norm: NormPolicy = "per_task",
+        head: str | None = None,
+        device: str | torch.device = "cpu",
+        compiled: bool = False,
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        if norm not in NORM_POLICIES:
+            raise ConfigError(f"the policy for statistics is one of {', '.join(NORM_POLICIES)}, but {norm!r} came")
+        dissect(module, select, head)  # refuses before copying what cannot be copied
+        self.norm: NormPolicy = norm
+        self.head, self.device = head, torch.device(device)
         self._lock = RLock()
-        _sort_parameters(module)  # refuses before copying what cannot be copied
         self._module = copy.deepcopy(module).requires_grad_(False).eval().float()
-        shapes, constants = _sort_parameters(self._module)
-        self.weights = base.weights(shapes)
-        self.constants = constants
-        self.fingerprint = fingerprint(self.weights)
+        self._norm_layers = _prepare_normalisation(self._module, norm)
+        self.parts = dissect(self._module, select, head)
+        held = {**dict(self._module.named_parameters(remove_duplicate=False)), **dict(self._module.named_buffers())}
+        own = {name: value.detach() for name, value in held.items()}
+        if kept is not None:
+            own |= _checked_kept(kept, base.kept(self._shared), own)
+        values = base.values(self._shared, own)
+        self.fingerprint = fingerprint(values)
+        self.base = base.identified(self.fingerprint)
+        self._kept = {name: values[name] for name in base.kept(self._shared)}
+        with torch.no_grad():
+            for name, value in values.items():
+                held[name].copy_(value)
+        self._module.to(self.device)
+        placed = {name: value.to(self.device) for name, value in values.items()}
+        self.weights = {part.name: placed[part.name] for part in self._of_role("masked")}
+        self.constants = {part.name: placed[part.name] for part in self._of_role("dense")}
+        self._buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
+        self._tied = {alias: part.name for part in self.parts for alias in part.tied}
+        self._call: Callable[..., Any] = torch.compile(_call) if compiled else _call
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -66,34 +116,87 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=RLock())
 
+    def __repr__(self) -> str:
+        masked = sum(part.size for part in self._of_role("masked"))
+        return f"Network({type(self._module).__name__} over {self.base}, {masked:,} masked weights)"
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each maskable parameter."""
+        """The shape of each masked parameter."""
         return {name: tuple(weight.shape) for name, weight in self.weights.items()}
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """The values that no recipe brings back, by name; a bank stores them once."""
+        return ReadOnlyTensors({name: value.cpu() for name, value in self._kept.items()})
+
+    def summary(self, rule: MaskRule | None = None) -> str:
+        """Return a table of all parts: what is masked, at which density a rule keeps it, and what stays dense.
+
+        Args:
+            rule: gives the densities; without one, and for rules that learn them, the column shows "learned".
+        """
+        densities = (rule.densities(self.shapes) if rule is not None else None) or {}
+        rows = [("parameter", "layer", "shape", "entries", "role", "density")]
+        for part in self.parts:
+            shape = " x ".join(map(str, part.shape)) or "scalar"
+            density = f"{densities[part.name]:.4f}" if part.name in densities else "learned"
+            name = " = ".join((part.name, *part.tied))
+            rows.append(
+                (name, part.layer, shape, f"{part.size:,}", part.role, density if part.role == "masked" else "")
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        totals = {
+            role: sum(part.size for part in self._of_role(role)) for role in ("masked", "dense", "head", "buffer")
+        }
+        return "\n".join([*lines, ", ".join(f"{count:,} {role}" for role, count in totals.items() if count)])
 
     def fresh_buffers(self) -> dict[str, Tensor]:
         """Return a copy of the buffers as the backbone was built with, for a new task to change."""
-        return {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
+        return {name: buffer.clone() for name, buffer in self._buffers.items()}
+
+    def changed(self, buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return those of the buffers that are no longer as `fresh_buffers` returned them."""
+        return {name: value for name, value in buffers.items() if not torch.equal(value, self._buffers[name])}
+
+    def head_shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters of a head for this many classes; empty if tasks have no head."""
+        return {part.name: (classes, *part.shape[1:]) for part in self._of_role("head")}
 
     def forward(self, inputs: Tensor, effective: Mapping[str, Tensor], training: bool = False) -> Tensor:
         """Return the logits of the backbone with the given weights and buffers.
 
         Args:
             inputs: `batch x ...`.
-            effective: a value for each maskable parameter and each buffer.
-            training: whether normalisation layers use, and update, the statistics of the batch: the update
-                changes the buffers in `effective`, in place.
+            effective: a value for each masked parameter; also for dense ones, heads and buffers where they are not
+                to be those of the network.
+            training: whether layers such as dropout and batch normalisation work as in training. Statistics are
+                then updated in the buffers in `effective`, in place.
 
         Returns:
-            `batch x outputs`.
+            `batch x outputs`, on the device of the network.
+
+        Raises:
+            MaskError: a masked parameter has no value.
         """
+        if not self.weights.keys() <= effective.keys():
+            raise MaskError(
+                f"effective weights are needed for {sorted(self.weights.keys() - effective.keys())} as well"
+            )
+        if training and self.norm != "batch":
+            # What training changes in place must never be what the network keeps.
+            effective = (
+                {**self.fresh_buffers(), **effective} if not self._buffers.keys() <= effective.keys() else effective
+            )
+        tensors = dict(effective)
+        tensors |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
         # functional_call puts the weights into the module for the time of the call: one call at a time.
         with self._lock:
-            if self._module.training != training:
-                self._module.train(training)
-            return functional_call(self._module, {**self.constants, **effective}, (inputs,), strict=True)
+            self._set_mode(training)
+            return self._call(self._module, tensors, inputs.to(self.device))
 
-    def outputs(self, input_shape: tuple[int, ...]) -> int:
+    def outputs(self, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> int:
         """Return how many outputs the backbone has, by a trial on two inputs of this shape.
 
         Raises:
@@ -101,9 +204,7 @@ class Network:
         """
         with torch.no_grad():
             try:
-                logits = self.forward(
-                    torch.zeros(2, *input_shape, dtype=torch.float32), {**self.weights, **self.fresh_buffers()}
-                )
+                logits = self.forward(torch.zeros(2, *input_shape, dtype=dtype), self.weights)
             except (RuntimeError, ValueError, IndexError, TypeError) as error:  # whatever layers say of a wrong shape
                 raise InputError(f"the network cannot take inputs of shape {input_shape}: {error}") from error
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
@@ -112,47 +213,113 @@ class Network:
         return logits.shape[1]
 
     def effective(self, state: TaskState) -> dict[str, Tensor]:
-        """Return the effective weights of a task, `W * M`, together with its buffers (SupSup, Equation 1).
+        """Return the effective weights of a task, `W * M`, with its dense weights and buffers (SupSup, Equation 1).
 
         Raises:
-            MaskError: the mask of the task is not over the parameters of this network.
+            MaskError: the state is not over the parameters of this network.
         """
         self.check(state)
-        masked = {name: weight * state.mask[name].to(weight.dtype) for name, weight in self.weights.items()}
-        return {**masked, **state.buffers}
+        masked = {name: self.weights[name] * self.entries(state, name) for name in state.mask}
+        owned = {name: value.to(self.device) for name, value in {**state.dense, **state.buffers}.items()}
+        return {**masked, **owned}
+
+    def entries(self, state: TaskState, name: str) -> Tensor:
+        """Return the mask of one parameter, 0 and 1 as bytes (uint8), on the device of the network."""
+        # Bytes of 0 and 1: adding them to floats skips a conversion, and the fixed cost of a bool product.
+        return state.mask[name].view(torch.uint8).to(self.device)
 
     def logits(self, inputs: Tensor, state: TaskState) -> Tensor:
-        """Return the logits of a task, `batch x outputs`, without gradients.
+        """Return the logits of a task, `batch x outputs`, without gradients, on the CPU.
 
         Raises:
-            InputError: the inputs do not have the shape that the task was learned with.
-            MaskError: the mask of the task is not over the parameters of this network.
+            InputError: the inputs do not have the shape and type that the task was learned with.
+            MaskError: the state is not over the parameters of this network.
         """
-        check_inputs(inputs, state.input_shape)
+        check_inputs(inputs, state.input_shape, state.input_dtype)
         with torch.no_grad():
-            return self.forward(inputs, self.effective(state))
+            return self.forward(inputs, self.effective(state)).cpu()
 
     def check(self, state: TaskState) -> None:
-        """Raise MaskError unless the state has a mask and buffers of exactly this network's names and shapes."""
-        if state.mask.shapes != self.shapes:
+        """Raise MaskError unless the state sets exactly this network's masked parameters and head, and own buffers."""
+        masks, shapes = state.mask.shapes, self.shapes
+        dense = {name: tuple(value.shape) for name, value in state.dense.items()}
+        if {
+            **masks,
+            **{name: shape for name, shape in dense.items() if name in shapes},
+        } != shapes or masks.keys() & dense:
             raise MaskError(
-                f"the mask of task {state.name!r} is over {state.mask.shapes}, but the network has {self.shapes}; "
+                f"the mask of task {state.name!r} is over {masks}, but the network has {shapes}; "
                 "open the bank with the network that it was learned with"
             )
-        own = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in self._module.named_buffers()}
+        heads = self.head_shapes(len(state.classes))
+        others = {name: tuple(value.shape) for name, value in self.constants.items()}
+        if {name: dense.get(name) for name in heads} != heads or any(
+            shape != others.get(name) for name, shape in dense.items() if name not in heads and name not in shapes
+        ):
+            raise MaskError(f"task {state.name!r} has the dense weights {dense}, but the network has the head {heads}")
+        own = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in self._buffers.items()}
         theirs = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in state.buffers.items()}
-        if own != theirs:
+        if not theirs.items() <= own.items():
             raise MaskError(f"the buffers of task {state.name!r} are {theirs}, but the network has {own}")
 
+    @property
+    def _shared(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if part.role != "head")
 
-def check_inputs(inputs: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise InputError unless `inputs` is a non-empty float32 batch of finite inputs of `shape`."""
+    def _of_role(self, role: str) -> list[Part]:
+        return [part for part in self.parts if part.role == role]
+
+    def _set_mode(self, training: bool) -> None:
+        if self._module.training != training:
+            self._module.train(training)
+            for layer in self._norm_layers:
+                layer.train(training if self.norm == "per_task" else self.norm == "batch")
+
+
+def _call(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Any:
+    # Tied names are written out by the caller; looking for them costs more than a small network.
+    return functional_call(module, tensors, (inputs,), tie_weights=False)
+
+
+def _prepare_normalisation(module: nn.Module, norm: NormPolicy) -> list[nn.Module]:
+    """Apply the policy to the layers that normalise by statistics, and return these."""
+    layers: list[nn.Module] = []
+    for path, layer in module.named_modules():
+        if not isinstance(layer, (BATCH_NORM, *INSTANCE_NORM)):
+            continue
+        if norm == "batch":
+            layer.track_running_stats = False
+            layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+        elif isinstance(layer, BATCH_NORM) and layer.running_mean is None:
+            raise UnsupportedModuleError(
+                f"layer {path!r} normalises by the statistics of each batch, so that an answer would depend on what "
+                'else is in its batch; build it with track_running_stats=True, or accept that by norm="batch"'
+            )
+        layers.append(layer)
+    return layers
+
+
+def _checked_kept(kept: Mapping[str, Tensor], names: list[str], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    fitting = {name for name in names if name in kept and kept[name].shape == own[name].shape}
+    if set(kept) != set(names) or fitting != set(names):
+        raise MaskError(
+            f"the values that a bank keeps are those of {sorted(kept)}, but the module has {sorted(names)} of its own; "
+            "open the bank with a module of the architecture that it was learned with"
+        )
+    return dict(kept)
+
+
+def check_inputs(inputs: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
+    """Raise InputError unless `inputs` is a non-empty batch of finite inputs of this shape and type."""
     if not isinstance(inputs, Tensor):
         raise InputError(f"inputs must be a torch tensor, but {type(inputs).__name__} came; use torch.as_tensor(x)")
-    if inputs.dtype != torch.float32:
-        raise InputError(
-            f"inputs must be float32, but {inputs.dtype} came; scale them as the training data were, and use x.float()"
+    if inputs.dtype != dtype:
+        advice = (
+            "scale them as the training data were, and use x.float()"
+            if dtype == torch.float32
+            else "the task was learned from token ids; use x.long()"
         )
+        raise InputError(f"inputs must be {str(dtype).removeprefix('torch.')}, but {inputs.dtype} came; {advice}")
     if tuple(inputs.shape[1:]) != shape or inputs.dim() == 0:
         raise InputError(
             f"inputs must be a batch of shape (batch, {', '.join(map(str, shape))}), but {tuple(inputs.shape)} came"
@@ -162,39 +329,3 @@ def check_inputs(inputs: Tensor, shape: tuple[int, ...]) -> None:
         raise InputError("inputs must hold at least one example, but an empty batch came")
     if not bool(torch.isfinite(inputs).all()):
         raise InputError("inputs must be finite, but NaN or infinity is among them; clean the data first")
-
-
-def _sort_parameters(module: nn.Module) -> tuple[dict[str, tuple[int, ...]], dict[str, Tensor]]:
-    """Return the shapes of the maskable parameters, and the values of all others."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    constants: dict[str, Tensor] = {}
-    first_names: dict[int, str] = {}
-    for path, layer in module.named_modules():
-        if isinstance(layer, BATCH_NORM) and layer.running_mean is None:
-            raise UnsupportedModuleError(
-                f"layer {path!r} normalises by the statistics of each batch, so that an answer would depend on what "
-                "else is in its batch; build it with track_running_stats=True"
-            )
-        for short, parameter in layer.named_parameters(recurse=False):
-            name = f"{path}.{short}" if path else short
-            if isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise UnsupportedModuleError(
-                    f"parameter {name!r} has no shape yet; pass one batch through the network first"
-                )
-            if first_names.setdefault(id(parameter), name) != name:
-                raise UnsupportedModuleError(
-                    f"parameters {first_names[id(parameter)]!r} and {name!r} are one and the same tensor; "
-                    "tied weights are not supported yet: give each layer its own"
-                )
-            if isinstance(layer, MASKABLE) and short == "weight":
-                shapes[name] = tuple(parameter.shape)
-            elif isinstance(layer, MASKABLE + NORMALISATION) and short in ("weight", "bias"):
-                constants[name] = torch.full_like(parameter.detach(), 1.0 if short == "weight" else 0.0)
-            else:
-                raise UnsupportedModuleError(
-                    f"parameter {name!r} of a {type(layer).__name__} is neither weight nor bias of a linear, "
-                    "convolutional or normalisation layer; build the network from those"
-                )
-    if not shapes:
-        raise UnsupportedModuleError("the network has no linear or convolutional layer, so there is nothing to mask")
-    return shapes, constants

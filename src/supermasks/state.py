@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from supermasks.errors import LabelError, TaskError
@@ -24,7 +25,7 @@ class ReadOnlyTensors(Mapping[str, Tensor]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        self._tensors = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name].clone()
@@ -38,14 +39,16 @@ class ReadOnlyTensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, eq=False)
 class TaskState:
-    """The state of one task: its mask, its normalisation statistics, its classes.
+    """The state of one task: its mask, what weights it has of its own, its normalisation statistics, its classes.
 
     Attributes:
         name: of the task.
         classes: output `n` of the network stands for `classes[n]`; further outputs are superfluous neurons.
         input_shape: the shape of one input.
         mask: the weights that the task keeps.
-        buffers: the buffers of the network as this task left them, such as batch-norm statistics.
+        buffers: the buffers of the network that this task changed, such as batch-norm statistics.
+        dense: the weights that this task sets itself instead of masking the base, such as a head.
+        input_dtype: float32, or int64 for token ids.
 
     Raises:
         TaskError: the name is empty.
@@ -57,6 +60,8 @@ class TaskState:
     input_shape: tuple[int, ...]
     mask: Mask
     buffers: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    dense: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    input_dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -68,3 +73,16 @@ class TaskState:
             )
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
+        object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))
+
+    def nbytes(self) -> dict[str, int]:
+        """Return what the task adds, item by item, in bytes: packed mask, dense weights, buffers."""
+        return {
+            "masks": self.mask.nbytes(),
+            "dense": _bytes(self.dense),
+            "norm": _bytes(self.buffers),
+        }
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -97,7 +97,7 @@ def test_a_header_knows_its_network() -> None:
         Network(fully_connected([4, 4]), RandomBase(0)),
         Network(fully_connected([4, 3, 3]), RandomBase(0)),
     ):
-        with pytest.raises(BaseMismatchError, match="fingerprint"):
+        with pytest.raises(BaseMismatchError, match="digest"):
             header.check(other)
 
 

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, UnknownTaskError
-from supermasks.network import Network
+from supermasks.network import Network, NormPolicy
 from supermasks.spec import describe
-from supermasks.state import TaskState
+from supermasks.state import ReadOnlyTensors, TaskState
 
 
 @dataclass(frozen=True)
@@ -20,25 +22,35 @@ class BankHeader:
         fingerprint: of the base weights.
         shapes: the shape of each maskable parameter.
         settings: how tasks are learned and recognised, as JSON data that the bank keeps but does not read.
+        norm: the policy of the network for the statistics of batch normalisation.
+        head: the name of the layer that each task has of its own, if any.
     """
 
     base: Mapping[str, Any]
     fingerprint: str
     shapes: Mapping[str, tuple[int, ...]]
     settings: Mapping[str, Any]
+    norm: NormPolicy = "per_task"
+    head: str | None = None
 
     @classmethod
     def of(cls, network: Network, settings: Mapping[str, Any] | None = None) -> "BankHeader":
         """Return the header of banks over this network."""
-        return cls(describe(network.base), network.fingerprint, network.shapes, settings or {})
+        base, shapes = describe(network.base), network.shapes
+        return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head)
 
     def check(self, network: Network) -> None:
         """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""
-        if network.fingerprint != self.fingerprint:
+        if network.fingerprint != self.fingerprint or network.shapes != dict(self.shapes):
             raise BaseMismatchError(
-                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} and fingerprint "
-                f"{self.fingerprint[:12]}, but the network has {describe(network.base)} with layers {network.shapes} "
-                f"and fingerprint {network.fingerprint[:12]}; build the network from the same backbone and base"
+                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} and digest "
+                f"{self.fingerprint}, but the network has {describe(network.base)} with layers {network.shapes} "
+                f"and digest {network.fingerprint}; build the network from the same backbone and base"
+            )
+        if (network.norm, network.head) != (self.norm, self.head):
+            raise BaseMismatchError(
+                f"the bank was learned with norm={self.norm!r} and head={self.head!r}, but the network has "
+                f"norm={network.norm!r} and head={network.head!r}; build it with the same"
             )
 
 
@@ -47,10 +59,16 @@ class MaskBank:
 
     Args:
         header: what the tasks are learned over.
+        kept: the values of the backbone that no recipe brings back (`Network.kept`), once for all tasks.
+
+    Attributes:
+        memory: what the next task may begin with, by name; only training needs it.
     """
 
-    def __init__(self, header: BankHeader) -> None:
+    def __init__(self, header: BankHeader, kept: Mapping[str, Tensor] | None = None) -> None:
         self.header = header
+        self.kept: Mapping[str, Tensor] = ReadOnlyTensors(kept or {})
+        self.memory: Mapping[str, Tensor] = ReadOnlyTensors({})
         self._states: dict[str, TaskState] = {}
 
     def __len__(self) -> int:
@@ -91,13 +109,14 @@ class MaskBank:
 
         Raises:
             DuplicateTaskError: a task of this name is in the bank.
-            MaskError: the mask is not over the parameters of this bank.
+            MaskError: mask and dense weights are not over the parameters of this bank.
         """
         self.require_new(state.name)
-        if state.mask.shapes != dict(self.header.shapes):
+        shapes = dict(self.header.shapes)
+        dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
+        if {**state.mask.shapes, **dense} != shapes:
             raise MaskError(
-                f"the mask of task {state.name!r} is over {state.mask.shapes}, "
-                f"but the bank is over {dict(self.header.shapes)}"
+                f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}"
             )
         self._states[state.name] = state
 

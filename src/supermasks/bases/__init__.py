@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from supermasks.bases.base import Base, fingerprint
+from supermasks.bases.base import Base, Recipe, fingerprint
+from supermasks.bases.checkpoint import load_checkpoint, read_checkpoint
+from supermasks.bases.pretrained import PretrainedBase
 from supermasks.bases.random import INITIALISATIONS, RandomBase
 from supermasks.spec import build
 
-BASES: tuple[type[Base], ...] = (RandomBase,)
+BASES: tuple[type[Base], ...] = (RandomBase, PretrainedBase)
 """The classes of bases whose recipes can be read back."""
 
 
@@ -25,4 +27,15 @@ def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
     return base
 
 
-__all__ = ["BASES", "INITIALISATIONS", "Base", "RandomBase", "base_from_recipe", "fingerprint"]
+__all__ = [
+    "BASES",
+    "INITIALISATIONS",
+    "Base",
+    "PretrainedBase",
+    "RandomBase",
+    "Recipe",
+    "base_from_recipe",
+    "fingerprint",
+    "load_checkpoint",
+    "read_checkpoint",
+]

@@ -1,35 +1,67 @@
-"""What a base is: a recipe that yields the same frozen weights every time."""
+"""What a base is: a recipe that yields the same frozen values every time."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from supermasks.anatomy import Part
+
 
 class Base(ABC):
-    """A recipe for the frozen weights of a network; subclasses are frozen dataclasses, stored by `spec.describe`."""
+    """A recipe for the frozen values of a network; subclasses are frozen dataclasses, stored by `spec.describe`."""
+
+    @abstractmethod
+    def values(self, parts: Sequence[Part], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the value of each part, the same on every call, in memory of its own.
+
+        Args:
+            parts: the parameters and buffers of a module.
+            own: the values that the module came with, by name, float32 where they are floating point.
+        """
+
+    def kept(self, parts: Sequence[Part]) -> list[str]:
+        """Return the names of the parts that keep the module's own value and that no recipe brings back.
+
+        A bank stores these values, once for all tasks.
+        """
+        return [part.name for part in parts if part.value == "own"]
+
+    def identified(self, fingerprint: str) -> "Base":
+        """Return this base for a network with this fingerprint.
+
+        Raises:
+            BaseMismatchError: the recipe is one of other values.
+        """
+        del fingerprint  # the recipe says it all
+        return self
+
+
+class Recipe(Base):
+    """A base that computes the weights that can be masked; biases are 0, normalisation is plain, all else stays."""
 
     @abstractmethod
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        """Return the float32 weights of each parameter, the same on every call.
+        """Return float32 weights for parameters of these shapes, `out x in` or `out x in x kernel ...`."""
 
-        Args:
-            shapes: the shape of each maskable parameter, `out x in` or `out x in x kernel ...`.
-        """
+    def values(self, parts: Sequence[Part], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        drawn = self.weights({part.name: part.shape for part in parts if part.value == "base"})
+        constants = {"zero": torch.zeros_like, "one": torch.ones_like, "own": torch.clone}
+        return {p.name: drawn[p.name] if p.value == "base" else constants[p.value](own[p.name]) for p in parts}
 
 
-def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """Return a SHA-256 over names, shapes, types and bytes of the weights, in hexadecimal.
+def fingerprint(values: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over names, shapes, types and bytes of the values, in hexadecimal.
 
     Example:
         >>> fingerprint({"weight": torch.zeros(2)}) == fingerprint({"weight": torch.zeros(3)})
         False
     """
     digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
+    for name in sorted(values):
+        tensor = values[name].detach().cpu().contiguous()
         digest.update(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.bases.base import Base
+from supermasks.bases.base import Recipe
 from supermasks.errors import ConfigError
 from supermasks.seeding import stream
 
@@ -61,8 +61,10 @@ INITIALISATIONS: Mapping[str, Initialisation] = {
 
 
 @dataclass(frozen=True)
-class RandomBase(Base):
+class RandomBase(Recipe):
     """Random weights; each parameter has a stream of its own, named by the seed and by the parameter.
+
+    Masked parameters are drawn, biases are 0, normalisation is plain; whatever else there is keeps its value.
 
     Attributes:
         seed: any non-negative integer.

@@ -18,9 +18,10 @@ from supermasks.inference import (
     TaskInference,
 )
 from supermasks.learner import Learner
-from supermasks.masks import TopK
+from supermasks.masks import Threshold, TopK
 from supermasks.methods import SupSup
 from supermasks.nets import fc_1024_1024, lenet_300_100
+from supermasks.scores import KaimingUniform
 from supermasks.training import Adam, RMSprop, Training
 from supermasks.types import Scenario, TaskStream
 
@@ -71,6 +72,7 @@ class Experiment(ABC):
         learning_rate: of the optimiser.
         schedule: of the learning rate over a task.
         density: fraction of weights kept a layer, by top-k; None for the threshold rule.
+        shared_scores: scores of all tasks begin with the same random numbers, not each with its own.
         inference: how the task of test inputs is found.
         objective: entropy H, superfluous neurons G, or maximal probability M.
         scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
@@ -90,6 +92,7 @@ class Experiment(ABC):
     learning_rate: float = 1e-4
     schedule: Literal["constant", "cosine"] = "constant"
     density: float | None = None
+    shared_scores: bool = False
     inference: Literal["one-shot", "binary", "exhaustive"] = "one-shot"
     objective: Literal["H", "G", "M"] = "H"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
@@ -119,7 +122,9 @@ class Experiment(ABC):
         return Learner(
             NETS[self.net](outputs),
             seed=self.seed,
-            method=SupSup() if self.density is None else SupSup(TopK(self.density)),
+            method=SupSup(
+                Threshold() if self.density is None else TopK(self.density), KaimingUniform(shared=self.shared_scores)
+            ),
             training=Training(self.steps, self.batch_size, optimiser, self.schedule),
             inference=self.task_inference(self.objective),
         )

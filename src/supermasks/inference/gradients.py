@@ -5,11 +5,14 @@ constants: torch does not differentiate batch normalisation in them.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.backends import mha
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from supermasks.inference.objectives import Objective
 from supermasks.superposition import Superposition
@@ -62,9 +65,20 @@ def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, o
         return objective(superposition.network.forward(inputs, {**weights, **buffers}), superposition.classes)
 
     columns: list[Tensor] = []
-    with warnings.catch_warnings():
+    # The fused kernels of attention have no forward derivative.
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH), _without_fused_encoder():
         # torch warns of its own use of torch.jit.script when forward differentiation is used for the first time.
         warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
         for i in range(len(superposition)):
             columns.append(jvp(value, (point,), (superposition.direction(i),))[1])
     return torch.stack(columns, dim=1)
+
+
+@contextmanager
+def _without_fused_encoder() -> Generator[None]:
+    before = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(before)

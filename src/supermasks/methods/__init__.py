@@ -1,9 +1,10 @@
 """How a task is learned over a network: one method a file."""
 
-from supermasks.methods.method import Method, Trainable
+from supermasks.methods.individual import Individual
+from supermasks.methods.method import Learned, Method, Trainable
 from supermasks.methods.supsup import SupSup
 
-METHODS: tuple[type[Method], ...] = (SupSup,)
+METHODS: tuple[type[Method], ...] = (SupSup, Individual)
 """The classes whose stored settings can be read back."""
 
-__all__ = ["METHODS", "Method", "SupSup", "Trainable"]
+__all__ = ["METHODS", "Individual", "Learned", "Method", "SupSup", "Trainable"]

@@ -1,12 +1,21 @@
 """What a method is: it begins a task, computes effective weights while the task is trained, and finishes it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod, sqrt
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from supermasks.masks import Mask
 from supermasks.network import Network
+from supermasks.scores import Past
+from supermasks.seeding import stream
+from supermasks.types import Task
+
+NO_MASK = Mask({}, {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,7 +23,7 @@ class Trainable:
     """What is being learned for one task.
 
     Attributes:
-        parameters: what the optimiser changes, by the name of the maskable parameter that it belongs to.
+        parameters: what the optimiser changes, by the name of the parameter that it belongs to.
         buffers: the buffers of the network, changed by its normalisation layers while it trains.
     """
 
@@ -22,21 +31,37 @@ class Trainable:
     buffers: dict[str, Tensor]
 
 
-class Method(ABC):
-    """How a task becomes a mask; subclasses are frozen dataclasses."""
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What is kept of a trained task.
 
-    @abstractmethod
+    Attributes:
+        mask: of the parameters that the task masks.
+        dense: the weights that the task has of its own.
+        memory: what the next tasks may begin with; it is no part of the task.
+    """
+
+    mask: Mask
+    dense: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+class Method(ABC):
+    """How a task becomes a state; subclasses are frozen dataclasses."""
+
     def check(self, network: Network) -> None:
         """Raise DensityError if the method cannot serve the layers of this network."""
+        del network
 
     @abstractmethod
-    def begin(self, network: Network, task: str, seed: int) -> Trainable:
+    def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
         """Return what is to be trained for a new task, at its initial value.
 
         Args:
             network: the backbone and its base.
-            task: the name of the task; with the seed it determines all random numbers.
+            task: its name determines, with the seed, all random numbers.
             seed: of the learner.
+            past: what was learned before.
 
         Raises:
             DensityError: the rule cannot serve the layers of this network.
@@ -47,5 +72,23 @@ class Method(ABC):
         """Return the effective weights and buffers for one training step, differentiable in the parameters."""
 
     @abstractmethod
-    def finish(self, network: Network, trainable: Trainable) -> Mask:
-        """Return the mask that was learned."""
+    def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:
+        """Return what was learned."""
+
+
+def initial_head(network: Network, task: Task, seed: int) -> dict[str, Tensor]:
+    """Return the values of a new head: weights uniform in `+-1 / sqrt(fan_in)`, as in a linear layer, and biases 0."""
+    heads: dict[str, Tensor] = {}
+    for name, shape in network.head_shapes(len(task.classes)).items():
+        value = np.zeros(shape, dtype=np.float32)
+        if len(shape) > 1:
+            value = 2 * stream(seed, "head", task.name, name).random(shape, dtype=np.float32) - 1
+            value *= np.float32(1 / sqrt(prod(shape[1:])))
+        heads[name] = torch.from_numpy(value)
+    return heads
+
+
+def trainable_on(network: Network, parameters: Mapping[str, Tensor]) -> Trainable:
+    """Return these parameters as leaves on the device of the network, with fresh buffers."""
+    leaves = {name: value.to(network.device, torch.float32).requires_grad_() for name, value in parameters.items()}
+    return Trainable(leaves, network.fresh_buffers())
