@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supermasks.data.catalog import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, find_files
+from supermasks.data.dataset import find_files
 from supermasks.data.idx import read_idx, write_idx
+from supermasks.data.mnist import STEMS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from supermasks.seeding import stream
 
 SEED = 0
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, metavar="DIR", help="the four IDX files of MNIST")
     parser.add_argument("out", type=Path, metavar="OUT", help="where the sample is written")
     arguments = parser.parse_args()
-    files = find_files(arguments.source)
+    files = find_files(arguments.source, STEMS)
     if files is None:
         parser.error(f"{arguments.source} does not hold the four IDX files of MNIST")
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -101,7 +101,7 @@ def _run_command(kind: type[Experiment]) -> Callable[..., None]:
     """Return the command that runs one experiment; its options are the fields of the experiment's config."""
 
     def command(settings: Any, out: Path | None = None, data: Path | None = None, resume: bool = False) -> None:
-        folder = out or Path("runs") / f"{settings.name}-{settings.net}-seed{settings.seed}"
+        folder = out or Path("runs") / settings.title
         words = ["supermasks", *sys.argv[1:]]
         _with_bars(lambda bars: run(settings, folder, data, resume, bars, words))
         _finish(folder)
@@ -110,7 +110,7 @@ def _run_command(kind: type[Experiment]) -> Callable[..., None]:
 
     Args:
         settings: the settings; the defaults are the paper's.
-        out: folder for the bank, the record and the report; by default runs/EXPERIMENT-NET-seedN.
+        out: folder for the bank, the record and the report; by default in runs, named after the settings.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         resume: go on with the run that was stopped in the folder.
     """

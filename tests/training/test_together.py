@@ -21,8 +21,7 @@ from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, RMSprop, Tra
 NAMES = ("a", "b", "c", "d")
 
 
-def alone(net: nn.Module, method: Method, tasks: list[Task], training: Training) -> tuple[list[Trainable], list[Fit]]:
-    network = Network(net, RandomBase(3))
+def alone(network: Network, method: Method, tasks: list[Task], training: Training) -> tuple[list[Trainable], list[Fit]]:
     trainables = [method.begin(network, task, 3, Past()) for task in tasks]
     fits = [
         fit(network, trainable, lambda one=trainable: method.effective(network, one), task, training, 3)
@@ -40,13 +39,14 @@ def together(
     return trainables, fits
 
 
-def compare(net: nn.Module, method: Method, tasks: list[Task], training: Training, tolerance: float = 1e-5) -> None:
-    network = Network(net, RandomBase(3))
-    expected, separate = alone(net, method, tasks, training)
-    found, joint = together(net, method, tasks, training)
+def compare(net: nn.Module, method: Method, tasks: list[Task], training: Training, **settings: str) -> None:
+    network = Network(net, RandomBase(3), **settings)  # pyright: ignore[reportArgumentType]
+    expected, separate = alone(network, method, tasks, training)
+    found = [method.begin(network, task, 3, Past()) for task in tasks]
+    joint = fit_together(network, method, found, tasks, training, 3)
     for ours, theirs, fit_ours, fit_theirs in zip(found, expected, joint, separate, strict=True):
         for name, value in theirs.parameters.items():
-            torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=tolerance)
+            torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=1e-5)
         for name, value in theirs.buffers.items():
             torch.testing.assert_close(ours.buffers[name], value, rtol=1e-4, atol=1e-4)
         assert method.finish(network, ours, Past()).mask == method.finish(network, theirs, Past()).mask
@@ -68,6 +68,12 @@ def test_a_network_with_statistics_learns_as_each_alone(blobs: Callable, cnn: Ca
     tasks = [blobs(name, 3, (1, 6, 6)) for name in NAMES]
     training = Training(20, 16, SGD(0.05), augmentation=CropAndFlip(1))
     compare(cnn(6), SupSup(rule), tasks, training)
+
+
+@pytest.mark.parametrize("settings", [{"norm": "batch"}, {"norm": "frozen"}, {"head": "8"}], ids=repr)
+def test_policies_and_heads(blobs: Callable, cnn: Callable, settings: dict) -> None:
+    tasks = [blobs(name, 3, (1, 6, 6)) for name in NAMES]
+    compare(cnn(6), SupSup(), tasks, Training(20, 16, SGD(0.05)), **settings)
 
 
 def test_whole_networks_are_trained_too(blobs: Callable, cnn: Callable) -> None:

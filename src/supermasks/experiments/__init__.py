@@ -6,9 +6,12 @@ from supermasks.experiments.permuted_mnist import PermutedMNIST
 from supermasks.experiments.record import read_record, write_record
 from supermasks.experiments.rotated_mnist import RotatedMNIST
 from supermasks.experiments.runner import Watcher, run
+from supermasks.experiments.split_images import SplitCIFAR, SplitImageNet
 from supermasks.experiments.split_mnist import SplitMNIST
 
-EXPERIMENTS: dict[str, type[Experiment]] = {kind.name: kind for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST)}
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    kind.name: kind for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST, SplitCIFAR, SplitImageNet)
+}
 """The experiments by the name that the command line knows them by."""
 
 __all__ = [
@@ -18,6 +21,8 @@ __all__ = [
     "PermutedMNIST",
     "Published",
     "RotatedMNIST",
+    "SplitCIFAR",
+    "SplitImageNet",
     "SplitMNIST",
     "Watcher",
     "read_record",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from supermasks.data import ImageSource, PermutedStream
-from supermasks.experiments.config import OUTPUTS, Experiment, Published
+from supermasks.experiments.config import Published
+from supermasks.experiments.mnist import OUTPUTS, MNISTExperiment
 from supermasks.types import GNU, TaskStream
 
 PAPER = {  # (net, outputs, objective) -> accuracy after 10 tasks
@@ -26,7 +27,7 @@ PAPER = {  # (net, outputs, objective) -> accuracy after 10 tasks
 
 
 @dataclass(frozen=True, kw_only=True)
-class PermutedMNIST(Experiment):
+class PermutedMNIST(MNISTExperiment):
     """PermutedMNIST in scenario GNu: the task is known in training and inferred from images in testing."""
 
     name = "permuted-mnist"

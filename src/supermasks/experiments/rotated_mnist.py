@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from supermasks.data import ImageSource, RotatedStream
-from supermasks.experiments.config import Experiment, Published
+from supermasks.experiments.config import Published
+from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.types import GNU, TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class RotatedMNIST(Experiment):
+class RotatedMNIST(MNISTExperiment):
     """RotatedMNIST in scenario GNu: Binary finds the task from a full batch of 128 images.
 
     Unlike in the paper's code, the scores of all tasks begin with the same random numbers: neighbouring angles are then

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
@@ -10,16 +11,21 @@ from supermasks.bank import BankFolder
 from supermasks.data import load_source
 from supermasks.errors import ConfigError, RunStateError, TaskError
 from supermasks.evaluation import Score
-from supermasks.experiments.config import SCORINGS, Experiment
+from supermasks.experiments.config import Experiment
+from supermasks.experiments.mnist import INFERENCES, SCORINGS
 from supermasks.experiments.record import RECORD, peak_memory_bytes, read_json, versions, write_json, write_record
+from supermasks.experiments.split_images import TRUNK
 from supermasks.learner import Learner
+from supermasks.masks import Mask
 from supermasks.metrics import MeanInputRouter, average_accuracy, backward_transfer, forgetting, mean_input
 from supermasks.spec import describe
+from supermasks.state import TaskState
 from supermasks.types import Examples, TaskStream
 
 RUN = "run.json"
 LEARNED = "learned.json"
 EVALUATED = "evaluated.json"
+CHECKPOINT = "checkpoint.pt"
 
 
 class Watcher(Protocol):
@@ -90,9 +96,13 @@ def run(
         ConfigError: the settings cannot work.
     """
     watcher = watcher or Silent()
-    learner, tasks = experiment.learner(), experiment.stream(load_source(experiment.dataset, data))
+    if experiment.tasks < 1:
+        raise ConfigError(f"an experiment has at least one task, but tasks={experiment.tasks} came")
+    tasks = experiment.stream(load_source(experiment.dataset, data))
+    _claim(experiment, out, resume)
+    learner = experiment.learner(tasks, out, watcher.step)
     _check_settings(experiment, learner, tasks)
-    folder = _open_folder(experiment, learner, out, resume)
+    folder = _open_bank(learner, out)
     learned = _learn(learner, tasks, folder, out, watcher)
     evaluations = _evaluate(experiment, learner, tasks, out, watcher)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
@@ -108,7 +118,7 @@ def run(
         "accuracy": _accuracy(learned, evaluations),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
-        "baselines": {"mean_input_router": _route_by_mean(tasks)},
+        "baselines": {} if experiment.scenario.id_at_test else {"mean_input_router": _route_by_mean(tasks)},
         "published": [describe(figure) for figure in experiment.published()],
         "bytes": measure_bytes(learner, folder),
         "seconds": {
@@ -138,22 +148,51 @@ def _accuracy(learned: list[dict[str, Any]], evaluations: list[dict[str, Any]]) 
 
 
 def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
-    """Return what the bank costs on disk, item by item, and the entropy bound of its masks, in bytes."""
-    total = sum(folder.sizes().values())
-    masks = sum(state.mask.nbytes() for state in learner.bank)
-    norm = sum(b.numel() * b.element_size() for state in learner.bank for b in state.buffers.values())
+    """Return what all tasks cost to store, item by item, in bytes.
+
+    "total" is what the files of the bank take on disk: packed masks, dense weights, normalisation statistics, and
+    other (names, shapes, digests). "memory" is needed only to learn further tasks, and "trunk" is what tasks share
+    beside the bank; neither is part of the total. "entropy_bound" is what an ideal code of the masks takes, and "paper"
+    what SupSup counts for masks and statistics (Table 2).
+    """
+    sizes = folder.sizes()
+    memory = sum(size for file, size in sizes.items() if file.startswith("memory"))
+    total = sum(sizes.values()) - memory
+    items = {"masks": 0, "dense": 0, "norm": 0}
+    for state in learner.bank:
+        for item, size in state.nbytes().items():
+            items[item] += size
+    trunk = folder.path.parent / TRUNK
+    statistics = sum(_statistics_bytes(state) for state in learner.bank)
     return {
         "total": total,
-        "masks": masks,
+        **items,
+        "other": total - sum(items.values()),
+        "memory": memory,
+        "trunk": trunk.stat().st_size if trunk.exists() else 0,
         "entropy_bound": sum(state.mask.entropy_bytes() for state in learner.bank),
-        "norm": norm,
-        "other": total - masks - norm,
+        "paper": sum(csc_bytes(state.mask) for state in learner.bank) + statistics,
     }
+
+
+def csc_bytes(mask: Mask) -> float:
+    """Return what SupSup counts for a mask: `sum_l min(2 nnz_l + 2 (out_l + 1), n_l / 8)` bytes (Section 4.1).
+
+    That is, for each layer, scipy's sparse csc format with 16-bit integers or one bit a weight, whichever is smaller.
+    """
+    counts = mask.counts()
+    return sum(min(2 * counts[name] + 2 * (shape[0] + 1), prod(shape) / 8) for name, shape in mask.shapes.items())
+
+
+def _statistics_bytes(state: TaskState) -> int:
+    return sum(b.numel() * b.element_size() for b in state.buffers.values() if b.is_floating_point())
 
 
 def _check_settings(experiment: Experiment, learner: Learner, tasks: TaskStream) -> None:
     """Raise ConfigError now rather than after hours of training, if the settings do not suit the backbone."""
     learner.method.check(learner.network)
+    if learner.network.head is not None:
+        return  # each task has its own outputs
     outputs, classes = learner.network.outputs(tasks[0].train.shape), len(tasks[0].classes)
     needed = classes + any(objective == "G" for objective, _ in experiment.evaluations())
     if outputs < needed:
@@ -164,10 +203,9 @@ def _check_settings(experiment: Experiment, learner: Learner, tasks: TaskStream)
         )
 
 
-def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bool) -> BankFolder:
-    """Return the run's bank on disk, its tasks loaded into the learner."""
+def _claim(experiment: Experiment, out: Path, resume: bool) -> None:
+    """Make the folder that of this run, or see that it is."""
     config = describe(experiment)
-    folder = BankFolder(out / "bank")
     if not (out / RUN).exists() and any((out / name).exists() for name in ("bank", LEARNED, EVALUATED, RECORD)):
         raise RunStateError(f"{out} holds parts of a run, but no {RUN}; choose another folder by --out")
     if (out / RUN).exists():
@@ -184,17 +222,24 @@ def _open_folder(experiment: Experiment, learner: Learner, out: Path, resume: bo
             raise RunStateError(
                 f"{out} holds another run: {differences}; use the same settings, or another folder by --out"
             )
-    else:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunStateError(f"{out} cannot hold a run: {error}; choose another folder by --out") from error
-        write_json(out / RUN, config)
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunStateError(f"{out} cannot hold a run: {error}; choose another folder by --out") from error
+    write_json(out / RUN, config)
+
+
+def _open_bank(learner: Learner, out: Path) -> BankFolder:
+    """Return the run's bank on disk, its tasks loaded into the learner."""
+    folder = BankFolder(out / "bank")
     if not folder.exists():
-        folder.create(learner.bank.header)
-    folder.header().check(learner.network)
-    for state in folder.read():
+        folder.create(learner.bank.header, learner.bank.kept)
+    stored = folder.read()
+    stored.header.check(learner.network)
+    for state in stored:
         learner.bank.add(state)
+    learner.bank.memory = stored.memory
     return folder
 
 
@@ -213,8 +258,8 @@ def _learn(
         if index >= len(learned):
             start = perf_counter()
             if task.name not in learner.bank:
-                learner.learn(task, watcher.step)
-                folder.append(learner.bank[task.name])
+                learner.learn(task, watcher.step, out / CHECKPOINT)
+                folder.append(learner.bank[task.name], learner.bank.memory)
             seconds = perf_counter() - start
             accuracies = [learner.accuracy(_test(tasks, j), tasks[j].name) for j in range(index + 1)]
             learned.append({"task": task.name, "seconds": seconds, "accuracies": accuracies})
@@ -239,7 +284,7 @@ def _evaluate(
             watcher.advance(f"{task.name} {100 * scores[-1].identification:.1f}% recognised")
         results.append(
             {
-                "inference": experiment.inference,
+                "inference": next(name for name, kind in INFERENCES.items() if isinstance(learner.inference, kind)),
                 "objective": objective,
                 "scoring": scoring,
                 "accuracy": sum(score.accuracy for score in scores) / len(scores),

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from supermasks.data import ImageSource, SplitStream
-from supermasks.errors import ConfigError
-from supermasks.experiments.config import Experiment, Published
+from supermasks.experiments.config import Published, classes_per_task
+from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.types import GG, TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitMNIST(Experiment):
+class SplitMNIST(MNISTExperiment):
     """SplitMNIST in scenario GG: the task is given in training and in testing."""
 
     name = "split-mnist"
@@ -18,12 +18,7 @@ class SplitMNIST(Experiment):
     tasks: int = 5
 
     def stream(self, source: ImageSource) -> TaskStream:
-        if len(source.classes) % self.tasks:
-            raise ConfigError(f"{len(source.classes)} classes do not divide into {self.tasks} tasks; choose a divisor")
-        return SplitStream(source, len(source.classes) // self.tasks)
-
-    def evaluations(self) -> list[tuple[str, str]]:
-        return []
+        return SplitStream(source, classes_per_task(source, self.tasks))
 
     def published(self) -> list[Published]:
         if self != type(self)(seed=self.seed):

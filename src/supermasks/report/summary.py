@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from supermasks.experiments.config import OUTPUTS
+from supermasks.experiments.mnist import OUTPUTS
 
 Record = dict[str, Any]
 
@@ -95,7 +95,8 @@ def summarise(records: Iterable[Record]) -> list[Row]:
 def outputs_of(record: Record) -> int | None:
     """Return the outputs of the network of a record, also where its config leaves them to the default."""
     config = record["config"]
-    return OUTPUTS.get(config["net"]) if config["outputs"] is None else config["outputs"]
+    outputs: int | None = config.get("outputs")
+    return OUTPUTS.get(config["net"]) if outputs is None else outputs
 
 
 def describe_evaluation(evaluation: Record) -> str:
@@ -117,11 +118,12 @@ def _settings(record: Record) -> str:
 
 
 def _training(record: Record, others: Sequence[Record]) -> str:
-    """Return the steps, and each setting that no column shows and that is another in a run of the same experiment."""
+    """Return the steps or epochs, and each setting that no column shows and that is another in a run of the same experiment."""
     configs = [other["config"] for other in others if other["experiment"] == record["experiment"]]
     config = record["config"]
     differing = [key for key in config if key not in SHOWN and any(other.get(key) != config[key] for other in configs)]
-    return ", ".join([f"{config['steps']} steps", *(f"{key} {config[key]}" for key in differing)])
+    length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
+    return ", ".join([length, *(f"{key} {config[key]}" for key in differing if key != "epochs")])
 
 
 def _rows(group: Sequence[Record], training: str) -> list[Row]:

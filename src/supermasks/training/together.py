@@ -31,10 +31,12 @@ def fit_together(
 ) -> list[Fit]:
     """Train several tasks over one network at the same time, each as `fit` trains it alone, up to rounding.
 
-    Orders of data and augmentations are those of `fit`; random layers draw for each task anew, but other numbers. The
-    memory is that of all tasks together. This pays where the step of one task leaves the device idle: for small networks,
-    and on GPUs; on a CPU core that a single task keeps busy it takes longer. The optimiser must treat each entry of a tensor by itself, as all of this
-    library do: then one over stacked tensors is one for each task.
+    Orders of data and augmentations are those of `fit`; random layers draw for each task anew, but other numbers.
+    The optimiser must treat each entry of a tensor by itself, as all of this library do: then one over stacked
+    tensors is one for each task.
+
+    The memory is that of all tasks together. This pays where the step of one task leaves the device idle: for small
+    networks, and on GPUs. On a CPU core that a single task keeps busy it takes longer.
 
     Args:
         network: computes logits.

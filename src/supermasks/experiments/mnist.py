@@ -1,0 +1,91 @@
+"""What the experiments on MNIST share: fully connected networks, trained by steps, and task inference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, Scoring
+from supermasks.experiments.config import Experiment
+from supermasks.inference import (
+    Binary,
+    Entropy,
+    Exhaustive,
+    MaxProbability,
+    Objective,
+    OneShot,
+    SuperfluousNeurons,
+    TaskInference,
+)
+from supermasks.learner import Learner
+from supermasks.masks import Threshold, TopK
+from supermasks.methods import SupSup
+from supermasks.nets import NETS
+from supermasks.scores import KaimingUniform
+from supermasks.training import Adam, Progress, RMSprop, Training
+from supermasks.types import TaskStream
+
+OUTPUTS = {"lenet-300-100": 100, "fc-1024-1024": 500}
+OPTIMISERS = {"rmsprop": RMSprop, "adam": Adam}
+INFERENCES: dict[str, type[OneShot] | type[Binary] | type[Exhaustive]] = {
+    "one-shot": OneShot,
+    "binary": Binary,
+    "exhaustive": Exhaustive,
+}
+OBJECTIVES: dict[str, type[Objective]] = {"H": Entropy, "G": SuperfluousNeurons, "M": MaxProbability}
+SCORINGS: dict[str, type[Scoring]] = {"each-input": EachInput, "first-of-batch": FirstOfBatch, "full-batch": FullBatch}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MNISTExperiment(Experiment):
+    """The settings of a run on MNIST; the defaults are the paper's.
+
+    Attributes:
+        net: the backbone.
+        outputs: real and superfluous neurons together; by default 100 for LeNet 300-100, 500 for FC 1024-1024.
+        dataset: "sample" is embedded in the package, the others are read from files.
+        steps: optimiser steps a task.
+        batch_size: training examples a step.
+        optimiser: of the scores.
+        learning_rate: of the optimiser.
+        schedule: of the learning rate over a task.
+        density: fraction of weights kept a layer, by top-k; None for the threshold rule.
+        shared_scores: scores of all tasks begin with the same random numbers, not each with its own.
+        inference: how the task of test inputs is found.
+        objective: entropy H, superfluous neurons G, or maximal probability M.
+        scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
+    """
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
+    net: Literal["lenet-300-100", "fc-1024-1024"] = "lenet-300-100"
+    outputs: int | None = None
+    steps: int = 1000
+    batch_size: int = 128
+    optimiser: Literal["rmsprop", "adam"] = "rmsprop"
+    learning_rate: float = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    density: float | None = None
+    shared_scores: bool = False
+    inference: Literal["one-shot", "binary", "exhaustive"] = "one-shot"
+    objective: Literal["H", "G", "M"] = "H"
+    scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}-{self.net}-seed{self.seed}"
+
+    def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
+        del tasks, out, progress  # nothing is trained before the first task
+        outputs = OUTPUTS[self.net] if self.outputs is None else self.outputs
+        optimiser = OPTIMISERS[self.optimiser](self.learning_rate)
+        return Learner(
+            NETS[self.net](outputs),
+            seed=self.seed,
+            method=SupSup(
+                Threshold() if self.density is None else TopK(self.density), KaimingUniform(shared=self.shared_scores)
+            ),
+            training=Training(self.steps, self.batch_size, optimiser, self.schedule),
+            inference=self.task_inference(self.objective),
+        )
+
+    def task_inference(self, objective: str) -> TaskInference:
+        return INFERENCES[self.inference](OBJECTIVES[objective]())

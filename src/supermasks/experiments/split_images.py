@@ -1,0 +1,181 @@
+"""SplitCIFAR and SplitImageNet (SupSup, Section 4.1): masks beside other ways to keep tasks of other classes apart."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from supermasks.bases import PretrainedBase, RandomBase
+from supermasks.data import ImageSource, MappedStream, SplitStream, limited, with_validation
+from supermasks.experiments.config import Experiment, Published, classes_per_task
+from supermasks.learner import Learner
+from supermasks.masks import ER, TopK
+from supermasks.methods import Individual, SupSup
+from supermasks.nets import NETS, resnet18, resnet50
+from supermasks.network import Network
+from supermasks.scores import InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores
+from supermasks.training import Adam, CropAndFlip, Progress, Training
+from supermasks.types import GG, TaskStream
+
+BUDGETS = (1, 2, 4, 8, 16, 32)
+TRANSFER: dict[str, InitialScores] = {"none": KaimingUniform(), "masks": MeanOfMasks(), "scores": MeanOfScores()}
+TRUNK = "trunk.safetensors"
+
+Way = Literal["supsup", "individual", "individual-warm", "separate-heads", "separate-heads-random"]
+
+# SupSup, Table 2: accuracies on 20 tasks of CIFAR-100 by budget, without and with Transfer, and of the others.
+TABLE_2 = {
+    "none": (0.7756, 0.8362, 0.8645, 0.8809, 0.8906, 0.8957),
+    "scores": (0.7953, 0.8533, 0.8852, 0.9012, 0.9131, 0.9166),
+}
+TABLE_2_OTHERS = {"individual-warm": 0.9162, "separate-heads": 0.7060, "separate-heads-random": 0.5000}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitImages(Experiment):
+    """The settings of a run on images of which each task has other classes; the defaults are the paper's.
+
+    Attributes:
+        method: SupSup; individually trained networks, each from the base or warm from the one before (the paper's
+            upper bound); or a head a task over the trunk of the first task, or over a random one.
+        budget: of the masks of SupSup, in weights kept for each neuron of a layer (ER); the paper's six.
+        transfer: what scores begin with: at random, or with the mean of earlier masks (as the paper says), or of
+            earlier scores (as its code does).
+        net: the backbone.
+        width: channels of the stem and the first stage of ResNet-18.
+        epochs: passes over the training images of a task.
+        train_images: a random part of the training images of each task; None for all.
+        validation: the fraction of the training images by which the best epoch is selected; 0 for none.
+        augment: whether training images are randomly shifted and mirrored.
+        batch_size: training images a step.
+        learning_rate: of Adam, at its largest.
+        warmup: the fraction of the training over which the learning rate rises.
+        precision: of the products in training; masks and accuracies are always computed in float32.
+        device: where to compute, such as "cuda".
+    """
+
+    method: Way = "supsup"
+    budget: Literal[1, 2, 4, 8, 16, 32] = 32
+    transfer: Literal["none", "masks", "scores"] = "none"
+    net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
+    width: int = 20
+    epochs: float = 250
+    train_images: int | None = None
+    validation: float = 0.0
+    augment: bool = False
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+
+    @property
+    def title(self) -> str:
+        masks = f"-er{self.budget}-transfer-{self.transfer}" if self.method == "supsup" else ""
+        return f"{self.name}-{self.dataset}-{self.method}{masks}-seed{self.seed}"
+
+    def stream(self, source: ImageSource) -> TaskStream:
+        stream: TaskStream = SplitStream(source, classes_per_task(source, self.tasks), self.seed)
+        if self.train_images is not None:
+            stream = MappedStream(stream, partial(limited, train=self.train_images, seed=self.seed))
+        if self.validation:
+            stream = MappedStream(stream, partial(with_validation, fraction=self.validation, seed=self.seed))
+        return stream
+
+    def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
+        classes, shape = len(tasks[0].classes), tasks[0].train.shape
+        module = self.backbone(classes, shape)
+        network = partial(Network, device=self.device)
+        if self.method == "supsup":
+            method = SupSup(TopK(ER(self.budget)), TRANSFER[self.transfer])
+            return self._learner(network(module, RandomBase(self.seed)), method)
+        if self.method in ("individual", "individual-warm"):
+            return self._learner(network(module, RandomBase(self.seed)), Individual(warm=self.method.endswith("warm")))
+        head = next(reversed([name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]))
+        if self.method == "separate-heads-random":
+            return self._learner(network(module, RandomBase(self.seed), select=[], head=head))
+        trunk = self._trunk(module, tasks, out, progress)
+        base = PretrainedBase(f"trunk trained on {tasks[0].name}, {out / TRUNK}")
+        return self._learner(network(trunk, base, select=[], head=head))
+
+    def backbone(self, outputs: int, shape: tuple[int, ...]) -> nn.Module:
+        """Return the network for images of this shape."""
+        channels, size = shape[0], shape[-1]
+        if self.net == "resnet-18":
+            return resnet18(outputs, self.width, channels)
+        if self.net == "resnet-50":
+            return resnet50(outputs, "imagenet" if size > 64 else "tiny-imagenet", channels)
+        return NETS[self.net](outputs, channels, size)
+
+    def _learner(self, network: Network, method: SupSup | Individual | None = None) -> Learner:
+        training = Training(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimiser=Adam(self.learning_rate),
+            schedule="cosine",
+            warmup=self.warmup,
+            precision=self.precision,
+            augmentation=CropAndFlip() if self.augment else None,
+            select_best=self.validation > 0,
+        )
+        return Learner(network, seed=self.seed, method=method, training=training)
+
+    def _trunk(self, module: nn.Module, tasks: TaskStream, out: Path, progress: Progress) -> nn.Module:
+        """Return the backbone with the weights that a network trained on the first task alone has."""
+        path = out / TRUNK
+        first = self._learner(Network(module, RandomBase(self.seed), device=self.device), Individual())
+        if not path.exists():
+            first.learn(tasks[0], progress)
+            out.mkdir(parents=True, exist_ok=True)
+            partial_file = path.with_name(path.name + ".partial")
+            save_file(dict(first.bank[tasks[0].name].dense), partial_file)
+            partial_file.replace(path)
+        values = load_file(path)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(values[name])
+        return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCIFAR(SplitImages):
+    """SplitCIFAR-100 in scenario GG: 20 tasks of 5 random classes; also CIFAR-10 and sketches, and other numbers."""
+
+    name: ClassVar[str] = "split-cifar"
+    scenario = GG
+
+    tasks: int = 20
+    dataset: Literal["cifar100", "cifar10", "quickdraw", "mnist", "fashion-mnist", "sample"] = "cifar100"
+
+    def published(self) -> list[Published]:
+        same = SplitCIFAR(seed=self.seed, method=self.method, budget=self.budget, transfer=self.transfer)
+        if self != same:
+            return []
+        source = "SupSup, Table 2"
+        if self.method == "supsup" and self.transfer in TABLE_2:
+            accuracy = TABLE_2[self.transfer][BUDGETS.index(self.budget)]
+            with_transfer = " Transfer" if self.transfer == "scores" else ""
+            return [Published(f"SupSup (GG){with_transfer}, budget {self.budget}", accuracy, None, None, source)]
+        if self.method in TABLE_2_OTHERS:
+            return [Published(f"{self.method} (GG)", TABLE_2_OTHERS[self.method], None, None, source)]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitImageNet(SplitImages):
+    """SplitImageNet in scenario GG: 100 tasks of 10 random classes, ResNet-50; also TinyImageNet."""
+
+    name: ClassVar[str] = "split-imagenet"
+    scenario = GG
+
+    tasks: int = 100
+    dataset: Literal["imagenet", "tiny-imagenet"] = "imagenet"
+    net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-50"
+    epochs: float = 100
+    batch_size: int = 256
+    warmup: float = 0.05
+    transfer: Literal["none", "masks", "scores"] = "none"
