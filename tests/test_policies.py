@@ -123,6 +123,17 @@ def test_the_summary_shows_densities_and_totals(cnn: Callable) -> None:
     assert "learned" in network.summary(Threshold())
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_layout_of_memory_does_not_matter(cnn: Callable, blobs: Blobs, channels_last: bool) -> None:
+    network = Network(cnn(8), RandomBase(0), channels_last=channels_last)
+    learner, task = Learner(network, training=TRAINING), blobs("t", 2, IMAGE)
+    learner.learn(task)
+    plain = Network(cnn(8), RandomBase(0))
+    ours, theirs = (each.logits(inputs_of(task), learner.bank["t"]) for each in (network, plain))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert learner.accuracy(task.train, "t") > 0.8
+
+
 # --- statistics
 
 

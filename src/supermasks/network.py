@@ -55,6 +55,8 @@ class Network:
         head: the name of a linear layer, such as "classifier", of which each task gets its own, trained and dense.
         device: where to compute; inputs are moved there, logits come back to the CPU.
         compiled: compile the backbone by `torch.compile`; the first call then takes some ten seconds.
+        channels_last: compute two-dimensional convolutions in that layout of memory, 1.3x faster to train on some
+            machines; results may differ in their last bits.
         kept: values in place of the module's own, by name, as a bank stores them.
 
     Raises:
@@ -80,13 +82,14 @@ class Network:
         head: str | None = None,
         device: str | torch.device = "cpu",
         compiled: bool = False,
+        channels_last: bool = False,
         kept: Mapping[str, Tensor] | None = None,
     ) -> None:
         if norm not in NORM_POLICIES:
             raise ConfigError(f"the policy for statistics is one of {', '.join(NORM_POLICIES)}, but {norm!r} came")
         dissect(module, select, head)  # refuses before copying what cannot be copied
         self.norm: NormPolicy = norm
-        self.head, self.device = head, torch.device(device)
+        self.head, self.device, self.channels_last = head, torch.device(device), channels_last
         self._lock = RLock()
         self._module = copy.deepcopy(module).requires_grad_(False).eval().float()
         self._norm_layers = _prepare_normalisation(self._module, norm)
@@ -191,10 +194,13 @@ class Network:
             )
         tensors = dict(effective)
         tensors |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
+        inputs = inputs.to(self.device)
+        if self.channels_last:
+            inputs, tensors = _channels_last(inputs), {name: _channels_last(value) for name, value in tensors.items()}
         # functional_call puts the weights into the module for the time of the call: one call at a time.
         with self._lock:
             self._set_mode(training)
-            return self._call(self._module, tensors, inputs.to(self.device))
+            return self._call(self._module, tensors, inputs)
 
     def outputs(self, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> int:
         """Return how many outputs the backbone has, by a trial on two inputs of this shape.
@@ -279,6 +285,10 @@ class Network:
 def _call(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Any:
     # Tied names are written out by the caller; looking for them costs more than a small network.
     return functional_call(module, tensors, (inputs,), tie_weights=False)
+
+
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
 def _prepare_normalisation(module: nn.Module, norm: NormPolicy) -> list[nn.Module]:

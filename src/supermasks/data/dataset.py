@@ -1,4 +1,4 @@
-"""What is known of a data set: the forms in which it is handed out, and the ways to get it."""
+"""What is known of a data set or a model: the forms in which it is handed out, and the ways to get it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from supermasks.data.sources import ImageSource
 
 Route = Callable[[Path], Mapping[str, bytes]]
-"""From an empty folder to work in, to the uncompressed content of the files of a data set, by name.
+"""From an empty folder to work in, to the uncompressed content of the files of a resource, by name.
 
 It raises DataUnavailableError, saying why, if there is no way through."""
 
@@ -34,16 +34,13 @@ class Layout:
     read: Callable[[Mapping[str, Path]], ImageSource]
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """A data set that can be loaded and, where there are routes, fetched.
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """Files that can be looked for by a name and, where there are routes, fetched: a data set, or a trained model.
 
     Attributes:
         name: what it is asked for by.
-        layouts: its forms, in the order in which they are looked for.
         origin: where a person gets it, where no route leads to it.
-        folders: the names of the folders that its archives unpack to, beside its own name.
-        installed: folders in which a system package may have put it.
         routes: the ways to get it, by what they are called, in the order in which they are tried.
         digests: the files that are fetched, and the SHA-256 (hexadecimal) of the uncompressed content
             of each; None where none is known.
@@ -51,13 +48,25 @@ class DataSet:
     """
 
     name: str
-    layouts: tuple[Layout, ...]
     origin: str
-    folders: tuple[str, ...] = ()
-    installed: tuple[Path, ...] = ()
     routes: Mapping[str, Route] = field(default_factory=_nowhere)
     digests: Mapping[str, str | None] = field(default_factory=_nothing)
     packed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet(Resource):
+    """A data set of images.
+
+    Attributes:
+        layouts: its forms, in the order in which they are looked for.
+        folders: the names of the folders that its archives unpack to, beside its own name.
+        installed: folders in which a system package may have put it.
+    """
+
+    layouts: tuple[Layout, ...]
+    folders: tuple[str, ...] = ()
+    installed: tuple[Path, ...] = ()
 
 
 def find_file(folder: Path, name: str) -> Path | None:

@@ -25,9 +25,17 @@ def cache_directory() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "supermasks"
 
 
+def roots(directory: str | Path | None) -> list[Path]:
+    """Return the folders that hold a folder for each data set: `directory`, or else the usual places."""
+    return [Path(directory)] if directory is not None else list(dict.fromkeys((data_directory(), cache_directory())))
+
+
 def folders_for(dataset: DataSet, directory: str | Path | None) -> list[Path]:
     """Return the folders in which the files of a data set are looked for, in this order."""
-    roots = [Path(directory)] if directory is not None else list(dict.fromkeys((data_directory(), cache_directory())))
     # The folders that bear the name come first: the root may hold the files of another data set.
-    folders = [folder for root in roots for folder in (root / dataset.name, *(root / n for n in dataset.folders), root)]
+    folders = [
+        folder
+        for root in roots(directory)
+        for folder in (root / dataset.name, *(root / n for n in dataset.folders), root)
+    ]
     return folders if directory is not None else [*folders, *dataset.installed]

@@ -89,7 +89,7 @@ class SplitImages(Experiment):
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
         classes, shape = len(tasks[0].classes), tasks[0].train.shape
         module = self.backbone(classes, shape)
-        network = partial(Network, device=self.device)
+        network = partial(Network, device=self.device, channels_last=True)
         if self.method == "supsup":
             method = SupSup(TopK(ER(self.budget)), TRANSFER[self.transfer])
             return self._learner(network(module, RandomBase(self.seed)), method)
@@ -127,7 +127,8 @@ class SplitImages(Experiment):
     def _trunk(self, module: nn.Module, tasks: TaskStream, out: Path, progress: Progress) -> nn.Module:
         """Return the backbone with the weights that a network trained on the first task alone has."""
         path = out / TRUNK
-        first = self._learner(Network(module, RandomBase(self.seed), device=self.device), Individual())
+        network = Network(module, RandomBase(self.seed), device=self.device, channels_last=True)
+        first = self._learner(network, Individual())
         if not path.exists():
             first.learn(tasks[0], progress)
             out.mkdir(parents=True, exist_ok=True)
