@@ -351,9 +351,8 @@ class Learner:
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""
         check_inputs(inputs, state.input_shape, state.input_dtype)
-        effective = self.network.effective(state)
-        with torch.no_grad(), _readable_lookups():
-            logits = torch.cat([self.network.forward(part, effective).cpu() for part in inputs.split(chunk)])
+        with _readable_lookups():
+            logits = torch.cat([self.network.logits(part, state) for part in inputs.split(chunk)])
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 "the outputs of the network are not finite for these inputs; are they scaled as in training?"

@@ -5,6 +5,7 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, Literal
@@ -57,6 +58,8 @@ class Network:
         compiled: compile the backbone by `torch.compile`; the first call then takes some ten seconds.
         channels_last: compute two-dimensional convolutions in that layout of memory, 1.3x faster to train on some
             machines; results may differ in their last bits.
+        cache_bytes: how much memory the effective weights of the tasks that answered last may take, so that they
+            answer again at the cost of the plain module; those of the last one are always kept.
         kept: values in place of the module's own, by name, as a bank stores them.
 
     Raises:
@@ -83,6 +86,7 @@ class Network:
         device: str | torch.device = "cpu",
         compiled: bool = False,
         channels_last: bool = False,
+        cache_bytes: int = 2**28,
         kept: Mapping[str, Tensor] | None = None,
     ) -> None:
         if norm not in NORM_POLICIES:
@@ -111,13 +115,18 @@ class Network:
         self.constants = {part.name: placed[part.name] for part in self._of_role("dense")}
         self._buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
         self._tied = {alias: part.name for part in self.parts for alias in part.tied}
-        self._call: Callable[..., Any] = torch.compile(_call) if compiled else _call
+        self._compiled, self._cache_bytes = compiled, cache_bytes
+        self._forget_prepared()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        with self._lock:
+            self._install(None)
+            mine = ("_lock", "_places", "_prepared", "_installed", "_replaced", "_call")
+            return {name: value for name, value in vars(self).items() if name not in mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=RLock())
+        self._forget_prepared()
 
     def __repr__(self) -> str:
         masked = sum(part.size for part in self._of_role("masked"))
@@ -199,6 +208,7 @@ class Network:
             inputs, tensors = _channels_last(inputs), {name: _channels_last(value) for name, value in tensors.items()}
         # functional_call puts the weights into the module for the time of the call: one call at a time.
         with self._lock:
+            self._install(None)
             self._set_mode(training)
             return self._call(self._module, tensors, inputs)
 
@@ -242,8 +252,14 @@ class Network:
             MaskError: the state is not over the parameters of this network.
         """
         check_inputs(inputs, state.input_shape, state.input_dtype)
-        with torch.no_grad():
-            return self.forward(inputs, self.effective(state)).cpu()
+        if self._compiled:
+            with torch.no_grad():
+                return self.forward(inputs, self.effective(state)).cpu()
+        inputs = inputs.to(self.device)
+        with self._lock, torch.no_grad():
+            self._install(state)
+            self._set_mode(training=False)
+            return self._module(_channels_last(inputs) if self.channels_last else inputs).cpu()
 
     def check(self, state: TaskState) -> None:
         """Raise MaskError unless the state sets exactly this network's masked parameters and head, and own buffers."""
@@ -267,6 +283,48 @@ class Network:
         theirs = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in state.buffers.items()}
         if not theirs.items() <= own.items():
             raise MaskError(f"the buffers of task {state.name!r} are {theirs}, but the network has {own}")
+
+    def _install(self, state: TaskState | None) -> None:
+        """Put the effective weights of a task into the module, or with None its own values back: O(layers)."""
+        if state is self._installed:
+            return
+        for place, short, value in self._replaced:
+            place[short] = value
+        self._installed, self._replaced = None, []
+        if state is None:
+            return
+        for name, value in self._prepare(state).items():
+            place, short = self._places[name]
+            self._replaced.append((place, short, place[short]))
+            place[short] = value
+        self._installed = state
+
+    def _prepare(self, state: TaskState) -> dict[str, Tensor]:
+        """Return the effective weights of a task, from memory if it answered lately."""
+        if state in self._prepared:
+            self._prepared.move_to_end(state)
+            return self._prepared[state]
+        effective = self.effective(state)
+        effective |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
+        if self.channels_last:
+            effective = {name: _channels_last(value) for name, value in effective.items()}
+        self._prepared[state] = effective
+        sizes = [sum(v.numel() * v.element_size() for v in each.values()) for each in self._prepared.values()]
+        while len(sizes) > 1 and sum(sizes) > self._cache_bytes:
+            self._prepared.popitem(last=False)
+            sizes.pop(0)
+        return effective
+
+    def _forget_prepared(self) -> None:
+        """Set up what is neither copied nor stored with a network."""
+        self._places: dict[str, tuple[dict[str, Any], str]] = {}
+        for path, layer in self._module.named_modules():
+            for place in (layer._parameters, layer._buffers):  # pyright: ignore[reportPrivateUsage]
+                self._places |= {f"{path}.{short}" if path else short: (place, short) for short in place}
+        self._prepared: OrderedDict[TaskState, dict[str, Tensor]] = OrderedDict()
+        self._installed: TaskState | None = None
+        self._replaced: list[tuple[dict[str, Any], str, Any]] = []
+        self._call: Callable[..., Any] = torch.compile(_call) if self._compiled else _call
 
     @property
     def _shared(self) -> tuple[Part, ...]:
@@ -337,5 +395,6 @@ def check_inputs(inputs: Tensor, shape: tuple[int, ...], dtype: torch.dtype = to
         )
     if len(inputs) == 0:
         raise InputError("inputs must hold at least one example, but an empty batch came")
-    if not bool(torch.isfinite(inputs).all()):
+    # A sum is finite only if all terms are; where it overflows, each is looked at.
+    if not bool(torch.isfinite(inputs.sum())) and not bool(torch.isfinite(inputs).all()):
         raise InputError("inputs must be finite, but NaN or infinity is among them; clean the data first")

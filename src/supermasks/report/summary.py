@@ -118,7 +118,7 @@ def _settings(record: Record) -> str:
 
 
 def _training(record: Record, others: Sequence[Record]) -> str:
-    """Return the steps or epochs, and each setting that no column shows and that is another in a run of the same experiment."""
+    """Return steps or epochs, and each setting that no column shows and that is another in a run of the same kind."""
     configs = [other["config"] for other in others if other["experiment"] == record["experiment"]]
     config = record["config"]
     differing = [key for key in config if key not in SHOWN and any(other.get(key) != config[key] for other in configs)]
