@@ -8,10 +8,11 @@ from torch import Tensor
 
 from supermasks import GNS, GNU, Examples, Learner, Task
 from supermasks.errors import TaskError, UnknownTaskError
-from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch
+from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, shuffled
 from supermasks.inference import Entropy, Objective, TaskInference
 from supermasks.inference.task_inference import decide
 from supermasks.nets import fully_connected
+from supermasks.seeding import stream
 from supermasks.superposition import Superposition
 from supermasks.training import RMSprop, Training
 from supermasks.types import Belief
@@ -72,10 +73,26 @@ def test_the_first_image_decides_for_its_batch(learner: Learner) -> None:
 
 
 def test_a_full_batch_decides_together(learner: Learner) -> None:
-    # Means of batches of 2: 0.5 right, -0.5 wrong, -1 wrong.
-    score = FullBatch(batch_size=2).score(learner, "plain", examples([2, -1, -2, 1, -1]), GNU)
-    assert score.accuracy == 2 / 5
-    assert score.identification == 1 / 3
+    # Batches of 2, the last one of 1, in an order of their own; the sign of a mean decides, and a sum has the same.
+    signs = [2, -1, -2, 1, -1]
+    order = stream(learner.seed, "test-batches", "plain").permutation(5).tolist()
+    assert order != sorted(order)
+    batches = [[signs[n] for n in order[i : i + 2]] for i in (0, 2, 4)]
+    right = [len(batch) for batch in batches if sum(batch) > 0]
+    score = FullBatch(batch_size=2).score(learner, "plain", examples(signs), GNU)
+    assert score.accuracy == sum(right) / 5
+    assert score.identification == len(right) / 3
+
+
+def test_full_batches_mix_the_order_of_the_data_and_hold_each_example_once(learner: Learner) -> None:
+    data = Examples(torch.arange(20.0).view(10, 2), torch.arange(10), rows=torch.arange(10).flip(0))
+    mixed = shuffled(data, "a", 0)
+    pairs = [(x.tolist(), int(y)) for x, y in zip(*mixed.batch(torch.arange(10)), strict=True)]
+    expected = [(x.tolist(), int(y)) for x, y in zip(*data.batch(torch.arange(10)), strict=True)]
+    assert sorted(pairs) == sorted(expected)
+    assert pairs != expected
+    assert not torch.equal(shuffled(data, "b", 0).targets, mixed.targets)
+    assert torch.equal(shuffled(data, "a", 0).targets, mixed.targets)
 
 
 def test_a_wrong_label_of_the_right_task_is_wrong(learner: Learner) -> None:

@@ -612,3 +612,41 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     assert learner.training == Training(1000, 128, RMSprop(1e-4))
     assert learner.inference == OneShot(Entropy())
     assert learner.network.base == RandomBase(0, "signed_kaiming_constant")
+
+
+def test_learning_together_is_learning_one_by_one(blobs: Blobs) -> None:
+    for rule in (Threshold(), TopK(0.3)):
+        tasks = [blobs(name) for name in "abcd"]
+        apart = Learner(fully_connected([8, 16, 6]), method=SupSup(rule), training=Training(20, 16, RMSprop(1e-2)))
+        together = Learner(fully_connected([8, 16, 6]), method=SupSup(rule), training=Training(20, 16, RMSprop(1e-2)))
+        for task in tasks:
+            apart.learn(task)
+        together.learn(tasks[0])
+        reports = together.learn_together(tasks[1:])
+        assert len(reports) == 3
+        assert together.bank.names == ["a", "b", "c", "d"]
+        assert [s.mask for s in together.bank] == [s.mask for s in apart.bank]
+
+
+def test_nothing_is_added_when_learning_together_fails(learned: Learner, blobs: Blobs) -> None:
+    names = learned.bank.names
+    for tasks in ([blobs("x"), blobs("x")], [blobs("x"), blobs("y", 3, (4, 2))], [blobs("x"), blobs(names[0])]):
+        with pytest.raises(SupermasksError):
+            learned.learn_together(tasks)
+        assert learned.bank.names == names
+
+
+def test_a_training_that_was_stopped_is_gone_on_with(small: Small, blobs: Blobs, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    whole, stopped = small(), small()
+    whole.learn(blobs("a"))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.learn(blobs("a"), stop, tmp_path / "checkpoint")
+    assert stopped.bank.names == []
+    assert (tmp_path / "checkpoint").exists()
+    stopped.learn(blobs("a"), checkpoint=tmp_path / "checkpoint")
+    assert content(stopped) == content(whole)
+    assert not (tmp_path / "checkpoint").exists()

@@ -13,13 +13,19 @@ README = Path(__file__).parent.parent / "README.md"
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    example, any_network = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(example, str(README), "exec"), names)
     assert set(names["prediction"].tasks) == {"permuted-0001"}
     answered, digits = names["prediction"].labels, names["digits"].tolist()
     assert sum(a == d for a, d in zip(answered, digits, strict=True)) >= 6
     assert names["learner"].bank.names == ["permuted-0000", "permuted-0001", "permuted-0002"]
+
+    exec(compile(any_network, str(README), "exec"), names)
+    learner, task = names["learner"], names["tasks"][0]
+    assert {part.name: part.role for part in learner.network.parts}["3.weight"] == "head"
+    learner.learn(task)
+    assert learner.accuracy(task.test, task.name) > 0.6
 
 
 def test_the_table_is_made_from_the_records() -> None:

@@ -1,6 +1,6 @@
 """One network, thousands of tasks, no forgetting: supermasks over fixed weights, and task inference."""
 
-from supermasks import bases, data, errors, evaluation, inference, masks, methods, metrics, nets, training
+from supermasks import bases, data, errors, evaluation, inference, masks, methods, metrics, nets, scores, training
 from supermasks.bank import BankFolder, MaskBank
 from supermasks.errors import SupermasksError
 from supermasks.learner import Learner
@@ -33,5 +33,6 @@ __all__ = [
     "methods",
     "metrics",
     "nets",
+    "scores",
     "training",
 ]

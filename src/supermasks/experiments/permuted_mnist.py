@@ -1,8 +1,9 @@
 """PermutedMNIST (SupSup, Section 4.2; Tables 3, 4, 8, 9): each task has its own permutation of the pixels."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from supermasks.data import ImageSource, PermutedStream
+from supermasks.data import PermutedStream, load_source
 from supermasks.experiments.config import Published
 from supermasks.experiments.mnist import OUTPUTS, MNISTExperiment
 from supermasks.types import GNU, TaskStream
@@ -35,8 +36,8 @@ class PermutedMNIST(MNISTExperiment):
 
     tasks: int = 10
 
-    def stream(self, source: ImageSource) -> TaskStream:
-        return PermutedStream(source, self.tasks, self.seed)
+    def stream(self, data: Path | None) -> TaskStream:
+        return PermutedStream(load_source(self.dataset, data), self.tasks, self.seed)
 
     def evaluations(self) -> list[tuple[str, str]]:
         paper = [(objective, "first-of-batch") for objective in ("H", "G")]

@@ -1,9 +1,10 @@
 """RotatedMNIST (SupSup, Section 4.2; Table 6): 36 tasks, each turned 10 degrees further."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from supermasks.data import ImageSource, RotatedStream
+from supermasks.data import RotatedStream, load_source
 from supermasks.experiments.config import Published
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.types import GNU, TaskStream
@@ -13,8 +14,8 @@ from supermasks.types import GNU, TaskStream
 class RotatedMNIST(MNISTExperiment):
     """RotatedMNIST in scenario GNu: Binary finds the task from a full batch of 128 images.
 
-    Unlike in the paper's code, the scores of all tasks begin with the same random numbers: neighbouring angles are then
-    told apart by what they learned, not by what they began with.
+    The scores of all tasks begin with the same random numbers: neighbouring angles are then told apart by what they
+    learned, not by what they began with. In the paper each task begins with its own, as by `--no-shared-scores`.
     """
 
     name = "rotated-mnist"
@@ -27,8 +28,8 @@ class RotatedMNIST(MNISTExperiment):
     inference: Literal["one-shot", "binary", "exhaustive"] = "binary"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "full-batch"
 
-    def stream(self, source: ImageSource) -> TaskStream:
-        return RotatedStream(source, self.tasks)
+    def stream(self, data: Path | None) -> TaskStream:
+        return RotatedStream(load_source(self.dataset, data), self.tasks)
 
     def evaluations(self) -> list[tuple[str, str]]:
         return [(self.objective, self.scoring)]

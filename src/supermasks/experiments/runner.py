@@ -8,9 +8,8 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from supermasks.bank import BankFolder
-from supermasks.data import load_source
 from supermasks.errors import ConfigError, RunStateError, TaskError
-from supermasks.evaluation import Score
+from supermasks.evaluation import Score, shuffled
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.mnist import INFERENCES, SCORINGS
 from supermasks.experiments.record import RECORD, peak_memory_bytes, read_json, versions, write_json, write_record
@@ -98,7 +97,7 @@ def run(
     watcher = watcher or Silent()
     if experiment.tasks < 1:
         raise ConfigError(f"an experiment has at least one task, but tasks={experiment.tasks} came")
-    tasks = experiment.stream(load_source(experiment.dataset, data))
+    tasks = experiment.stream(data)
     _claim(experiment, out, resume)
     learner = experiment.learner(tasks, out, watcher.step)
     _check_settings(experiment, learner, tasks)
@@ -118,7 +117,7 @@ def run(
         "accuracy": _accuracy(learned, evaluations),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
-        "baselines": {} if experiment.scenario.id_at_test else {"mean_input_router": _route_by_mean(tasks)},
+        "baselines": {} if experiment.scenario.id_at_test else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
         "published": [describe(figure) for figure in experiment.published()],
         "bytes": measure_bytes(learner, folder),
         "seconds": {
@@ -297,12 +296,13 @@ def _evaluate(
     return results
 
 
-def _route_by_mean(tasks: TaskStream) -> dict[str, float]:
+def _route_by_mean(tasks: TaskStream, seed: int) -> dict[str, float]:
     """Return how often the nearest mean training image is that of the right task: by one image, and by 128 together."""
     router = MeanInputRouter([mean_input(task.train) for task in tasks])
     single = batches = found_single = found_batches = 0
     for index in range(len(tasks)):
-        for inputs, _ in _test(tasks, index).batches(128):
+        # The batches are those that a task inference is scored on.
+        for inputs, _ in shuffled(_test(tasks, index), tasks[index].name, seed).batches(128):
             single += len(inputs)
             found_single += int((router.route(inputs) == index).sum())
             batches += 1

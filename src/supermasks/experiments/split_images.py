@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
-from supermasks.data import ImageSource, MappedStream, SplitStream, limited, with_validation
+from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
@@ -78,7 +78,8 @@ class SplitImages(Experiment):
         masks = f"-er{self.budget}-transfer-{self.transfer}" if self.method == "supsup" else ""
         return f"{self.name}-{self.dataset}-{self.method}{masks}-seed{self.seed}"
 
-    def stream(self, source: ImageSource) -> TaskStream:
+    def stream(self, data: Path | None) -> TaskStream:
+        source = load_source(self.dataset, data)
         stream: TaskStream = SplitStream(source, classes_per_task(source, self.tasks), self.seed)
         if self.train_images is not None:
             stream = MappedStream(stream, partial(limited, train=self.train_images, seed=self.seed))

@@ -1,8 +1,9 @@
 """SplitMNIST (SupSup, Section 4.2; ExSSNeT, Table 2): the ten digits, two a task."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from supermasks.data import ImageSource, SplitStream
+from supermasks.data import SplitStream, load_source
 from supermasks.experiments.config import Published, classes_per_task
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.types import GG, TaskStream
@@ -17,7 +18,8 @@ class SplitMNIST(MNISTExperiment):
 
     tasks: int = 5
 
-    def stream(self, source: ImageSource) -> TaskStream:
+    def stream(self, data: Path | None) -> TaskStream:
+        source = load_source(self.dataset, data)
         return SplitStream(source, classes_per_task(source, self.tasks))
 
     def published(self) -> list[Published]:

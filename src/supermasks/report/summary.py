@@ -196,7 +196,9 @@ def _spread(fractions: Sequence[float]) -> dict[str, Any]:
 def _costs(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "forgetting": 100 * fmean(record["accuracy"]["forgetting"] for record in records),
-        "bytes_per_task": fmean(record["bytes"]["total"] / record["tasks"] for record in records),
+        "bytes_per_task": fmean(
+            (record["bytes"]["total"] + record["bytes"].get("trunk", 0)) / record["tasks"] for record in records
+        ),
         "mask_bytes_per_task": fmean(record["bytes"]["masks"] / record["tasks"] for record in records),
         "train_seconds": fmean(record["seconds"]["train"] / record["tasks"] for record in records),
     }

@@ -10,19 +10,25 @@ from supermasks.report.comparison import plot_runs
 from supermasks.report.plots import plot_record
 from supermasks.report.summary import Record, summarise
 from supermasks.report.tables import markdown_table
+from supermasks.report.tradeoff import plot_tradeoff
 
 BYTES = {
     "total": "all files of the bank",
     "masks": "masks, a bit a weight",
     "entropy_bound": "entropy bound of the masks, not a file",
+    "dense": "dense weights of the tasks",
     "norm": "buffers of normalisation layers",
-    "other": "manifest, names, file headers",
+    "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
+    "memory": "memory for learning further tasks, not counted",
+    "trunk": "trunk that the tasks share, beside the bank",
+    "paper": "masks and statistics as SupSup counts them, not a file",
 }
 CAPTIONS = {
     "accuracy": "final accuracy of each task",
     "forgetting": "accuracy of each task after each further task",
     "bytes": "what the bank takes on disk",
     "comparison": "accuracy of all rows",
+    "tradeoff": "accuracy against bytes a task",
 }
 
 
@@ -38,7 +44,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     """
     runs = read_runs(folders)
     out.mkdir(parents=True, exist_ok=True)
-    summary = plot_runs(runs.values(), out)
+    summary = [*plot_runs(runs.values(), out), *plot_tradeoff(runs.values(), out)]
     parts = ["# Report", markdown_table(summarise(runs.values())).rstrip(), _images(summary, out)]
     for name, record in runs.items():
         pictures = plot_record(record, out if len(runs) == 1 else out / name)
@@ -92,7 +98,9 @@ def _section(name: str, record: Record, pictures: Sequence[Path], out: Path) -> 
     versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
     command = f"\n\nCommand:\n\n    {record['command']}" if record["command"] else ""
     tasks, sizes = record["tasks"], record["bytes"]
-    lines = [f"| {what} | {sizes[key]:,.0f} | {sizes[key] / tasks:,.0f} |" for key, what in BYTES.items()]
+    lines = [
+        f"| {what} | {sizes[key]:,.0f} | {sizes[key] / tasks:,.0f} |" for key, what in BYTES.items() if sizes.get(key)
+    ]
     table = "\n".join(["| What | Bytes | Bytes a task |", "| --- | --- | --- |", *lines])
     return f"## {name}\n\nConfig: `{config}`{command}\n\nVersions: {versions}\n\n{table}\n\n{_images(pictures, out)}"
 

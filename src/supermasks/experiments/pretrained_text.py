@@ -1,0 +1,144 @@
+"""Text tasks over a frozen pretrained encoder: masks beside fine-tuning of the same layers, and heads alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from supermasks.bases import PretrainedBase
+from supermasks.data import MODELS, limited, load_texts, minilm_folder, text_task, with_validation
+from supermasks.errors import ConfigError, MissingExtraError
+from supermasks.experiments.config import Experiment
+from supermasks.learner import Learner
+from supermasks.masks import Threshold
+from supermasks.methods import Individual, SupSup
+from supermasks.nets.hugging_face import HuggingFaceEncoder
+from supermasks.network import Network
+from supermasks.scores import Constant
+from supermasks.training import Adam, Progress, Training
+from supermasks.types import GG, Task, TaskStream
+
+MINILM = "minilm"
+PIGGYBACK = SupSup(Threshold(5e-3), Constant(1e-2))
+"""Masks that begin as the pretrained network itself (Piggyback, Section 3)."""
+
+LEARNING_RATES = {"masks": 3e-4, "fine-tuning": 1e-4, "heads": 3e-3}
+"""The best of each method on held-out training texts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedText(Experiment):
+    """Text tasks in scenario GG over a frozen encoder: masks, fine-tuning of the same layers, or heads alone.
+
+    In the encoder all linear layers are masked, or fine-tuned; embeddings, biases and normalisation stay. Each task
+    has a dense head on the mean over its tokens.
+
+    Attributes:
+        datasets: one a task, by name; each a folder with `train.csv` and `test.csv`.
+        method: a mask a task, which begins as the pretrained network; or a copy of the layers a task, fine-tuned; or
+            nothing but a head a task.
+        net: "minilm", or the folder of an encoder that `transformers` loads, with its tokenizer.
+        train_texts: at most so many of the training texts of each task, chosen at random; None for all.
+        validation: the fraction of the training texts by which the best epoch is selected; 0 for none.
+        length: of a text in tokens, to which it is padded or truncated.
+        epochs: passes over the training texts of a task.
+        batch_size: training texts a step.
+        learning_rate: of Adam, at its largest; None for that of the method.
+        warmup: the fraction of the training over which the learning rate rises; then it falls to 0 (cosine).
+        precision: of the products in training; masks and accuracies are always computed in float32.
+        device: where to compute, such as "cuda".
+
+    Raises:
+        ConfigError: no data set is named, or one twice.
+    """
+
+    name: ClassVar[str] = "pretrained-text"
+    scenario = GG
+
+    tasks: int = field(init=False)
+    dataset: str = field(init=False)
+    datasets: tuple[str, ...] = ("reuters-r52", "20newsgroups", "imdb")
+    method: Literal["masks", "fine-tuning", "heads"] = "masks"
+    net: str = MINILM
+    train_texts: int | None = None
+    validation: float = 0.0
+    length: int = 64
+    epochs: float = 3
+    batch_size: int = 32
+    learning_rate: float | None = None
+    warmup: float = 0.1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not self.datasets or len(set(self.datasets)) < len(self.datasets):
+            raise ConfigError(
+                "there is at least one task, and each has a data set of its own, but "
+                f"{' '.join(self.datasets) or 'none'} came"
+            )
+        object.__setattr__(self, "tasks", len(self.datasets))
+        object.__setattr__(self, "dataset", "+".join(self.datasets))
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}-{self.method}-seed{self.seed}"
+
+    def stream(self, data: Path | None) -> TaskStream:
+        tokenizer = self._load("AutoTokenizer")
+        return tuple(self._task(text_task(load_texts(name, data), tokenizer, self.length)) for name in self.datasets)
+
+    def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
+        del out, progress  # nothing is trained before the first task
+        encoder = self._load("AutoModel")
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # has no part in the mean over the tokens, but linear layers to mask
+        network = Network(
+            HuggingFaceEncoder(encoder, outputs=max(len(task.classes) for task in tasks)),
+            PretrainedBase(MODELS[MINILM].origin if self.net == MINILM else self.net),
+            select=[] if self.method == "heads" else [nn.Linear],
+            norm="frozen",
+            head="head",
+            device=self.device,
+        )
+        rate = LEARNING_RATES[self.method] if self.learning_rate is None else self.learning_rate
+        training = Training(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimiser=Adam(rate),
+            schedule="cosine",
+            warmup=self.warmup,
+            precision=self.precision,
+            select_best=self.validation > 0,
+        )
+        method = Individual() if self.method == "fine-tuning" else PIGGYBACK
+        return Learner(network, seed=self.seed, method=method, training=training)
+
+    def _task(self, task: Task) -> Task:
+        if self.train_texts is not None and self.train_texts < len(task.train):
+            task = limited(task, self.train_texts, self.seed)
+        return with_validation(task, self.validation, self.seed) if self.validation else task
+
+    def _load(self, kind: Literal["AutoModel", "AutoTokenizer"]) -> Any:
+        """Return the encoder or its tokenizer.
+
+        Raises:
+            MissingExtraError: `transformers` is not installed.
+            ConfigError: the folder does not hold them.
+        """
+        try:
+            import transformers
+        except ImportError as error:
+            raise MissingExtraError(
+                "a pretrained encoder takes transformers; install it with: pip install 'supermasks[hf]'"
+            ) from error
+        folder = minilm_folder() if self.net == MINILM else Path(self.net)
+        load: Callable[..., Any] = getattr(transformers, kind).from_pretrained
+        try:
+            return load(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"net must be {MINILM!r} or the folder of an encoder and its tokenizer that transformers loads, but "
+                f"{kind} finds none in {folder}: {error}"
+            ) from error

@@ -1,0 +1,146 @@
+"""Masks, fine-tuning and heads over a tiny encoder and a tiny tokenizer that are made here."""
+
+import csv
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from supermasks.errors import ConfigError, DataUnavailableError
+from supermasks.experiments import EXPERIMENTS, PretrainedText, run
+from supermasks.methods import Individual, SupSup
+
+TOPICS = {"sea": ["ship", "wave", "fish"], "sky": ["star", "moon", "cloud"], "land": ["tree", "hill", "road"]}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "a", *(word for words in TOPICS.values() for word in words)]
+WIDTH, INNER, LAYERS = 16, 32, 2
+MASKED = LAYERS * (4 * WIDTH * WIDTH + 2 * WIDTH * INNER)
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as of a pretrained encoder: two layers of BERT, 16 wide, with a tokenizer of fifteen words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("net")
+    plain = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    plain.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="[PAD]").save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        intermediate_size=INNER,
+        max_position_embeddings=8,
+        initializer_range=0.2,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets of texts: "two" of the topics sea and sky, "three" of all."""
+    folder, draw = tmp_path_factory.mktemp("data"), random.Random(0)
+    for name, topics in (("two", ["sea", "sky"]), ("three", list(TOPICS))):
+        (folder / name).mkdir()
+        for part, count in (("train", 60), ("test", 30)):
+            labels = [topics[number % len(topics)] for number in range(count)]
+            texts = [" ".join(draw.choices([*TOPICS[label], "the", "a"], k=4)) for label in labels]
+            with (folder / name / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("label", "text"), *zip(labels, texts, strict=True)])
+    return folder
+
+
+@pytest.fixture
+def small(net: Path) -> PretrainedText:
+    return PretrainedText(
+        datasets=("two", "three"), net=str(net), length=6, epochs=10, batch_size=10, learning_rate=3e-3
+    )
+
+
+def test_it_is_an_experiment_of_as_many_tasks_as_data_sets() -> None:
+    assert EXPERIMENTS["pretrained-text"] is PretrainedText
+    settings = PretrainedText(datasets=("imdb", "reuters-r8"))
+    assert (settings.tasks, settings.dataset) == (2, "imdb+reuters-r8")
+    with pytest.raises(ConfigError, match="imdb imdb"):
+        PretrainedText(datasets=("imdb", "imdb"))
+    with pytest.raises(ConfigError, match="at least one"):
+        PretrainedText(datasets=())
+
+
+@pytest.mark.parametrize("method", ["masks", "fine-tuning", "heads"])
+def test_each_method_learns_and_stores_what_it_trains(
+    small: PretrainedText, data: Path, method, tmp_path: Path
+) -> None:
+    rate = 3e-2 if method == "heads" else 3e-3
+    finished = run(replace(small, method=method, learning_rate=rate), tmp_path / "run", data)
+    record, learner = finished.record, finished.learner
+    heads = 4 * sum((WIDTH + 1) * classes for classes in (2, 3))
+    weights = {"masks": 2 * MASKED / 8, "fine-tuning": 2 * MASKED * 4, "heads": 0}[method]
+    assert record["bytes"]["masks"] + record["bytes"]["dense"] == weights + heads
+    assert record["bytes"]["norm"] == 0
+    files = [file for file in (tmp_path / "run" / "bank").rglob("*") if file.is_file()]
+    assert record["bytes"]["total"] == sum(file.stat().st_size for file in files)
+    assert min(record["accuracy"]["per_task"]) > 0.7
+    assert record["accuracy"]["forgetting"] == 0.0
+    assert learner.bank.names == ["two", "three"]
+    assert isinstance(learner.method, Individual if method == "fine-tuning" else SupSup)
+    assert learner.predict(finished.tasks[0].train.inputs[torch.tensor([0])], task="two").tasks == ["two"]
+
+
+def test_the_layers_of_the_encoder_are_masked_and_begin_as_they_are(
+    small: PretrainedText, data: Path, net: Path, tmp_path: Path
+) -> None:
+    from transformers import BertModel
+
+    tasks = small.stream(data)
+    learner = small.learner(tasks, tmp_path, lambda done, total: None)
+    encoder = BertModel.from_pretrained(net)
+    linear = {
+        f"encoder.{name}.weight"
+        for name, layer in encoder.encoder.named_modules(prefix="encoder")
+        if isinstance(layer, torch.nn.Linear)
+    }
+    assert set(learner.network.shapes) == linear
+    assert sum(weight.numel() for weight in learner.network.weights.values()) == MASKED
+    assert learner.network.norm == "frozen"
+    # Before training, all weights are kept: the mean over the tokens is the encoder's own.
+    network, inputs = learner.network, tasks[1].train.batch(torch.tensor([0, 7, 59]))[0]
+    trainable = learner.method.begin(network, tasks[1], 0, learner._past())
+    logits = network.forward(inputs, learner.method.effective(network, trainable))
+    features: list[torch.Tensor] = []
+    for row in inputs:
+        real = row[row != 0]
+        features.append(encoder(input_ids=real[None]).last_hidden_state[0].mean(dim=0))
+    head = trainable.parameters
+    expected = torch.stack(features) @ head["head.weight"].T + head["head.bias"]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_can_be_fewer_and_some_set_aside(small: PretrainedText, data: Path) -> None:
+    sizes = [
+        [(len(task.train), len(task.validation or ())) for task in replace(small, **settings).stream(data)]
+        for settings in ({}, {"train_texts": 40}, {"train_texts": 40, "validation": 0.25}, {"train_texts": 100})
+    ]
+    assert sizes == [[each] * 2 for each in ((60, 0), (40, 0), (30, 10), (60, 0))]
+
+
+def test_what_is_not_there_is_said(
+    small: PretrainedText, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERMASKS_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(DataUnavailableError, match="fetch minilm"):
+        replace(small, net="minilm").stream(data)
+    with pytest.raises(ConfigError, match="AutoTokenizer finds none"):
+        replace(small, net=str(tmp_path)).stream(data)
+    with pytest.raises(DataUnavailableError, match="fetch imdb"):
+        replace(small, datasets=("imdb",)).stream(data)

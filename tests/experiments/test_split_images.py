@@ -1,0 +1,176 @@
+"""SplitCIFAR and its like, on the embedded images and a small network: all ways to keep tasks apart, and their bytes."""
+
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from supermasks.bases import RandomBase
+from supermasks.experiments import SplitCIFAR, SplitImageNet, read_record, run
+from supermasks.experiments.runner import Silent, csc_bytes
+from supermasks.masks import ER, Mask
+from supermasks.nets import resnet18
+from supermasks.network import Network
+from supermasks.report import write_report
+
+SMALL = SplitCIFAR(
+    dataset="sample", net="lenet-5", tasks=5, epochs=1, train_images=400, batch_size=32, learning_rate=3e-3
+)
+WEIGHTS = 6 * 25 + 16 * 6 * 25 + 16 * 25 * 120 + 120 * 84 + 84 * 2
+WAYS: dict[str, dict[str, Any]] = {
+    "supsup": {"budget": 32},
+    "supsup-small": {"budget": 8},
+    "transfer-masks": {"transfer": "masks"},
+    "transfer-scores": {"transfer": "scores"},
+    "individual": {"method": "individual"},
+    "individual-warm": {"method": "individual-warm"},
+    "separate-heads": {"method": "separate-heads"},
+    "separate-heads-random": {"method": "separate-heads-random"},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for name, settings in WAYS.items():
+        run(replace(SMALL, **settings), folder / name, command=["supermasks"])
+    return folder
+
+
+def test_all_ways_learn_two_classes_better_than_chance(runs: Path) -> None:
+    means = {name: read_record(runs / name)["accuracy"]["mean"] for name in WAYS}
+    assert all(mean > 0.7 for name, mean in means.items() if name not in ("separate-heads", "separate-heads-random"))
+    assert means["separate-heads-random"] > 0.6
+    assert all(read_record(runs / name)["accuracy"]["forgetting"] == 0 for name in WAYS)
+    assert len(set(means.values())) == len(WAYS)  # no two are secretly the same
+
+
+def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
+    records = {name: read_record(runs / name) for name in WAYS}
+    for name, record in records.items():
+        sizes, files = record["bytes"], [f for f in (runs / name / "bank").rglob("*") if f.is_file()]
+        memory = sum(f.stat().st_size for f in files if f.name.startswith("memory"))
+        assert sizes["total"] + memory == sum(f.stat().st_size for f in files)
+        assert sizes["memory"] == memory
+        assert sizes["total"] == sizes["masks"] + sizes["dense"] + sizes["norm"] + sizes["other"]
+    assert records["supsup"]["bytes"]["masks"] == 5 * sum(-(-n // 8) for n in (150, 2400, 48000, 10080, 168))
+    assert records["individual"]["bytes"]["dense"] == 5 * 4 * WEIGHTS
+    assert records["separate-heads"]["bytes"]["dense"] == 5 * 4 * 84 * 2
+    assert records["separate-heads"]["bytes"]["trunk"] > 4 * WEIGHTS
+    # The running mean of all scores, once for all tasks; the mean of masks needs nothing.
+    assert records["transfer-scores"]["bytes"]["memory"] > 4 * WEIGHTS
+    assert {records[name]["bytes"]["memory"] for name in WAYS if name != "transfer-scores"} == {0}
+
+
+def test_the_trunk_is_that_of_a_network_trained_on_the_first_task_alone(runs: Path) -> None:
+    """Individual training begins with the same random numbers, so that its first task has the very same weights."""
+    trunk = load_file(runs / "separate-heads" / "trunk.safetensors")
+    first = load_file(runs / "individual" / "bank" / "tasks" / "000000.safetensors")
+    assert {f"dense/{name}" for name in trunk} == {name for name in first if name.startswith("dense/")}
+    assert all(torch.equal(value, first[f"dense/{name}"]) for name, value in trunk.items())
+
+
+def test_warm_networks_begin_with_the_one_before(runs: Path) -> None:
+    cold, warm = (
+        load_file(runs / name / "bank" / "tasks" / "000000.safetensors") for name in ("individual", "individual-warm")
+    )
+    assert all(torch.equal(cold[name], warm[name]) for name in cold)
+    cold, warm = (
+        load_file(runs / name / "bank" / "tasks" / "000001.safetensors") for name in ("individual", "individual-warm")
+    )
+    assert any(not torch.equal(cold[name], warm[name]) for name in cold)
+
+
+class StopAt(Silent):
+    """Presses Ctrl-C at a step, counted over all that is trained."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def step(self, done: int, total: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["transfer-scores", "transfer-masks", "separate-heads", "individual-warm"])
+@pytest.mark.parametrize("step", [5, 20])
+def test_a_stopped_run_goes_on_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
+    experiment = replace(SMALL, **WAYS[name])
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment, tmp_path / "run", watcher=StopAt(step))
+    run(experiment, tmp_path / "run", resume=True)
+    for file in sorted((runs / name / "bank").rglob("*.safetensors")):
+        there = tmp_path / "run" / file.relative_to(runs / name)
+        assert there.read_bytes() == file.read_bytes()
+    assert not list((tmp_path / "run").glob("checkpoint*"))
+
+
+def test_the_picture_of_accuracy_against_bytes_is_drawn(runs: Path, tmp_path: Path) -> None:
+    report = write_report([runs], tmp_path / "report")
+    assert "tradeoff.png" in report.read_text(encoding="utf-8")
+    assert (tmp_path / "report" / "tradeoff.png").stat().st_size > 10_000
+    write_report([runs / "individual"], tmp_path / "one")
+    assert not (tmp_path / "one" / "tradeoff.png").exists()
+
+
+# SupSup, Table 2: bytes of all 20 tasks by budget.
+TABLE_2_BYTES = {1: 408432, 2: 508432, 4: 695592, 8: 1035792, 16: 1630032, 32: 2487472}
+
+
+@pytest.mark.parametrize("budget", TABLE_2_BYTES)
+def test_the_papers_bytes_are_those_of_its_table(budget: int) -> None:
+    """Masks of the ResNet-18 with the budget's densities, and 1,500 means and variances in float32; 20 tasks."""
+    network = Network(resnet18(5), RandomBase(0))
+    kept = {}
+    for name, density in ER(budget).densities(network.shapes).items():
+        entries = torch.zeros(prod(network.shapes[name]), dtype=torch.bool)
+        entries[: int(density * entries.numel())] = True
+        kept[name] = entries.view(network.shapes[name])
+    assert 20 * (csc_bytes(Mask.pack(kept)) + 12_000) == pytest.approx(TABLE_2_BYTES[budget], abs=20 * 21)
+
+
+def test_the_papers_settings_are_the_defaults() -> None:
+    cifar, imagenet = SplitCIFAR(), SplitImageNet()
+    assert (cifar.tasks, cifar.dataset, cifar.epochs, cifar.batch_size, cifar.learning_rate) == (
+        20,
+        "cifar100",
+        250,
+        128,
+        1e-3,
+    )
+    assert (imagenet.tasks, imagenet.net, imagenet.epochs, imagenet.batch_size, imagenet.warmup) == (
+        100,
+        "resnet-50",
+        100,
+        256,
+        0.05,
+    )
+    assert {f.accuracy for b in (1, 2, 4, 8, 16, 32) for f in SplitCIFAR(budget=b, transfer="scores").published()} == {
+        0.7953, 0.8533, 0.8852, 0.9012, 0.9131, 0.9166
+    }  # fmt: skip
+    assert SplitCIFAR(method="separate-heads").published()[0].accuracy == 0.7060
+    assert SplitCIFAR(epochs=10).published() == []
+
+
+def test_classes_are_shared_out_at_random_by_the_seed() -> None:
+    classes = [
+        [task.classes for task in SplitCIFAR(dataset="sample", tasks=5, seed=seed).stream(None)] for seed in (0, 1)
+    ]
+    assert classes[0] != classes[1]
+    for split in classes:
+        assert sorted(label for task in split for label in task) == list(range(10))
+
+
+def test_validation_is_taken_from_training_images() -> None:
+    task = replace(SMALL, validation=0.25).stream(None)[0]
+    assert task.validation is not None
+    assert (len(task.train), len(task.validation)) == (300, 100)
+    rows, held = task.train.rows, task.validation.rows
+    assert rows is not None
+    assert held is not None
+    assert not set(rows.tolist()) & set(held.tolist())
