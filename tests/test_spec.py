@@ -5,15 +5,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supermasks.bases import BASES, RandomBase
+from supermasks.bases import BASES, PretrainedBase, RandomBase
 from supermasks.errors import ConfigError
 from supermasks.inference import INFERENCES, OBJECTIVES, Binary, Exhaustive, MaxProbability, OneShot, SuperfluousNeurons
 from supermasks.masks import BUDGETS, ER, ERK, RULES, Threshold, TopK, Uniform
-from supermasks.methods import METHODS, SupSup
+from supermasks.methods import METHODS, Individual, SupSup
+from supermasks.scores import INITIAL_SCORES, Constant, MeanOfScores
 from supermasks.spec import build, describe
-from supermasks.training import OPTIMISERS, SGD, Adam, RMSprop, Training
+from supermasks.training import AUGMENTATIONS, OPTIMISERS, SGD, Adam, CropAndFlip, RMSprop, Training
 
-KINDS = (*BASES, *METHODS, *RULES, *BUDGETS, *OPTIMISERS, *INFERENCES, *OBJECTIVES, Training)
+KINDS = (
+    *BASES,
+    *METHODS,
+    *RULES,
+    *BUDGETS,
+    *INITIAL_SCORES,
+    *OPTIMISERS,
+    *AUGMENTATIONS,
+    *INFERENCES,
+    *OBJECTIVES,
+    Training,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,11 @@ class Nested:
         SupSup(TopK(ERK(0.1))),
         SupSup(TopK(Uniform(0.5))),
         SupSup(Threshold(-0.5)),
+        SupSup(Threshold(5e-3), Constant(1e-2)),
+        SupSup(TopK(0.5), MeanOfScores()),
+        Individual(warm=True),
+        PretrainedBase("hub/model", "abc"),
+        Training(epochs=2.5, warmup=0.1, augmentation=CropAndFlip(), precision="bfloat16"),
         Training(),
         Training(7, 3, Adam(0.1), "cosine"),
         Training(optimiser=SGD(1.0, 0.5, 0.1)),
@@ -62,6 +79,7 @@ def test_a_description_is_the_class_and_its_fields() -> None:
     assert describe(SupSup(TopK(ER(2.0)))) == {
         "type": "SupSup",
         "rule": {"type": "TopK", "budget": {"type": "ER", "scale": 2.0, "cap": 0.5}},
+        "initial": {"type": "KaimingUniform", "shared": False},
     }
     assert describe({"a": (1, [True])}) == {"a": [1, [True]]}
 

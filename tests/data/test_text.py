@@ -14,7 +14,18 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from supermasks.data import MODELS, TEXTS, TextSource, TokenIds, catalog, fetch, load_texts, minilm_folder, text_task
+from supermasks.data import (
+    MODELS,
+    TEXTS,
+    TextSource,
+    TokenIds,
+    catalog,
+    fetch,
+    load_source,
+    load_texts,
+    minilm_folder,
+    text_task,
+)
 from supermasks.data.text_sets import format_texts
 from supermasks.errors import ConfigError, DataUnavailableError, LabelError
 
@@ -235,6 +246,11 @@ def test_every_text_and_model_has_a_route_and_checksums() -> None:
         assert all(len(digest or "") == 64 for digest in resource.digests.values())
     with pytest.raises(ConfigError, match=r"mnist, .* 20newsgroups, .* minilm, but 'ag-news' came"):
         fetch("ag-news")
+
+
+def test_texts_are_no_images() -> None:
+    with pytest.raises(ConfigError, match="load_texts"):
+        load_source("imdb")
 
 
 def test_texts_are_written_as_they_are_read(tmp_path: Path) -> None:

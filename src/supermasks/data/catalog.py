@@ -32,6 +32,8 @@ def dataset_named(name: str, also: str = "") -> DataSet:
     Raises:
         ConfigError: there is none of that name; `also` adds to the message.
     """
+    if name in TEXTS:
+        raise ConfigError(f"a data set of images was expected, but {name} is one of texts; load it by load_texts")
     if name not in CATALOG:
         raise ConfigError(f"a data set is one of {', '.join(CATALOG)}, but {name!r} came{also}")
     return CATALOG[name]

@@ -79,6 +79,11 @@ class Experiment(ABC):
             ConfigError: a number is out of range, or there are fewer outputs than the settings need.
         """
 
+    @property
+    def forgets(self) -> bool:
+        """Whether one network is trained on all tasks in turn, with nothing kept apart but heads: the lower bound."""
+        return False
+
     def evaluations(self) -> list[tuple[str, str]]:
         """Return which pairs of objective and scoring are evaluated; none where the task is given in testing."""
         return []

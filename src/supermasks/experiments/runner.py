@@ -13,6 +13,7 @@ from supermasks.evaluation import Score, shuffled
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.mnist import INFERENCES, SCORINGS
 from supermasks.experiments.record import RECORD, peak_memory_bytes, read_json, versions, write_json, write_record
+from supermasks.experiments.sequential import train_sequentially
 from supermasks.experiments.split_images import TRUNK
 from supermasks.learner import Learner
 from supermasks.masks import Mask
@@ -101,24 +102,20 @@ def run(
     _claim(experiment, out, resume)
     learner = experiment.learner(tasks, out, watcher.step)
     _check_settings(experiment, learner, tasks)
+    if experiment.forgets:
+        return _run_sequentially(experiment, learner, tasks, out, watcher, command)
     folder = _open_bank(learner, out)
     learned = _learn(learner, tasks, folder, out, watcher)
     evaluations = _evaluate(experiment, learner, tasks, out, watcher)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
     record = {
-        "experiment": experiment.name,
-        "method": type(learner.method).__name__,
-        "scenario": experiment.scenario.name,
-        "tasks": len(tasks),
-        "seed": experiment.seed,
-        "command": " ".join(command),
-        "config": describe(experiment),
-        "versions": versions(),
-        "accuracy": _accuracy(learned, evaluations),
+        **_about(experiment, learner, len(tasks), command),
+        "accuracy": _accuracy([row["accuracies"] for row in learned], evaluations),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
-        "baselines": {} if experiment.scenario.id_at_test else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
-        "published": [describe(figure) for figure in experiment.published()],
+        "baselines": {}
+        if experiment.scenario.id_at_test
+        else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
         "bytes": measure_bytes(learner, folder),
         "seconds": {
             "train": sum(row["seconds"] for row in learned),
@@ -131,9 +128,51 @@ def run(
     return Run(record, learner, tasks)
 
 
-def _accuracy(learned: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+def _run_sequentially(
+    experiment: Experiment, learner: Learner, tasks: TaskStream, out: Path, watcher: Watcher, command: Sequence[str]
+) -> Run:
+    """Train one network on all tasks in turn; there is no bank, and a run that was stopped begins anew."""
+    start = perf_counter()
+    watcher.begin("training on", len(tasks))
+    matrix = train_sequentially(learner, tasks, watcher.step, watcher.advance)
+    network = learner.network
+    shared = 4 * sum(weight.numel() for weight in network.weights.values())
+    heads = 4 * sum(prod(shape) for task in tasks for shape in network.head_shapes(len(task.classes)).values())
+    norm = sum(buffer.numel() * buffer.element_size() for buffer in network.fresh_buffers().values())
+    sizes = {"total": shared + heads + norm, "masks": 0, "dense": shared + heads, "norm": norm, "other": 0}
+    record = {
+        **_about(experiment, learner, len(tasks), command),
+        "method": "sequential",
+        "accuracy": _accuracy([[entry for entry in row if entry is not None] for row in matrix], []),
+        "task_identification": None,
+        "evaluations": [],
+        "baselines": {},
+        "bytes": {**sizes, "memory": 0, "trunk": 0, "entropy_bound": 0.0, "paper": shared + heads + norm},
+        "seconds": {"train": perf_counter() - start, "infer": 0, "evaluate": 0},
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    write_record(out, record)
+    return Run(record, learner, tasks)
+
+
+def _about(experiment: Experiment, learner: Learner, tasks: int, command: Sequence[str]) -> dict[str, Any]:
+    """Return what a record says of the run itself."""
+    return {
+        "experiment": experiment.name,
+        "method": type(learner.method).__name__,
+        "scenario": experiment.scenario.name,
+        "tasks": tasks,
+        "seed": experiment.seed,
+        "command": " ".join(command),
+        "config": describe(experiment),
+        "versions": versions(),
+        "published": [describe(figure) for figure in experiment.published()],
+    }
+
+
+def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the accuracies of a record: of the first evaluation, or with the task given where there is none."""
-    matrix = [[*row["accuracies"], *[None] * (len(learned) - len(row["accuracies"]))] for row in learned]
+    matrix = [[*row, *[None] * (len(rows) - len(row))] for row in rows]
     numbers = [[float("nan") if entry is None else entry for entry in row] for row in matrix]
     given = average_accuracy(numbers)
     return {

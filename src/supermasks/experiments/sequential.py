@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from supermasks.learner import Learner
 from supermasks.methods import Trainable
+from supermasks.methods.method import initial_head, trainable_on
 from supermasks.training import Progress, fit
-from supermasks.types import Examples, TaskStream
+from supermasks.types import Task, TaskStream
 
 
 def train_sequentially(
@@ -19,7 +21,8 @@ def train_sequentially(
     """Train all weights of the learner's backbone on each task in turn, and return the matrix of accuracies.
 
     Same backbone, initial weights, optimiser, steps and order of data as the learner has; the learner is not changed.
-    This is SupSup's "lower bound" with one shared head.
+    This is SupSup's "lower bound": one trunk that is trained on and on; all tasks share its head, or each has its own
+    where the network has a head (Section 4.1).
 
     Args:
         learner: gives backbone, weights, and how to train.
@@ -28,29 +31,30 @@ def train_sequentially(
         done: called with the name of each task that is done.
 
     Returns:
-        `tasks x tasks`: row `i` holds the accuracies on each task after training on task `i`, the task being
-        irrelevant, since there is one network; None above the diagonal.
+        `tasks x tasks`: row `i` holds the accuracies on each task after training on task `i`; None above the diagonal.
     """
     network = learner.network
     weights = {name: weight.clone().requires_grad_() for name, weight in network.weights.items()}
-    trainable = Trainable(weights, network.fresh_buffers())
-    effective = {**weights, **trainable.buffers}
+    buffers, heads = network.fresh_buffers(), list[dict[str, Tensor]]()
     matrix: list[list[float | None]] = []
     for i, task in enumerate(tasks):
-        fit(network, trainable, lambda: effective, task, learner.training, learner.seed, progress=progress)
-        row = [_accuracy(learner, effective, tasks[j].test) for j in range(i + 1)]
+        heads.append(trainable_on(network, initial_head(network, task, learner.seed)).parameters)
+        trainable = Trainable({**weights, **heads[i]}, buffers)
+        effective = {**trainable.parameters, **buffers}
+        fit(network, trainable, lambda now=effective: now, task, learner.training, learner.seed, progress=progress)
+        row = [_accuracy(learner, {**weights, **heads[j], **buffers}, tasks[j]) for j in range(i + 1)]
         matrix.append([*row, *[None] * (len(tasks) - i - 1)])
         if done is not None:
             done(task.name)
     return matrix
 
 
-def _accuracy(learner: Learner, effective: dict[str, torch.Tensor], examples: Examples | None) -> float | None:
-    if examples is None:
+def _accuracy(learner: Learner, effective: dict[str, Tensor], task: Task) -> float | None:
+    if task.test is None:
         return None
     with torch.no_grad():
         right = sum(
             int((learner.network.forward(inputs, effective).argmax(dim=1).cpu() == targets).sum())
-            for inputs, targets in examples.batches(1000)
+            for inputs, targets in task.test.batches(1000)
         )
-    return right / len(examples)
+    return right / len(task.test)

@@ -25,7 +25,7 @@ BUDGETS = (1, 2, 4, 8, 16, 32)
 TRANSFER: dict[str, InitialScores] = {"none": KaimingUniform(), "masks": MeanOfMasks(), "scores": MeanOfScores()}
 TRUNK = "trunk.safetensors"
 
-Way = Literal["supsup", "individual", "individual-warm", "separate-heads", "separate-heads-random"]
+Way = Literal["supsup", "individual", "individual-warm", "separate-heads", "separate-heads-random", "sequential"]
 
 # SupSup, Table 2: accuracies on 20 tasks of CIFAR-100 by budget, without and with Transfer, and of the others.
 TABLE_2 = {
@@ -41,7 +41,8 @@ class SplitImages(Experiment):
 
     Attributes:
         method: SupSup; individually trained networks, each from the base or warm from the one before (the paper's
-            upper bound); or a head a task over the trunk of the first task, or over a random one.
+            upper bound); a head a task over the trunk of the first task, or over a random one; or one trunk that is
+            trained on and on, with a head a task (the lower bound, which forgets).
         budget: of the masks of SupSup, in weights kept for each neuron of a layer (ER); the paper's six.
         transfer: what scores begin with: at random, or with the mean of earlier masks (as the paper says), or of
             earlier scores (as its code does).
@@ -78,6 +79,10 @@ class SplitImages(Experiment):
         masks = f"-er{self.budget}-transfer-{self.transfer}" if self.method == "supsup" else ""
         return f"{self.name}-{self.dataset}-{self.method}{masks}-seed{self.seed}"
 
+    @property
+    def forgets(self) -> bool:
+        return self.method == "sequential"
+
     def stream(self, data: Path | None) -> TaskStream:
         source = load_source(self.dataset, data)
         stream: TaskStream = SplitStream(source, classes_per_task(source, self.tasks), self.seed)
@@ -97,6 +102,8 @@ class SplitImages(Experiment):
         if self.method in ("individual", "individual-warm"):
             return self._learner(network(module, RandomBase(self.seed)), Individual(warm=self.method.endswith("warm")))
         head = next(reversed([name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]))
+        if self.method == "sequential":
+            return self._learner(network(module, RandomBase(self.seed), head=head))
         if self.method == "separate-heads-random":
             return self._learner(network(module, RandomBase(self.seed), select=[], head=head))
         trunk = self._trunk(module, tasks, out, progress)

@@ -36,13 +36,13 @@ def plot_record(record: Record, folder: Path) -> list[Path]:
         folder: where to; made if it is not there.
 
     Returns:
-        the files: `accuracy.png`, `forgetting.png`, `bytes.png`.
+        the files: `accuracy.png`, `forgetting.png`, and where there are masks `bytes.png`.
     """
-    return [
+    pictures = [
         _plot_accuracy(record, folder / "accuracy.png"),
         _plot_forgetting(record, folder / "forgetting.png"),
-        _plot_bytes(record, folder / "bytes.png"),
     ]
+    return [*pictures, _plot_bytes(record, folder / "bytes.png")] if record["bytes"]["masks"] else pictures
 
 
 def _plot_forgetting(record: Record, path: Path) -> Path:
@@ -159,9 +159,10 @@ def _draw_parts(axes: Any, sizes: Record) -> None:
     """Draw one bar of masks, normalisation and the rest, on a linear scale from zero."""
     left = 0.0
     unit, name = (1e6, "MB") if sizes["total"] >= 1e6 else (1e3, "kB")
-    for what, colour in (("masks", BLUE), ("norm", ORANGE), ("other", GREEN)):
-        long = {"norm": "normalisation layers", "other": "names, digests, file headers"}.get(what, what)
-        if not sizes[what]:
+    for what, colour in (("masks", BLUE), ("dense", RED), ("norm", ORANGE), ("other", GREEN)):
+        names = {"dense": "heads", "norm": "normalisation layers", "other": "names, digests, file headers"}
+        long = names.get(what, what)
+        if not sizes.get(what):
             continue
         share = 100 * sizes[what] / sizes["total"]
         label = f"{long}: {si_bytes(sizes[what])} ({decimals(share)}%)"

@@ -15,6 +15,7 @@ LINES = {  # the value of `transfer` -> what its line is called, colour and mark
 OTHERS = {
     "individual": ("individually trained", RED, "s"),
     "individual-warm": ("individually trained, warm", RED, "P"),
+    "sequential": ("one network trained on and on", RED, "x"),
     "separate-heads": ("separate heads", GREY, "v"),
     "separate-heads-random": ("separate heads, random trunk", GREY, "X"),
 }
@@ -44,14 +45,14 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
         return []
     figure = new_figure(8.4, 5.4)
     axes = plain_axes(figure.subplots())
+    axes.set_xscale("log")
     for transfer, (label, colour, marker) in LINES.items():
         points = _means([r for r in runs if r["config"]["method"] == "supsup" and r["config"]["transfer"] == transfer])
         _draw(axes, [points[budget] for budget in sorted(points)], label, colour, marker)
     for method, (label, colour, marker) in OTHERS.items():
         points = _means([run for run in runs if run["config"]["method"] == method])
         _draw(axes, list(points.values())[:1], label, colour, marker)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: si_bytes(value))
+    axes.xaxis.set_major_formatter(_in_words)
     axes.set_xlabel("bytes a task (full: on disk; hollow: entropy of the masks, and statistics)")
     axes.set_ylabel("accuracy, the task being given, %")
     axes.grid(alpha=0.3)
@@ -87,3 +88,8 @@ def _draw(axes: Any, points: list[tuple[float, float, float]], label: str, colou
     disk, ideal, accuracy = zip(*points, strict=True)
     axes.plot(disk, accuracy, marker=marker, color=colour, label=label)
     axes.plot(ideal, accuracy, marker=marker, color=colour, markerfacecolor="none", linestyle=":", alpha=0.8)
+
+
+def _in_words(value: float, position: int | None = None) -> str:
+    del position  # matplotlib hands it over
+    return si_bytes(value)
