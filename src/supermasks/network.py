@@ -5,7 +5,6 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 """
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect
 from supermasks.bases import Base, fingerprint
 from supermasks.errors import ConfigError, InputError, MaskError, UnsupportedModuleError
 from supermasks.masks import MaskRule
+from supermasks.prepared import Prepared
 from supermasks.state import ReadOnlyTensors, TaskState
 
 NormPolicy = Literal["per_task", "batch", "frozen"]
@@ -94,7 +94,6 @@ class Network:
         dissect(module, select, head)  # refuses before copying what cannot be copied
         self.norm: NormPolicy = norm
         self.head, self.device, self.channels_last = head, torch.device(device), channels_last
-        self._lock = RLock()
         self._module = copy.deepcopy(module).requires_grad_(False).eval().float()
         self._norm_layers = _prepare_normalisation(self._module, norm)
         self.parts = dissect(self._module, select, head)
@@ -116,17 +115,22 @@ class Network:
         self._buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
         self._tied = {alias: part.name for part in self.parts for alias in part.tied}
         self._compiled, self._cache_bytes = compiled, cache_bytes
-        self._forget_prepared()
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what is neither copied nor stored with a network."""
+        self._lock = RLock()
+        self._prepared = Prepared(self._module, self._cache_bytes)
+        self._call: Callable[..., Any] = torch.compile(_call) if self._compiled else _call
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            self._install(None)
-            mine = ("_lock", "_places", "_prepared", "_installed", "_replaced", "_call")
-            return {name: value for name, value in vars(self).items() if name not in mine}
+            self._prepared.remove()
+            return {name: value for name, value in vars(self).items() if name not in ("_lock", "_prepared", "_call")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=RLock())
-        self._forget_prepared()
+        vars(self).update(state)
+        self._set_up()
 
     def __repr__(self) -> str:
         masked = sum(part.size for part in self._of_role("masked"))
@@ -208,7 +212,7 @@ class Network:
             inputs, tensors = _channels_last(inputs), {name: _channels_last(value) for name, value in tensors.items()}
         # functional_call puts the weights into the module for the time of the call: one call at a time.
         with self._lock:
-            self._install(None)
+            self._prepared.remove()
             self._set_mode(training)
             return self._call(self._module, tensors, inputs)
 
@@ -257,7 +261,7 @@ class Network:
                 return self.forward(inputs, self.effective(state)).cpu()
         inputs = inputs.to(self.device)
         with self._lock, torch.no_grad():
-            self._install(state)
+            self._prepared.install(state, lambda: self._prepare(state))
             self._set_mode(training=False)
             return self._module(_channels_last(inputs) if self.channels_last else inputs).cpu()
 
@@ -284,47 +288,11 @@ class Network:
         if not theirs.items() <= own.items():
             raise MaskError(f"the buffers of task {state.name!r} are {theirs}, but the network has {own}")
 
-    def _install(self, state: TaskState | None) -> None:
-        """Put the effective weights of a task into the module, or with None its own values back: O(layers)."""
-        if state is self._installed:
-            return
-        for place, short, value in self._replaced:
-            place[short] = value
-        self._installed, self._replaced = None, []
-        if state is None:
-            return
-        for name, value in self._prepare(state).items():
-            place, short = self._places[name]
-            self._replaced.append((place, short, place[short]))
-            place[short] = value
-        self._installed = state
-
     def _prepare(self, state: TaskState) -> dict[str, Tensor]:
-        """Return the effective weights of a task, from memory if it answered lately."""
-        if state in self._prepared:
-            self._prepared.move_to_end(state)
-            return self._prepared[state]
+        """Return all that a task puts into the module, in the layout that it computes in."""
         effective = self.effective(state)
         effective |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
-        if self.channels_last:
-            effective = {name: _channels_last(value) for name, value in effective.items()}
-        self._prepared[state] = effective
-        sizes = [sum(v.numel() * v.element_size() for v in each.values()) for each in self._prepared.values()]
-        while len(sizes) > 1 and sum(sizes) > self._cache_bytes:
-            self._prepared.popitem(last=False)
-            sizes.pop(0)
-        return effective
-
-    def _forget_prepared(self) -> None:
-        """Set up what is neither copied nor stored with a network."""
-        self._places: dict[str, tuple[dict[str, Any], str]] = {}
-        for path, layer in self._module.named_modules():
-            for place in (layer._parameters, layer._buffers):  # pyright: ignore[reportPrivateUsage]
-                self._places |= {f"{path}.{short}" if path else short: (place, short) for short in place}
-        self._prepared: OrderedDict[TaskState, dict[str, Tensor]] = OrderedDict()
-        self._installed: TaskState | None = None
-        self._replaced: list[tuple[dict[str, Any], str, Any]] = []
-        self._call: Callable[..., Any] = torch.compile(_call) if self._compiled else _call
+        return {n: _channels_last(value) for n, value in effective.items()} if self.channels_last else effective
 
     @property
     def _shared(self) -> tuple[Part, ...]:
