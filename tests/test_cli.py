@@ -102,7 +102,14 @@ def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> Non
     out = tmp_path / "run"
     command = [sys.executable, "-m", "supermasks", "run", "permuted-mnist", *SMALL, "--out", str(out)]
     command[command.index("8")] = "400"
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Tests that run in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = monotonic() + 120
     while not (out / "learned.json").exists() and monotonic() < deadline:
         sleep(0.02)

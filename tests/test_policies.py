@@ -354,6 +354,14 @@ def test_pretrained_weights_biases_and_scales_stay_as_they_are(blobs: Blobs, tmp
     assert "hub/model" in str(caught.value)
 
 
+def test_top_k_masks_over_pretrained_weights_keep_the_budget(blobs: Blobs) -> None:
+    learner = Learner(pretrained(), base=PretrainedBase("p"), method=SupSup(TopK(0.25)), training=TRAINING)
+    task = blobs("t", 3)
+    learner.learn(task)
+    assert learner.bank["t"].mask.counts() == {"0.weight": round(0.25 * 128), "3.weight": round(0.25 * 96)}
+    assert learner.accuracy(task.train, "t") > 0.8
+
+
 def test_half_precision_weights_are_taken_as_float32(blobs: Blobs) -> None:
     module = pretrained().to(torch.bfloat16)
     learner = Learner(module, base=PretrainedBase("half"), training=TRAINING)

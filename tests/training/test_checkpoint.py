@@ -3,7 +3,7 @@
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,15 @@ from supermasks.training import SGD, Adam, CropAndFlip, RMSprop, Training
 from supermasks.training.checkpoint import save_checkpoint
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor], object]
+
+
+@pytest.fixture(autouse=True)
+def control_c() -> Iterator[None]:
+    """Have Control-C raise KeyboardInterrupt: tests that run in the background inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 EVERYTHING = Training(
     60,

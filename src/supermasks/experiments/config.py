@@ -84,6 +84,11 @@ class Experiment(ABC):
         """Whether one network is trained on all tasks in turn, with nothing kept apart but heads: the lower bound."""
         return False
 
+    @property
+    def trains_first(self) -> bool:
+        """Whether something is trained, and kept in the folder of the run, before the first task."""
+        return False
+
     def evaluations(self) -> list[tuple[str, str]]:
         """Return which pairs of objective and scoring are evaluated; none where the task is given in testing."""
         return []

@@ -99,9 +99,12 @@ def run(
     if experiment.tasks < 1:
         raise ConfigError(f"an experiment has at least one task, but tasks={experiment.tasks} came")
     tasks = experiment.stream(data)
-    _claim(experiment, out, resume)
+    if experiment.trains_first:
+        _claim(experiment, out, resume)
     learner = experiment.learner(tasks, out, watcher.step)
     _check_settings(experiment, learner, tasks)
+    if not experiment.trains_first:
+        _claim(experiment, out, resume)
     if experiment.forgets:
         return _run_sequentially(experiment, learner, tasks, out, watcher, command)
     folder = _open_bank(learner, out)

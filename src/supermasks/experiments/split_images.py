@@ -83,6 +83,10 @@ class SplitImages(Experiment):
     def forgets(self) -> bool:
         return self.method == "sequential"
 
+    @property
+    def trains_first(self) -> bool:
+        return self.method == "separate-heads"
+
     def stream(self, data: Path | None) -> TaskStream:
         source = load_source(self.dataset, data)
         stream: TaskStream = SplitStream(source, classes_per_task(source, self.tasks), self.seed)
