@@ -141,10 +141,11 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     table = Table(
         "task", "classes", "weights kept", "density", "mask bytes", "entropy bound", "other tensors", "file bytes"
     )
-    for state, size in zip(states, list(sizes.values())[1:], strict=True):
-        norm = sum(buffer.numel() * buffer.element_size() for buffer in state.buffers.values())
+    of_tasks = [size for file, size in sizes.items() if file.startswith("tasks/")]
+    for state, size in zip(states, of_tasks, strict=True):
+        items = state.nbytes()
         numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
-        bytes_ = (state.mask.nbytes(), f"{state.mask.entropy_bytes():.0f}", norm, size)
+        bytes_ = (items["masks"], f"{state.mask.entropy_bytes():.0f}", items["dense"] + items["norm"], size)
         table.add_row(state.name, *map(str, (*numbers, *bytes_)))
     console = _wide_console()
     console.print(f"base          {dict(states.header.base)}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import LabelError, TaskError
-from supermasks.masks import Mask
+from supermasks.masks import Mask, encode_mask
 
 
 class ReadOnlyTensors(Mapping[str, Tensor]):
@@ -76,9 +76,9 @@ class TaskState:
         object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))
 
     def nbytes(self) -> dict[str, int]:
-        """Return what the task adds, item by item, in bytes: packed mask, dense weights, buffers."""
+        """Return what the task adds, item by item, in bytes: coded mask, dense weights, buffers."""
         return {
-            "masks": self.mask.nbytes(),
+            "masks": _bytes({"": encode_mask(self.mask)[0]}),
             "dense": _bytes(self.dense),
             "norm": _bytes(self.buffers),
         }

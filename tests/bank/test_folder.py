@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from math import log2
 from pathlib import Path
 
 import pytest
@@ -242,7 +243,7 @@ def test_spaces_in_the_manifest_do_not_matter(saved: BankFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=3), "version 3"),
+        (lambda m: m.update(version=4), "version 4"),
         (lambda m: m.update(version="1"), "version"),
         (lambda m: m.update(format="other"), "other"),
         (lambda m: m.pop("version"), "not a manifest"),
@@ -319,10 +320,13 @@ def test_any_name_of_a_task_is_kept(tmp_path: Path) -> None:
     assert {f.parent for f in folder.path.rglob("*.safetensors")} == {folder.path / "tasks"}
 
 
-def test_masks_take_one_bit_a_weight_on_disk(tmp_path: Path) -> None:
-    network = Network(nn.Linear(256, 128, bias=False), RandomBase(0))
-    state = TaskState("t", (0,), (256,), Mask.pack({"weight": torch.rand(128, 256) < 0.5}))
+@pytest.mark.parametrize("density", [0.5, 0.1, 0.003])
+def test_masks_take_their_entropy_on_disk(tmp_path: Path, density: float) -> None:
+    network = Network(nn.Linear(256, 512, bias=False), RandomBase(0))
+    state = TaskState("t", (0,), (256,), Mask.pack({"weight": torch.rand(512, 256) < density}))
     folder = BankFolder(tmp_path / "bank")
     folder.save(make_bank(state, network=network))
-    size = folder.sizes()[FIRST]
-    assert 128 * 256 / 8 < size < 128 * 256 / 8 + 500
+    n, p = 512 * 256, state.mask.density()
+    entropy = -n * (p * log2(p) + (1 - p) * log2(1 - p)) / 8
+    assert entropy <= state.nbytes()["masks"] < 1.01 * entropy + 8
+    assert folder.sizes()[FIRST] < 1.01 * entropy + 500

@@ -63,7 +63,11 @@ def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
         assert sizes["total"] + memory == sum(f.stat().st_size for f in files)
         assert sizes["memory"] == memory
         assert sizes["total"] == sizes["masks"] + sizes["dense"] + sizes["norm"] + sizes["other"]
-    assert records["supsup"]["bytes"]["masks"] == 5 * sum(-(-n // 8) for n in (150, 2400, 48000, 10080, 168))
+    packed = 5 * sum(-(-n // 8) for n in (150, 2400, 48000, 10080, 168))
+    for name in ("supsup", "supsup-small"):
+        sizes = records[name]["bytes"]
+        assert sizes["packed"] == packed
+        assert sizes["entropy_bound"] <= sizes["masks"] <= 1.01 * sizes["entropy_bound"] + 5 * 8
     assert records["individual"]["bytes"]["dense"] == 5 * 4 * WEIGHTS
     assert records["separate-heads"]["bytes"]["dense"] == 5 * 4 * 84 * 2
     assert records["separate-heads"]["bytes"]["trunk"] > 4 * WEIGHTS

@@ -1,7 +1,7 @@
 """A bank as a folder: a manifest, and one safetensors file a task.
 
     manifest.json               header, and name, file and SHA-256 of each task in the order of learning
-    tasks/000000.safetensors    packed mask bits, dense weights and buffers of the first task
+    tasks/000000.safetensors    coded mask, dense weights and buffers of the first task
     kept.safetensors            values of the backbone that no recipe brings back, if there are any
     memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
 
@@ -26,14 +26,15 @@ from torch import Tensor
 from supermasks.bank.bank import BankHeader, MaskBank
 from supermasks.bank.labels import decode_label, encode_label
 from supermasks.errors import BankFormatError, DuplicateTaskError, SupermasksError
-from supermasks.masks import Mask
+from supermasks.masks import decode_mask, encode_mask
 from supermasks.network import NORM_POLICIES
 from supermasks.state import ReadOnlyTensors, TaskState
 
 FORMAT = "supermasks-bank"
-VERSION = 2
+VERSION = 3
 MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
+MASK = "mask"
 INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
@@ -273,12 +274,13 @@ def _entry(stored: Mapping[str, Any], pattern: str, manifest: Path) -> dict[str,
 
 
 def encode_state(state: TaskState) -> bytes:
-    """Return the content of a task's file: packed bits as `mask/<parameter>`, `dense/...`, `buffer/...`, and JSON.
+    """Return the content of a task's file: the coded mask, `dense/<parameter>`, `buffer/<name>`, and JSON.
 
     Raises:
         LabelError: a class label cannot be stored.
     """
-    tensors = {f"mask/{name}": bits for name, bits in state.mask.packed.items()}
+    words, kept = encode_mask(state.mask)
+    tensors = {MASK: words} if kept else {}
     tensors |= {f"dense/{name}": value.contiguous() for name, value in state.dense.items()}
     tensors |= {f"buffer/{name}": value.contiguous() for name, value in state.buffers.items()}
     task = {
@@ -286,6 +288,7 @@ def encode_state(state: TaskState) -> bytes:
         "classes": [encode_label(c) for c in state.classes],
         "input_shape": list(state.input_shape),
         "input_dtype": str(state.input_dtype).removeprefix("torch."),
+        "kept": kept,
     }
     return save(tensors, metadata={"task": json.dumps(task)})
 
@@ -304,22 +307,23 @@ def decode_state(content: bytes, shapes: Mapping[str, tuple[int, ...]], file: Pa
     try:
         tensors = load(content)
         task = json.loads(_metadata(content)["task"])
-        kinds: dict[str, dict[str, Tensor]] = {"mask": {}, "dense": {}, "buffer": {}}
+        words = tensors.pop(MASK, torch.empty(0, dtype=torch.int32))
+        kinds: dict[str, dict[str, Tensor]] = {"dense": {}, "buffer": {}}
         for path, value in tensors.items():
             kind, _, name = path.partition("/")
             kinds[kind][name] = value
-        packed, dense = kinds["mask"], kinds["dense"]
+        dense = kinds["dense"]
         masked = {name: shape for name, shape in shapes.items() if name not in dense}
         return TaskState(
             task["name"],
             tuple(decode_label(label) for label in task["classes"]),
             tuple(int(n) for n in task["input_shape"]),
-            Mask({name: packed.pop(name) for name in masked} | packed, masked),
+            decode_mask(words, {name: int(count) for name, count in task["kept"].items()}, masked),
             kinds["buffer"],
             dense,
             INPUT_TYPES[task["input_dtype"]],
         )
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, BankFormatError):
             raise
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error

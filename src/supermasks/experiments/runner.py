@@ -150,7 +150,7 @@ def _run_sequentially(
         "task_identification": None,
         "evaluations": [],
         "baselines": {},
-        "bytes": {**sizes, "memory": 0, "trunk": 0, "entropy_bound": 0.0, "paper": shared + heads + norm},
+        "bytes": {**sizes, "memory": 0, "trunk": 0, "packed": 0, "entropy_bound": 0.0, "paper": shared + heads + norm},
         "seconds": {"train": perf_counter() - start, "infer": 0, "evaluate": 0},
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -191,10 +191,10 @@ def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dic
 def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
     """Return what all tasks cost to store, item by item, in bytes.
 
-    "total" is what the files of the bank take on disk: packed masks, dense weights, normalisation statistics, and
+    "total" is what the files of the bank take on disk: coded masks, dense weights, normalisation statistics, and
     other (names, shapes, digests). "memory" is needed only to learn further tasks, and "trunk" is what tasks share
-    beside the bank; neither is part of the total. "entropy_bound" is what an ideal code of the masks takes, and "paper"
-    what SupSup counts for masks and statistics (Table 2).
+    beside the bank; neither is part of the total. "packed" is a bit a masked weight, "entropy_bound" what an ideal code
+    of the masks takes, and "paper" what SupSup counts for masks and statistics (Table 2).
     """
     sizes = folder.sizes()
     memory = sum(size for file, size in sizes.items() if file.startswith("memory"))
@@ -211,6 +211,7 @@ def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
         "other": total - sum(items.values()),
         "memory": memory,
         "trunk": trunk.stat().st_size if trunk.exists() else 0,
+        "packed": sum(state.mask.nbytes() for state in learner.bank),
         "entropy_bound": sum(state.mask.entropy_bytes() for state in learner.bank),
         "paper": sum(csc_bytes(state.mask) for state in learner.bank) + statistics,
     }

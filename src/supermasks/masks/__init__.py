@@ -1,6 +1,7 @@
 """Binary masks: how scores become a mask, how many weights it keeps, and how it is stored and combined."""
 
 from supermasks.masks.budgets import ER, ERK, Budget, Uniform
+from supermasks.masks.coding import decode_mask, encode_mask
 from supermasks.masks.mask import Mask
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 from supermasks.masks.rules import MaskRule, Threshold, TopK
@@ -21,6 +22,8 @@ __all__ = [
     "TopK",
     "Uniform",
     "count_bits",
+    "decode_mask",
+    "encode_mask",
     "pack_bits",
     "unpack_bits",
 ]

@@ -142,7 +142,7 @@ def _plot_bytes(record: Record, path: Path) -> Path:
     figure = new_figure(9.0, 4.8)
     upper, lower = figure.subplots(2, 1, height_ratios=[1.0, 1.3])
     _draw_parts(plain_axes(upper), sizes)
-    dense = sizes["masks"] * FLOAT32_BITS  # a mask takes one bit a weight
+    dense = sizes.get("packed", sizes["masks"]) * FLOAT32_BITS  # a packed mask takes one bit a weight
     costs = [
         (f"bank of {tasks} {'task' if tasks == 1 else 'tasks'}, on disk", sizes["total"], BLUE),
         ("weights of one network, float32\n(made from a seed, not stored)", dense / tasks, GREY),

@@ -14,7 +14,8 @@ from supermasks.report.tradeoff import plot_tradeoff
 
 BYTES = {
     "total": "all files of the bank",
-    "masks": "masks, a bit a weight",
+    "masks": "masks",
+    "packed": "masks at a bit a weight, not a file",
     "entropy_bound": "entropy bound of the masks, not a file",
     "dense": "dense weights of the tasks",
     "norm": "buffers of normalisation layers",
