@@ -84,8 +84,9 @@ def test_each_method_learns_and_stores_what_it_trains(
     finished = run(replace(small, method=method, learning_rate=rate), tmp_path / "run", data)
     record, learner = finished.record, finished.learner
     heads = 4 * sum((WIDTH + 1) * classes for classes in (2, 3))
-    weights = {"masks": 2 * MASKED / 8, "fine-tuning": 2 * MASKED * 4, "heads": 0}[method]
-    assert record["bytes"]["masks"] + record["bytes"]["dense"] == weights + heads
+    bits = 2 * MASKED if method == "masks" else 0
+    assert bits / 16 < record["bytes"]["masks"] <= bits / 8 or record["bytes"]["masks"] == bits == 0
+    assert record["bytes"]["dense"] == heads + (2 * MASKED * 4 if method == "fine-tuning" else 0)
     assert record["bytes"]["norm"] == 0
     files = [file for file in (tmp_path / "run" / "bank").rglob("*") if file.is_file()]
     assert record["bytes"]["total"] == sum(file.stat().st_size for file in files)

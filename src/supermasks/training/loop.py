@@ -20,7 +20,6 @@ from supermasks.training.interruption import Interruption
 from supermasks.training.layers import layers_state, restore_layers, seeded_layers
 from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
-from supermasks.training.schedule import rate_factor
 from supermasks.training.settings import Training
 from supermasks.training.validation import Best, accuracy
 from supermasks.types import Task
@@ -157,7 +156,7 @@ class _Run:
         self.steps = settings.total_steps(len(task.train))
         self.step, self.seconds = 0, 0.0
         self.parameters = list(trainable.parameters.values())
-        self.optimiser = settings.optimiser.build(self.parameters)
+        self.optimiser = settings.build_optimiser(trainable.parameters, network.head_shapes(1))
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
         self.augmenting = stream(seed, "augmentation", task.name)
@@ -168,9 +167,9 @@ class _Run:
         """Make one optimiser step, and measure the accuracy if it ends an epoch."""
         settings, count = self.settings, len(self.task.train)
         self.step += 1
-        factor = rate_factor(settings.schedule, settings.warmup, self.step, self.steps)
-        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        rates = settings.rates(self.step, self.steps, self.rates)
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
         rows, augmentation = self.order.next(), settings.augmentation
         drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
         self.optimiser.zero_grad(set_to_none=True)

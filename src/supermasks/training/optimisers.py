@@ -4,11 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+
+Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 class Optimiser(ABC):
@@ -32,8 +35,8 @@ class Optimiser(ABC):
             raise ConfigError(f"a weight decay is a number of at least 0, but {self.weight_decay} came")
 
     @abstractmethod
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """Return a new torch optimiser of these parameters."""
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """Return a new torch optimiser of these parameters, or groups of them as torch takes them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class RMSprop(Optimiser):
     smoothing: float = 0.99
     weight_decay: float = 0.0
 
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(
             parameters, lr=self.learning_rate, alpha=self.smoothing, weight_decay=self.weight_decay
         )
@@ -57,7 +60,7 @@ class Adam(Optimiser):
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
 
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
@@ -68,7 +71,7 @@ class AdamW(Optimiser):
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
 
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
@@ -80,7 +83,7 @@ class SGD(Optimiser):
     momentum: float = 0.9
     weight_decay: float = 0.0
 
-    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
         )

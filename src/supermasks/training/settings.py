@@ -1,13 +1,17 @@
 """How long and with what a task is trained."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Literal, get_args
 
+import torch
+from torch import Tensor
+
 from supermasks.errors import ConfigError
 from supermasks.training.augmentation import Augmentation
 from supermasks.training.optimisers import Optimiser, RMSprop
-from supermasks.training.schedule import Schedule
+from supermasks.training.schedule import Schedule, rate_factor
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -30,6 +34,9 @@ class Training:
         precision: of the products in the network; with "bfloat16" (autocast) what is trained, the loss and the
             accuracy on validation examples remain float32.
         augmentation: changes each training input at random; None leaves them as they are.
+        head_rate: the learning rate of a head that each task has of its own, as a multiple of that of all else.
+        head_first: the fraction of all steps, from the first on, in which only heads are trained: gradients through a
+            head that knows nothing yet would drive pretrained features apart.
         select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
             training; of equals, the earliest.
 
@@ -51,6 +58,8 @@ class Training:
     precision: Precision = "float32"
     augmentation: Augmentation | None = None
     select_best: bool = False
+    head_rate: float = 1.0
+    head_first: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
@@ -73,8 +82,39 @@ class Training:
                 f"a batch of {self.batch_size} examples can be cut into 1 to {self.batch_size} parts, "
                 f"but accumulate={self.accumulate} came"
             )
+        if not 0 < self.head_rate < inf:
+            raise ConfigError(f"the rate of heads is a positive multiple, but {self.head_rate} came")
+        if not 0 <= self.head_first < 1:
+            raise ConfigError(f"heads go first for a fraction of all steps below 1, but {self.head_first} came")
         if self.precision not in get_args(Precision):
             raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
+
+    def build_optimiser(self, parameters: Mapping[str, Tensor], heads: Collection[str]) -> torch.optim.Optimizer:
+        """Return a new torch optimiser of these parameters.
+
+        Args:
+            parameters: by name.
+            heads: the names of those that belong to a head.
+        """
+        fast = [value for name, value in parameters.items() if name in heads]
+        slow = [value for name, value in parameters.items() if name not in heads]
+        if (self.head_rate == 1 and self.head_first == 0) or not fast or not slow:
+            return self.optimiser.build(parameters.values())
+        # What is not the head comes first: `rates` tells the groups apart by their place.
+        rate = self.optimiser.learning_rate * self.head_rate
+        return self.optimiser.build([{"params": slow}, {"params": fast, "lr": rate}])
+
+    def rates(self, step: int, steps: int, largest: Sequence[float]) -> list[float]:
+        """Return the learning rate of each group of the optimiser at a step.
+
+        Args:
+            step: from 1.
+            steps: of the training.
+            largest: the learning rates that the groups were built with.
+        """
+        factor = rate_factor(self.schedule, self.warmup, step, steps)
+        waiting = len(largest) > 1 and step <= self.head_first * steps
+        return [0.0 if waiting and group == 0 else rate * factor for group, rate in enumerate(largest)]
 
     def total_steps(self, examples: int) -> int:
         """Return how many steps a task with so many training examples takes: `ceil(epochs * examples / batch_size)`."""

@@ -15,7 +15,6 @@ from supermasks.training.layers import seeded_layers
 from supermasks.training.loop import Fit, Progress, train_forward
 from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
-from supermasks.training.schedule import rate_factor
 from supermasks.training.settings import Training
 from supermasks.types import Task
 
@@ -60,7 +59,7 @@ def fit_together(
     steps = _common_steps(trainables, tasks, settings)
     parameters = {name: tensor.requires_grad_() for name, tensor in _stack(trainables, "parameters").items()}
     buffers = _stack(trainables, "buffers")
-    optimiser = settings.optimiser.build(parameters.values())
+    optimiser = settings.build_optimiser(parameters, network.head_shapes(1))
     rates = [group["lr"] for group in optimiser.param_groups]
     orders = [Order.of(task.name, len(task.train), settings.batch_size, seed) for task in tasks]
     augmenting = [stream(seed, "augmentation", task.name) for task in tasks]
@@ -73,9 +72,8 @@ def fit_together(
     task_losses = torch.vmap(task_loss, randomness="different")
     with seeded_layers(network.device, stream(seed, "layers of many tasks", *(task.name for task in tasks))):
         for step in range(1, steps + 1):
-            factor = rate_factor(settings.schedule, settings.warmup, step, steps)
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+            for group, rate in zip(optimiser.param_groups, settings.rates(step, steps, rates), strict=True):
+                group["lr"] = rate
             batches = [task.train.batch(order.next()) for task, order in zip(tasks, orders, strict=True)]
             inputs = [inputs.detach() for inputs, _ in batches]
             if settings.augmentation is not None:

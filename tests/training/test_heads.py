@@ -1,0 +1,73 @@
+"""Heads may learn faster than all else, and first: compared with a plain loop of torch."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from supermasks import Learner, Network, Task
+from supermasks.bases import PretrainedBase
+from supermasks.errors import ConfigError
+from supermasks.methods import Individual
+from supermasks.training import SGD, Adam, Training
+from supermasks.training.order import Order
+
+Blobs = Callable[..., Task]
+
+
+@pytest.mark.parametrize(("rate", "first"), [(1.0, 0.0), (5.0, 0.0), (1.0, 0.5), (5.0, 0.3)])
+@pytest.mark.parametrize("optimiser", [SGD(0.02, 0.9), Adam(1e-2)], ids=repr)
+def test_the_head_has_a_rate_of_its_own_and_goes_first(
+    blobs: Blobs, rate: float, first: float, optimiser: SGD | Adam
+) -> None:
+    torch.manual_seed(0)
+    module, task = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), blobs("t", 3)
+    settings = Training(20, 16, optimiser, "cosine", warmup=0.1, head_rate=rate, head_first=first)
+    network = Network(module, PretrainedBase("p"), head="2")
+    learner = Learner(network, method=Individual(), training=settings)
+    learner.learn(task)
+
+    once = Learner(
+        Network(module, PretrainedBase("p"), head="2"), method=Individual(), training=Training(1, 1, SGD(1e-30))
+    )
+    once.learn(task)
+    start = {name: value.clone() for name, value in once.bank["t"].dense.items()}  # the head before training
+    slow = module[0].weight.detach().clone().requires_grad_()
+    weight, bias = start["2.weight"].requires_grad_(), start["2.bias"].requires_grad_()
+    groups = [{"params": [slow]}, {"params": [weight, bias]}]
+    plain = (
+        torch.optim.SGD(groups, lr=0.02, momentum=0.9)
+        if isinstance(optimiser, SGD)
+        else torch.optim.Adam(groups, lr=1e-2)
+    )
+    order = Order.of("t", len(task.train), 16, seed=0)
+    for step in range(1, 21):
+        factor = step / 2 if step <= 2 else (1 + torch.cos(torch.tensor(torch.pi * (step - 3) / 18)).item()) / 2
+        plain.param_groups[0]["lr"] = 0.0 if step <= first * 20 else optimiser.learning_rate * factor
+        plain.param_groups[1]["lr"] = optimiser.learning_rate * rate * factor
+        x, y = task.train.batch(order.next())
+        hidden = functional.linear(x, slow, module[0].bias.detach()).relu()
+        loss = functional.cross_entropy(functional.linear(hidden, weight, bias), y)
+        plain.zero_grad()
+        loss.backward()
+        plain.step()
+    learned = learner.bank["t"].dense
+    for name, value in {"0.weight": slow, "2.weight": weight, "2.bias": bias}.items():
+        torch.testing.assert_close(learned[name], value.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_while_the_head_goes_first_nothing_else_moves(blobs: Blobs) -> None:
+    rates = Training(100, head_first=0.25, head_rate=10).rates
+    assert rates(25, 100, [1.0, 10.0]) == [0.0, 10.0]
+    assert rates(26, 100, [1.0, 10.0]) == [1.0, 10.0]
+    assert rates(1, 100, [1.0]) == [1.0]  # where there is nothing but a head, or no head
+
+
+@pytest.mark.parametrize(
+    "settings", [{"head_rate": 0.0}, {"head_rate": -1.0}, {"head_first": 1.0}, {"head_first": -0.1}]
+)
+def test_settings_of_heads_that_cannot_work_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="heads"):
+        Training(10, **settings)
