@@ -25,7 +25,7 @@ PIGGYBACK = SupSup(Threshold(5e-3), Constant(1e-2))
 """Masks that begin as the pretrained network itself (Piggyback, Section 3)."""
 
 LEARNING_RATES = {"masks": 3e-4, "fine-tuning": 2e-4, "heads": 3e-3}
-"""Those of masks and fine-tuning were chosen on held-out training texts."""
+"""Of the few that were tried on held-out training texts of 20newsgroups."""
 
 
 @dataclass(frozen=True, kw_only=True)
