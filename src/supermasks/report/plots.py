@@ -145,7 +145,7 @@ def _plot_bytes(record: Record, path: Path) -> Path:
     dense = sizes.get("packed", sizes["masks"]) * FLOAT32_BITS  # a packed mask takes one bit a weight
     costs = [
         (f"bank of {tasks} {'task' if tasks == 1 else 'tasks'}, on disk", sizes["total"], BLUE),
-        ("weights of one network, float32\n(made from a seed, not stored)", dense / tasks, GREY),
+        ("weights of one network, float32\n(not stored in the bank)", dense / tasks, GREY),
         (f"weights of {tasks} separate networks, float32" if tasks > 1 else "", dense, RED),
     ]
     _draw_costs(plain_axes(lower), [cost for cost in costs if cost[0]])
