@@ -117,7 +117,10 @@ class Examples:
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (`batch x ...`) and targets (`batch`) of the examples at `indices` (int64)."""
         rows = indices if self.rows is None else self.rows[indices]
-        inputs = self.inputs[rows]
+        if isinstance(self.inputs, Tensor):  # 4x faster than inputs[rows]: it copies whole examples
+            inputs = self.inputs.index_select(0, rows.to(self.inputs.device))
+        else:
+            inputs = self.inputs[rows]
         return (inputs if self.view is None else self.view(inputs)), self.targets[indices]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -75,6 +75,24 @@ def test_each_score_has_a_gradient_kept_or_not(rule: MaskRule) -> None:
 
 
 @rows
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_effective_weights_are_the_product_and_its_gradient(rule: MaskRule, dtype: torch.dtype) -> None:
+    rng = torch.Generator().manual_seed(4)
+    weights = {name: torch.randn(shape, generator=rng).to(dtype) for name, shape in SHAPES.items()}
+    upstream = {name: torch.randn(shape, generator=rng) for name, shape in SHAPES.items()}
+    before, values, expected = {n: w.clone() for n, w in weights.items()}, scores(), scores()
+    effective = rule.masked(weights, values)
+    products = {name: weights[name] * mask for name, mask in rule.masks(expected).items()}
+    for results in (effective, products):
+        sum((result * upstream[name]).sum() for name, result in results.items()).backward()
+    for name, product in products.items():
+        assert effective[name].dtype == product.dtype
+        assert torch.equal(effective[name], product)
+        assert torch.equal(values[name].grad, expected[name].grad)  # pyright: ignore[reportArgumentType]
+        assert torch.equal(weights[name], before[name])
+
+
+@rows
 def test_the_same_scores_give_the_same_mask(rule: MaskRule) -> None:
     first, again = rule.masks(scores()), rule.masks(scores())
     assert all(torch.equal(first[name], again[name]) for name in SHAPES)

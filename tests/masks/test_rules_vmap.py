@@ -49,6 +49,25 @@ def test_some_scores_can_be_the_same_for_all(rule: MaskRule) -> None:
         assert {n: int(m[task].sum()) for n, m in masks.items()} == {n: int(m.sum()) for n, m in alone.items()}
 
 
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_effective_weights_are_those_of_each_alone(rule: MaskRule, own_weights: bool) -> None:
+    rng = torch.Generator().manual_seed(2)
+    shape = (5, 6, 7)
+    scores = torch.randn(shape, generator=rng).requires_grad_()  # no ties: which of them are kept is open
+    weights, upstream = torch.randn(shape, generator=rng), torch.randn(shape, generator=rng)
+    effective = torch.vmap(lambda w, s: rule.masked({"w": w}, {"w": s})["w"], in_dims=(0 if own_weights else None, 0))(
+        weights if own_weights else weights[0], scores
+    )
+    (effective * upstream).sum().backward()
+    for task in range(5):
+        own, weight = scores[task].detach().clone().requires_grad_(), weights[task if own_weights else 0]
+        product = weight * rule.masks({"w": own})["w"]
+        (product * upstream[task]).sum().backward()
+        assert torch.equal(effective[task], product)
+        assert torch.equal(scores.grad[task], own.grad)  # pyright: ignore[reportArgumentType, reportOptionalSubscript]
+
+
 def test_vmap_within_vmap() -> None:
     scores = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     masks = torch.vmap(torch.vmap(lambda score: TopK(0.25).masks({"w": score})["w"]))(scores)

@@ -1,8 +1,10 @@
 """From real-valued scores to a binary mask, with a straight-through gradient."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -25,6 +27,22 @@ class MaskRule(ABC):
         Raises:
             DensityError: a layer cannot keep as many weights as the rule says.
         """
+
+    def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the effective weights `W * h(S)` (SupSup, Equation 1), differentiable with respect to the scores only.
+
+        Args:
+            weights: constants, for each parameter a tensor of its shape.
+            scores: for each of the same parameters a tensor of its shape.
+
+        Raises:
+            DensityError: what `masks` would raise.
+
+        Example:
+            >>> Threshold().masked({"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([-0.1, 0.2])})
+            {'w': tensor([0., 4.])}
+        """
+        return {name: weights[name] * mask for name, mask in self.masks(scores).items()}
 
     @abstractmethod
     def densities(self, shapes: Shapes) -> dict[str, float] | None:
@@ -49,7 +67,10 @@ class Threshold(MaskRule):
     threshold: float = 0.0
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return dict(zip(scores, _ThresholdStraightThrough.apply(self.threshold, *scores.values()), strict=True))
+        return self.masked({}, scores)
+
+    def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return _straight_through([partial(_at_least, self.threshold)] * len(scores), False, weights, scores)
 
     def densities(self, shapes: Shapes) -> None:
         del shapes  # any shape will do
@@ -73,9 +94,11 @@ class TopK(MaskRule):
     budget: Budget | float
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        densities = self.densities({name: tuple(score.shape) for name, score in scores.items()})
-        kept = tuple(round(densities[name] * score.numel()) for name, score in scores.items())
-        return dict(zip(scores, _TopKStraightThrough.apply(0, kept, *scores.values()), strict=True))
+        return self.masked({}, scores)
+
+    def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        kept = self.kept({name: tuple(score.shape) for name, score in scores.items()})
+        return _straight_through([partial(_largest, kept[name]) for name in scores], True, weights, scores)
 
     def kept(self, shapes: Shapes) -> dict[str, int]:
         """Return how many weights each layer keeps, `round(density_l * n_l)`."""
@@ -86,64 +109,89 @@ class TopK(MaskRule):
         return budget.densities(shapes)
 
 
-# All parameters at once: calling into autograd costs as much as the mask of a small layer. Both have a rule of their
-# own for `torch.vmap`, by which many tasks are trained together; a generated one would loop over operations in place.
+_Entries = Callable[[Tensor, int], Tensor]
+"""Gives the mask of scores; the number counts leading dimensions that stand for different masks."""
 
 
-class _ThresholdStraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(threshold: float, *scores: Tensor) -> tuple[Tensor, ...]:
-        # In place on a copy: the comparison then writes floats directly, 8x faster than bool followed by a cast.
-        return tuple(score.detach().clone().ge_(threshold) for score in scores)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        return None, *gradients
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
-        return _ThresholdStraightThrough.apply(*inputs), in_dims[1:]
+def _straight_through(
+    entries: Sequence[_Entries], signed: bool, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return masks, times the weights if there are any; `signed` where magnitudes of scores decide."""
+    constants = [weights[name] for name in scores] if weights else []
+    values = _StraightThrough.apply(tuple(entries), signed, 0, *scores.values(), *constants)
+    return dict(zip(scores, values, strict=True))
 
 
-class _TopKStraightThrough(torch.autograd.Function):
-    @staticmethod
-    def forward(stacked: int, kept: tuple[int, ...], *scores: Tensor) -> tuple[Tensor, ...]:
-        return tuple(_largest(score, k, stacked) for score, k in zip(scores, kept, strict=True))
+class _StraightThrough(torch.autograd.Function):
+    """All parameters at once: calling into autograd costs as much as the mask of a small layer.
+
+    It has a rule of its own for `torch.vmap`, by which many tasks are trained together; a generated one would loop
+    over operations in place.
+    """
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs[2:])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        # Not torch.sign, which is 0 at 0: a score of exactly 0 must still be able to move.
-        return (
-            None,
-            None,
-            *(
-                None if gradient is None else torch.where(score < 0, -gradient, gradient)
-                for score, gradient in zip(ctx.saved_tensors, gradients, strict=True)
-            ),
+    def forward(entries: tuple[_Entries, ...], signed: bool, stacked: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        del signed
+        count = len(entries)
+        masks = [of(score.detach(), stacked) for of, score in zip(entries, tensors[:count], strict=True)]
+        if len(tensors) == count:
+            return tuple(masks)
+        # In place on the mask: it is in the cache still, and another large tensor would have to be found memory for.
+        return tuple(
+            mask.to(torch.promote_types(mask.dtype, weight.dtype)).mul_(weight)
+            for mask, weight in zip(masks, tensors[count:], strict=True)
         )
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        entries, ctx.signed, _, *tensors = inputs
+        ctx.count = len(entries)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*(tensors if ctx.signed else tensors[ctx.count :]))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        scores, weights = (
+            (ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]) if ctx.signed else ((), ctx.saved_tensors)
+        )
+        if weights:
+            gradients = tuple(g if g is None else g * w for g, w in zip(gradients, weights, strict=True))
+        if ctx.signed:
+            # Not torch.sign, which is 0 at 0: a score of exactly 0 must still be able to move.
+            gradients = tuple(
+                g if g is None else torch.where(s < 0, -g, g) for g, s in zip(gradients, scores, strict=True)
+            )
+        return None, None, None, *gradients, *(None for _ in weights)
+
+    @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
-        stacked, kept, *scores = inputs
+        entries, signed, stacked, *tensors = inputs
+        count = len(entries)
         rows = [
-            score.expand(info.batch_size, *score.shape) if dim is None else score.movedim(dim, 0)
-            for score, dim in zip(scores, in_dims[2:], strict=True)
+            tensor
+            if index >= count and dim is None  # one weight for all masks
+            else tensor.expand(info.batch_size, *tensor.shape)
+            if dim is None
+            else tensor.movedim(dim, 0)
+            for index, (tensor, dim) in enumerate(zip(tensors, in_dims[3:], strict=True))
         ]
-        return _TopKStraightThrough.apply(stacked + 1, kept, *rows), (0,) * len(rows)
+        return _StraightThrough.apply(entries, signed, stacked + 1, *rows), (0,) * count
 
 
-def _largest(scores: Tensor, kept: int, stacked: int) -> Tensor:
+# Torch asks for it at each call; to find it out anew takes as long as a small layer.
+setattr(_StraightThrough.forward, "__signature__", signature(_StraightThrough.forward))  # noqa: B010
+
+
+def _at_least(threshold: float, scores: Tensor, stacked: int) -> Tensor:
+    """Return the mask of the scores from a threshold on."""
+    del stacked  # each entry is by itself
+    # Written as floats by the comparison itself: 8x faster than bool followed by a cast.
+    return torch.ge(scores, threshold, out=torch.empty_like(scores))
+
+
+def _largest(kept: int, scores: Tensor, stacked: int) -> Tensor:
     """Return the mask of the `kept` largest magnitudes; `stacked` leading dimensions count masks, the rest entries."""
-    magnitudes = scores.detach().abs().flatten(stacked)
+    magnitudes = scores.abs().flatten(stacked)
     # Unsorted: sorting what was selected would cost five times the selection.
     selected = magnitudes.topk(kept, sorted=False).indices
     if stacked:  # positions in all masks laid end to end

@@ -35,8 +35,8 @@ class SupSup(Method):
         return trainable_on(network, {**scores, **initial_head(network, task, seed)})
 
     def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
-        masks = self.rule.masks({name: trainable.parameters[name] for name in network.weights})
-        masked = {name: weight * masks[name] for name, weight in network.weights.items()}
+        scores = {name: trainable.parameters[name] for name in network.weights}
+        masked = self.rule.masked(network.weights, scores)
         return {**trainable.parameters, **masked, **trainable.buffers}
 
     def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:

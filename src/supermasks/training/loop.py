@@ -172,14 +172,17 @@ class _Run:
             group["lr"] = rate
         rows, augmentation = self.order.next(), settings.augmentation
         drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         total = torch.zeros((), dtype=torch.float32, device=self.network.device)
         for part in self.parts:
             inputs, targets = self.task.train.batch(rows[part])
             inputs = inputs.detach()  # the user's own graph, if there is one, is not ours to train
             if augmentation is not None and drawn is not None:
                 inputs = augmentation.apply(inputs, drawn[part])
-            loss = self._loss(inputs, targets) * (len(targets) / len(rows))
+            loss = self._loss(inputs, targets)
+            if len(targets) < len(rows):
+                loss = loss * (len(targets) / len(rows))
             loss.backward()
             total += loss.detach()
         total = self.processes.sum_gradients(self.parameters, total)

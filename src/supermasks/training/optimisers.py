@@ -11,6 +11,8 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError
 
+_FAR = 1e30  # a step after which `1 - smoothing ** step` is 1; adding 1 to it changes nothing
+
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
@@ -41,16 +43,29 @@ class Optimiser(ABC):
 
 @dataclass(frozen=True)
 class RMSprop(Optimiser):
-    """`torch.optim.RMSprop`; its defaults are those of SupSup's experiments on MNIST (Section 4.2)."""
+    """The steps of `torch.optim.RMSprop`; its defaults are those of SupSup's experiments on MNIST (Section 4.2)."""
 
     learning_rate: float = 1e-4
     smoothing: float = 0.99
     weight_decay: float = 0.0
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(
-            parameters, lr=self.learning_rate, alpha=self.smoothing, weight_decay=self.weight_decay
+        # RMSprop is Adam without momentum and, its first step being far away, without correction of the bias. Torch
+        # makes such a step in one pass over the memory for Adam only, in half the time of its own RMSprop.
+        optimiser = torch.optim.Adam(
+            parameters,
+            lr=self.learning_rate,
+            betas=(0.0, self.smoothing),
+            weight_decay=self.weight_decay,
+            fused=True,
         )
+        for parameter in (parameter for group in optimiser.param_groups for parameter in group["params"]):
+            optimiser.state[parameter] = {
+                "step": torch.tensor(_FAR, dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        return optimiser
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ class Adam(Optimiser):
     weight_decay: float = 0.0
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True)
@@ -72,7 +87,7 @@ class AdamW(Optimiser):
     weight_decay: float = 0.01
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,7 @@ class SGD(Optimiser):
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
         )
 
 
