@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from supermasks import Learner, Task
@@ -13,14 +14,30 @@ from supermasks.errors import ConfigError
 from supermasks.masks import Mask, Threshold, TopK
 from supermasks.methods import SupSup
 from supermasks.nets import fully_connected
-from supermasks.scores import INITIAL_SCORES, Constant, InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores, Past
+from supermasks.scores import (
+    INITIAL_SCORES,
+    Constant,
+    InitialScores,
+    KaimingUniform,
+    MeanOfMasks,
+    MeanOfScores,
+    Past,
+    Spread,
+)
 from supermasks.spec import build, describe
 from supermasks.state import TaskState
 from supermasks.training import Adam, Training
 
 Blobs = Callable[..., Task]
 SHAPES = {"linear": (6, 8), "conv": (4, 2, 3, 3)}
-ROWS: list[InitialScores] = [KaimingUniform(), KaimingUniform(shared=True), Constant(), MeanOfMasks(), MeanOfScores()]
+ROWS: list[InitialScores] = [
+    KaimingUniform(),
+    KaimingUniform(shared=True),
+    Constant(),
+    Spread(),
+    MeanOfMasks(),
+    MeanOfScores(),
+]
 
 rows = pytest.mark.parametrize("initial", ROWS, ids=repr)
 
@@ -115,9 +132,37 @@ def test_a_constant_must_be_finite(value: float) -> None:
         Constant(value)
 
 
-def test_piggyback_begins_as_the_network_itself(blobs: Blobs) -> None:
-    """All scores start at 1e-2, the threshold is 5e-3: before any step, no weight is dropped (Mallya et al.)."""
-    learner = Learner(fully_connected([8, 16, 6]), method=SupSup(Threshold(5e-3), Constant(1e-2)))
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (1.0, -1.0), (float("nan"), 1.0), (0.0, float("inf"))])
+def test_scores_are_spread_from_a_number_to_a_larger_one(low: float, high: float) -> None:
+    with pytest.raises(ConfigError, match="larger"):
+        Spread(low, high)
+
+
+def test_spread_scores_are_even_between_the_two() -> None:
+    values = Spread(-1.0, 3.0).scores({"w": (200, 200)}, "t", 0, Past())["w"].flatten().numpy()
+    assert scipy.stats.kstest(values, scipy.stats.uniform(-1, 4).cdf).pvalue > 1e-3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_of_spread_scores_a_step_drops_few_of_constant_ones_all_that_move() -> None:
+    """Twenty steps of Adam, all scores pulled down: all of a constant cross the threshold at once, 20 r of the rest."""
+    kept = []
+    for initial, rule, rate in ((Constant(), Threshold(5e-3), 3e-4), (Spread(), Threshold(), 1e-2)):
+        scores = initial.scores({"w": (100, 100)}, "t", 0, Past())["w"].requires_grad_()
+        optimiser = Adam(rate).build([scores])
+        for _ in range(20):
+            scores.grad = torch.full_like(scores, 7.0)
+            optimiser.step()
+        kept.append(rule.masks({"w": scores})["w"].mean().item())
+    assert kept[0] == 0
+    assert kept[1] == pytest.approx(1 - 20 * 1e-2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "piggyback", [SupSup(Threshold(5e-3), Constant(1e-2)), SupSup(Threshold(0.0), Spread(0.0, 0.1))]
+)
+def test_piggyback_begins_as_the_network_itself(piggyback: SupSup, blobs: Blobs) -> None:
+    """No score starts below the threshold: before any step, no weight is dropped (Mallya et al.)."""
+    learner = Learner(fully_connected([8, 16, 6]), method=piggyback)
     trainable = learner.method.begin(learner.network, blobs("t"), 0, Past())
     effective = learner.method.effective(learner.network, trainable)
     assert all(torch.equal(effective[name], weight) for name, weight in learner.network.weights.items())

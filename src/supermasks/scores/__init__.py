@@ -1,11 +1,20 @@
 """What the scores of a new task begin with: at random, or from what earlier tasks learned. One idea a file."""
 
-from supermasks.scores.fresh import Constant, KaimingUniform
+from supermasks.scores.fresh import Constant, KaimingUniform, Spread
 from supermasks.scores.initial import InitialScores, Past
 from supermasks.scores.mean_masks import MeanOfMasks
 from supermasks.scores.mean_scores import MeanOfScores
 
-INITIAL_SCORES: tuple[type[InitialScores], ...] = (KaimingUniform, Constant, MeanOfMasks, MeanOfScores)
+INITIAL_SCORES: tuple[type[InitialScores], ...] = (KaimingUniform, Constant, Spread, MeanOfMasks, MeanOfScores)
 """The classes whose stored settings can be read back."""
 
-__all__ = ["INITIAL_SCORES", "Constant", "InitialScores", "KaimingUniform", "MeanOfMasks", "MeanOfScores", "Past"]
+__all__ = [
+    "INITIAL_SCORES",
+    "Constant",
+    "InitialScores",
+    "KaimingUniform",
+    "MeanOfMasks",
+    "MeanOfScores",
+    "Past",
+    "Spread",
+]

@@ -62,6 +62,48 @@ class Constant(InitialScores):
         return {name: torch.full(shape, self.value, dtype=torch.float32) for name, shape in shapes.items()}
 
 
+@dataclass(frozen=True)
+class Spread(InitialScores):
+    """Uniform between two numbers, from a random stream of its own for each task and parameter.
+
+    With a threshold at the lower one all weights are kept at first, as with `Constant`, but they leave one by one. A
+    constant puts all scores at one distance from the threshold: an optimiser such as Adam, which moves each score at
+    about the same speed, takes all that move down across it in the same few steps, and a pretrained network falls
+    apart. Here a step of size `r` can drop at most the fraction `r / (high - low)` of the weights.
+
+    Attributes:
+        low: the lower end.
+        high: the upper end.
+
+    Raises:
+        ConfigError: the two are not finite, or not in this order.
+
+    Example:
+        >>> scores = Spread(0.0, 2.0).scores({"w": (3, 4)}, "task", 0, Past())["w"]
+        >>> bool(scores.min() >= 0), bool(scores.max() <= 2)
+        (True, True)
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
+            raise ConfigError(f"scores are spread from a number up to a larger one, but {self.low}, {self.high} came")
+
+    def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        del past
+        return {
+            name: torch.from_numpy(_between(self.low, self.high, shape, stream(seed, "scores", task, name)))
+            for name, shape in shapes.items()
+        }
+
+
+def _between(low: float, high: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    width = np.float32(high - low)
+    return np.float32(low) + width * rng.random(shape, dtype=np.float32)
+
+
 def _uniform(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     bound = np.float32(1 / sqrt(prod(shape[1:])))
     return torch.from_numpy((2 * rng.random(shape, dtype=np.float32) - 1) * bound)
