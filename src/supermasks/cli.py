@@ -145,7 +145,12 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     for state, size in zip(states, of_tasks, strict=True):
         items = state.nbytes()
         numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
-        bytes_ = (items["masks"], f"{state.mask.entropy_bytes():.0f}", items["dense"] + items["norm"], size)
+        bytes_ = (
+            items["masks"],
+            f"{state.mask.entropy_bytes():.0f}",
+            items["owned"] + items["dense"] + items["norm"],
+            size,
+        )
         table.add_row(state.name, *map(str, (*numbers, *bytes_)))
     console = _wide_console()
     console.print(f"base          {dict(states.header.base)}")

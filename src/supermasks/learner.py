@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class Learner:
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         self.network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
+        if self.network.over:
+            raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
 
     def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
@@ -96,23 +99,39 @@ class Learner:
             TrainingError: training diverged.
         """
         self._check_learnable(task)
-        past = self._past()
+        past, stages = self._past(), self.method.stages
+        settings = [self.training.part(stage.share, stage.rate) for stage in stages]
+        steps = [each.total_steps(len(task.train)) for each in settings]
+        files = [_file_of_stage(checkpoint, number, len(stages)) for number in range(len(stages))]
+        reports: list[Fit] = []
         with torch.inference_mode(False), torch.enable_grad():
             trainable = self.method.begin(self.network, task, self.seed, past)
-            report = fit(
-                self.network,
-                trainable,
-                lambda: self.method.effective(self.network, trainable),
-                task,
-                self.training,
-                self.seed,
-                progress=progress,
-                checkpoint=checkpoint,
-            )
+            for number in range(len(stages)):
+                if number:
+                    following = self.method.following(self.network, trainable, past)
+                    if following is None:
+                        break
+                    trainable = following
+                effective = partial(self.method.effective, self.network, trainable)
+                told = None if progress is None else partial(_tell, progress, sum(steps[:number]), sum(steps))
+                report = fit(
+                    self.network,
+                    trainable,
+                    effective,
+                    task,
+                    settings[number],
+                    self.seed,
+                    progress=told,
+                    checkpoint=files[number],
+                    keep=number + 1 < len(stages),
+                )
+                reports.append(report)
             state, memory = self._finish(task, trainable, past)
-        self.bank.add(state)
-        self.bank.memory = ReadOnlyTensors(memory)
-        return report
+        self._add(state, memory)
+        for file in files:
+            if file is not None:
+                file.unlink(missing_ok=True)
+        return Fit.joined(reports)
 
     def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
         """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
@@ -133,6 +152,11 @@ class Learner:
             self._check_learnable(task)
         if len({task.name for task in tasks}) < len(tasks) or len({task.train.shape for task in tasks}) > 1:
             raise TaskError("tasks that are learned together must have different names and inputs of one shape")
+        if len(self.method.stages) > 1:
+            raise ConfigError(
+                f"{type(self.method).__name__} cannot learn tasks together: each task trains weights that the ones "
+                "before it have left; learn them one by one"
+            )
         past = self._past()
         with torch.inference_mode(False), torch.enable_grad():
             trainables = [self.method.begin(self.network, task, self.seed, past) for task in tasks]
@@ -142,8 +166,7 @@ class Learner:
                 state, memory = self._finish(task, trainable, Past(past.states, memory))
                 states.append(state)
         for state in states:
-            self.bank.add(state)
-        self.bank.memory = ReadOnlyTensors(memory)
+            self._add(state, memory)
         return reports
 
     def infer(self, inputs: Tensor, together: bool = False, chunk: int = 1000) -> Belief:
@@ -313,14 +336,18 @@ class Learner:
             inference=inference or build(stored["inference"], kinds),
         )
         for state in bank:
-            learner.network.check(state)
-            learner.bank.add(state)
-        learner.bank.memory = bank.memory
+            learner._add(state, bank.memory)
         return learner
 
     def _settings(self) -> dict[str, Any]:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
+
+    def _add(self, state: TaskState, memory: Mapping[str, Tensor]) -> None:
+        written = self.network.writing(state)
+        written.check(state)
+        self.bank.add(state)
+        self.network, self.bank.memory = written, ReadOnlyTensors(memory)
 
     def _past(self) -> Past:
         return Past(tuple(self.bank), self.bank.memory)
@@ -345,7 +372,17 @@ class Learner:
                 f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
             )
         buffers, dtype = self.network.changed(trainable.buffers), task.train.inputs.dtype
-        state = TaskState(task.name, task.classes, task.train.shape, learned.mask, buffers, learned.dense, dtype)
+        state = TaskState(
+            task.name,
+            task.classes,
+            task.train.shape,
+            learned.mask,
+            buffers,
+            learned.dense,
+            dtype,
+            learned.owned,
+            self.network.over,
+        )
         return state, learned.memory
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
@@ -360,6 +397,18 @@ class Learner:
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities
+
+
+def _file_of_stage(checkpoint: Path | None, number: int, count: int) -> Path | None:
+    """Return the file for a stage of a training; that of the last has the name that was asked for."""
+    if checkpoint is None or number + 1 == count:
+        return checkpoint
+    return checkpoint.with_name(f"{checkpoint.name}.stage-{number}")
+
+
+def _tell(progress: Progress, before: int, total: int, done: int, of_stage: int) -> None:
+    del of_stage
+    progress(before + done, total)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 """
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any, Literal
@@ -41,7 +42,8 @@ class Network:
     Attributes:
         base: the recipe of the values.
         parts: the parameters and buffers, and what becomes of each.
-        weights: the frozen weights of each masked parameter.
+        weights: the weights of each masked parameter: those of the base, and what tasks have written into them.
+        base_weights: those of the base alone.
         constants: the values of the dense parameters, the same for all tasks.
         fingerprint: identifies all values, shapes and names; a bank opens only over the same.
         norm: the policy for the statistics of batch normalisation.
@@ -114,6 +116,7 @@ class Network:
         self.constants = {part.name: placed[part.name] for part in self._of_role("dense")}
         self._buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
         self._tied = {alias: part.name for part in self.parts for alias in part.tied}
+        self.base_weights, self._history = self.weights, (self.fingerprint,)
         self._compiled, self._cache_bytes = compiled, cache_bytes
         self._set_up()
 
@@ -122,11 +125,16 @@ class Network:
         self._lock = RLock()
         self._prepared = Prepared(self._module, self._cache_bytes)
         self._call: Callable[..., Any] = torch.compile(_call) if self._compiled else _call
+        self._view = object()
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             self._prepared.remove()
-            return {name: value for name, value in vars(self).items() if name not in ("_lock", "_prepared", "_call")}
+            return {
+                name: value
+                for name, value in vars(self).items()
+                if name not in ("_lock", "_prepared", "_call", "_view")
+            }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -167,6 +175,35 @@ class Network:
             role: sum(part.size for part in self._of_role(role)) for role in ("masked", "dense", "head", "buffer")
         }
         return "\n".join([*lines, ", ".join(f"{count:,} {role}" for role, count in totals.items() if count)])
+
+    @property
+    def over(self) -> str:
+        """The digest of the weights, if tasks have written some of them; empty while they are those of the base."""
+        return self._history[-1] if len(self._history) > 1 else ""
+
+    def writing(self, state: TaskState) -> "Network":
+        """Return this network with the weights that a task owns written in, `W^(i)` from `W^(i-1)` (ExSSNeT, 3.1).
+
+        This network stays as it is; the two share the backbone. A task that owns nothing changes nothing.
+
+        Raises:
+            MaskError: the task was learned over other weights.
+        """
+        if state.owned is None:
+            return self
+        if (state.over or self.fingerprint) != self._history[-1]:
+            raise MaskError(
+                f"task {state.name!r} owns weights and was learned over those with digest "
+                f"{state.over or self.fingerprint}, but the network has {self._history[-1]}; "
+                "write the tasks of a bank in the order in which they were learned"
+            )
+        self._check_parameters(state)
+        written = object.__new__(type(self))
+        vars(written).update(vars(self))
+        written.weights = state.owned.write(self.base_weights, self.weights)
+        written._history = (*self._history, _after(state, self.fingerprint))
+        written._view = object()
+        return written
 
     def fresh_buffers(self) -> dict[str, Tensor]:
         """Return a copy of the buffers as the backbone was built with, for a new task to change."""
@@ -261,12 +298,25 @@ class Network:
                 return self.forward(inputs, self.effective(state)).cpu()
         inputs = inputs.to(self.device)
         with self._lock, torch.no_grad():
-            self._prepared.install(state, lambda: self._prepare(state))
+            self._prepared.install((self._view, state), lambda: self._prepare(state))
             self._set_mode(training=False)
             return self._module(_channels_last(inputs) if self.channels_last else inputs).cpu()
 
     def check(self, state: TaskState) -> None:
-        """Raise MaskError unless the state sets exactly this network's masked parameters and head, and own buffers."""
+        """Raise MaskError unless the state sets exactly this network's masked parameters and head, and own buffers.
+
+        The weights that it was learned over, and those that it owns, must be written in (`writing`).
+        """
+        self._check_parameters(state)
+        if (state.over and state.over not in self._history) or (
+            state.owned is not None and _after(state, self.fingerprint) not in self._history
+        ):
+            raise MaskError(
+                f"task {state.name!r} needs weights that it or earlier tasks own, which are not written into this "
+                "network; open the bank with Learner.load, or use network.writing(state) for one task after the other"
+            )
+
+    def _check_parameters(self, state: TaskState) -> None:
         masks, shapes = state.mask.shapes, self.shapes
         dense = {name: tuple(value.shape) for name, value in state.dense.items()}
         if {
@@ -306,6 +356,12 @@ class Network:
             self._module.train(training)
             for layer in self._norm_layers:
                 layer.train(training if self.norm == "per_task" else self.norm == "batch")
+
+
+def _after(state: TaskState, fingerprint: str) -> str:
+    """Return the digest of the weights after those that the task owns were written."""
+    assert state.owned is not None  # asked for by callers
+    return hashlib.sha256(f"{state.over or fingerprint} {state.owned.digest()}".encode()).hexdigest()
 
 
 def _call(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Any:

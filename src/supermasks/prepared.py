@@ -46,7 +46,7 @@ class Prepared:
             owner: whose tensors these are; not None.
             make: gives them, by name, where they are not kept.
         """
-        if owner is self._installed:
+        if owner == self._installed:
             return
         self.remove()
         if owner not in self._kept:

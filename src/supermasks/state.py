@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from supermasks.errors import LabelError, TaskError
+from supermasks.errors import LabelError, MaskError, TaskError
 from supermasks.masks import Mask, encode_mask
+from supermasks.owned import Owned
 
 
 class ReadOnlyTensors(Mapping[str, Tensor]):
@@ -49,10 +50,14 @@ class TaskState:
         buffers: the buffers of the network that this task changed, such as batch-norm statistics.
         dense: the weights that this task sets itself instead of masking the base, such as a head.
         input_dtype: float32, or int64 for token ids.
+        owned: the weights that this task has trained, for itself and for the tasks after it.
+        over: where earlier tasks own weights, the digest of the weights that the task was learned over
+            (`Network.over`); empty where these are the base's.
 
     Raises:
         TaskError: the name is empty.
         LabelError: there are no classes, or one repeats.
+        MaskError: the owned weights are not among those that the mask keeps.
     """
 
     name: str
@@ -62,6 +67,8 @@ class TaskState:
     buffers: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     dense: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     input_dtype: torch.dtype = torch.float32
+    owned: Owned | None = None
+    over: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -74,11 +81,14 @@ class TaskState:
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
         object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))
+        if self.owned is not None and (self.owned.mask - self.mask).count():
+            raise MaskError(f"task {self.name!r} owns weights that its mask does not keep")
 
     def nbytes(self) -> dict[str, int]:
-        """Return what the task adds, item by item, in bytes: coded mask, dense weights, buffers."""
+        """Return what the task adds, item by item, in bytes: coded mask, owned weights, dense weights, buffers."""
         return {
             "masks": _bytes({"": encode_mask(self.mask)[0]}),
+            "owned": 0 if self.owned is None else self.owned.nbytes(self.mask),
             "dense": _bytes(self.dense),
             "norm": _bytes(self.buffers),
         }

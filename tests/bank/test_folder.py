@@ -243,7 +243,7 @@ def test_spaces_in_the_manifest_do_not_matter(saved: BankFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=4), "version 4"),
+        (lambda m: m.update(version=5), "version 5"),
         (lambda m: m.update(version="1"), "version"),
         (lambda m: m.update(format="other"), "other"),
         (lambda m: m.pop("version"), "not a manifest"),

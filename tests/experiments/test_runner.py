@@ -44,7 +44,7 @@ def test_a_record_holds_what_is_documented(finished: Path) -> None:
     assert record["config"]["steps"] == 12
     assert record["versions"]["torch"] == torch.__version__
     assert record["accuracy"]["mean"] == pytest.approx(sum(record["accuracy"]["per_task"]) / 3)
-    items = {"total", "masks", "dense", "norm", "other", "memory", "trunk", "packed", "entropy_bound", "paper"}
+    items = {"total", "masks", "owned", "dense", "norm", "other", "memory", "trunk", "packed", "entropy_bound", "paper"}
     assert set(record["bytes"]) == items
     assert set(record["seconds"]) >= {"train", "infer"}
     assert record["peak_memory_bytes"] > 100e6

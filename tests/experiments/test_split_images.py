@@ -62,7 +62,7 @@ def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
         memory = sum(f.stat().st_size for f in files if f.name.startswith("memory"))
         assert sizes["total"] + memory == sum(f.stat().st_size for f in files)
         assert sizes["memory"] == memory
-        assert sizes["total"] == sizes["masks"] + sizes["dense"] + sizes["norm"] + sizes["other"]
+        assert sizes["total"] == sizes["masks"] + sizes["owned"] + sizes["dense"] + sizes["norm"] + sizes["other"]
     packed = 5 * sum(-(-n // 8) for n in (150, 2400, 48000, 10080, 168))
     for name in ("supsup", "supsup-small"):
         sizes = records[name]["bytes"]

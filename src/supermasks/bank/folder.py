@@ -1,7 +1,7 @@
 """A bank as a folder: a manifest, and one safetensors file a task.
 
     manifest.json               header, and name, file and SHA-256 of each task in the order of learning
-    tasks/000000.safetensors    coded mask, dense weights and buffers of the first task
+    tasks/000000.safetensors    coded mask, owned and dense weights and buffers of the first task
     kept.safetensors            values of the backbone that no recipe brings back, if there are any
     memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
 
@@ -28,13 +28,14 @@ from supermasks.bank.labels import decode_label, encode_label
 from supermasks.errors import BankFormatError, DuplicateTaskError, SupermasksError
 from supermasks.masks import decode_mask, encode_mask
 from supermasks.network import NORM_POLICIES
+from supermasks.owned import Owned
 from supermasks.state import ReadOnlyTensors, TaskState
 
 FORMAT = "supermasks-bank"
-VERSION = 3
+VERSION = 4
 MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
-MASK = "mask"
+MASK, OWNED = "mask", "owned"
 INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
@@ -274,7 +275,7 @@ def _entry(stored: Mapping[str, Any], pattern: str, manifest: Path) -> dict[str,
 
 
 def encode_state(state: TaskState) -> bytes:
-    """Return the content of a task's file: the coded mask, `dense/<parameter>`, `buffer/<name>`, and JSON.
+    """Return the content of a task's file: the coded mask, owned and dense weights, buffers, and JSON.
 
     Raises:
         LabelError: a class label cannot be stored.
@@ -283,12 +284,18 @@ def encode_state(state: TaskState) -> bytes:
     tensors = {MASK: words} if kept else {}
     tensors |= {f"dense/{name}": value.contiguous() for name, value in state.dense.items()}
     tensors |= {f"buffer/{name}": value.contiguous() for name, value in state.buffers.items()}
+    owned = None
+    if state.owned is not None:
+        changed, owned = state.owned.encode(state.mask)
+        tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
     task = {
         "name": state.name,
         "classes": [encode_label(c) for c in state.classes],
         "input_shape": list(state.input_shape),
         "input_dtype": str(state.input_dtype).removeprefix("torch."),
         "kept": kept,
+        "owned": owned,
+        "over": state.over,
     }
     return save(tensors, metadata={"task": json.dumps(task)})
 
@@ -308,20 +315,23 @@ def decode_state(content: bytes, shapes: Mapping[str, tuple[int, ...]], file: Pa
         tensors = load(content)
         task = json.loads(_metadata(content)["task"])
         words = tensors.pop(MASK, torch.empty(0, dtype=torch.int32))
-        kinds: dict[str, dict[str, Tensor]] = {"dense": {}, "buffer": {}}
+        kinds: dict[str, dict[str, Tensor]] = {"dense": {}, "buffer": {}, OWNED: {}}
         for path, value in tensors.items():
             kind, _, name = path.partition("/")
             kinds[kind][name] = value
         dense = kinds["dense"]
         masked = {name: shape for name, shape in shapes.items() if name not in dense}
+        mask = decode_mask(words, {name: int(count) for name, count in task["kept"].items()}, masked)
         return TaskState(
             task["name"],
             tuple(decode_label(label) for label in task["classes"]),
             tuple(int(n) for n in task["input_shape"]),
-            decode_mask(words, {name: int(count) for name, count in task["kept"].items()}, masked),
+            mask,
             kinds["buffer"],
             dense,
             INPUT_TYPES[task["input_dtype"]],
+            None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
+            str(task["over"]),
         )
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, BankFormatError):

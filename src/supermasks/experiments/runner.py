@@ -142,7 +142,7 @@ def _run_sequentially(
     shared = 4 * sum(weight.numel() for weight in network.weights.values())
     heads = 4 * sum(prod(shape) for task in tasks for shape in network.head_shapes(len(task.classes)).values())
     norm = sum(buffer.numel() * buffer.element_size() for buffer in network.fresh_buffers().values())
-    sizes = {"total": shared + heads + norm, "masks": 0, "dense": shared + heads, "norm": norm, "other": 0}
+    sizes = {"total": shared + heads + norm, "masks": 0, "owned": 0, "dense": shared + heads, "norm": norm, "other": 0}
     record = {
         **_about(experiment, learner, len(tasks), command),
         "method": "sequential",
@@ -191,15 +191,16 @@ def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dic
 def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
     """Return what all tasks cost to store, item by item, in bytes.
 
-    "total" is what the files of the bank take on disk: coded masks, dense weights, normalisation statistics, and
-    other (names, shapes, digests). "memory" is needed only to learn further tasks, and "trunk" is what tasks share
-    beside the bank; neither is part of the total. "packed" is a bit a masked weight, "entropy_bound" what an ideal code
-    of the masks takes, and "paper" what SupSup counts for masks and statistics (Table 2).
+    "total" is what the files of the bank take on disk: coded masks, weights that tasks have trained in the
+    shared network ("owned"), dense weights, normalisation statistics, and other (names, shapes, digests). "memory" is
+    needed only to learn further tasks, and "trunk" is what tasks share beside the bank; neither is part of the total.
+    "packed" is a bit a masked weight, "entropy_bound" what an ideal code of the masks takes, and "paper" what SupSup
+    counts for masks and statistics (Table 2).
     """
     sizes = folder.sizes()
     memory = sum(size for file, size in sizes.items() if file.startswith("memory"))
     total = sum(sizes.values()) - memory
-    items = {"masks": 0, "dense": 0, "norm": 0}
+    items = {"masks": 0, "owned": 0, "dense": 0, "norm": 0}
     for state in learner.bank:
         for item, size in state.nbytes().items():
             items[item] += size

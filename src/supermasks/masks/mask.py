@@ -1,6 +1,6 @@
 """The mask of one task: immutable, one bit a weight, with the algebra of sets."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import log2, prod
 
 import torch
@@ -61,6 +61,25 @@ class Mask:
             {name: pack_bits(value) for name, value in entries.items()},
             {name: tuple(value.shape) for name, value in entries.items()},
         )
+
+    @classmethod
+    def union(cls, masks: Iterable["Mask"], shapes: Mapping[str, tuple[int, ...]]) -> "Mask":
+        """Return the weights of parameters of these shapes that at least one of the masks keeps.
+
+        Args:
+            masks: each over some of the parameters, or all.
+            shapes: the shape of each parameter.
+
+        Raises:
+            MaskError: a mask is over a parameter that is not among them, or over another shape.
+        """
+        packed = {name: torch.zeros(-(-prod(shape) // 8), dtype=torch.uint8) for name, shape in shapes.items()}
+        for mask in masks:
+            for name, bits in mask._packed.items():
+                if shapes.get(name) != mask._shapes[name]:
+                    raise MaskError(f"a mask over {mask.shapes} does not fit the parameters {dict(shapes)}")
+                packed[name] |= bits
+        return cls(packed, shapes)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from supermasks.masks import Mask
 from supermasks.network import Network
+from supermasks.owned import Owned
 from supermasks.scores import Past
 from supermasks.seeding import stream
 from supermasks.types import Task
@@ -39,15 +40,35 @@ class Learned:
         mask: of the parameters that the task masks.
         dense: the weights that the task has of its own.
         memory: what the next tasks may begin with; it is no part of the task.
+        owned: the weights that the task has trained, if any.
     """
 
     mask: Mask
     dense: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    owned: Owned | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the trainings that a method makes of a task, one after the other.
+
+    Attributes:
+        share: of the steps, or epochs, of the task.
+        rate: its learning rate, as a multiple.
+    """
+
+    share: float = 1.0
+    rate: float = 1.0
 
 
 class Method(ABC):
     """How a task becomes a state; subclasses are frozen dataclasses."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The trainings of a task; a single one by default."""
+        return (Stage(),)
 
     def check(self, network: Network) -> None:
         """Raise DensityError if the method cannot serve the layers of this network."""
@@ -66,6 +87,17 @@ class Method(ABC):
         Raises:
             DensityError: the rule cannot serve the layers of this network.
         """
+
+    def following(self, network: Network, trainable: Trainable, past: Past) -> Trainable | None:
+        """Return what the next stage trains; None if there is nothing to train, so that it is left out.
+
+        Args:
+            network: the backbone and its base.
+            trainable: what the stage before has trained.
+            past: what was learned before.
+        """
+        del network, trainable, past
+        return None
 
     @abstractmethod
     def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:

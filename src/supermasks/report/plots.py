@@ -159,8 +159,13 @@ def _draw_parts(axes: Any, sizes: Record) -> None:
     """Draw one bar of masks, normalisation and the rest, on a linear scale from zero."""
     left = 0.0
     unit, name = (1e6, "MB") if sizes["total"] >= 1e6 else (1e3, "kB")
-    for what, colour in (("masks", BLUE), ("dense", RED), ("norm", ORANGE), ("other", GREEN)):
-        names = {"dense": "heads", "norm": "normalisation layers", "other": "names, digests, file headers"}
+    for what, colour in (("masks", BLUE), ("owned", GREY), ("dense", RED), ("norm", ORANGE), ("other", GREEN)):
+        names = {
+            "owned": "trained weights",
+            "dense": "heads",
+            "norm": "normalisation layers",
+            "other": "names, digests, file headers",
+        }
         long = names.get(what, what)
         if not sizes.get(what):
             continue

@@ -73,7 +73,7 @@ def _means(runs: list[Record]) -> dict[int, tuple[float, float, float]]:
 
 def _mean(group: list[Record]) -> tuple[float, float, float]:
     ideal = [
-        (run["bytes"]["entropy_bound"] + run["bytes"]["norm"] + run["bytes"]["dense"] + run["bytes"]["trunk"])
+        (run["bytes"]["entropy_bound"] + sum(run["bytes"].get(item, 0) for item in ("owned", "norm", "dense", "trunk")))
         / run["tasks"]
         for run in group
     ]

@@ -1,6 +1,6 @@
 """The training loop: batches by tensor indexing, effective weights, one optimiser step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -50,6 +50,16 @@ class Fit:
     steps: int
     validation: tuple[float, ...] = ()
 
+    @classmethod
+    def joined(cls, stages: Sequence["Fit"]) -> "Fit":
+        """Return how trainings went that were made one after the other; the loss is that of the last."""
+        return cls(
+            stages[-1].loss,
+            sum(stage.seconds for stage in stages),
+            sum(stage.steps for stage in stages),
+            tuple(accuracy for stage in stages for accuracy in stage.validation),
+        )
+
 
 def fit(
     network: Network,
@@ -62,6 +72,7 @@ def fit(
     progress: Progress | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    keep: bool = False,
 ) -> Fit:
     """Minimise the cross-entropy over all outputs, superfluous neurons included (SupSup, Section 3.6).
 
@@ -85,6 +96,7 @@ def fit(
         progress: told of each step, on the first process.
         checkpoint: the file that the training is saved in, and resumed from if it is there; removed at the end.
         checkpoint_seconds: how often.
+        keep: leave the end of the training in the checkpoint, for the next call to return from at once.
 
     Raises:
         ConfigError: the best is to be selected without validation examples, or the batch is smaller than its parts.
@@ -116,6 +128,7 @@ def fit(
             if checkpoint is None:
                 continue
             due, stopped = processes.any(perf_counter() - saved >= checkpoint_seconds, interruption.pending)
+            due = due or (keep and run.step == run.steps)
             if due or stopped:
                 run.seconds = before + perf_counter() - start
                 state = run.state()  # asks all processes
@@ -125,7 +138,7 @@ def fit(
             if stopped:
                 raise KeyboardInterrupt
     run.finish()
-    if checkpoint is not None and processes.rank == 0:
+    if checkpoint is not None and processes.rank == 0 and not keep:
         checkpoint.unlink(missing_ok=True)
     return Fit(run.losses.means[0], before + perf_counter() - start, run.steps, tuple(run.best.accuracies))
 

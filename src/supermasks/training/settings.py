@@ -1,7 +1,7 @@
 """How long and with what a task is trained."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from typing import Literal, get_args
 
@@ -115,6 +115,17 @@ class Training:
         factor = rate_factor(self.schedule, self.warmup, step, steps)
         waiting = len(largest) > 1 and step <= self.head_first * steps
         return [0.0 if waiting and group == 0 else rate * factor for group, rate in enumerate(largest)]
+
+    def part(self, share: float, rate: float) -> "Training":
+        """Return the settings of a part of this training, with its own schedule, at a multiple of the learning rate."""
+        if share == 1 and rate == 1:
+            return self
+        # An optimiser is a dataclass; every one has a learning rate.
+        optimiser = replace(self.optimiser, learning_rate=self.optimiser.learning_rate * rate)  # pyright: ignore
+        if self.epochs is not None:
+            return replace(self, epochs=self.epochs * share, optimiser=optimiser)
+        assert self.steps is not None  # one of them is given
+        return replace(self, steps=max(1, round(self.steps * share)), optimiser=optimiser)
 
     def total_steps(self, examples: int) -> int:
         """Return how many steps a task with so many training examples takes: `ceil(epochs * examples / batch_size)`."""
