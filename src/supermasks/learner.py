@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from operator import index
 from pathlib import Path
@@ -99,7 +100,7 @@ class Learner:
             TrainingError: training diverged.
         """
         self._check_learnable(task)
-        past, stages = self._past(), self.method.stages
+        past, stages = self._past(task), self.method.stages
         settings = [self.training.part(stage.share, stage.rate) for stage in stages]
         steps = [each.total_steps(len(task.train)) for each in settings]
         files = [_file_of_stage(checkpoint, number, len(stages)) for number in range(len(stages))]
@@ -150,20 +151,22 @@ class Learner:
         """
         for task in tasks:
             self._check_learnable(task)
-        if len({task.name for task in tasks}) < len(tasks) or len({task.train.shape for task in tasks}) > 1:
-            raise TaskError("tasks that are learned together must have different names and inputs of one shape")
         if len(self.method.stages) > 1:
             raise ConfigError(
                 f"{type(self.method).__name__} cannot learn tasks together: each task trains weights that the ones "
                 "before it have left; learn them one by one"
             )
-        past = self._past()
+        if len({task.name for task in tasks}) < len(tasks) or len({task.train.shape for task in tasks}) > 1:
+            raise TaskError("tasks that are learned together must have different names and inputs of one shape")
         with torch.inference_mode(False), torch.enable_grad():
-            trainables = [self.method.begin(self.network, task, self.seed, past) for task in tasks]
+            pasts = [self._past(task) for task in tasks]
+            trainables = [
+                self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)
+            ]
             reports = fit_together(self.network, self.method, trainables, tasks, self.training, self.seed, progress)
             states, memory = [], self.bank.memory
-            for task, trainable in zip(tasks, trainables, strict=True):
-                state, memory = self._finish(task, trainable, Past(past.states, memory))
+            for task, trainable, past in zip(tasks, trainables, pasts, strict=True):
+                state, memory = self._finish(task, trainable, replace(past, memory=memory))
                 states.append(state)
         for state in states:
             self._add(state, memory)
@@ -349,8 +352,8 @@ class Learner:
         self.bank.add(state)
         self.network, self.bank.memory = written, ReadOnlyTensors(memory)
 
-    def _past(self) -> Past:
-        return Past(tuple(self.bank), self.bank.memory)
+    def _past(self, task: Task) -> Past:
+        return Past(tuple(self.bank), self.bank.memory, task.train, self.network.logits)
 
     def _check_learnable(self, task: Task) -> None:
         self.bank.require_new(task.name)

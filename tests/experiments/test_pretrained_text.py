@@ -115,7 +115,7 @@ def test_the_layers_of_the_encoder_are_masked_and_begin_as_they_are(
     assert learner.network.norm == "frozen"
     # Before training, all weights are kept: the mean over the tokens is the encoder's own.
     network, inputs = learner.network, tasks[1].train.batch(torch.tensor([0, 7, 59]))[0]
-    trainable = learner.method.begin(network, tasks[1], 0, learner._past())
+    trainable = learner.method.begin(network, tasks[1], 0, learner._past(tasks[1]))
     logits = network.forward(inputs, learner.method.effective(network, trainable))
     features: list[torch.Tensor] = []
     for row in inputs:

@@ -16,6 +16,7 @@ from supermasks.methods import SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import (
     INITIAL_SCORES,
+    KKT,
     Constant,
     InitialScores,
     KaimingUniform,
@@ -37,6 +38,7 @@ ROWS: list[InitialScores] = [
     Spread(),
     MeanOfMasks(),
     MeanOfScores(),
+    KKT(),
 ]
 
 rows = pytest.mark.parametrize("initial", ROWS, ids=repr)

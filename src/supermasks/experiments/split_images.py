@@ -11,21 +11,38 @@ from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
+from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
-from supermasks.methods import Individual, SupSup
+from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.nets import NETS, resnet18, resnet50
 from supermasks.network import Network
-from supermasks.scores import InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores
+from supermasks.scores import KKT, InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores
 from supermasks.training import Adam, CropAndFlip, Progress, Training
 from supermasks.types import GG, TaskStream
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
-TRANSFER: dict[str, InitialScores] = {"none": KaimingUniform(), "masks": MeanOfMasks(), "scores": MeanOfScores()}
+TRANSFER: dict[str, InitialScores] = {
+    "none": KaimingUniform(),
+    "masks": MeanOfMasks(),
+    "scores": MeanOfScores(),
+    "kkt": KKT(),
+}
+TRAINING_WEIGHTS = ("ssnet", "exssnet")
+MASKED = ("supsup", *TRAINING_WEIGHTS)
 TRUNK = "trunk.safetensors"
 
-Way = Literal["supsup", "individual", "individual-warm", "separate-heads", "separate-heads-random", "sequential"]
+Way = Literal[
+    "supsup",
+    "ssnet",
+    "exssnet",
+    "individual",
+    "individual-warm",
+    "separate-heads",
+    "separate-heads-random",
+    "sequential",
+]
 
 # SupSup, Table 2: accuracies on 20 tasks of CIFAR-100 by budget, without and with Transfer, and of the others.
 TABLE_2 = {
@@ -40,12 +57,16 @@ class SplitImages(Experiment):
     """The settings of a run on images of which each task has other classes; the defaults are the paper's.
 
     Attributes:
-        method: SupSup; individually trained networks, each from the base or warm from the one before (the paper's
-            upper bound); a head a task over the trunk of the first task, or over a random one; or one trunk that is
-            trained on and on, with a head a task (the lower bound, which forgets).
-        budget: of the masks of SupSup, in weights kept for each neuron of a layer (ER); the paper's six.
+        method: SupSup; SSNeT or ExSSNeT, which also train weights that a mask selects; individually trained networks,
+            each from the base or warm from the one before (the paper's upper bound); a head a task over the trunk of
+            the first task, or over a random one; or one trunk that is trained on and on, with a head a task (the
+            lower bound, which forgets).
+        budget: of the masks, in weights kept for each neuron of a layer (ER); SupSup's six.
+        density: of the masks, the same in each layer, in place of the budget.
         transfer: what scores begin with: at random, or with the mean of earlier masks (as the paper says), or of
-            earlier scores (as its code does).
+            earlier scores (as its code does), or with the mask of the nearest earlier task (ExSSNeT's KKT).
+        weights: in which precision SSNeT and ExSSNeT keep what they train.
+        mask_share: the share of the epochs in which these find the mask; the weights have the rest.
         net: the backbone.
         width: channels of the stem and the first stage of ResNet-18.
         epochs: passes over the training images of a task.
@@ -61,7 +82,10 @@ class SplitImages(Experiment):
 
     method: Way = "supsup"
     budget: Literal[1, 2, 4, 8, 16, 32] = 32
-    transfer: Literal["none", "masks", "scores"] = "none"
+    density: float | None = None
+    transfer: Literal["none", "masks", "scores", "kkt"] = "none"
+    weights: Literal["float32", "float16", "int8", "int4"] = "float32"
+    mask_share: float = 0.5
     net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
     width: int = 20
     epochs: float = 250
@@ -74,10 +98,16 @@ class SplitImages(Experiment):
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        if self.weights != "float32" and self.method not in TRAINING_WEIGHTS:
+            raise ConfigError(f"method {self.method!r} trains no weights to keep in {self.weights}; leave weights out")
+
     @property
     def title(self) -> str:
-        masks = f"-er{self.budget}-transfer-{self.transfer}" if self.method == "supsup" else ""
-        return f"{self.name}-{self.dataset}-{self.method}{masks}-seed{self.seed}"
+        kept = f"er{self.budget}" if self.density is None else f"density{self.density}"
+        masks = f"-{kept}-transfer-{self.transfer}" if self.method in MASKED else ""
+        weights = "" if self.weights == "float32" else f"-{self.weights}"
+        return f"{self.name}-{self.dataset}-{self.method}{masks}{weights}-seed{self.seed}"
 
     @property
     def forgets(self) -> bool:
@@ -100,8 +130,12 @@ class SplitImages(Experiment):
         classes, shape = len(tasks[0].classes), tasks[0].train.shape
         module = self.backbone(classes, shape)
         network = partial(Network, device=self.device, channels_last=True)
-        if self.method == "supsup":
-            method = SupSup(TopK(ER(self.budget)), TRANSFER[self.transfer])
+        if self.method in MASKED:
+            rule, initial = TopK(ER(self.budget) if self.density is None else self.density), TRANSFER[self.transfer]
+            method = SupSup(rule, initial)
+            if self.method in TRAINING_WEIGHTS:
+                exclusive = self.method == "exssnet"
+                method = ExSSNeT(rule, initial, exclusive, self.weights, self.mask_share)
             return self._learner(network(module, RandomBase(self.seed)), method)
         if self.method in ("individual", "individual-warm"):
             return self._learner(network(module, RandomBase(self.seed)), Individual(warm=self.method.endswith("warm")))
@@ -191,4 +225,3 @@ class SplitImageNet(SplitImages):
     epochs: float = 100
     batch_size: int = 256
     warmup: float = 0.05
-    transfer: Literal["none", "masks", "scores"] = "none"

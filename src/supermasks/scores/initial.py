@@ -1,12 +1,13 @@
 """What initial scores are, and what of the past they may use."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from supermasks.state import TaskState
+from supermasks.types import Examples
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -18,10 +19,14 @@ class Past:
     Attributes:
         states: the tasks learned so far, in order.
         memory: what was remembered beside them, by name; only training needs it, and a bank counts its bytes.
+        examples: the training examples of the new task.
+        logits: computes what an earlier task answers to inputs, `batch x ...` to `batch x outputs`.
     """
 
     states: Sequence[TaskState] = ()
     memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    examples: Examples | None = None
+    logits: Callable[[Tensor, TaskState], Tensor] | None = None
 
 
 class InitialScores(ABC):
