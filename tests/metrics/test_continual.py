@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from supermasks.errors import ConfigError
-from supermasks.metrics import average_accuracy, backward_transfer, forgetting
+from supermasks.metrics import accuracy_so_far, average_accuracy, backward_transfer, forgetting
 
 MATRIX = [[0.9, math.nan, math.nan], [0.95, 0.8, math.nan], [0.7, 0.6, 0.85]]
 
@@ -17,6 +17,7 @@ MATRIX = [[0.9, math.nan, math.nan], [0.95, 0.8, math.nan], [0.7, 0.6, 0.85]]
 def test_worked_example() -> None:
     assert average_accuracy(MATRIX) == pytest.approx((0.7 + 0.6 + 0.85) / 3)
     assert forgetting(MATRIX) == pytest.approx(((0.95 - 0.7) + (0.8 - 0.6)) / 2)
+    assert accuracy_so_far(MATRIX) == pytest.approx([0.9, (0.95 + 0.8) / 2, (0.7 + 0.6 + 0.85) / 3])
     assert backward_transfer(MATRIX) == pytest.approx(((0.7 - 0.9) + (0.6 - 0.8)) / 2)
 
 
@@ -35,6 +36,6 @@ def test_forgetting_is_at_least_the_loss_since_learning(matrix: np.ndarray) -> N
 
 @pytest.mark.parametrize("bad", [[[0.5, 0.5]], [], [[math.nan]], [[0.5, math.nan], [math.nan, 0.5]]])
 def test_what_is_missing_is_said(bad: list[list[float]]) -> None:
-    for measure in (average_accuracy, forgetting, backward_transfer):
+    for measure in (accuracy_so_far, average_accuracy, forgetting, backward_transfer):
         with pytest.raises(ConfigError):
             measure(bad)

@@ -16,8 +16,15 @@ from supermasks.experiments.record import RECORD, peak_memory_bytes, read_json, 
 from supermasks.experiments.sequential import train_sequentially
 from supermasks.experiments.split_images import TRUNK
 from supermasks.learner import Learner
-from supermasks.masks import Mask
-from supermasks.metrics import MeanInputRouter, average_accuracy, backward_transfer, forgetting, mean_input
+from supermasks.masks import Mask, sparse_overlap, total_overlap
+from supermasks.metrics import (
+    MeanInputRouter,
+    accuracy_so_far,
+    average_accuracy,
+    backward_transfer,
+    forgetting,
+    mean_input,
+)
 from supermasks.spec import describe
 from supermasks.state import TaskState
 from supermasks.types import Examples, TaskStream
@@ -119,6 +126,7 @@ def run(
         "baselines": {}
         if experiment.scenario.id_at_test
         else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
+        "overlap": _overlap([state.mask for state in learner.bank]),
         "bytes": measure_bytes(learner, folder),
         "seconds": {
             "train": sum(row["seconds"] for row in learned),
@@ -183,9 +191,16 @@ def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dic
         "per_task": evaluations[0]["per_task"] if evaluations else matrix[-1],
         "matrix": matrix,
         "task_given": given,
+        "so_far": accuracy_so_far(numbers),
         "forgetting": forgetting(numbers),
         "backward_transfer": backward_transfer(numbers),
     }
+
+
+def _overlap(masks: list[Mask]) -> dict[str, Any]:
+    """Return how far masks share weights: each with those before it, their mean, and all together."""
+    sparse = sparse_overlap(masks)
+    return {"sparse": sparse, "sparse_mean": sum(sparse) / len(sparse), "total": total_overlap(masks)}
 
 
 def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:

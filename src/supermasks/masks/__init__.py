@@ -3,6 +3,7 @@
 from supermasks.masks.budgets import ER, ERK, Budget, Uniform
 from supermasks.masks.coding import decode_mask, encode_mask
 from supermasks.masks.mask import Mask
+from supermasks.masks.overlap import sparse_overlap, total_overlap
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 from supermasks.masks.rules import MaskRule, Threshold, TopK
 
@@ -25,5 +26,7 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "pack_bits",
+    "sparse_overlap",
+    "total_overlap",
     "unpack_bits",
 ]

@@ -1,6 +1,6 @@
 """Measures with named definitions, computed from plain numbers."""
 
-from supermasks.metrics.continual import average_accuracy, backward_transfer, forgetting
+from supermasks.metrics.continual import accuracy_so_far, average_accuracy, backward_transfer, forgetting
 from supermasks.metrics.routing import MeanInputRouter, mean_input
 
-__all__ = ["MeanInputRouter", "average_accuracy", "backward_transfer", "forgetting", "mean_input"]
+__all__ = ["MeanInputRouter", "accuracy_so_far", "average_accuracy", "backward_transfer", "forgetting", "mean_input"]

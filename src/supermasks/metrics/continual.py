@@ -24,6 +24,23 @@ def average_accuracy(matrix: npt.ArrayLike) -> float:
     return float(_checked(matrix)[-1].mean())
 
 
+def accuracy_so_far(matrix: npt.ArrayLike) -> list[float]:
+    """Return after each task the mean accuracy on all tasks learned so far, `1/i sum_{j<=i} A[i, j]` (Figure 6).
+
+    Args:
+        matrix: `N x N`; entries above the diagonal are not used.
+
+    Raises:
+        ConfigError: the matrix is not square, or an entry that is needed is missing.
+
+    Example:
+        >>> accuracy_so_far([[1.0, 0.0], [0.5, 0.75]])
+        [1.0, 0.625]
+    """
+    a = _checked(matrix)
+    return [float(a[i, : i + 1].mean()) for i in range(len(a))]
+
+
 def forgetting(matrix: npt.ArrayLike) -> float:
     """Return how far accuracies fell from their best, the definition of Chaudhry et al. used by ExSSNeT (Section 4.1).
 
