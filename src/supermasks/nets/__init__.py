@@ -8,6 +8,7 @@ from supermasks.nets.conv_pairs import conv4, conv6
 from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
 from supermasks.nets.lenet5 import lenet5
 from supermasks.nets.resnet import resnet18, resnet50
+from supermasks.nets.text_cnn import TextCNN
 
 NETS: Mapping[str, Callable[..., nn.Module]] = {
     "lenet-300-100": lenet_300_100,
@@ -22,6 +23,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = {
 
 __all__ = [
     "NETS",
+    "TextCNN",
     "conv4",
     "conv6",
     "fc_1024_1024",
