@@ -46,8 +46,8 @@ def test_it_learns_masks_and_weights(blobs: Callable[..., Task]) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"outputs": 0}, {"features": 0}, {"channels": 0}, {"widths": ()}, {"widths": (3, 0)}]
+    ("outputs", "features", "channels", "widths"), [(0, 3, 1, (3,)), (2, 0, 1, (3,)), (2, 3, 0, (3,)), (2, 3, 1, ())]
 )
-def test_numbers_below_one_are_refused(wrong: dict) -> None:
+def test_numbers_below_one_are_refused(outputs: int, features: int, channels: int, widths: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
-        TextCNN(**{"outputs": 2, "features": 3, **wrong})
+        TextCNN(outputs, features, channels, widths)
