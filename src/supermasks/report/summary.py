@@ -121,7 +121,12 @@ def _training(record: Record, others: Sequence[Record]) -> str:
     """Return steps or epochs, and each setting that no column shows and that is another in a run of the same kind."""
     configs = [other["config"] for other in others if other["experiment"] == record["experiment"]]
     config = record["config"]
-    differing = [key for key in config if key not in SHOWN and any(other.get(key) != config[key] for other in configs)]
+    # What an older record does not know of was at its default; None is a default, too.
+    differing = [
+        key
+        for key, value in config.items()
+        if key not in SHOWN and value is not None and any(other.get(key, value) != value for other in configs)
+    ]
     length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
     return ", ".join([length, *(f"{key} {config[key]}" for key in differing if key != "epochs")])
 
