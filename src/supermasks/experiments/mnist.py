@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from supermasks.errors import ConfigError
 from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, Scoring
 from supermasks.experiments.config import Experiment
+from supermasks.experiments.masked import TRAINING_WEIGHTS, TRANSFER, Transfer, check_weights, masked_method
 from supermasks.inference import (
     Binary,
     Entropy,
@@ -18,8 +20,8 @@ from supermasks.inference import (
 )
 from supermasks.learner import Learner
 from supermasks.masks import Threshold, TopK
-from supermasks.methods import SupSup
 from supermasks.nets import NETS
+from supermasks.owned import Precision
 from supermasks.scores import KaimingUniform
 from supermasks.training import Adam, Progress, RMSprop, Training
 from supermasks.types import TaskStream
@@ -48,7 +50,13 @@ class MNISTExperiment(Experiment):
         optimiser: of the scores.
         learning_rate: of the optimiser.
         schedule: of the learning rate over a task.
-        density: fraction of weights kept a layer, by top-k; None for the threshold rule.
+        method: SupSup; SSNeT or ExSSNeT, which also train weights that a mask selects.
+        density: fraction of weights kept a layer, by top-k; None for the threshold rule, or 0.1 where weights are
+            trained.
+        transfer: what scores begin with: at random, the mean of earlier masks or scores, or the mask of the nearest
+            earlier task (KKT).
+        weights: in which precision SSNeT and ExSSNeT keep what they train.
+        mask_share: the share of the steps in which these find the mask; the weights have the rest.
         shared_scores: scores of all tasks begin with the same random numbers, not each with its own.
         inference: how the task of test inputs is found.
         objective: entropy H, superfluous neurons G, or maximal probability M.
@@ -63,26 +71,39 @@ class MNISTExperiment(Experiment):
     optimiser: Literal["rmsprop", "adam"] = "rmsprop"
     learning_rate: float = 1e-4
     schedule: Literal["constant", "cosine"] = "constant"
+    method: Literal["supsup", "ssnet", "exssnet"] = "supsup"
     density: float | None = None
+    transfer: Transfer = "none"
+    weights: Precision = "float32"
+    mask_share: float = 0.5
     shared_scores: bool = False
     inference: Literal["one-shot", "binary", "exhaustive"] = "one-shot"
     objective: Literal["H", "G", "M"] = "H"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
 
+    def __post_init__(self) -> None:
+        check_weights(self.method, self.weights)
+
     @property
     def title(self) -> str:
-        return f"{self.name}-{self.net}-seed{self.seed}"
+        method = "" if self.method == "supsup" else f"-{self.method}"
+        transfer = "" if self.transfer == "none" else f"-transfer-{self.transfer}"
+        weights = "" if self.weights == "float32" else f"-{self.weights}"
+        return f"{self.name}-{self.net}{method}{transfer}{weights}-seed{self.seed}"
 
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
         del tasks, out, progress  # nothing is trained before the first task
         outputs = OUTPUTS[self.net] if self.outputs is None else self.outputs
         optimiser = OPTIMISERS[self.optimiser](self.learning_rate)
+        if self.shared_scores and self.transfer != "none":
+            raise ConfigError("scores begin alike in all tasks, or with what earlier tasks learned; choose one")
+        density = 0.1 if self.density is None and self.method in TRAINING_WEIGHTS else self.density
+        rule = Threshold() if density is None else TopK(density)
+        initial = KaimingUniform(shared=True) if self.shared_scores else TRANSFER[self.transfer]
         return Learner(
             NETS[self.net](outputs),
             seed=self.seed,
-            method=SupSup(
-                Threshold() if self.density is None else TopK(self.density), KaimingUniform(shared=self.shared_scores)
-            ),
+            method=masked_method(self.method, rule, initial, self.weights, self.mask_share),
             training=Training(self.steps, self.batch_size, optimiser, self.schedule),
             inference=self.task_inference(self.objective),
         )

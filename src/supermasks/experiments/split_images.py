@@ -11,26 +11,18 @@ from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
-from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
+from supermasks.experiments.masked import MASKED, TRANSFER, Transfer, check_weights, masked_method
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
-from supermasks.methods import ExSSNeT, Individual, SupSup
+from supermasks.methods import Individual, SupSup
 from supermasks.nets import NETS, resnet18, resnet50
 from supermasks.network import Network
-from supermasks.scores import KKT, InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores
+from supermasks.owned import Precision
 from supermasks.training import Adam, CropAndFlip, Progress, Training
 from supermasks.types import GG, TaskStream
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
-TRANSFER: dict[str, InitialScores] = {
-    "none": KaimingUniform(),
-    "masks": MeanOfMasks(),
-    "scores": MeanOfScores(),
-    "kkt": KKT(),
-}
-TRAINING_WEIGHTS = ("ssnet", "exssnet")
-MASKED = ("supsup", *TRAINING_WEIGHTS)
 TRUNK = "trunk.safetensors"
 
 Way = Literal[
@@ -83,8 +75,8 @@ class SplitImages(Experiment):
     method: Way = "supsup"
     budget: Literal[1, 2, 4, 8, 16, 32] = 32
     density: float | None = None
-    transfer: Literal["none", "masks", "scores", "kkt"] = "none"
-    weights: Literal["float32", "float16", "int8", "int4"] = "float32"
+    transfer: Transfer = "none"
+    weights: Precision = "float32"
     mask_share: float = 0.5
     net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
     width: int = 20
@@ -99,8 +91,7 @@ class SplitImages(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.weights != "float32" and self.method not in TRAINING_WEIGHTS:
-            raise ConfigError(f"method {self.method!r} trains no weights to keep in {self.weights}; leave weights out")
+        check_weights(self.method, self.weights)
 
     @property
     def title(self) -> str:
@@ -131,11 +122,8 @@ class SplitImages(Experiment):
         module = self.backbone(classes, shape)
         network = partial(Network, device=self.device, channels_last=True)
         if self.method in MASKED:
-            rule, initial = TopK(ER(self.budget) if self.density is None else self.density), TRANSFER[self.transfer]
-            method = SupSup(rule, initial)
-            if self.method in TRAINING_WEIGHTS:
-                exclusive = self.method == "exssnet"
-                method = ExSSNeT(rule, initial, exclusive, self.weights, self.mask_share)
+            rule = TopK(ER(self.budget) if self.density is None else self.density)
+            method = masked_method(self.method, rule, TRANSFER[self.transfer], self.weights, self.mask_share)
             return self._learner(network(module, RandomBase(self.seed)), method)
         if self.method in ("individual", "individual-warm"):
             return self._learner(network(module, RandomBase(self.seed)), Individual(warm=self.method.endswith("warm")))
