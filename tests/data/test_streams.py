@@ -244,3 +244,14 @@ def test_only_images_can_be_rotated(source: ImageSource) -> None:
     )
     with pytest.raises(InputError, match="can be rotated"):
         RotatedStream(flat)
+
+
+def test_the_first_tasks_of_a_split_are_made_where_so_many_are_wanted(source: ImageSource) -> None:
+    whole, some = SplitStream(source, 2, seed=3), SplitStream(source, 2, seed=3, tasks=3)
+    assert [task.classes for task in some] == [task.classes for task in whole][:3]
+    assert [len(task.classes) for task in SplitStream(source, 3, tasks=3)] == [3, 3, 3]  # 10 classes, one is left out
+    for tasks, each in ((6, 2), (4, 3)):
+        with pytest.raises(ConfigError, match="fewer tasks"):
+            SplitStream(source, each, tasks=tasks)
+    with pytest.raises(ConfigError, match="number of tasks"):
+        SplitStream(source, 2, tasks=0)

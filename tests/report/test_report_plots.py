@@ -59,6 +59,16 @@ def test_any_number_of_tasks_can_be_drawn(record: Make, tmp_path: Path, tasks: i
         check_picture(path)
 
 
+def test_what_each_task_costs_is_drawn_where_it_is_known(record: Make, tmp_path: Path) -> None:
+    run = with_tasks(record(), 5)
+    assert [path.name for path in plot_record(run, tmp_path / "old")] == NAMES
+    run["growth"] = {"seconds": [1.0, 1.1, 0.9, 1.0, 1.2], "bytes": [5000, 4000, 3500, 3300, 3200]}
+    run["overlap"] = {"sparse": [0.0, 0.1, 0.2, 0.3, 0.4], "sparse_mean": 0.2, "total": 0.3}
+    paths = plot_record(run, tmp_path / "new")
+    assert [path.name for path in paths] == [*NAMES, "growth.png"]
+    check_picture(paths[-1])
+
+
 def test_forgetting_is_seen_in_the_picture(record: Make, tmp_path: Path) -> None:
     """A cell of 55% is drawn in the dark half of the scale; without forgetting there is no such colour."""
 

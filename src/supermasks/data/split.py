@@ -24,11 +24,12 @@ class SplitStream(LazyStream):
     The classes go in their order, or in the random one that belongs to `seed`. A task keeps the
     original labels as its classes, and shares the inputs of the source, in memory or in files. A name of more
     than 80 characters is cut to its first classes, their number, and a digest of all, such as
-    `split-n01440764-n01443537-20-classes-1b4f0e9851`.
+    `split-n01440764-n01443537-20-classes-1b4f0e9851`. With a number of tasks, only the first so many are made, and
+    the classes need not divide.
 
     Raises:
-        ConfigError: the classes do not divide into tasks of that size, two tasks would have the same
-            name, or the seed is not a non-negative integer.
+        ConfigError: the classes do not divide into tasks of that size, or are too few for that many; two tasks would
+            have the same name; or the seed is not a non-negative integer.
 
     Example:
         >>> from supermasks.data import load_source
@@ -39,11 +40,19 @@ class SplitStream(LazyStream):
     source: ImageSource
     classes_per_task: int = 2
     seed: int | None = None
+    tasks: int | None = None
 
     def __post_init__(self) -> None:
         check_count("the number of classes of a task", self.classes_per_task)
         count = len(self.source.classes)
-        if count % self.classes_per_task:
+        if self.tasks is not None:
+            check_count("the number of tasks", self.tasks)
+            if self.tasks * self.classes_per_task > count:
+                raise ConfigError(
+                    f"{self.tasks} tasks of {self.classes_per_task} classes need {self.tasks * self.classes_per_task} "
+                    f"classes, but {self.source.name} has {count}; make fewer tasks, or smaller ones"
+                )
+        elif count % self.classes_per_task:
             raise ConfigError(
                 f"{count} classes do not divide into tasks of {self.classes_per_task}; "
                 f"pass one of {', '.join(str(n) for n in range(1, count + 1) if count % n == 0)} as classes_per_task"
@@ -53,7 +62,7 @@ class SplitStream(LazyStream):
             raise ConfigError(f"tasks need names that differ, but the classes give {names}; rename the classes")
 
     def __len__(self) -> int:
-        return len(self.source.classes) // self.classes_per_task
+        return len(self.source.classes) // self.classes_per_task if self.tasks is None else self.tasks
 
     def make(self, index: int) -> Task:
         """Make the task at `index`."""

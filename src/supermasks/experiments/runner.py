@@ -126,6 +126,10 @@ def run(
         "baselines": {}
         if experiment.scenario.id_at_test
         else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
+        "growth": {
+            "seconds": [row["seconds"] for row in learned],
+            "bytes": [size for file, size in folder.sizes().items() if file.startswith("tasks/")],
+        },
         "overlap": _overlap([state.mask for state in learner.bank]),
         "bytes": measure_bytes(learner, folder),
         "seconds": {

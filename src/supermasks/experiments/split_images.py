@@ -61,6 +61,7 @@ class SplitImages(Experiment):
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
         net: the backbone.
         width: channels of the stem and the first stage of ResNet-18.
+        classes_per_task: of each task, where not all classes are to be used; None divides them among the tasks.
         epochs: passes over the training images of a task.
         train_images: a random part of the training images of each task; None for all.
         validation: the fraction of the training images by which the best epoch is selected; 0 for none.
@@ -80,6 +81,7 @@ class SplitImages(Experiment):
     mask_share: float = 0.5
     net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
     width: int = 20
+    classes_per_task: int | None = None
     epochs: float = 250
     train_images: int | None = None
     validation: float = 0.0
@@ -110,7 +112,8 @@ class SplitImages(Experiment):
 
     def stream(self, data: Path | None) -> TaskStream:
         source = load_source(self.dataset, data)
-        stream: TaskStream = SplitStream(source, classes_per_task(source, self.tasks), self.seed)
+        each = classes_per_task(source, self.tasks) if self.classes_per_task is None else self.classes_per_task
+        stream: TaskStream = SplitStream(source, each, self.seed, self.tasks)
         if self.train_images is not None:
             stream = MappedStream(stream, partial(limited, train=self.train_images, seed=self.seed))
         if self.validation:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supermasks.report.extra import MaxNLocator
+from supermasks.report.growth import plot_growth
 from supermasks.report.style import (
     BLUE,
     GREEN,
@@ -36,13 +37,15 @@ def plot_record(record: Record, folder: Path) -> list[Path]:
         folder: where to; made if it is not there.
 
     Returns:
-        the files: `accuracy.png`, `forgetting.png`, and where there are masks `bytes.png`.
+        the files: `accuracy.png`, `forgetting.png`, where there are masks `bytes.png`, of several tasks `growth.png`.
     """
     pictures = [
         _plot_accuracy(record, folder / "accuracy.png"),
         _plot_forgetting(record, folder / "forgetting.png"),
     ]
-    return [*pictures, _plot_bytes(record, folder / "bytes.png")] if record["bytes"]["masks"] else pictures
+    if record["bytes"]["masks"]:
+        pictures.append(_plot_bytes(record, folder / "bytes.png"))
+    return [*pictures, *plot_growth(record, folder)]
 
 
 def _plot_forgetting(record: Record, path: Path) -> Path:

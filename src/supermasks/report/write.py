@@ -29,6 +29,7 @@ CAPTIONS = {
     "accuracy": "final accuracy of each task",
     "forgetting": "accuracy of each task after each further task",
     "bytes": "what the bank takes on disk",
+    "growth": "what each further task costs",
     "comparison": "accuracy of all rows",
     "tradeoff": "accuracy against bytes a task",
 }
