@@ -26,6 +26,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "supsup-small": {"budget": 8},
     "transfer-masks": {"transfer": "masks"},
     "transfer-scores": {"transfer": "scores"},
+    "ssnet": {"method": "ssnet", "density": 0.3},
+    "exssnet": {"method": "exssnet", "density": 0.3},
+    "exssnet-kkt": {"method": "exssnet", "density": 0.3, "transfer": "kkt"},
+    "exssnet-int4": {"method": "exssnet", "density": 0.3, "weights": "int4"},
     "individual": {"method": "individual"},
     "individual-warm": {"method": "individual-warm"},
     "separate-heads": {"method": "separate-heads"},
@@ -49,6 +53,7 @@ def test_all_ways_learn_two_classes_better_than_chance(runs: Path) -> None:
     assert means["separate-heads-random"] > 0.6
     forgetting = {name: read_record(runs / name)["accuracy"]["forgetting"] for name in WAYS}
     assert forgetting.pop("sequential") > 0.05
+    assert forgetting.pop("ssnet") != 0  # it trains weights that earlier tasks use
     assert set(forgetting.values()) == {0}
     assert len(set(means.values())) == len(WAYS)  # no two are secretly the same
 
@@ -68,6 +73,10 @@ def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
         sizes = records[name]["bytes"]
         assert sizes["packed"] == packed
         assert sizes["entropy_bound"] <= sizes["masks"] <= 1.01 * sizes["entropy_bound"] + 5 * 8
+    kept = records["exssnet"]["bytes"]["entropy_bound"]
+    assert records["exssnet-int4"]["bytes"]["owned"] < records["exssnet"]["bytes"]["owned"] / 6
+    assert records["exssnet-int4"]["bytes"]["masks"] < kept * 1.01 + 5 * 8
+    assert records["supsup"]["bytes"]["owned"] == 0
     assert records["individual"]["bytes"]["dense"] == 5 * 4 * WEIGHTS
     assert records["separate-heads"]["bytes"]["dense"] == 5 * 4 * 84 * 2
     assert records["separate-heads"]["bytes"]["trunk"] > 4 * WEIGHTS

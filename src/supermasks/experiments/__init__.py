@@ -1,5 +1,6 @@
 """Experiments of the papers: a typed config each, one runner, one kind of record."""
 
+from supermasks.experiments.class_incremental import ClassIncremental
 from supermasks.experiments.config import Experiment, Published
 from supermasks.experiments.demo import DEMO, run_demo
 from supermasks.experiments.permuted_mnist import PermutedMNIST
@@ -11,13 +12,15 @@ from supermasks.experiments.split_images import SplitCIFAR, SplitImageNet
 from supermasks.experiments.split_mnist import SplitMNIST
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
-    kind.name: kind for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST, SplitCIFAR, SplitImageNet, PretrainedText)
+    kind.name: kind
+    for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST, SplitCIFAR, SplitImageNet, ClassIncremental, PretrainedText)
 }
 """The experiments by the name that the command line knows them by."""
 
 __all__ = [
     "DEMO",
     "EXPERIMENTS",
+    "ClassIncremental",
     "Experiment",
     "PermutedMNIST",
     "PretrainedText",

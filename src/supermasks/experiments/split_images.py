@@ -121,8 +121,7 @@ class SplitImages(Experiment):
         return stream
 
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
-        classes, shape = len(tasks[0].classes), tasks[0].train.shape
-        module = self.backbone(classes, shape)
+        module = self.backbone(self.outputs_for(tasks), tasks[0].train.shape)
         network = partial(Network, device=self.device, channels_last=True)
         if self.method in MASKED:
             rule = TopK(ER(self.budget) if self.density is None else self.density)
@@ -138,6 +137,10 @@ class SplitImages(Experiment):
         trunk = self._trunk(module, tasks, out, progress)
         base = PretrainedBase(f"trunk trained on {tasks[0].name}, {out / TRUNK}")
         return self._learner(network(trunk, base, select=[], head=head))
+
+    def outputs_for(self, tasks: TaskStream) -> int:
+        """Return how many outputs the network has for these tasks: as many as one has classes."""
+        return len(tasks[0].classes)
 
     def backbone(self, outputs: int, shape: tuple[int, ...]) -> nn.Module:
         """Return the network for images of this shape."""
