@@ -86,7 +86,7 @@ def npm() -> Callable[..., Program]:
         def program(command: list[str], work: Path) -> None:
             assert command[:2] == ["npm", "pack"]
             assert command[-1] == package
-            with tarfile.open(work / f"{package.replace('@', '-')}.tgz", "w:gz") as archive:
+            with tarfile.open(work / f"{package.replace('@', '-').replace('/', '-')}.tgz", "w:gz") as archive:
                 for path, content in files.items():
                     member = tarfile.TarInfo(f"package/{path}")
                     member.size = len(content)

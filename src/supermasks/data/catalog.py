@@ -5,10 +5,12 @@ from types import MappingProxyType
 
 from supermasks.data.cifar import CIFAR10, CIFAR100
 from supermasks.data.dataset import DataSet, Resource
+from supermasks.data.debian_sections import DEBIAN_SECTIONS
 from supermasks.data.folders import IMAGENET, TINY_IMAGENET
 from supermasks.data.mnist import FASHION_MNIST, MNIST
-from supermasks.data.models import MINILM
+from supermasks.data.models import GLOVE, MINILM
 from supermasks.data.quickdraw import QUICKDRAW
+from supermasks.data.spam_assassin import SPAM_ASSASSIN
 from supermasks.data.text_sets import IMDB, NEWSGROUPS, REUTERS_R8, REUTERS_R52
 from supermasks.errors import ConfigError
 
@@ -18,12 +20,15 @@ CATALOG: Mapping[str, DataSet] = MappingProxyType(
 """The data sets of images by name; a new one is a file that says what a `DataSet` says, and one entry here."""
 
 TEXTS: Mapping[str, Resource] = MappingProxyType(
-    {resource.name: resource for resource in (NEWSGROUPS, REUTERS_R8, REUTERS_R52, IMDB)}
+    {
+        resource.name: resource
+        for resource in (NEWSGROUPS, REUTERS_R8, REUTERS_R52, IMDB, SPAM_ASSASSIN, DEBIAN_SECTIONS)
+    }
 )
 """The data sets of texts that can be fetched; any other in the same form can be read as well."""
 
-MODELS: Mapping[str, Resource] = MappingProxyType({MINILM.name: MINILM})
-"""The pretrained models that can be fetched."""
+MODELS: Mapping[str, Resource] = MappingProxyType({resource.name: resource for resource in (MINILM, GLOVE)})
+"""The pretrained models that can be fetched: an encoder, and vectors of words."""
 
 
 def dataset_named(name: str, also: str = "") -> DataSet:

