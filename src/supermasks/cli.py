@@ -166,7 +166,7 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
 
     Args:
         name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
-            "reuters-r52", "imdb", or the model "minilm".
+            "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm" and "glove".
         directory: where to; by default $SUPERMASKS_DATA or the cache.
     """
     fetch_data(name, directory)

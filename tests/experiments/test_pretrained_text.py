@@ -1,7 +1,6 @@
 """Masks, fine-tuning and heads over a tiny encoder and a tiny tokenizer that are made here."""
 
-import csv
-import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,50 +11,16 @@ from supermasks.errors import ConfigError, DataUnavailableError
 from supermasks.experiments import EXPERIMENTS, PretrainedText, run
 from supermasks.methods import Individual, SupSup
 
-TOPICS = {"sea": ["ship", "wave", "fish"], "sky": ["star", "moon", "cloud"], "land": ["tree", "hill", "road"]}
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "a", *(word for words in TOPICS.values() for word in words)]
-WIDTH, INNER, LAYERS = 16, 32, 2
+WIDTH, INNER, LAYERS = 16, 32, 2  # of the encoder
 MASKED = LAYERS * (4 * WIDTH * WIDTH + 2 * WIDTH * INNER)
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as of a pretrained encoder: two layers of BERT, 16 wide, with a tokenizer of fifteen words."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("net")
-    plain = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    plain.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="[PAD]").save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        intermediate_size=INNER,
-        max_position_embeddings=8,
-        initializer_range=0.2,
-    )
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, write_texts: Callable[..., None]) -> Path:
     """Two sets of texts: "two" of the topics sea and sky, "three" of all."""
-    folder, draw = tmp_path_factory.mktemp("data"), random.Random(0)
-    for name, topics in (("two", ["sea", "sky"]), ("three", list(TOPICS))):
-        (folder / name).mkdir()
-        for part, count in (("train", 60), ("test", 30)):
-            labels = [topics[number % len(topics)] for number in range(count)]
-            texts = [" ".join(draw.choices([*TOPICS[label], "the", "a"], k=4)) for label in labels]
-            with (folder / name / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("label", "text"), *zip(labels, texts, strict=True)])
+    folder = tmp_path_factory.mktemp("data")
+    write_texts(folder / "two", ["sea", "sky"])
+    write_texts(folder / "three", ["sea", "sky", "land"])
     return folder
 
 

@@ -10,16 +10,28 @@ from supermasks.experiments.rotated_mnist import RotatedMNIST
 from supermasks.experiments.runner import Watcher, run
 from supermasks.experiments.split_images import SplitCIFAR, SplitImageNet
 from supermasks.experiments.split_mnist import SplitMNIST
+from supermasks.experiments.text_sequence import GLUE, WebNLP
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
     kind.name: kind
-    for kind in (PermutedMNIST, RotatedMNIST, SplitMNIST, SplitCIFAR, SplitImageNet, ClassIncremental, PretrainedText)
+    for kind in (
+        PermutedMNIST,
+        RotatedMNIST,
+        SplitMNIST,
+        SplitCIFAR,
+        SplitImageNet,
+        ClassIncremental,
+        PretrainedText,
+        WebNLP,
+        GLUE,
+    )
 }
 """The experiments by the name that the command line knows them by."""
 
 __all__ = [
     "DEMO",
     "EXPERIMENTS",
+    "GLUE",
     "ClassIncremental",
     "Experiment",
     "PermutedMNIST",
@@ -30,6 +42,7 @@ __all__ = [
     "SplitImageNet",
     "SplitMNIST",
     "Watcher",
+    "WebNLP",
     "read_record",
     "run",
     "run_demo",

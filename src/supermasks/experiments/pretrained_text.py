@@ -1,16 +1,16 @@
 """Text tasks over a frozen pretrained encoder: masks beside fine-tuning of the same layers, and heads alone."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from torch import nn
 
 from supermasks.bases import PretrainedBase
-from supermasks.data import MODELS, limited, load_texts, minilm_folder, text_task, with_validation
-from supermasks.errors import ConfigError, MissingExtraError
+from supermasks.data import MODELS, limited, load_texts, text_task, with_validation
+from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment
+from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.learner import Learner
 from supermasks.masks import Threshold
 from supermasks.methods import Individual, SupSup
@@ -20,7 +20,6 @@ from supermasks.scores import Spread
 from supermasks.training import Adam, Progress, Training
 from supermasks.types import GG, Task, TaskStream
 
-MINILM = "minilm"
 FROM_THE_NETWORK_ITSELF = SupSup(Threshold(0.0), Spread(0.0, 1.0))
 """Masks that begin as the pretrained network (as Piggyback's do), and leave it weight by weight."""
 
@@ -107,12 +106,12 @@ class PretrainedText(Experiment):
         return f"{self.name}-{self.method}-seed{self.seed}"
 
     def stream(self, data: Path | None) -> TaskStream:
-        tokenizer = self._load("AutoTokenizer")
+        tokenizer = load_encoder(self.net, "AutoTokenizer")
         return tuple(self._task(text_task(load_texts(name, data), tokenizer, self.length)) for name in self.datasets)
 
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
         del out, progress  # nothing is trained before the first task
-        encoder = self._load("AutoModel")
+        encoder = load_encoder(self.net, "AutoModel")
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None  # has no part in the mean over the tokens, but linear layers to mask
         network = Network(
@@ -144,26 +143,3 @@ class PretrainedText(Experiment):
         if self.train_texts is not None and self.train_texts < len(task.train):
             task = limited(task, self.train_texts, self.seed)
         return with_validation(task, self.validation, self.seed) if self.validation else task
-
-    def _load(self, kind: Literal["AutoModel", "AutoTokenizer"]) -> Any:
-        """Return the encoder or its tokenizer.
-
-        Raises:
-            MissingExtraError: `transformers` is not installed.
-            ConfigError: the folder does not hold them.
-        """
-        try:
-            import transformers
-        except ImportError as error:
-            raise MissingExtraError(
-                "a pretrained encoder takes transformers; install it with: pip install 'supermasks[hf]'"
-            ) from error
-        folder = minilm_folder() if self.net == MINILM else Path(self.net)
-        load: Callable[..., Any] = getattr(transformers, kind).from_pretrained
-        try:
-            return load(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"net must be {MINILM!r} or the folder of an encoder and its tokenizer that transformers loads, but "
-                f"{kind} finds none in {folder}: {error}"
-            ) from error
