@@ -151,7 +151,7 @@ class Learner:
         """
         for task in tasks:
             self._check_learnable(task)
-        if len(self.method.stages) > 1:
+        if self.method.writes or len(self.method.stages) > 1:
             raise ConfigError(
                 f"{type(self.method).__name__} cannot learn tasks together: each task trains weights that the ones "
                 "before it have left; learn them one by one"

@@ -16,6 +16,7 @@ from supermasks.masks import Mask, Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.nets import fully_connected
 from supermasks.owned import PRECISIONS
+from supermasks.scores import KaimingUniform, Past
 from supermasks.training import SGD, Adam, AdamW, Optimiser, RMSprop, Training
 from supermasks.training.order import Order
 
@@ -35,9 +36,13 @@ def logits(learner: Learner, task: Task) -> Tensor:
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS, ids=repr)
 @pytest.mark.parametrize("head", [None, "8"])
-def test_no_later_task_changes_a_bit(optimiser: Optimiser, head: str | None, blobs: Blobs, cnn: Callable) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_no_later_task_changes_a_bit(
+    optimiser: Optimiser, head: str | None, together: bool, blobs: Blobs, cnn: Callable
+) -> None:
     """With momentum and weight decay, on a network with batch norm, after every task."""
-    learner = learner_of(Network(cnn(8), RandomBase(0), head=head), ExSSNeT(TopK(0.4)), optimiser)  # pyright: ignore[reportArgumentType]
+    network = Network(cnn(8), RandomBase(0), head=head)
+    learner = learner_of(network, ExSSNeT(TopK(0.4), together=together), optimiser)  # pyright: ignore[reportArgumentType]
     tasks = [blobs(f"task-{n}", 3, (1, 6, 6)) for n in range(5)]
     seen: dict[str, Tensor] = {}
     for task in tasks:
@@ -50,8 +55,9 @@ def test_no_later_task_changes_a_bit(optimiser: Optimiser, head: str | None, blo
     assert trained[0] > trained[1] > trained[2] > 0
 
 
-def test_each_trains_the_weights_that_none_before_it_uses_and_no_other(blobs: Blobs) -> None:
-    learner = learner_of(fully_connected([8, 32, 6]), ExSSNeT(TopK(0.3)))
+@pytest.mark.parametrize("together", [False, True])
+def test_each_trains_the_weights_that_none_before_it_uses_and_no_other(blobs: Blobs, together: bool) -> None:
+    learner = learner_of(fully_connected([8, 32, 6]), ExSSNeT(TopK(0.3), together=together))
     base = {name: weight.clone() for name, weight in learner.network.weights.items()}
     used = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in base.items()}
     for number in range(4):
@@ -94,6 +100,38 @@ def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> No
         assert not torch.equal(weight, start[name])
 
 
+def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
+    """By hand: plain descent on scores by `g * W`, and on weights that are free by `g * M`, with `g = dL/d(W M)`."""
+    rate, task, other = 0.05, blobs("one"), blobs("two")
+    method = ExSSNeT(TopK(0.5), together=True)
+    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(rate, 0.0, 0.0), steps=40)
+    learner.learn(other)
+    start = {name: weight.clone() for name, weight in learner.network.weights.items()}
+    learner.learn(task)
+    state, used = learner.bank["one"], learner.bank["two"].mask
+    order, own = Order.of("one", len(task.train), 16, 0), {name: weight.clone() for name, weight in start.items()}
+    scores = KaimingUniform().scores(learner.network.shapes, "one", 0, Past())
+    assert isinstance(task.train.inputs, Tensor)
+    for _ in range(40):
+        rows, masks = order.next(), {}
+        for name, score in scores.items():
+            smallest = score.abs().flatten().sort(descending=True).values[round(0.5 * score.numel()) - 1]
+            masks[name] = (score.abs() >= smallest).float()
+        effective = {name: (own[name] * masks[name]).requires_grad_() for name in own}
+        hidden = (task.train.inputs[rows] @ effective["1.weight"].T).relu()
+        nn.functional.cross_entropy(hidden @ effective["3.weight"].T, task.train.targets[rows]).backward()
+        for name, value in effective.items():
+            assert value.grad is not None
+            moved = own[name] - rate * value.grad * masks[name] * ~used[name]
+            scores[name] = scores[name] - rate * value.grad * own[name] * torch.where(scores[name] < 0, -1.0, 1.0)
+            own[name] = moved
+    for name, weight in learner.network.weights.items():
+        free = state.mask[name] & ~used[name]
+        torch.testing.assert_close(weight[free], own[name][free], rtol=0, atol=2e-5)
+        assert not torch.equal(weight[free], start[name][free])
+        assert torch.equal(weight[~free], start[name][~free])
+
+
 def test_ssnet_forgets(blobs: Blobs) -> None:
     """Otherwise there is nothing to protect from: the same learner with `exclusive=False` loses the first task."""
     accuracies = {}
@@ -116,14 +154,15 @@ def test_ssnet_forgets(blobs: Blobs) -> None:
     assert accuracies[False][1] < accuracies[False][0] - 0.2
 
 
-def test_where_no_weight_is_free_it_is_supsup(blobs: Blobs, cnn: Callable) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_where_no_weight_is_free_it_is_supsup(blobs: Blobs, cnn: Callable, together: bool) -> None:
     first, second = blobs("first", 3, (1, 6, 6)), blobs("second", 3, (1, 6, 6))
     states = []
-    for method in (ExSSNeT(TopK(0.3), mask_share=0.5), SupSup(TopK(0.3))):
+    for method in (ExSSNeT(TopK(0.3), together=together, mask_share=0.5), SupSup(TopK(0.3))):
         learner = learner_of(cnn(8), ExSSNeT(TopK(1.0)))
         learner.learn(first)  # keeps all weights
         learner.method = method
-        if not isinstance(method, ExSSNeT):
+        if not isinstance(method, ExSSNeT) and not together:
             learner.training = replace(learner.training, steps=30)
         learner.learn(second)
         states.append(learner.bank["second"])
@@ -205,12 +244,16 @@ def test_a_state_needs_the_weights_that_it_was_learned_over(blobs: Blobs) -> Non
     assert base.over == ""
 
 
-def test_a_training_that_is_stopped_in_either_stage_ends_the_same(blobs: Blobs, tmp_path: Path, cnn: Callable) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_a_training_that_is_stopped_in_any_stage_ends_the_same(
+    blobs: Blobs, tmp_path: Path, cnn: Callable, together: bool
+) -> None:
+    method = ExSSNeT(TopK(0.3), together=together)
     tasks = [blobs("a", 3, (1, 6, 6)), blobs("b", 3, (1, 6, 6))]
-    whole = learner_of(cnn(8), ExSSNeT(TopK(0.3)))
+    whole = learner_of(cnn(8), method)
     for task in tasks:
         whole.learn(task)
-    stopped, file = learner_of(cnn(8), ExSSNeT(TopK(0.3))), tmp_path / "fit"
+    stopped, file = learner_of(cnn(8), method), tmp_path / "fit"
     stopped.learn(tasks[0])
     told: list[int] = []
     for stop in (7, 30, 31, 45, 60):
@@ -232,9 +275,10 @@ def test_a_training_that_is_stopped_in_either_stage_ends_the_same(blobs: Blobs, 
     assert stopped.network.over == whole.network.over
 
 
-def test_tasks_that_build_on_each_other_are_not_learned_together(blobs: Blobs) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_tasks_that_build_on_each_other_are_not_learned_together(blobs: Blobs, together: bool) -> None:
     with pytest.raises(ConfigError, match="one by one"):
-        learner_of(fully_connected([8, 16, 6]), ExSSNeT()).learn_together([blobs("a"), blobs("b")])
+        learner_of(fully_connected([8, 16, 6]), ExSSNeT(together=together)).learn_together([blobs("a"), blobs("b")])
 
 
 @pytest.mark.parametrize(

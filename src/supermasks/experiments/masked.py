@@ -20,7 +20,12 @@ MASKED = ("supsup", *TRAINING_WEIGHTS)
 
 
 def masked_method(
-    name: str, rule: MaskRule, initial: InitialScores, weights: Precision = "float32", mask_share: float = 0.5
+    name: str,
+    rule: MaskRule,
+    initial: InitialScores,
+    weights: Precision = "float32",
+    together: bool = False,
+    mask_share: float = 0.5,
 ) -> SupSup:
     """Return SupSup, SSNeT or ExSSNeT.
 
@@ -29,14 +34,15 @@ def masked_method(
         rule: from scores to masks.
         initial: what scores begin with.
         weights: in which precision trained weights are kept.
+        together: whether weights are trained together with the mask, not after it.
         mask_share: the share of the training in which the mask is found, where weights are trained after it.
     """
     if name == "supsup":
         return SupSup(rule, initial)
-    return ExSSNeT(rule, initial, name == "exssnet", weights, mask_share)
+    return ExSSNeT(rule, initial, name == "exssnet", weights, together, mask_share)
 
 
-def check_weights(name: str, weights: Precision) -> None:
-    """Raise ConfigError if weights are to be kept in some precision, but the method trains none."""
-    if weights != "float32" and name not in TRAINING_WEIGHTS:
-        raise ConfigError(f"method {name!r} trains no weights to keep in {weights}; leave weights out")
+def check_weights(name: str, weights: Precision, together: bool) -> None:
+    """Raise ConfigError if weights are to be kept in some precision, or trained in some way, but none are trained."""
+    if (weights != "float32" or together) and name not in TRAINING_WEIGHTS:
+        raise ConfigError(f"method {name!r} trains no weights; leave weights and together at their defaults")

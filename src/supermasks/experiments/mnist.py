@@ -56,6 +56,7 @@ class MNISTExperiment(Experiment):
         transfer: what scores begin with: at random, the mean of earlier masks or scores, or the mask of the nearest
             earlier task (KKT).
         weights: in which precision SSNeT and ExSSNeT keep what they train.
+        together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the steps in which these find the mask; the weights have the rest.
         shared_scores: scores of all tasks begin with the same random numbers, not each with its own.
         inference: how the task of test inputs is found.
@@ -75,6 +76,7 @@ class MNISTExperiment(Experiment):
     density: float | None = None
     transfer: Transfer = "none"
     weights: Precision = "float32"
+    together: bool = False
     mask_share: float = 0.5
     shared_scores: bool = False
     inference: Literal["one-shot", "binary", "exhaustive"] = "one-shot"
@@ -82,13 +84,13 @@ class MNISTExperiment(Experiment):
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights)
+        check_weights(self.method, self.weights, self.together)
 
     @property
     def title(self) -> str:
         method = "" if self.method == "supsup" else f"-{self.method}"
         transfer = "" if self.transfer == "none" else f"-transfer-{self.transfer}"
-        weights = "" if self.weights == "float32" else f"-{self.weights}"
+        weights = ("-together" if self.together else "") + ("" if self.weights == "float32" else f"-{self.weights}")
         return f"{self.name}-{self.net}{method}{transfer}{weights}-seed{self.seed}"
 
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
@@ -103,7 +105,7 @@ class MNISTExperiment(Experiment):
         return Learner(
             NETS[self.net](outputs),
             seed=self.seed,
-            method=masked_method(self.method, rule, initial, self.weights, self.mask_share),
+            method=masked_method(self.method, rule, initial, self.weights, self.together, self.mask_share),
             training=Training(self.steps, self.batch_size, optimiser, self.schedule),
             inference=self.task_inference(self.objective),
         )

@@ -58,6 +58,7 @@ class SplitImages(Experiment):
         transfer: what scores begin with: at random, or with the mean of earlier masks (as the paper says), or of
             earlier scores (as its code does), or with the mask of the nearest earlier task (ExSSNeT's KKT).
         weights: in which precision SSNeT and ExSSNeT keep what they train.
+        together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
         net: the backbone.
         width: channels of the stem and the first stage of ResNet-18.
@@ -78,6 +79,7 @@ class SplitImages(Experiment):
     density: float | None = None
     transfer: Transfer = "none"
     weights: Precision = "float32"
+    together: bool = False
     mask_share: float = 0.5
     net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
     width: int = 20
@@ -93,13 +95,13 @@ class SplitImages(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights)
+        check_weights(self.method, self.weights, self.together)
 
     @property
     def title(self) -> str:
         kept = f"er{self.budget}" if self.density is None else f"density{self.density}"
         masks = f"-{kept}-transfer-{self.transfer}" if self.method in MASKED else ""
-        weights = "" if self.weights == "float32" else f"-{self.weights}"
+        weights = ("-together" if self.together else "") + ("" if self.weights == "float32" else f"-{self.weights}")
         return f"{self.name}-{self.dataset}-{self.method}{masks}{weights}-seed{self.seed}"
 
     @property
@@ -125,7 +127,9 @@ class SplitImages(Experiment):
         network = partial(Network, device=self.device, channels_last=True)
         if self.method in MASKED:
             rule = TopK(ER(self.budget) if self.density is None else self.density)
-            method = masked_method(self.method, rule, TRANSFER[self.transfer], self.weights, self.mask_share)
+            method = masked_method(
+                self.method, rule, TRANSFER[self.transfer], self.weights, self.together, self.mask_share
+            )
             return self._learner(network(module, RandomBase(self.seed)), method)
         if self.method in ("individual", "individual-warm"):
             return self._learner(network(module, RandomBase(self.seed)), Individual(warm=self.method.endswith("warm")))

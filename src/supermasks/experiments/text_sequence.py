@@ -61,6 +61,7 @@ class TextSequence(Experiment):
         transfer: what scores begin with: at random, the mean of earlier masks or scores, or the mask of the nearest
             earlier task (KKT).
         weights: in which precision SSNeT and ExSSNeT keep what they train.
+        together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
         channels: of each of the three convolutions.
         length: of a text in tokens, to which it is padded or truncated.
@@ -87,6 +88,7 @@ class TextSequence(Experiment):
     density: float = 0.1
     transfer: Transfer = "none"
     weights: Precision = "float32"
+    together: bool = False
     mask_share: float = 0.5
     channels: int = 100
     length: int = 256
@@ -99,7 +101,7 @@ class TextSequence(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights)
+        check_weights(self.method, self.weights, self.together)
         object.__setattr__(self, "tasks", len(SEQUENCES[self.sequence]))
         object.__setattr__(self, "dataset", "+".join(SEQUENCES[self.sequence]))
 
@@ -107,7 +109,7 @@ class TextSequence(Experiment):
     def title(self) -> str:
         over = self.embeddings if self.embeddings in (MINILM, GLOVE) else Path(self.embeddings).stem
         transfer = "" if self.transfer == "none" else f"-transfer-{self.transfer}"
-        weights = "" if self.weights == "float32" else f"-{self.weights}"
+        weights = ("-together" if self.together else "") + ("" if self.weights == "float32" else f"-{self.weights}")
         return f"{self.name}-{self.sequence}-{over}-{self.method}{transfer}{weights}-seed{self.seed}"
 
     def stream(self, data: Path | None) -> TaskStream:
@@ -129,7 +131,9 @@ class TextSequence(Experiment):
         method = Individual()
         if self.method in MASKED:
             initial = TRANSFER[self.transfer]
-            method = masked_method(self.method, TopK(self.density), initial, self.weights, self.mask_share)
+            method = masked_method(
+                self.method, TopK(self.density), initial, self.weights, self.together, self.mask_share
+            )
         return Learner(network, seed=self.seed, method=method, training=training)
 
     def _is_encoder(self) -> bool:

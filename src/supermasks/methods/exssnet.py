@@ -1,4 +1,4 @@
-"""ExSSNeT and SSNeT: a supermask is found, then weights that it selects are trained."""
+"""ExSSNeT and SSNeT: a supermask is found, and weights that it selects are trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +13,10 @@ from supermasks.methods.supsup import SupSup
 from supermasks.network import Network
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.scores import Past
+from supermasks.types import Task
+
+WEIGHTS = "weights of "
+"""Begins the names of the vectors of weights under training; the names of their parameters follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,21 +24,25 @@ class _Weights(Trainable):
     """Weights under training, as one vector a parameter: what is not in it, no optimiser can move.
 
     Attributes:
-        learned: what finding the mask has left.
-        trained: the positions of the weights in the vectors.
+        free: the positions of the weights in the vectors.
         places: their indices in the flattened parameters.
-        fixed: the effective weights before.
+        found: what finding the mask has left; None while the mask is still under training, too.
     """
 
-    learned: Learned = field(kw_only=True)
-    trained: Mask = field(kw_only=True)
+    free: Mask = field(kw_only=True)
     places: Mapping[str, Tensor] = field(kw_only=True)
-    fixed: Mapping[str, Tensor] = field(kw_only=True)
+    found: Learned | None = field(kw_only=True)
+
+    def put(self, whole: Tensor, name: str) -> Tensor:
+        """Return the weights of a parameter with those under training in their places."""
+        if name not in self.places:
+            return whole
+        return whole.flatten().index_copy(0, self.places[name], self.parameters[WEIGHTS + name]).view(whole.shape)
 
 
 @dataclass(frozen=True)
 class ExSSNeT(SupSup):
-    """Find a supermask over the weights as earlier tasks left them, then train selected weights (ExSSNeT, Section 3).
+    """Find a supermask over the weights as earlier tasks left them, and train selected weights (ExSSNeT, Section 3).
 
     Task `i` learns `M_i` over `W^(i-1)`, then trains, inside of the subnetwork `W * M_i`, the weights of
 
@@ -44,13 +52,20 @@ class ExSSNeT(SupSup):
     and writes them into the network. Exclusive training changes no weight that an earlier task uses, so that none is
     forgotten; where no weight is free it is SupSup. SSNeT changes weights that earlier tasks use, and forgets.
 
+    The paper trains first the mask and then the weights. Together, each step trains scores and those weights that no
+    earlier task uses; what the mask keeps in the end is the task's. No step is lost to either, which is better at
+    equal epochs.
+
     Attributes:
         rule: the function from scores to mask; the paper keeps 10% of each layer.
         initial: what the scores begin with.
         exclusive: train only weights that no earlier task uses.
         precision: in which the changes of the weights are kept: "float32", "float16", "int8" or "int4".
-        mask_share: the share of the training in which the mask is found; the weights have the rest.
-        weight_rate: the learning rate of the weights, as a multiple of that of the scores.
+        together: train mask and weights in the same steps.
+        mask_share: the share of the training in which the mask is found, where they are not trained together; the
+            weights have the rest.
+        weight_rate: the learning rate of the weights, as a multiple of that of the scores, where they are not trained
+            together.
 
     Raises:
         ConfigError: the share is not between 0 and 1, the rate is not positive, or there is no such precision.
@@ -59,6 +74,7 @@ class ExSSNeT(SupSup):
     rule: MaskRule = field(default_factory=lambda: TopK(0.1))
     exclusive: bool = True
     precision: Precision = "float32"
+    together: bool = False
     mask_share: float = 0.5
     weight_rate: float = 1.0
 
@@ -74,37 +90,69 @@ class ExSSNeT(SupSup):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return Stage(self.mask_share), Stage(1 - self.mask_share, self.weight_rate)
+        return (Stage(),) if self.together else (Stage(self.mask_share), Stage(1 - self.mask_share, self.weight_rate))
+
+    @property
+    def writes(self) -> bool:
+        return True
+
+    def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
+        trainable = super().begin(network, task, seed, past)
+        if not self.together:
+            return trainable
+        every = Mask.pack({name: torch.ones(shape, dtype=torch.bool) for name, shape in network.shapes.items()})
+        return self._training_weights(network, trainable, trainable.parameters, self._free(every, network, past), None)
 
     def following(self, network: Network, trainable: Trainable, past: Past) -> Trainable | None:
-        learned = super().finish(network, trainable, past)
-        used = Mask.union((state.mask for state in past.states), network.shapes)
-        free = learned.mask - used if self.exclusive else learned.mask
-        if not free.count():
-            return None
-        places = {
-            name: free[name].flatten().nonzero().flatten().to(network.device) for name, n in free.counts().items() if n
-        }
-        vectors = {name: network.weights[name].flatten()[place] for name, place in places.items()}
-        fixed = {name: network.weights[name] * learned.mask[name].to(network.device) for name in free}
-        parameters = trainable_on(network, {**vectors, **learned.dense}).parameters
-        return _Weights(parameters, trainable.buffers, learned=learned, trained=free, places=places, fixed=fixed)
+        found = super().finish(network, trainable, past)
+        free = self._free(found.mask, network, past)
+        return self._training_weights(network, trainable, found.dense, free, found) if free.count() else None
 
     def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
-        if not isinstance(trainable, _Weights):
+        if not isinstance(trainable, _Weights) or not trainable.places:
             return super().effective(network, trainable)
-        weights = {
-            name: whole.flatten().index_copy(0, trainable.places[name], trainable.parameters[name]).view(whole.shape)
-            if name in trainable.places
-            else whole
-            for name, whole in trainable.fixed.items()
-        }
-        return {**trainable.parameters, **weights, **trainable.buffers}
+        weights = {name: trainable.put(weight, name) for name, weight in network.weights.items()}
+        if trainable.found is None:
+            masks = self.rule.masks({name: trainable.parameters[name] for name in weights})
+        else:
+            masks = {name: trainable.found.mask[name].to(network.device) for name in weights}
+        masked = {name: weight * masks[name] for name, weight in weights.items()}
+        own = {name: value for name, value in trainable.parameters.items() if not name.startswith(WEIGHTS)}
+        return {**own, **masked, **trainable.buffers}
 
     def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:
         if not isinstance(trainable, _Weights):
             return super().finish(network, trainable, past)
-        found, trained = trainable.learned, trainable.trained
-        values = {name: trainable.parameters.get(name, torch.empty(0)) for name in trained}
-        owned = Owned.of(trained, network.base_weights, values, self.precision)
-        return replace(found, dense={name: trainable.parameters[name] for name in found.dense}, owned=owned)
+        own = {name: value for name, value in trainable.parameters.items() if not name.startswith(WEIGHTS)}
+        found = trainable.found or super().finish(network, Trainable(own, trainable.buffers), past)
+        found = replace(found, dense={name: own[name] for name in found.dense})
+        selected = found.mask & trainable.free
+        if not selected.count():
+            return found
+        with torch.no_grad():
+            weights = {name: trainable.put(weight, name).cpu() for name, weight in network.weights.items()}
+        values = {name: weights[name][selected[name]] for name in selected}
+        return replace(found, owned=Owned.of(selected, network.base_weights, values, self.precision))
+
+    def _free(self, among: Mask, network: Network, past: Past) -> Mask:
+        """Return which of these weights may be trained."""
+        if not self.exclusive:
+            return among
+        return among - Mask.union((state.mask for state in past.states), network.shapes)
+
+    def _training_weights(
+        self,
+        network: Network,
+        trainable: Trainable,
+        beside: Mapping[str, Tensor],
+        free: Mask,
+        found: Learned | None,
+    ) -> _Weights:
+        """Return the free weights as what is to be trained, beside other parameters."""
+        places = {
+            name: free[name].flatten().nonzero().flatten().to(network.device) for name, n in free.counts().items() if n
+        }
+        vectors = {WEIGHTS + name: network.weights[name].flatten()[place] for name, place in places.items()}
+        parameters = trainable_on(network, {**beside, **vectors}).parameters
+        detached = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        return _Weights(detached, trainable.buffers, free=free, places=places, found=found)

@@ -70,6 +70,11 @@ class Method(ABC):
         """The trainings of a task; a single one by default."""
         return (Stage(),)
 
+    @property
+    def writes(self) -> bool:
+        """Whether a task writes weights into the network, on which the tasks after it build."""
+        return False
+
     def check(self, network: Network) -> None:
         """Raise DensityError if the method cannot serve the layers of this network."""
         del network
