@@ -53,6 +53,7 @@ class TextSequence(Experiment):
     Attributes:
         sequence: of the data sets, one a task, by the paper's name (Table 6); each a folder with `train.csv` and
             `test.csv`, or `.jsonl`.
+        net: the backbone.
         method: SupSup; SSNeT or ExSSNeT, which also train weights that a mask selects; or individually trained networks
             of the same shape.
         embeddings: of the tokens: "minilm", or the folder of an encoder that `transformers` loads; "glove", or a file
@@ -83,6 +84,7 @@ class TextSequence(Experiment):
     tasks: int = field(init=False)
     dataset: str = field(init=False)
     sequence: str
+    net: Literal["text-cnn"] = "text-cnn"
     method: Literal["supsup", "ssnet", "exssnet", "individual"] = "exssnet"
     embeddings: str = MINILM
     density: float = 0.1
