@@ -67,6 +67,21 @@ def test_weights_of_a_parameter_depend_on_seed_and_name_alone(initialisation: st
     assert not torch.equal(same_shape["a"], same_shape["b"])
 
 
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+def test_sums_over_the_kept_weights_vary_as_those_over_all(initialisation: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    inputs, kept = torch.randn(2000, 400, generator=rng), torch.rand(300, 400, generator=rng) < 0.1
+    whole, sparse = (RandomBase(3, initialisation, density).weights({"w": (300, 400)})["w"] for density in (1.0, 0.1))
+    assert float((inputs @ (sparse * kept).T).std()) == pytest.approx(float((inputs @ whole.T).std()), rel=0.03)
+    torch.testing.assert_close(sparse, whole / 0.1**0.5)
+
+
+@pytest.mark.parametrize("density", [0.0, -0.1, 1.5, float("nan")])
+def test_a_density_out_of_range_is_refused(density: float) -> None:
+    with pytest.raises(ConfigError, match="density"):
+        RandomBase(0, density=density)
+
+
 def test_weights_are_new_tensors_each_time() -> None:
     base = RandomBase(0)
     base.weights({"w": (4, 4)})["w"].zero_()

@@ -69,9 +69,12 @@ class RandomBase(Recipe):
     Attributes:
         seed: any non-negative integer.
         initialisation: the distribution, one of `INITIALISATIONS`.
+        density: the fraction of the weights that masks will keep, if it is known. All weights are `1 / sqrt(density)`
+            times as large, so that the sums over those that are kept vary as much as over all (Ramanujan et al. 2020).
+            Sparse masks need it in networks without normalisation, whose outputs are too small to learn from otherwise.
 
     Raises:
-        ConfigError: there is no such initialisation.
+        ConfigError: there is no such initialisation, or the density is not above 0 and at most 1.
 
     Example:
         >>> RandomBase(seed=0).weights({"weight": (3, 8)})["weight"].abs().unique()
@@ -80,8 +83,11 @@ class RandomBase(Recipe):
 
     seed: int
     initialisation: str = "signed_kaiming_constant"
+    density: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise ConfigError(f"the density of masks is above 0 and at most 1, but {self.density} came")
         if self.initialisation not in INITIALISATIONS:
             raise ConfigError(
                 f"there is no initialisation {self.initialisation!r}; choose one of {sorted(INITIALISATIONS)}"
@@ -90,5 +96,8 @@ class RandomBase(Recipe):
         object.__setattr__(self, "seed", index(self.seed))  # a number of numpy has no JSON form
 
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        draw = INITIALISATIONS[self.initialisation]
-        return {name: torch.from_numpy(draw(stream(self.seed, "base", name), shape)) for name, shape in shapes.items()}
+        draw, scale = INITIALISATIONS[self.initialisation], np.float32(1 / sqrt(self.density))
+        return {
+            name: torch.from_numpy(draw(stream(self.seed, "base", name), shape) * scale)
+            for name, shape in shapes.items()
+        }

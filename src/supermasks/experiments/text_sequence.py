@@ -122,7 +122,9 @@ class TextSequence(Experiment):
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
         del out, progress  # nothing is trained before the first task
         outputs, width = max(len(task.classes) for task in tasks), tasks[0].train.shape[-1]
-        network = Network(TextCNN(outputs, width, self.channels), RandomBase(self.seed), device=self.device)
+        # Without normalisation, what is left of the network must be as loud as the whole.
+        base = RandomBase(self.seed, density=self.density if self.method in MASKED else 1.0)
+        network = Network(TextCNN(outputs, width, self.channels), base, device=self.device)
         training = Training(
             epochs=self.epochs,
             batch_size=self.batch_size,
