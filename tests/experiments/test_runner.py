@@ -156,7 +156,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "pretrained-text"])  # it has its own tests
+@pytest.mark.parametrize("name", [name for name, kind in EXPERIMENTS.items() if issubclass(kind, tuple(BAD))])
 def test_bad_settings_fail_before_anything_is_written(name: str, tmp_path: Path) -> None:
     kind = EXPERIMENTS[name]
     usual = {"net": "lenet-5"} if issubclass(kind, SplitImages) else {}

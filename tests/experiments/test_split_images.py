@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from supermasks.bases import RandomBase
+from supermasks.errors import ConfigError
 from supermasks.experiments import SplitCIFAR, SplitImageNet, read_record, run
 from supermasks.experiments.runner import Silent, csc_bytes
 from supermasks.masks import ER, Mask
@@ -193,3 +194,20 @@ def test_validation_is_taken_from_training_images() -> None:
     assert rows is not None
     assert held is not None
     assert not set(rows.tolist()) & set(held.tolist())
+
+
+def test_exssnet_is_held_against_its_table() -> None:
+    settings = SplitCIFAR(tasks=5, density=0.1, epochs=200, method="exssnet", transfer="kkt")
+    assert [(figure.accuracy, figure.source) for figure in settings.published()] == [(0.705, "ExSSNeT, Table 3")]
+    assert replace(settings, epochs=100).published() == []
+    assert replace(settings, together=True).published() == []
+    with pytest.raises(ConfigError, match="trains no weights"):
+        SplitCIFAR(together=True)
+
+
+def test_learning_curves_are_recorded_where_the_best_epoch_is_selected(tmp_path: Path) -> None:
+    settings = replace(SMALL, tasks=2, classes_per_task=2, epochs=3, validation=0.1)
+    record = run(settings, tmp_path / "run").record
+    assert [len(curve) for curve in record["curves"]] == [3, 3]
+    assert all(0 <= accuracy <= 1 for curve in record["curves"] for accuracy in curve)
+    assert run(replace(settings, validation=0.0), tmp_path / "other").record["curves"] == [[], []]

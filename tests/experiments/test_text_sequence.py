@@ -88,6 +88,17 @@ def test_the_network_has_outputs_for_the_largest_task(data: Path, vectors: Path,
     assert isinstance(TextCNN(3, 6, 20), torch.nn.Module)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [{"epochs": 0}, {"seed": -1}, {"channels": 0}, {"length": 0}, {"validation": 1.5}, {"mask_share": 1.0}],
+    ids=str,
+)
+def test_bad_settings_fail_before_anything_is_written(bad: dict, vectors: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        run(replace(small(vectors), **bad), tmp_path / "run", data)
+    assert not (tmp_path / "run").exists()
+
+
 def test_they_are_the_experiments_of_the_paper() -> None:
     assert EXPERIMENTS["webnlp"] is WebNLP
     assert EXPERIMENTS["glue"] is GLUE

@@ -1,7 +1,5 @@
 """The methods that learn masks, as experiments choose them by name."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal
 
 from supermasks.errors import ConfigError
@@ -12,11 +10,27 @@ from supermasks.scores import KKT, InitialScores, KaimingUniform, MeanOfMasks, M
 
 Transfer = Literal["none", "masks", "scores", "kkt"]
 
-TRANSFER: Mapping[Transfer, InitialScores] = MappingProxyType(
-    {"none": KaimingUniform(), "masks": MeanOfMasks(), "scores": MeanOfScores(), "kkt": KKT()}
-)
 TRAINING_WEIGHTS = ("ssnet", "exssnet")
 MASKED = ("supsup", *TRAINING_WEIGHTS)
+
+
+def initial_scores(transfer: Transfer, neighbours: int = 10, examples: int = 640) -> InitialScores:
+    """Return what scores begin with.
+
+    Args:
+        transfer: at random, the mean of earlier masks or scores, or the mask of the nearest earlier task (KKT).
+        neighbours: of KKT.
+        examples: that KKT looks at.
+    """
+    match transfer:
+        case "none":
+            return KaimingUniform()
+        case "masks":
+            return MeanOfMasks()
+        case "scores":
+            return MeanOfScores()
+        case "kkt":
+            return KKT(neighbours, examples)
 
 
 def masked_method(

@@ -7,7 +7,7 @@ from typing import Literal
 from supermasks.errors import ConfigError
 from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, Scoring
 from supermasks.experiments.config import Experiment
-from supermasks.experiments.masked import TRAINING_WEIGHTS, TRANSFER, Transfer, check_weights, masked_method
+from supermasks.experiments.masked import TRAINING_WEIGHTS, Transfer, check_weights, initial_scores, masked_method
 from supermasks.inference import (
     Binary,
     Entropy,
@@ -101,7 +101,7 @@ class MNISTExperiment(Experiment):
             raise ConfigError("scores begin alike in all tasks, or with what earlier tasks learned; choose one")
         density = 0.1 if self.density is None and self.method in TRAINING_WEIGHTS else self.density
         rule = Threshold() if density is None else TopK(density)
-        initial = KaimingUniform(shared=True) if self.shared_scores else TRANSFER[self.transfer]
+        initial = KaimingUniform(shared=True) if self.shared_scores else initial_scores(self.transfer)
         return Learner(
             NETS[self.net](outputs),
             seed=self.seed,

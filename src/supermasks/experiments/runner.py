@@ -126,6 +126,7 @@ def run(
         "baselines": {}
         if experiment.scenario.id_at_test
         else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
+        "curves": [row.get("curve", []) for row in learned],
         "growth": {
             "seconds": [row["seconds"] for row in learned],
             "bytes": [size for file, size in folder.sizes().items() if file.startswith("tasks/")],
@@ -318,13 +319,13 @@ def _learn(
     watcher.begin("learning", len(tasks))
     for index, task in enumerate(tasks):
         if index >= len(learned):
-            start = perf_counter()
+            start, curve = perf_counter(), list[float]()
             if task.name not in learner.bank:
-                learner.learn(task, watcher.step, out / CHECKPOINT)
+                curve = list(learner.learn(task, watcher.step, out / CHECKPOINT).validation)
                 folder.append(learner.bank[task.name], learner.bank.memory)
             seconds = perf_counter() - start
             accuracies = [learner.accuracy(_test(tasks, j), tasks[j].name) for j in range(index + 1)]
-            learned.append({"task": task.name, "seconds": seconds, "accuracies": accuracies})
+            learned.append({"task": task.name, "seconds": seconds, "accuracies": accuracies, "curve": curve})
             write_json(path, learned)
         watcher.advance(f"{task.name} {100 * learned[index]['accuracies'][-1]:.1f}%")
     return learned

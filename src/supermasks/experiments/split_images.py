@@ -1,6 +1,6 @@
 """SplitCIFAR and SplitImageNet (SupSup, Section 4.1): masks beside other ways to keep tasks of other classes apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,7 +12,7 @@ from torch import nn
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
 from supermasks.experiments.config import Experiment, Published, classes_per_task
-from supermasks.experiments.masked import MASKED, TRANSFER, Transfer, check_weights, masked_method
+from supermasks.experiments.masked import MASKED, Transfer, check_weights, initial_scores, masked_method
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
 from supermasks.methods import Individual, SupSup
@@ -44,6 +44,17 @@ TABLE_2 = {
 TABLE_2_OTHERS = {"individual-warm": 0.9162, "separate-heads": 0.7060, "separate-heads-random": 0.5000}
 
 
+# ExSSNeT, Table 3: accuracies on 5 tasks of CIFAR-100, without and with KKT.
+EXSSNET_TABLE_3 = {
+    ("supsup", "none"): 0.621,
+    ("supsup", "kkt"): 0.671,
+    ("ssnet", "none"): 0.239,
+    ("ssnet", "kkt"): 0.235,
+    ("exssnet", "none"): 0.673,
+    ("exssnet", "kkt"): 0.705,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitImages(Experiment):
     """The settings of a run on images of which each task has other classes; the defaults are the paper's.
@@ -57,6 +68,8 @@ class SplitImages(Experiment):
         density: of the masks, the same in each layer, in place of the budget.
         transfer: what scores begin with: at random, or with the mean of earlier masks (as the paper says), or of
             earlier scores (as its code does), or with the mask of the nearest earlier task (ExSSNeT's KKT).
+        neighbours: of KKT, that vote (ExSSNeT, Table 9).
+        kkt_examples: training images that KKT looks at (Table 10 has batches of 64).
         weights: in which precision SSNeT and ExSSNeT keep what they train.
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
@@ -78,6 +91,8 @@ class SplitImages(Experiment):
     budget: Literal[1, 2, 4, 8, 16, 32] = 32
     density: float | None = None
     transfer: Transfer = "none"
+    neighbours: int = 10
+    kkt_examples: int = 640
     weights: Precision = "float32"
     together: bool = False
     mask_share: float = 0.5
@@ -128,7 +143,12 @@ class SplitImages(Experiment):
         if self.method in MASKED:
             rule = TopK(ER(self.budget) if self.density is None else self.density)
             method = masked_method(
-                self.method, rule, TRANSFER[self.transfer], self.weights, self.together, self.mask_share
+                self.method,
+                rule,
+                initial_scores(self.transfer, self.neighbours, self.kkt_examples),
+                self.weights,
+                self.together,
+                self.mask_share,
             )
             return self._learner(network(module, RandomBase(self.seed)), method)
         if self.method in ("individual", "individual-warm"):
@@ -197,6 +217,10 @@ class SplitCIFAR(SplitImages):
     dataset: Literal["cifar100", "cifar10", "quickdraw", "mnist", "fashion-mnist", "sample"] = "cifar100"
 
     def published(self) -> list[Published]:
+        if self == replace(EXSSNET_CIFAR, seed=self.seed, method=self.method, transfer=self.transfer):
+            accuracy = EXSSNET_TABLE_3.get((self.method, self.transfer))
+            kkt = " + KKT" if self.transfer == "kkt" else ""
+            return [Published(f"{self.method}{kkt}", accuracy, None, None, "ExSSNeT, Table 3")] if accuracy else []
         same = SplitCIFAR(seed=self.seed, method=self.method, budget=self.budget, transfer=self.transfer)
         if self != same:
             return []
@@ -208,6 +232,10 @@ class SplitCIFAR(SplitImages):
         if self.method in TABLE_2_OTHERS:
             return [Published(f"{self.method} (GG)", TABLE_2_OTHERS[self.method], None, None, source)]
         return []
+
+
+EXSSNET_CIFAR = SplitCIFAR(tasks=5, density=0.1, epochs=200)
+"""The settings of ExSSNeT's Tables 2 and 3 on CIFAR-100: 100 epochs for the mask and 100 for the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

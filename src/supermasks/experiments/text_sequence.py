@@ -22,7 +22,7 @@ from supermasks.data import (
 )
 from supermasks.experiments.config import Experiment, Published
 from supermasks.experiments.encoder import MINILM, load_encoder
-from supermasks.experiments.masked import MASKED, TRANSFER, Transfer, check_weights, masked_method
+from supermasks.experiments.masked import MASKED, Transfer, check_weights, initial_scores, masked_method
 from supermasks.learner import Learner
 from supermasks.masks import TopK
 from supermasks.methods import Individual
@@ -134,7 +134,7 @@ class TextSequence(Experiment):
         )
         method = Individual()
         if self.method in MASKED:
-            initial = TRANSFER[self.transfer]
+            initial = initial_scores(self.transfer)
             method = masked_method(
                 self.method, TopK(self.density), initial, self.weights, self.together, self.mask_share
             )
