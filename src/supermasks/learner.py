@@ -128,7 +128,7 @@ class Learner:
                 )
                 reports.append(report)
             state, memory = self._finish(task, trainable, past)
-        self._add(state, memory)
+        self.add(state, memory)
         for file in files:
             if file is not None:
                 file.unlink(missing_ok=True)
@@ -169,8 +169,26 @@ class Learner:
                 state, memory = self._finish(task, trainable, replace(past, memory=memory))
                 states.append(state)
         for state in states:
-            self._add(state, memory)
+            self.add(state, memory)
         return reports
+
+    def add(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
+        """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
+
+        Args:
+            state: of the task.
+            memory: what the next task may begin with, in place of what is remembered; None leaves that as it is.
+
+        Raises:
+            DuplicateTaskError: a task of this name was learned.
+            MaskError: the state does not fit the network, or was learned over other weights.
+        """
+        written = self.network.writing(state)
+        written.check(state)
+        self.bank.add(state)
+        self.network = written
+        if memory is not None:
+            self.bank.memory = ReadOnlyTensors(memory)
 
     def infer(self, inputs: Tensor, together: bool = False, chunk: int = 1000) -> Belief:
         """Return to which task inputs belong.
@@ -339,18 +357,12 @@ class Learner:
             inference=inference or build(stored["inference"], kinds),
         )
         for state in bank:
-            learner._add(state, bank.memory)
+            learner.add(state, bank.memory)
         return learner
 
     def _settings(self) -> dict[str, Any]:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
-
-    def _add(self, state: TaskState, memory: Mapping[str, Tensor]) -> None:
-        written = self.network.writing(state)
-        written.check(state)
-        self.bank.add(state)
-        self.network, self.bank.memory = written, ReadOnlyTensors(memory)
 
     def _past(self, task: Task) -> Past:
         return Past(tuple(self.bank), self.bank.memory, task.train, self.network.logits)

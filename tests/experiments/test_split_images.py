@@ -30,7 +30,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "ssnet": {"method": "ssnet", "density": 0.3},
     "exssnet": {"method": "exssnet", "density": 0.3},
     "exssnet-kkt": {"method": "exssnet", "density": 0.3, "transfer": "kkt"},
-    "exssnet-int4": {"method": "exssnet", "density": 0.3, "weights": "int4"},
+    "exssnet-int4": {"method": "exssnet", "density": 0.3, "weights": "int4", "together": True},
     "individual": {"method": "individual"},
     "individual-warm": {"method": "individual-warm"},
     "separate-heads": {"method": "separate-heads"},
@@ -117,7 +117,9 @@ class StopAt(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("name", ["transfer-scores", "transfer-masks", "separate-heads", "individual-warm"])
+@pytest.mark.parametrize(
+    "name", ["transfer-scores", "transfer-masks", "exssnet-kkt", "exssnet-int4", "separate-heads", "individual-warm"]
+)
 @pytest.mark.parametrize("step", [5, 20])
 def test_a_stopped_run_goes_on_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
     experiment = replace(SMALL, **WAYS[name])

@@ -301,6 +301,21 @@ def test_the_tasks_of_other_methods_are_protected_too(blobs: Blobs) -> None:
     assert torch.equal(logits(learner, blobs("a")), before)
 
 
+def test_states_of_another_learner_are_added_in_their_order(blobs: Blobs) -> None:
+    first, second = (learner_of(fully_connected([8, 16, 6]), ExSSNeT(TopK(0.4))) for _ in range(2))
+    for name in "ab":
+        first.learn(blobs(name))
+    with pytest.raises(MaskError, match="in the order"):
+        second.add(first.bank["b"])
+    assert second.bank.names == []
+    for state in first.bank:
+        second.add(state)
+    assert second.network.over == first.network.over
+    for either in (first, second):
+        either.learn(blobs("c"))
+    assert torch.equal(logits(second, blobs("c")), logits(first, blobs("c")))
+
+
 def test_a_union_is_that_of_sets() -> None:
     shapes = {"a": (3, 5), "b": (7,)}
     rng = torch.Generator().manual_seed(0)

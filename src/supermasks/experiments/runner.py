@@ -301,8 +301,7 @@ def _open_bank(learner: Learner, out: Path) -> BankFolder:
     stored = folder.read()
     stored.header.check(learner.network)
     for state in stored:
-        learner.bank.add(state)
-    learner.bank.memory = stored.memory
+        learner.add(state, stored.memory)
     return folder
 
 
