@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
-from supermasks.experiments import SplitCIFAR, SplitImageNet, read_record, run
+from supermasks.experiments import SplitCIFAR, SplitImageNet, SplitMNIST, read_record, run
 from supermasks.experiments.runner import Silent, csc_bytes
 from supermasks.masks import ER, Mask
 from supermasks.nets import resnet18
@@ -205,6 +205,10 @@ def test_exssnet_is_held_against_its_table() -> None:
     assert replace(settings, together=True).published() == []
     with pytest.raises(ConfigError, match="trains no weights"):
         SplitCIFAR(together=True)
+    mnist = SplitMNIST(method="exssnet", steps=5640, optimiser="adam", learning_rate=1e-3, schedule="cosine", seed=2)
+    assert [figure.accuracy for figure in mnist.published()] == [0.997]
+    assert replace(mnist, steps=1000).published() == []
+    assert [figure.accuracy for figure in SplitMNIST().published()] == [0.996]
 
 
 def test_learning_curves_are_recorded_where_the_best_epoch_is_selected(tmp_path: Path) -> None:

@@ -119,13 +119,22 @@ def _settings(record: Record) -> str:
 
 def _training(record: Record, others: Sequence[Record]) -> str:
     """Return steps or epochs, and each setting that no column shows and that is another in a run of the same kind."""
-    configs = [other["config"] for other in others if other["experiment"] == record["experiment"]]
     config = record["config"]
-    # What an older record does not know of was at its default; None is a default, too.
+    configs = [
+        other["config"]
+        for other in others
+        if (other["experiment"], other["tasks"], other["config"]["dataset"])
+        == (record["experiment"], record["tasks"], config["dataset"])
+    ]
+    if config.get("density") is not None:  # which then decides, not the budget
+        config = {key: value for key, value in config.items() if key != "budget"}
+    # What an older record does not know of was at its default; None is a default, too. The density never is one.
     differing = [
         key
         for key, value in config.items()
-        if key not in SHOWN and value is not None and any(other.get(key, value) != value for other in configs)
+        if key not in SHOWN
+        and value is not None
+        and (key == "density" or any(other.get(key, value) != value for other in configs))
     ]
     length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
     return ", ".join([length, *(f"{key} {config[key]}" for key in differing if key != "epochs")])
