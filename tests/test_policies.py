@@ -12,10 +12,10 @@ from supermasks import Learner, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase, load_checkpoint, read_checkpoint
 from supermasks.errors import BaseMismatchError, ConfigError, InputError, TaskError, UnsupportedModuleError
 from supermasks.masks import Threshold, TopK
-from supermasks.methods import Individual, SupSup
+from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Constant
-from supermasks.training import Adam, Training
+from supermasks.training import Adam, Order, Training
 
 Blobs = Callable[..., Task]
 IMAGE = (1, 6, 6)
@@ -419,3 +419,51 @@ def test_inputs_of_another_type_are_refused(blobs: Blobs) -> None:
     learner.learn(blobs("t", 3))
     with pytest.raises(InputError, match="float32"):
         learner.predict(torch.zeros(2, 8, dtype=torch.int64), task="t")
+
+
+# --- statistics measured anew
+
+
+def test_statistics_are_the_means_over_batches(cnn: Callable[..., nn.Sequential]) -> None:
+    """Of the first layer by hand: mean and unbiased variance of what the convolution gives, averaged over batches."""
+    network, rng = Network(cnn(8), RandomBase(0)), torch.Generator().manual_seed(0)
+    batches = [torch.randn(5, *IMAGE, generator=rng) for _ in range(7)]
+    effective = {**network.fresh_buffers(), **network.weights}
+    before = {name: value.clone() for name, value in effective.items()}
+    found = network.statistics(effective, batches)
+    outputs = [functional.conv2d(batch, network.weights["0.weight"], padding=1) for batch in batches]
+    mean = torch.stack([output.mean(dim=(0, 2, 3)) for output in outputs]).mean(dim=0)
+    variance = torch.stack([output.transpose(0, 1).flatten(1).var(dim=1) for output in outputs]).mean(dim=0)
+    torch.testing.assert_close(found["1.running_mean"], mean)
+    torch.testing.assert_close(found["1.running_var"], variance)
+    assert all(torch.equal(effective[name], value) for name, value in before.items())
+    again = network.statistics(effective, batches)
+    assert all(torch.equal(again[name], value) for name, value in found.items())  # momenta are put back
+    frozen = Network(cnn(8), RandomBase(0), norm="frozen")
+    kept = frozen.statistics({**frozen.fresh_buffers(), **frozen.weights}, batches)
+    assert all(torch.equal(kept[name], value) for name, value in frozen.fresh_buffers().items())
+
+
+@pytest.mark.parametrize("method", [SupSup(TopK(0.3)), ExSSNeT(TopK(0.3), precision="int4")], ids=repr)
+def test_the_statistics_of_a_task_are_those_of_what_is_kept(
+    method: SupSup, blobs: Blobs, cnn: Callable[..., nn.Sequential], tmp_path: Path
+) -> None:
+    task = blobs("t", 3, IMAGE)
+    running, anew = (
+        Learner(cnn(8), method=method, training=Training(60, 16, Adam(1e-2), statistics_batches=batches))
+        for batches in (0, 6)
+    )
+    for learner in (running, anew):
+        learner.learn(task)
+    assert anew.bank["t"].mask == running.bank["t"].mask
+    order = Order.of("t", len(task.train), 16, 0)
+    batches = [task.train.batch(order.next())[0] for _ in range(6)]
+    weight = anew.network.weights["0.weight"] * anew.bank["t"].mask["0.weight"]
+    mean = torch.stack([functional.conv2d(b, weight, padding=1).mean(dim=(0, 2, 3)) for b in batches]).mean(dim=0)
+    torch.testing.assert_close(anew.bank["t"].buffers["1.running_mean"], mean)
+    assert not torch.allclose(running.bank["t"].buffers["1.running_mean"], mean)
+    anew.save(tmp_path / "bank")
+    loaded = Learner.load(tmp_path / "bank", cnn(8))
+    assert loaded.training.statistics_batches == 6
+    with pytest.raises(ConfigError, match="at least 0"):
+        Training(statistics_batches=-1)

@@ -1,7 +1,7 @@
 """What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
 
 import os
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ from supermasks.seeding import stream
 from supermasks.spec import build, describe
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.superposition import Superposition
-from supermasks.training import AUGMENTATIONS, OPTIMISERS, Fit, Progress, Training, fit, fit_together
+from supermasks.training import AUGMENTATIONS, OPTIMISERS, Fit, Order, Progress, Training, fit, fit_together
 from supermasks.types import Belief, Examples, Prediction, Task
 
 
@@ -398,7 +398,18 @@ class Learner:
             learned.owned,
             self.network.over,
         )
+        if self.training.statistics_batches:
+            network = self.network.writing(state)
+            measured = network.statistics(
+                {**network.fresh_buffers(), **network.effective(state)}, self._some_batches(task)
+            )
+            state = replace(state, buffers=network.changed(measured))
         return state, learned.memory
+
+    def _some_batches(self, task: Task) -> Iterator[Tensor]:
+        """Give training inputs in the order in which they were trained on."""
+        order = Order.of(task.name, len(task.train), self.training.batch_size, self.seed)
+        return (task.train.batch(order.next())[0] for _ in range(self.training.statistics_batches))
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""

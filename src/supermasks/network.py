@@ -6,7 +6,7 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import RLock
 from typing import Any, Literal
 
@@ -252,6 +252,41 @@ class Network:
             self._prepared.remove()
             self._set_mode(training)
             return self._call(self._module, tensors, inputs)
+
+    def statistics(self, effective: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Return the buffers, with the statistics of batch normalisation measured anew as the mean over batches.
+
+        Running statistics are those of the last steps of a training, in which weights still changed; where masks do,
+        they can be far from those of the mask that is kept. Other layers, such as dropout, work as in prediction.
+
+        Args:
+            effective: as `forward` takes them, the buffers among them.
+            batches: of inputs, each `batch x ...`; of one input there are no statistics.
+
+        Returns:
+            the buffers among the effective weights; as they were if the policy is not "per_task".
+        """
+        buffers = {name: effective[name].clone() for name in self._buffers if name in effective}
+        if self.norm != "per_task":
+            return buffers
+        tensors = {**effective, **buffers}
+        tensors |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
+        layers = [layer for layer in self._norm_layers if isinstance(layer, BATCH_NORM)]
+        with self._lock, torch.no_grad():
+            self._prepared.remove()
+            self._set_mode(training=False)
+            momenta = [layer.momentum for layer in layers]
+            try:
+                for number, inputs in enumerate(batches, start=1):
+                    for layer in layers:
+                        layer.train()
+                        layer.momentum = 1 / number  # the mean of all batches so far
+                    _call(self._module, tensors, inputs.to(self.device))
+            finally:
+                for layer, momentum in zip(layers, momenta, strict=True):
+                    layer.eval()
+                    layer.momentum = momentum
+        return buffers
 
     def outputs(self, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> int:
         """Return how many outputs the backbone has, by a trial on two inputs of this shape.

@@ -127,7 +127,7 @@ def test_settings_without_a_column_are_named_where_runs_differ_in_them(record: M
     assert [row.training for row in rows[::3]] == [
         "500 steps, learning_rate 0.0002",
         "500 steps, learning_rate 0.1",
-        "500 steps",
+        "500 steps, density 0.5",
     ]
 
 

@@ -84,6 +84,8 @@ class SplitImages(Experiment):
         learning_rate: of Adam, at its largest.
         warmup: the fraction of the training over which the learning rate rises.
         precision: of the products in training; masks and accuracies are always computed in float32.
+        statistics_batches: over which the statistics of batch normalisation are measured anew after the training; 0
+            keeps the running ones, as the paper does.
         device: where to compute, such as "cuda".
     """
 
@@ -107,6 +109,7 @@ class SplitImages(Experiment):
     learning_rate: float = 1e-3
     warmup: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    statistics_batches: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -185,6 +188,7 @@ class SplitImages(Experiment):
             precision=self.precision,
             augmentation=CropAndFlip() if self.augment else None,
             select_best=self.validation > 0,
+            statistics_batches=self.statistics_batches,
         )
         return Learner(network, seed=self.seed, method=method, training=training)
 

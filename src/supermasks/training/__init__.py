@@ -4,6 +4,7 @@ from supermasks.training.augmentation import AUGMENTATIONS, Augmentation, CropAn
 from supermasks.training.distributed import Processes, initialise, launched_by_torchrun
 from supermasks.training.loop import CHECKPOINT_SECONDS, Effective, Fit, Progress, fit
 from supermasks.training.optimisers import OPTIMISERS, SGD, Adam, AdamW, Optimiser, RMSprop
+from supermasks.training.order import Order
 from supermasks.training.settings import Training
 from supermasks.training.together import fit_together
 
@@ -19,6 +20,7 @@ __all__ = [
     "Effective",
     "Fit",
     "Optimiser",
+    "Order",
     "Processes",
     "Progress",
     "RMSprop",

@@ -37,6 +37,8 @@ class Training:
         head_rate: the learning rate of a head that each task has of its own, as a multiple of that of all else.
         head_first: the fraction of all steps, from the first on, in which only heads are trained: gradients through a
             head that knows nothing yet would drive pretrained features apart.
+        statistics_batches: after the training, the statistics of batch normalisation are measured anew over so many
+            batches, with the mask and the weights that are kept; 0 keeps the running ones.
         select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
             training; of equals, the earliest.
 
@@ -60,6 +62,7 @@ class Training:
     select_best: bool = False
     head_rate: float = 1.0
     head_first: float = 0.0
+    statistics_batches: int = 0
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
@@ -82,6 +85,8 @@ class Training:
                 f"a batch of {self.batch_size} examples can be cut into 1 to {self.batch_size} parts, "
                 f"but accumulate={self.accumulate} came"
             )
+        if self.statistics_batches < 0:
+            raise ConfigError(f"statistics are of at least 0 batches, but {self.statistics_batches} came")
         if not 0 < self.head_rate < inf:
             raise ConfigError(f"the rate of heads is a positive multiple, but {self.head_rate} came")
         if not 0 <= self.head_first < 1:
