@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import constriction  # pyright: ignore[reportMissingTypeStubs]
@@ -159,6 +160,11 @@ class Owned:
 
     def digest(self) -> str:
         """Return a SHA-256 of positions and changes."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        # Kept: a network asks for it each time that it is handed the state.
         content = hashlib.sha256(repr((self.precision, self.scales, self.mask.shapes)).encode())
         for tensors in (self.mask.packed, self.codes):
             for value in tensors.values():
