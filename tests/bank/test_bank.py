@@ -88,7 +88,8 @@ def test_the_names_that_a_bank_gives_are_a_copy() -> None:
 def test_a_header_knows_its_network() -> None:
     header = BankHeader.of(NETWORK)
     assert header.shapes == {"1.weight": (3, 4)}
-    assert header.base == {"type": "RandomBase", "seed": 0, "initialisation": "signed_kaiming_constant"}
+    recipe = {"type": "RandomBase", "seed": 0, "initialisation": "signed_kaiming_constant", "density": 1.0}
+    assert header.base == recipe
     header.check(NETWORK)
     header.check(Network(fully_connected([4, 3]), RandomBase(0)))
     for other in (

@@ -21,7 +21,7 @@ def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
 
     Example:
         >>> base_from_recipe({"type": "RandomBase", "seed": 3, "initialisation": "kaiming_normal"})
-        RandomBase(seed=3, initialisation='kaiming_normal')
+        RandomBase(seed=3, initialisation='kaiming_normal', density=1.0)
     """
     base: Base = build(dict(recipe), BASES)
     return base
