@@ -15,7 +15,8 @@ from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Constant
-from supermasks.training import Adam, Order, Training
+from supermasks.training import Adam, Training
+from supermasks.training.order import Order
 
 Blobs = Callable[..., Task]
 IMAGE = (1, 6, 6)

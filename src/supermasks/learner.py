@@ -1,10 +1,9 @@
 """What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
 
 import os
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,17 @@ from supermasks.seeding import stream
 from supermasks.spec import build, describe
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.superposition import Superposition
-from supermasks.training import AUGMENTATIONS, OPTIMISERS, Fit, Order, Progress, Training, fit, fit_together
+from supermasks.training import (
+    AUGMENTATIONS,
+    OPTIMISERS,
+    Fit,
+    Progress,
+    Training,
+    fit_stages,
+    fit_together,
+    forget_stages,
+    with_statistics,
+)
 from supermasks.types import Belief, Examples, Prediction, Task
 
 
@@ -100,39 +109,22 @@ class Learner:
             TrainingError: training diverged.
         """
         self._check_learnable(task)
-        past, stages = self._past(task), self.method.stages
-        settings = [self.training.part(stage.share, stage.rate) for stage in stages]
-        steps = [each.total_steps(len(task.train)) for each in settings]
-        files = [_file_of_stage(checkpoint, number, len(stages)) for number in range(len(stages))]
-        reports: list[Fit] = []
+        past = self._past(task)
         with torch.inference_mode(False), torch.enable_grad():
-            trainable = self.method.begin(self.network, task, self.seed, past)
-            for number in range(len(stages)):
-                if number:
-                    following = self.method.following(self.network, trainable, past)
-                    if following is None:
-                        break
-                    trainable = following
-                effective = partial(self.method.effective, self.network, trainable)
-                told = None if progress is None else partial(_tell, progress, sum(steps[:number]), sum(steps))
-                report = fit(
-                    self.network,
-                    trainable,
-                    effective,
-                    task,
-                    settings[number],
-                    self.seed,
-                    progress=told,
-                    checkpoint=files[number],
-                    keep=number + 1 < len(stages),
-                )
-                reports.append(report)
+            trainable, report = fit_stages(
+                self.network,
+                self.method,
+                task,
+                self.training,
+                self.seed,
+                past,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
             state, memory = self._finish(task, trainable, past)
         self.add(state, memory)
-        for file in files:
-            if file is not None:
-                file.unlink(missing_ok=True)
-        return Fit.joined(reports)
+        forget_stages(self.method, checkpoint)
+        return report
 
     def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
         """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
@@ -169,7 +161,8 @@ class Learner:
                 state, memory = self._finish(task, trainable, replace(past, memory=memory))
                 states.append(state)
         for state in states:
-            self.add(state, memory)
+            self.add(state)
+        self.bank.memory = ReadOnlyTensors(memory)
         return reports
 
     def add(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
@@ -357,7 +350,8 @@ class Learner:
             inference=inference or build(stored["inference"], kinds),
         )
         for state in bank:
-            learner.add(state, bank.memory)
+            learner.add(state)
+        learner.bank.memory = bank.memory
         return learner
 
     def _settings(self) -> dict[str, Any]:
@@ -398,18 +392,7 @@ class Learner:
             learned.owned,
             self.network.over,
         )
-        if self.training.statistics_batches:
-            network = self.network.writing(state)
-            measured = network.statistics(
-                {**network.fresh_buffers(), **network.effective(state)}, self._some_batches(task)
-            )
-            state = replace(state, buffers=network.changed(measured))
-        return state, learned.memory
-
-    def _some_batches(self, task: Task) -> Iterator[Tensor]:
-        """Give training inputs in the order in which they were trained on."""
-        order = Order.of(task.name, len(task.train), self.training.batch_size, self.seed)
-        return (task.train.batch(order.next())[0] for _ in range(self.training.statistics_batches))
+        return with_statistics(self.network, state, task, self.training, self.seed), learned.memory
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""
@@ -423,18 +406,6 @@ class Learner:
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities
-
-
-def _file_of_stage(checkpoint: Path | None, number: int, count: int) -> Path | None:
-    """Return the file for a stage of a training; that of the last has the name that was asked for."""
-    if checkpoint is None or number + 1 == count:
-        return checkpoint
-    return checkpoint.with_name(f"{checkpoint.name}.stage-{number}")
-
-
-def _tell(progress: Progress, before: int, total: int, done: int, of_stage: int) -> None:
-    del of_stage
-    progress(before + done, total)
 
 
 @contextmanager

@@ -242,11 +242,7 @@ class Network:
             effective = (
                 {**self.fresh_buffers(), **effective} if not self._buffers.keys() <= effective.keys() else effective
             )
-        tensors = dict(effective)
-        tensors |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
-        inputs = inputs.to(self.device)
-        if self.channels_last:
-            inputs, tensors = _channels_last(inputs), {name: _channels_last(value) for name, value in tensors.items()}
+        inputs, tensors = self._input(inputs), self._whole(effective)
         # functional_call puts the weights into the module for the time of the call: one call at a time.
         with self._lock:
             self._prepared.remove()
@@ -269,8 +265,7 @@ class Network:
         buffers = {name: effective[name].clone() for name in self._buffers if name in effective}
         if self.norm != "per_task":
             return buffers
-        tensors = {**effective, **buffers}
-        tensors |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
+        tensors = self._whole({**effective, **buffers})
         layers = [layer for layer in self._norm_layers if isinstance(layer, BATCH_NORM)]
         with self._lock, torch.no_grad():
             self._prepared.remove()
@@ -281,7 +276,7 @@ class Network:
                     for layer in layers:
                         layer.train()
                         layer.momentum = 1 / number  # the mean of all batches so far
-                    _call(self._module, tensors, inputs.to(self.device))
+                    _call(self._module, tensors, self._input(inputs))
             finally:
                 for layer, momentum in zip(layers, momenta, strict=True):
                     layer.eval()
@@ -331,11 +326,11 @@ class Network:
         if self._compiled:
             with torch.no_grad():
                 return self.forward(inputs, self.effective(state)).cpu()
-        inputs = inputs.to(self.device)
+        inputs = self._input(inputs)
         with self._lock, torch.no_grad():
-            self._prepared.install((self._view, state), lambda: self._prepare(state))
+            self._prepared.install((self._view, state), lambda: self._whole(self.effective(state)))
             self._set_mode(training=False)
-            return self._module(_channels_last(inputs) if self.channels_last else inputs).cpu()
+            return self._module(inputs).cpu()
 
     def check(self, state: TaskState) -> None:
         """Raise MaskError unless the state sets exactly this network's masked parameters and head, and own buffers.
@@ -373,11 +368,15 @@ class Network:
         if not theirs.items() <= own.items():
             raise MaskError(f"the buffers of task {state.name!r} are {theirs}, but the network has {own}")
 
-    def _prepare(self, state: TaskState) -> dict[str, Tensor]:
-        """Return all that a task puts into the module, in the layout that it computes in."""
-        effective = self.effective(state)
-        effective |= {alias: effective[name] for alias, name in self._tied.items() if name in effective}
-        return {n: _channels_last(value) for n, value in effective.items()} if self.channels_last else effective
+    def _whole(self, effective: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is put into the module: also under the tied names, in the layout that it computes in."""
+        whole = {**effective, **{alias: effective[name] for alias, name in self._tied.items() if name in effective}}
+        return {name: _channels_last(value) for name, value in whole.items()} if self.channels_last else whole
+
+    def _input(self, inputs: Tensor) -> Tensor:
+        """Return inputs on the device, in the layout that the module computes in."""
+        inputs = inputs.to(self.device)
+        return _channels_last(inputs) if self.channels_last else inputs
 
     @property
     def _shared(self) -> tuple[Part, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from supermasks.data.kept_ids import KeptIds
 from supermasks.data.lazy import check_count
 from supermasks.data.text import TextSource
 from supermasks.errors import ConfigError
@@ -42,13 +43,11 @@ class TokenIds:
                 "short texts are padded, but the tokenizer has no token for it; set its pad_token, to its eos_token "
                 "for example"
             )
-        self.length = length
-        self._texts, self._tokenizer = tuple(texts), tokenizer
-        self._ids = torch.zeros(len(self._texts), length, dtype=torch.int64)
-        self._known = torch.zeros(len(self._texts), dtype=torch.bool)
+        self.length, self._tokenizer = length, tokenizer
+        self._ids = KeptIds(texts, length, self._tokenise)
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return self._ids.shape[0]
 
     @property
     def shape(self) -> torch.Size:
@@ -66,18 +65,13 @@ class TokenIds:
         Raises:
             IndexError: there is no such row.
         """
-        new = rows[~self._known[rows]].unique()
-        if len(new):
-            tokens = self._tokenizer(
-                [self._texts[row] for row in new.tolist()],
-                truncation=True,
-                max_length=self.length,
-                padding="max_length",
-                padding_side="right",
-            )
-            self._ids[new] = torch.tensor(tokens["input_ids"], dtype=torch.int64)
-            self._known[new] = True
         return self._ids[rows]
+
+    def _tokenise(self, texts: Sequence[str]) -> Tensor:
+        tokens = self._tokenizer(
+            list(texts), truncation=True, max_length=self.length, padding="max_length", padding_side="right"
+        )
+        return torch.tensor(tokens["input_ids"], dtype=torch.int64)
 
 
 def text_task(source: TextSource, tokenizer: Any, length: int = 64) -> Task:

@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermasks.data.dataset import find_file
+from supermasks.data.kept_ids import KeptIds
 from supermasks.data.lazy import check_count
 from supermasks.data.models import GLOVE, GLOVE_FILE
 from supermasks.data.places import roots
@@ -112,13 +113,11 @@ class WordEmbeddings:
 
     def __init__(self, texts: Sequence[str], vectors: WordVectors, length: int = 64) -> None:
         check_count("the length of a text in words", length)
-        self.length = length
-        self._texts, self._vectors = tuple(texts), vectors
-        self._ids = torch.zeros(len(self._texts), length, dtype=torch.int64)
-        self._known = torch.zeros(len(self._texts), dtype=torch.bool)
+        self.length, self._vectors = length, vectors
+        self._ids = KeptIds(texts, length, partial(vectors.ids, length=length))
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return self._ids.shape[0]
 
     @property
     def shape(self) -> torch.Size:
@@ -136,10 +135,6 @@ class WordEmbeddings:
         Raises:
             IndexError: there is no such row.
         """
-        new = rows[~self._known[rows]].unique()
-        if len(new):
-            self._ids[new] = self._vectors.ids([self._texts[row] for row in new.tolist()], self.length)
-            self._known[new] = True
         ids = self._ids[rows]
         # Padding has the first vector until it is overwritten: so the table need not be copied to hold a row of zeros.
         embeddings = self._vectors.table[(ids - 1).clamp(min=0)]

@@ -301,7 +301,8 @@ def _open_bank(learner: Learner, out: Path) -> BankFolder:
     stored = folder.read()
     stored.header.check(learner.network)
     for state in stored:
-        learner.add(state, stored.memory)
+        learner.add(state)
+    learner.bank.memory = stored.memory
     return folder
 
 

@@ -27,11 +27,18 @@ class _Weights(Trainable):
         free: the positions of the weights in the vectors.
         places: their indices in the flattened parameters.
         found: what finding the mask has left; None while the mask is still under training, too.
+        masked: the effective weights of what was found; none while the mask is still under training.
     """
 
     free: Mask = field(kw_only=True)
     places: Mapping[str, Tensor] = field(kw_only=True)
     found: Learned | None = field(kw_only=True)
+    masked: Mapping[str, Tensor] = field(kw_only=True)
+
+    @property
+    def beside(self) -> dict[str, Tensor]:
+        """What is trained beside the vectors: scores, a head."""
+        return {name: value for name, value in self.parameters.items() if not name.startswith(WEIGHTS)}
 
     def put(self, whole: Tensor, name: str) -> Tensor:
         """Return the weights of a parameter with those under training in their places."""
@@ -111,19 +118,17 @@ class ExSSNeT(SupSup):
     def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
         if not isinstance(trainable, _Weights) or not trainable.places:
             return super().effective(network, trainable)
-        weights = {name: trainable.put(weight, name) for name, weight in network.weights.items()}
         if trainable.found is None:
-            masks = self.rule.masks({name: trainable.parameters[name] for name in weights})
+            masks = self.rule.masks({name: trainable.parameters[name] for name in network.weights})
+            masked = {name: trainable.put(weight, name) * masks[name] for name, weight in network.weights.items()}
         else:
-            masks = {name: trainable.found.mask[name].to(network.device) for name in weights}
-        masked = {name: weight * masks[name] for name, weight in weights.items()}
-        own = {name: value for name, value in trainable.parameters.items() if not name.startswith(WEIGHTS)}
-        return {**own, **masked, **trainable.buffers}
+            masked = {name: trainable.put(weight, name) for name, weight in trainable.masked.items()}
+        return {**trainable.beside, **masked, **trainable.buffers}
 
     def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:
         if not isinstance(trainable, _Weights):
             return super().finish(network, trainable, past)
-        own = {name: value for name, value in trainable.parameters.items() if not name.startswith(WEIGHTS)}
+        own = trainable.beside
         found = trainable.found or super().finish(network, Trainable(own, trainable.buffers), past)
         found = replace(found, dense={name: own[name] for name in found.dense})
         selected = found.mask & trainable.free
@@ -155,4 +160,9 @@ class ExSSNeT(SupSup):
         vectors = {WEIGHTS + name: network.weights[name].flatten()[place] for name, place in places.items()}
         parameters = trainable_on(network, {**beside, **vectors}).parameters
         detached = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        return _Weights(detached, trainable.buffers, free=free, places=places, found=found)
+        masked = (
+            {}
+            if found is None
+            else {name: weight * found.mask[name].to(network.device) for name, weight in network.weights.items()}
+        )
+        return _Weights(detached, trainable.buffers, free=free, places=places, found=found, masked=masked)

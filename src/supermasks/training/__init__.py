@@ -4,8 +4,9 @@ from supermasks.training.augmentation import AUGMENTATIONS, Augmentation, CropAn
 from supermasks.training.distributed import Processes, initialise, launched_by_torchrun
 from supermasks.training.loop import CHECKPOINT_SECONDS, Effective, Fit, Progress, fit
 from supermasks.training.optimisers import OPTIMISERS, SGD, Adam, AdamW, Optimiser, RMSprop
-from supermasks.training.order import Order
 from supermasks.training.settings import Training
+from supermasks.training.stages import fit_stages, forget_stages
+from supermasks.training.statistics import with_statistics
 from supermasks.training.together import fit_together
 
 __all__ = [
@@ -20,13 +21,15 @@ __all__ = [
     "Effective",
     "Fit",
     "Optimiser",
-    "Order",
     "Processes",
     "Progress",
     "RMSprop",
     "Training",
     "fit",
+    "fit_stages",
     "fit_together",
+    "forget_stages",
     "initialise",
     "launched_by_torchrun",
+    "with_statistics",
 ]
