@@ -1,6 +1,7 @@
 """What scores begin with, against plain formulas; and what the past may not do to them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod, sqrt
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import scipy.stats
 import torch
 
-from supermasks import Learner, Task
+from supermasks import Examples, Learner, Task
 from supermasks.errors import ConfigError
 from supermasks.masks import Mask, Threshold, TopK
 from supermasks.methods import SupSup
@@ -56,7 +57,9 @@ def past_of(count: int) -> Past:
     for n, state in enumerate(random_states(count)):
         scores = {name: torch.full(shape, 10.0 * n) for name, shape in SHAPES.items()}
         past = Past((*past.states, state), MeanOfScores().remembered(scores, past))
-    return past
+    rng = torch.Generator().manual_seed(5)
+    examples = Examples(torch.randn(30, 8, generator=rng), torch.arange(30) % 2)
+    return replace(past, examples=examples, logits=lambda inputs, state: inputs[:, :2])
 
 
 def test_every_way_to_begin_has_a_row() -> None:

@@ -69,9 +69,19 @@ class KKT(InitialScores):
         """Return the accuracy of the neighbours in the answers of each earlier task, by its index, and that of chance.
 
         Chance is always to say the class that is most frequent in the examples.
+
+        Raises:
+            ConfigError: there are earlier tasks, but not what they are compared by.
         """
         examples, logits = past.examples, past.logits
-        if examples is None or logits is None or len(examples) < 3:
+        if not past.states:
+            return {}, 1.0
+        if examples is None or logits is None:
+            raise ConfigError(
+                "KKT compares earlier tasks on examples of the new one; give the Past its examples and logits, as "
+                "Learner.learn does"
+            )
+        if len(examples) < 3:
             return {}, 1.0
         random = stream(seed, "kkt", task)
         rows = torch.from_numpy(random.permutation(len(examples))[: self.examples])
