@@ -77,8 +77,8 @@ def test_each_trains_the_weights_that_none_before_it_uses_and_no_other(blobs: Bl
 
 def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> None:
     """By hand: gradients of `x -> relu(x (W1 * M1)') (W2 * M2)'` times the free mask, and plain descent."""
-    method, task, other = ExSSNeT(TopK(0.5), mask_share=0.25), blobs("one"), blobs("two")
-    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(0.05, 0.0, 0.0), steps=40)
+    method, task, other = ExSSNeT(TopK(0.5), mask_share=0.25, weight_rate=0.5), blobs("one"), blobs("two")
+    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(0.1, 0.0, 0.0), steps=40)
     learner.learn(other)
     start = {name: weight.clone() for name, weight in learner.network.weights.items()}
     learner.learn(task)
@@ -103,7 +103,7 @@ def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> No
 def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
     """By hand: plain descent on scores by `g * W`, and on weights that are free by `g * M`, with `g = dL/d(W M)`."""
     rate, task, other = 0.05, blobs("one"), blobs("two")
-    method = ExSSNeT(TopK(0.5), together=True)
+    method = ExSSNeT(TopK(0.5), together=True, weight_rate=1.5)
     learner = learner_of(fully_connected([8, 16, 6]), method, SGD(rate, 0.0, 0.0), steps=40)
     learner.learn(other)
     start = {name: weight.clone() for name, weight in learner.network.weights.items()}
@@ -122,7 +122,7 @@ def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
         nn.functional.cross_entropy(hidden @ effective["3.weight"].T, task.train.targets[rows]).backward()
         for name, value in effective.items():
             assert value.grad is not None
-            moved = own[name] - rate * value.grad * masks[name] * ~used[name]
+            moved = own[name] - 1.5 * rate * value.grad * masks[name] * ~used[name]
             scores[name] = scores[name] - rate * value.grad * own[name] * torch.where(scores[name] < 0, -1.0, 1.0)
             own[name] = moved
     for name, weight in learner.network.weights.items():

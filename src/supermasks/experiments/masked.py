@@ -40,6 +40,7 @@ def masked_method(
     weights: Precision = "float32",
     together: bool = False,
     mask_share: float = 0.5,
+    weight_rate: float = 1.0,
 ) -> SupSup:
     """Return SupSup, SSNeT or ExSSNeT.
 
@@ -50,13 +51,22 @@ def masked_method(
         weights: in which precision trained weights are kept.
         together: whether weights are trained together with the mask, not after it.
         mask_share: the share of the training in which the mask is found, where weights are trained after it.
+        weight_rate: the learning rate of weights, as a multiple of that of scores.
     """
     if name == "supsup":
         return SupSup(rule, initial)
-    return ExSSNeT(rule, initial, name == "exssnet", weights, together, mask_share)
+    return ExSSNeT(rule, initial, name == "exssnet", weights, together, mask_share, weight_rate)
 
 
-def check_weights(name: str, weights: Precision, together: bool) -> None:
+def check_weights(name: str, weights: Precision, together: bool, weight_rate: float = 1.0) -> None:
     """Raise ConfigError if weights are to be kept in some precision, or trained in some way, but none are trained."""
-    if (weights != "float32" or together) and name not in TRAINING_WEIGHTS:
-        raise ConfigError(f"method {name!r} trains no weights; leave weights and together at their defaults")
+    if (weights != "float32" or together or weight_rate != 1) and name not in TRAINING_WEIGHTS:
+        raise ConfigError(
+            f"method {name!r} trains no weights; leave weights, together and weight-rate at their defaults"
+        )
+
+
+def name_of_weights(together: bool, weight_rate: float, weights: Precision) -> str:
+    """Return how weights are trained and kept, as a part of the name of a run; empty where it is as in the paper."""
+    words = ("together" if together else "", "" if weight_rate == 1 else f"rate{weight_rate:g}")
+    return "".join(f"-{word}" for word in (*words, "" if weights == "float32" else weights) if word)

@@ -12,7 +12,14 @@ from torch import nn
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
 from supermasks.experiments.config import Experiment, Published, classes_per_task
-from supermasks.experiments.masked import MASKED, Transfer, check_weights, initial_scores, masked_method
+from supermasks.experiments.masked import (
+    MASKED,
+    Transfer,
+    check_weights,
+    initial_scores,
+    masked_method,
+    name_of_weights,
+)
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
 from supermasks.methods import Individual, SupSup
@@ -73,6 +80,7 @@ class SplitImages(Experiment):
         weights: in which precision SSNeT and ExSSNeT keep what they train.
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
+        weight_rate: the learning rate of these weights, as a multiple.
         net: the backbone.
         width: channels of the stem and the first stage of ResNet-18.
         classes_per_task: of each task, where not all classes are to be used; None divides them among the tasks.
@@ -98,6 +106,7 @@ class SplitImages(Experiment):
     weights: Precision = "float32"
     together: bool = False
     mask_share: float = 0.5
+    weight_rate: float = 1.0
     net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
     width: int = 20
     classes_per_task: int | None = None
@@ -113,13 +122,13 @@ class SplitImages(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together)
+        check_weights(self.method, self.weights, self.together, self.weight_rate)
 
     @property
     def title(self) -> str:
         kept = f"er{self.budget}" if self.density is None else f"density{self.density}"
         masks = f"-{kept}-transfer-{self.transfer}" if self.method in MASKED else ""
-        weights = ("-together" if self.together else "") + ("" if self.weights == "float32" else f"-{self.weights}")
+        weights = name_of_weights(self.together, self.weight_rate, self.weights)
         return f"{self.name}-{self.dataset}-{self.method}{masks}{weights}-seed{self.seed}"
 
     @property
@@ -152,6 +161,7 @@ class SplitImages(Experiment):
                 self.weights,
                 self.together,
                 self.mask_share,
+                self.weight_rate,
             )
             return self._learner(network(module, RandomBase(self.seed)), method)
         if self.method in ("individual", "individual-warm"):

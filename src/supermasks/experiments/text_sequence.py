@@ -22,7 +22,14 @@ from supermasks.data import (
 )
 from supermasks.experiments.config import Experiment, Published
 from supermasks.experiments.encoder import MINILM, load_encoder
-from supermasks.experiments.masked import MASKED, Transfer, check_weights, initial_scores, masked_method
+from supermasks.experiments.masked import (
+    MASKED,
+    Transfer,
+    check_weights,
+    initial_scores,
+    masked_method,
+    name_of_weights,
+)
 from supermasks.learner import Learner
 from supermasks.masks import TopK
 from supermasks.methods import Individual
@@ -64,6 +71,7 @@ class TextSequence(Experiment):
         weights: in which precision SSNeT and ExSSNeT keep what they train.
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
+        weight_rate: the learning rate of these weights, as a multiple.
         channels: of each of the three convolutions.
         length: of a text in tokens, to which it is padded or truncated.
         train_texts: at most so many of the training texts of each task; None for all. Which ones does not depend on the
@@ -92,6 +100,7 @@ class TextSequence(Experiment):
     weights: Precision = "float32"
     together: bool = False
     mask_share: float = 0.5
+    weight_rate: float = 1.0
     channels: int = 100
     length: int = 256
     train_texts: int | None = None
@@ -103,7 +112,7 @@ class TextSequence(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together)
+        check_weights(self.method, self.weights, self.together, self.weight_rate)
         object.__setattr__(self, "tasks", len(SEQUENCES[self.sequence]))
         object.__setattr__(self, "dataset", "+".join(SEQUENCES[self.sequence]))
 
@@ -111,7 +120,7 @@ class TextSequence(Experiment):
     def title(self) -> str:
         over = self.embeddings if self.embeddings in (MINILM, GLOVE) else Path(self.embeddings).stem
         transfer = "" if self.transfer == "none" else f"-transfer-{self.transfer}"
-        weights = ("-together" if self.together else "") + ("" if self.weights == "float32" else f"-{self.weights}")
+        weights = name_of_weights(self.together, self.weight_rate, self.weights)
         return f"{self.name}-{self.sequence}-{over}-{self.method}{transfer}{weights}-seed{self.seed}"
 
     def stream(self, data: Path | None) -> TaskStream:
@@ -136,7 +145,13 @@ class TextSequence(Experiment):
         if self.method in MASKED:
             initial = initial_scores(self.transfer)
             method = masked_method(
-                self.method, TopK(self.density), initial, self.weights, self.together, self.mask_share
+                self.method,
+                TopK(self.density),
+                initial,
+                self.weights,
+                self.together,
+                self.mask_share,
+                self.weight_rate,
             )
         return Learner(network, seed=self.seed, method=method, training=training)
 

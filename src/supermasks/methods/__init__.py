@@ -2,10 +2,10 @@
 
 from supermasks.methods.exssnet import ExSSNeT
 from supermasks.methods.individual import Individual
-from supermasks.methods.method import Learned, Method, Stage, Trainable
+from supermasks.methods.method import Learned, Method, Trainable
 from supermasks.methods.supsup import SupSup
 
 METHODS: tuple[type[Method], ...] = (SupSup, ExSSNeT, Individual)
 """The classes whose stored settings can be read back."""
 
-__all__ = ["METHODS", "ExSSNeT", "Individual", "Learned", "Method", "Stage", "SupSup", "Trainable"]
+__all__ = ["METHODS", "ExSSNeT", "Individual", "Learned", "Method", "SupSup", "Trainable"]

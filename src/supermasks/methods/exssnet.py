@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError
 from supermasks.masks import Mask, MaskRule, TopK
-from supermasks.methods.method import Learned, Stage, Trainable, trainable_on
+from supermasks.methods.method import Learned, Trainable, trainable_on
 from supermasks.methods.supsup import SupSup
 from supermasks.network import Network
 from supermasks.owned import PRECISIONS, Owned, Precision
@@ -71,8 +71,7 @@ class ExSSNeT(SupSup):
         together: train mask and weights in the same steps.
         mask_share: the share of the training in which the mask is found, where they are not trained together; the
             weights have the rest.
-        weight_rate: the learning rate of the weights, as a multiple of that of the scores, where they are not trained
-            together.
+        weight_rate: the learning rate of the weights, as a multiple of that of the scores.
 
     Raises:
         ConfigError: the share is not between 0 and 1, the rate is not positive, or there is no such precision.
@@ -96,8 +95,8 @@ class ExSSNeT(SupSup):
             )
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        return (Stage(),) if self.together else (Stage(self.mask_share), Stage(1 - self.mask_share, self.weight_rate))
+    def stages(self) -> tuple[float, ...]:
+        return (1.0,) if self.together else (self.mask_share, 1 - self.mask_share)
 
     @property
     def writes(self) -> bool:
@@ -108,7 +107,8 @@ class ExSSNeT(SupSup):
         if not self.together:
             return trainable
         every = Mask.pack({name: torch.ones(shape, dtype=torch.bool) for name, shape in network.shapes.items()})
-        return self._training_weights(network, trainable, trainable.parameters, self._free(every, network, past), None)
+        free = self._free(every, network, past)
+        return self._training_weights(network, trainable, trainable.parameters, free, None)
 
     def following(self, network: Network, trainable: Trainable, past: Past) -> Trainable | None:
         found = super().finish(network, trainable, past)
@@ -165,4 +165,5 @@ class ExSSNeT(SupSup):
             if found is None
             else {name: weight * found.mask[name].to(network.device) for name, weight in network.weights.items()}
         )
-        return _Weights(detached, trainable.buffers, free=free, places=places, found=found, masked=masked)
+        rates = dict.fromkeys(vectors, self.weight_rate)
+        return _Weights(detached, trainable.buffers, rates, free=free, places=places, found=found, masked=masked)

@@ -26,10 +26,12 @@ class Trainable:
     Attributes:
         parameters: what the optimiser changes, by the name of the parameter that it belongs to.
         buffers: the buffers of the network, changed by its normalisation layers while it trains.
+        rates: the learning rates of parameters as multiples of that of the training, by name; 1 where there is none.
     """
 
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    rates: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,26 +51,13 @@ class Learned:
     owned: Owned | None = None
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One of the trainings that a method makes of a task, one after the other.
-
-    Attributes:
-        share: of the steps, or epochs, of the task.
-        rate: its learning rate, as a multiple.
-    """
-
-    share: float = 1.0
-    rate: float = 1.0
-
-
 class Method(ABC):
     """How a task becomes a state; subclasses are frozen dataclasses."""
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The trainings of a task; a single one by default."""
-        return (Stage(),)
+    def stages(self) -> tuple[float, ...]:
+        """The trainings of a task, one after the other: of each, its share of the steps; a single one by default."""
+        return (1.0,)
 
     @property
     def writes(self) -> bool:

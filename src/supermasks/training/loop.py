@@ -169,8 +169,8 @@ class _Run:
         self.steps = settings.total_steps(len(task.train))
         self.step, self.seconds = 0, 0.0
         self.parameters = list(trainable.parameters.values())
-        self.optimiser = settings.build_optimiser(trainable.parameters, network.head_shapes(1))
-        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.optimiser = settings.build_optimiser(trainable.parameters, network.head_shapes(1), trainable.rates)
+        self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
         self.augmenting = stream(seed, "augmentation", task.name)
         self.losses = RecentLosses([task.name], network.device)
@@ -180,9 +180,7 @@ class _Run:
         """Make one optimiser step, and measure the accuracy if it ends an epoch."""
         settings, count = self.settings, len(self.task.train)
         self.step += 1
-        rates = settings.rates(self.step, self.steps, self.rates)
-        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate
+        settings.set_rates(self.optimiser, self.largest_rates, self.step, self.steps)
         rows, augmentation = self.order.next(), settings.augmentation
         drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
         for parameter in self.parameters:

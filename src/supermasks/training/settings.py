@@ -16,6 +16,7 @@ from supermasks.training.schedule import Schedule, rate_factor
 Precision = Literal["float32", "bfloat16"]
 
 DEFAULT_STEPS = 1000
+WAITS = "waits"  # marks the groups of an optimiser that wait while heads go first
 
 
 @dataclass(frozen=True)
@@ -94,43 +95,50 @@ class Training:
         if self.precision not in get_args(Precision):
             raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
 
-    def build_optimiser(self, parameters: Mapping[str, Tensor], heads: Collection[str]) -> torch.optim.Optimizer:
+    def build_optimiser(
+        self, parameters: Mapping[str, Tensor], heads: Collection[str], rates: Mapping[str, float]
+    ) -> torch.optim.Optimizer:
         """Return a new torch optimiser of these parameters.
 
         Args:
             parameters: by name.
             heads: the names of those that belong to a head.
+            rates: multiples of the learning rate, by name; 1 where there is none.
         """
-        fast = [value for name, value in parameters.items() if name in heads]
-        slow = [value for name, value in parameters.items() if name not in heads]
-        if (self.head_rate == 1 and self.head_first == 0) or not fast or not slow:
+        both = 0 < sum(name in heads for name in parameters) < len(parameters)
+        groups: dict[tuple[float, bool], list[Tensor]] = {}
+        for name, value in parameters.items():
+            head = name in heads
+            multiple = rates.get(name, 1.0) * (self.head_rate if head and both else 1.0)
+            groups.setdefault((multiple, both and not head and self.head_first > 0), []).append(value)
+        if list(groups) == [(1.0, False)]:
             return self.optimiser.build(parameters.values())
-        # What is not the head comes first: `rates` tells the groups apart by their place.
-        rate = self.optimiser.learning_rate * self.head_rate
-        return self.optimiser.build([{"params": slow}, {"params": fast, "lr": rate}])
+        rate = self.optimiser.learning_rate
+        return self.optimiser.build(
+            [{"params": values, "lr": rate * multiple, WAITS: waits} for (multiple, waits), values in groups.items()]
+        )
 
-    def rates(self, step: int, steps: int, largest: Sequence[float]) -> list[float]:
-        """Return the learning rate of each group of the optimiser at a step.
+    def set_rates(self, optimiser: torch.optim.Optimizer, largest: Sequence[float], step: int, steps: int) -> None:
+        """Give each group of the optimiser its learning rate at a step.
 
         Args:
+            optimiser: from `build_optimiser`.
+            largest: the learning rates that its groups were built with.
             step: from 1.
             steps: of the training.
-            largest: the learning rates that the groups were built with.
         """
         factor = rate_factor(self.schedule, self.warmup, step, steps)
-        waiting = len(largest) > 1 and step <= self.head_first * steps
-        return [0.0 if waiting and group == 0 else rate * factor for group, rate in enumerate(largest)]
+        for group, rate in zip(optimiser.param_groups, largest, strict=True):
+            group["lr"] = 0.0 if group.get(WAITS) and step <= self.head_first * steps else rate * factor
 
-    def part(self, share: float, rate: float) -> "Training":
-        """Return the settings of a part of this training, with its own schedule, at a multiple of the learning rate."""
-        if share == 1 and rate == 1:
+    def part(self, share: float) -> "Training":
+        """Return the settings of a part of this training, with a schedule of its own."""
+        if share == 1:
             return self
-        # An optimiser is a dataclass; every one has a learning rate.
-        optimiser = replace(self.optimiser, learning_rate=self.optimiser.learning_rate * rate)  # pyright: ignore
         if self.epochs is not None:
-            return replace(self, epochs=self.epochs * share, optimiser=optimiser)
+            return replace(self, epochs=self.epochs * share)
         assert self.steps is not None  # one of them is given
-        return replace(self, steps=max(1, round(self.steps * share)), optimiser=optimiser)
+        return replace(self, steps=max(1, round(self.steps * share)))
 
     def total_steps(self, examples: int) -> int:
         """Return how many steps a task with so many training examples takes: `ceil(epochs * examples / batch_size)`."""

@@ -41,7 +41,7 @@ def fit_stages(
     Raises:
         what `Method.begin` and `fit` raise.
     """
-    parts = [settings.part(stage.share, stage.rate) for stage in method.stages]
+    parts = [settings.part(share) for share in method.stages]
     steps = [part.total_steps(len(task.train)) for part in parts]
     files = _files(method, checkpoint)
     trainable, reports = method.begin(network, task, seed, past), list[Fit]()

@@ -59,8 +59,8 @@ def fit_together(
     steps = _common_steps(trainables, tasks, settings)
     parameters = {name: tensor.requires_grad_() for name, tensor in _stack(trainables, "parameters").items()}
     buffers = _stack(trainables, "buffers")
-    optimiser = settings.build_optimiser(parameters, network.head_shapes(1))
-    rates = [group["lr"] for group in optimiser.param_groups]
+    optimiser = settings.build_optimiser(parameters, network.head_shapes(1), trainables[0].rates)
+    largest_rates = [group["lr"] for group in optimiser.param_groups]
     orders = [Order.of(task.name, len(task.train), settings.batch_size, seed) for task in tasks]
     augmenting = [stream(seed, "augmentation", task.name) for task in tasks]
     losses = RecentLosses([task.name for task in tasks], network.device)
@@ -72,8 +72,7 @@ def fit_together(
     task_losses = torch.vmap(task_loss, randomness="different")
     with seeded_layers(network.device, stream(seed, "layers of many tasks", *(task.name for task in tasks))):
         for step in range(1, steps + 1):
-            for group, rate in zip(optimiser.param_groups, settings.rates(step, steps, rates), strict=True):
-                group["lr"] = rate
+            settings.set_rates(optimiser, largest_rates, step, steps)
             batches = [task.train.batch(order.next()) for task, order in zip(tasks, orders, strict=True)]
             inputs = [inputs.detach() for inputs, _ in batches]
             if settings.augmentation is not None:
