@@ -595,13 +595,18 @@ def test_another_learner_is_not_saved_over_a_bank(learned: Learner, small: Small
     assert bytes_of(folder) == before
 
 
-def test_a_damaged_bank_is_not_loaded(learned: Learner, tmp_path: Path) -> None:
+def test_a_damaged_task_is_not_used(learned: Learner, tmp_path: Path) -> None:
     folder = tmp_path / "bank"
     learned.save(folder)
     file = folder / "tasks" / "000001.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(BankFormatError, match="000001"):
-        Learner.load(folder, fully_connected([8, 16, 6]))
+    loaded = Learner.load(folder, fully_connected([8, 16, 6]))
+    first, second = learned.bank.names[:2]
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    assert loaded.predict(x, task=first).labels == learned.predict(x, task=first).labels
+    for task in (second, None):
+        with pytest.raises(BankFormatError, match="000001"):
+            loaded.predict(x, task=task)
     with pytest.raises(BankFormatError, match="no bank"):
         Learner.load(tmp_path / "nowhere", fully_connected([8, 16, 6]))
 

@@ -52,6 +52,10 @@ class BankFormatError(SupermasksError, ValueError):
     """A file of a bank is missing, truncated, altered, or of an unknown version."""
 
 
+class BankBusyError(SupermasksError, TimeoutError):
+    """Another process writes into the bank."""
+
+
 class UnsupportedModuleError(SupermasksError, TypeError):
     """The network has a parameter that the library cannot decide how to treat."""
 

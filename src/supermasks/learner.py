@@ -93,6 +93,7 @@ class Learner:
         if self.network.over:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
+        self._read: tuple[list[str], tuple[TaskState, ...]] | None = None
 
     def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
         """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
@@ -195,7 +196,7 @@ class Learner:
             TaskError: no task was learned yet.
             InputError: the inputs are not finite, or not of the shape of the tasks.
         """
-        states = list(self.bank)
+        states = self._states()
         if not states:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         shapes = {state.input_shape for state in states}
@@ -308,7 +309,7 @@ class Learner:
             BaseMismatchError: the backbone or the base is another one.
             ConfigError: a stored setting names a class of yours; pass an object of it in its place.
         """
-        bank = BankFolder(folder).read()
+        bank = BankFolder(folder).open()
         stored = bank.header.settings
         if set(stored) != {"seed", "method", "training", "inference"}:
             raise BankFormatError(
@@ -341,7 +342,6 @@ class Learner:
             compiled=compiled,
             kept=bank.kept,
         )
-        bank.header.check(network)
         learner = cls(
             network,
             seed=stored["seed"],
@@ -349,17 +349,40 @@ class Learner:
             training=training or build(stored["training"], kinds),
             inference=inference or build(stored["inference"], kinds),
         )
-        for state in bank:
-            learner.add(state)
-        learner.bank.memory = bank.memory
+        learner.adopt(bank)
         return learner
+
+    def adopt(self, bank: MaskBank) -> None:
+        """Take over the tasks of a bank in place of this learner's, which has learned none.
+
+        Args:
+            bank: learned over the same network.
+
+        Raises:
+            BaseMismatchError: it was learned over another one.
+            ConfigError: this learner has tasks of its own.
+            BankFormatError: the file of a task that owns weights is missing, truncated or altered.
+        """
+        if len(self.bank):
+            raise ConfigError("the learner has learned tasks already; merge them with the bank, or make a new learner")
+        bank.header.check(self.network)
+        network = self.network
+        for name in bank.owners:
+            network = network.writing(bank[name])
+        self.network, self.bank = network, bank
 
     def _settings(self) -> dict[str, Any]:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
 
+    def _states(self) -> Sequence[TaskState]:
+        """Return all states, in memory: inferring a task needs each of them."""
+        if self._read is None or self._read[0] != self.bank.names:
+            self._read = (self.bank.names, tuple(self.bank))
+        return self._read[1]
+
     def _past(self, task: Task) -> Past:
-        return Past(tuple(self.bank), self.bank.memory, task.train, self.network.logits)
+        return Past(self.bank.states, self.bank.memory, task.train, self.network.logits)
 
     def _check_learnable(self, task: Task) -> None:
         self.bank.require_new(task.name)

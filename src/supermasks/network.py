@@ -201,7 +201,7 @@ class Network:
         written = object.__new__(type(self))
         vars(written).update(vars(self))
         written.weights = state.owned.write(self.base_weights, self.weights)
-        written._history = (*self._history, _after(state, self.fingerprint))
+        written._history = (*self._history, written_digest(state, self.fingerprint))
         written._view = object()
         return written
 
@@ -339,7 +339,7 @@ class Network:
         """
         self._check_parameters(state)
         if (state.over and state.over not in self._history) or (
-            state.owned is not None and _after(state, self.fingerprint) not in self._history
+            state.owned is not None and written_digest(state, self.fingerprint) not in self._history
         ):
             raise MaskError(
                 f"task {state.name!r} needs weights that it or earlier tasks own, which are not written into this "
@@ -392,9 +392,15 @@ class Network:
                 layer.train(training if self.norm == "per_task" else self.norm == "batch")
 
 
-def _after(state: TaskState, fingerprint: str) -> str:
-    """Return the digest of the weights after those that the task owns were written."""
-    assert state.owned is not None  # asked for by callers
+def written_digest(state: TaskState, fingerprint: str) -> str:
+    """Return the digest of the weights after those that the task owns were written; empty if it owns none.
+
+    Args:
+        state: of the task.
+        fingerprint: of the base.
+    """
+    if state.owned is None:
+        return ""
     return hashlib.sha256(f"{state.over or fingerprint} {state.owned.digest()}".encode()).hexdigest()
 
 

@@ -123,8 +123,10 @@ class Owned:
         Raises:
             MaskError: an owned position is not in that mask.
         """
-        words, counts = encode_mask(_narrow(self.mask, within))
-        tensors, about = {"positions": words}, {"counts": counts, "precision": self.precision, "scales": self.scales}
+        if (self.mask - within).count():
+            raise MaskError("a task can own only weights that its mask keeps")
+        tensors = {"positions": encode_mask(self.mask, within)}
+        about: dict[str, Any] = {"precision": self.precision, "scales": self.scales}
         codes = torch.cat([*self.codes.values(), torch.empty(0, dtype=_FLOATS.get(self.precision, torch.int8))])
         if self.precision in _LARGEST:
             symbols = codes.numpy().astype(np.int32) + _LARGEST[self.precision]
@@ -142,17 +144,18 @@ class Owned:
         Raises:
             MaskError: the data do not fit the mask or each other.
         """
-        precision, counts = about["precision"], {name: int(n) for name, n in about["counts"].items()}
+        precision = about["precision"]
         if precision not in PRECISIONS:
             raise MaskError(f"the file holds weights in the unknown precision {precision!r}")
-        narrow = decode_mask(tensors["positions"], counts, {name: (kept,) for name, kept in within.counts().items()})
+        mask = decode_mask(tensors["positions"], within.shapes, within)
+        counts = mask.counts()
         codes, total = tensors["changes"], sum(counts.values())
         if precision in _LARGEST:
             codes = _decode_integers(codes, total, about["frequencies"], _LARGEST[precision])
         if codes.dim() != 1 or len(codes) != total:
             raise MaskError(f"the file holds changes of shape {tuple(codes.shape)} of {total} weights; it is damaged")
         return cls(
-            _widen(narrow, within),
+            mask,
             dict(zip(counts, codes.split(list(counts.values())), strict=True)),
             {name: float(about["scales"][name]) for name in counts},
             precision,
@@ -188,21 +191,6 @@ def _scale(change: Tensor, largest: int) -> float:
 
     # As a float32: the number that the weights are computed with.
     return float(np.float32(min((float(clip) * extreme / largest for clip in _CLIPPING), key=error)))
-
-
-def _narrow(part: Mask, whole: Mask) -> Mask:
-    """Return `part` as a mask over the kept entries of `whole` alone."""
-    if (part - whole).count():
-        raise MaskError("a task can own only weights that its mask keeps")
-    return Mask.pack({name: part[name][whole[name]] for name in whole})
-
-
-def _widen(narrow: Mask, whole: Mask) -> Mask:
-    entries: dict[str, Tensor] = {}
-    for name in whole:
-        entries[name] = whole[name]
-        entries[name][whole[name]] = narrow[name]
-    return Mask.pack(entries)
 
 
 def _decode_integers(words: Tensor, total: int, frequencies: Any, largest: int) -> Tensor:

@@ -1,7 +1,7 @@
 """What one learned task adds to a network: all that is stored for it."""
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -84,15 +84,42 @@ class TaskState:
         if self.owned is not None and (self.owned.mask - self.mask).count():
             raise MaskError(f"task {self.name!r} owns weights that its mask does not keep")
 
+    def rounded(self) -> "TaskState":
+        """Return the state with its statistics rounded to float16, in which a bank then keeps them.
+
+        Raises:
+            MaskError: a statistic is beyond the range of float16, +-65504.
+        """
+        rounded: dict[str, Tensor] = {}
+        for name, value in self.buffers.items():
+            rounded[name] = value.half().to(value.dtype) if value.dtype == torch.float32 else value
+            if not torch.equal(rounded[name].isfinite(), value.isfinite()):
+                raise MaskError(f"buffer {name!r} of task {self.name!r} does not fit into float16; keep it in float32")
+        return replace(self, buffers=rounded)
+
     def nbytes(self) -> dict[str, int]:
         """Return what the task adds, item by item, in bytes: coded mask, owned weights, dense weights, buffers."""
         return {
-            "masks": _bytes({"": encode_mask(self.mask)[0]}),
+            "masks": encode_mask(self.mask).numel(),
             "owned": 0 if self.owned is None else self.owned.nbytes(self.mask),
-            "dense": _bytes(self.dense),
-            "norm": _bytes(self.buffers),
+            "dense": sum(map(_bytes, self.dense.values())),
+            "norm": sum(map(_bytes, _joined(self.buffers))),
         }
 
 
-def _bytes(tensors: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+def as_stored(values: Tensor) -> Tensor:
+    """Return the values as a bank keeps them: float32 as float16, if every one of them is the same in float16."""
+    if values.dtype != torch.float32:
+        return values.contiguous()
+    half = values.half()
+    return half if torch.equal(half.to(values.dtype), values) else values.contiguous()
+
+
+def _joined(buffers: Mapping[str, Tensor]) -> list[Tensor]:
+    floats = [value.flatten() for value in buffers.values() if value.dtype == torch.float32]
+    others = [value for value in buffers.values() if value.dtype != torch.float32]
+    return [as_stored(torch.cat(floats)), *others] if floats else others
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -56,7 +56,8 @@ def content(bank: MaskBank) -> list[object]:
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
-    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+    files = (f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != ".lock")
+    return {str(f.relative_to(folder)): f.read_bytes() for f in files}
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_spaces_in_the_manifest_do_not_matter(saved: BankFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=5), "version 5"),
+        (lambda m: m.update(version=6), "version 6"),
         (lambda m: m.update(version="1"), "version"),
         (lambda m: m.update(format="other"), "other"),
         (lambda m: m.pop("version"), "not a manifest"),
@@ -251,9 +252,10 @@ def test_spaces_in_the_manifest_do_not_matter(saved: BankFolder) -> None:
         (lambda m: m.update(shapes=3), "not a manifest"),
         (lambda m: m.update(shapes={"0.weight": [2, "x"]}), "not a manifest"),
         (lambda m: m.update(shapes={"0.weight": [3, 2, 2]}), "000000"),
-        (lambda m: m.update(shapes={"other": [2, 3]}), "000000"),
-        (lambda m: m["tasks"].reverse() or m["tasks"][0].update(name="one"), "'two'"),
-        (lambda m: m["tasks"][1].update(name="zwei"), "'zwei'"),
+        (lambda m: m["tasks"][0].update(name="two"), "already"),
+        (lambda m: m["tasks"][0].update(reference="tasks/000001.safetensors"), "no task before"),
+        (lambda m: m["tasks"][0].update(after="x"), "no digest"),
+        (lambda m: m["buffers"].pop("1.running_mean"), "000000"),
         (lambda m: m["tasks"][1].pop("sha256"), "not a manifest"),
         (lambda m: m["tasks"][0].update(file="../000000.safetensors"), "outside"),
         (lambda m: m["tasks"][0].update(file="/tasks/000000.safetensors"), "outside"),
@@ -289,7 +291,7 @@ def test_a_folder_can_be_moved(saved: BankFolder, tmp_path: Path) -> None:
 def test_a_writer_that_is_stopped_leaves_the_bank_before_or_after(
     saved: BankFolder, stop_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Saving one more task replaces three files: the manifest, the task, the manifest. Stop at each of them."""
+    """Saving one more task replaces three files: the task, the manifest, the manifest. Stop at each of them."""
     done = 0
     replace = os.replace
 
@@ -305,7 +307,8 @@ def test_a_writer_that_is_stopped_leaves_the_bank_before_or_after(
     with pytest.raises(KeyboardInterrupt):
         saved.save(longer)
     monkeypatch.undo()
-    assert saved.read().names == ["one", "two"]
+    # At the last one the task is there; only what is remembered beside the tasks is not.
+    assert saved.read().names == ["one", "two", "three"][: 2 + (stop_at == 3)]
     # And what is left over is in nobody's way.
     saved.save(longer)
     assert content(saved.read()) == content(longer)

@@ -1,16 +1,22 @@
-"""The bank of task states: append-only, in the order of learning."""
+"""The bank of task states, in the order of learning; what is stored is read when it is asked for."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any, overload
 
 from torch import Tensor
 
-from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, UnknownTaskError
-from supermasks.network import Network, NormPolicy
+from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
+from supermasks.masks import Mask
+from supermasks.network import Network, NormPolicy, written_digest
 from supermasks.spec import describe
 from supermasks.state import ReadOnlyTensors, TaskState
+
+CACHE_BYTES = 64 << 20
+"""How much of what was read from a folder stays in memory, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class BankHeader:
         settings: how tasks are learned and recognised, as JSON data that the bank keeps but does not read.
         norm: the policy of the network for the statistics of batch normalisation.
         head: the name of the layer that each task has of its own, if any.
+        buffers: the type and shape of each buffer of the network, such as `("float32", (64,))`.
     """
 
     base: Mapping[str, Any]
@@ -32,12 +39,17 @@ class BankHeader:
     settings: Mapping[str, Any]
     norm: NormPolicy = "per_task"
     head: str | None = None
+    buffers: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict[str, tuple[str, tuple[int, ...]]])
 
     @classmethod
     def of(cls, network: Network, settings: Mapping[str, Any] | None = None) -> "BankHeader":
         """Return the header of banks over this network."""
+        buffers = {
+            name: (str(value.dtype).removeprefix("torch."), tuple(value.shape))
+            for name, value in network.fresh_buffers().items()
+        }
         base, shapes = describe(network.base), network.shapes
-        return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head)
+        return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head, buffers)
 
     def check(self, network: Network) -> None:
         """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""
@@ -54,28 +66,71 @@ class BankHeader:
             )
 
 
+@dataclass(frozen=True)
+class Stored:
+    """The tasks of a bank that are read when they are asked for.
+
+    Attributes:
+        after: for each task, in the order of learning, the digest of the weights after it where it owns some, or "".
+        digests: for each task a digest of what is stored.
+        load: reads a task.
+        memory: reads what the next task may begin with.
+    """
+
+    after: Mapping[str, str]
+    digests: Mapping[str, str]
+    load: Callable[[str], TaskState]
+    memory: Callable[[], Mapping[str, Tensor]]
+
+
 class MaskBank:
     """The states of the learned tasks, by name, in the order of learning; a state never changes.
+
+    Of a bank that was opened from a folder, a task is read when it is asked for. Those that were asked for last stay
+    in memory, `cache_bytes` of them at most.
 
     Args:
         header: what the tasks are learned over.
         kept: the values of the backbone that no recipe brings back (`Network.kept`), once for all tasks.
+        stored: tasks that are there already.
+        cache_bytes: how much of what was read stays in memory.
 
-    Attributes:
-        memory: what the next task may begin with, by name; only training needs it.
+    Example:
+        >>> import torch
+        >>> from supermasks import Network
+        >>> from supermasks.bases import RandomBase
+        >>> from supermasks.masks import Mask
+        >>> network = Network(torch.nn.Linear(2, 2, bias=False), RandomBase(0))
+        >>> bank = MaskBank(BankHeader.of(network))
+        >>> for name in ("cats", "dogs"):
+        ...     bank.add(TaskState(name, ("no", "yes"), (2,), Mask.pack({"weight": torch.eye(2) == 1})))
+        >>> bank.rename("dogs", "hounds")
+        >>> bank.names, bank["hounds"].mask.count(), bank.subset(["cats"]).names
+        (['cats', 'hounds'], 2, ['cats'])
     """
 
-    def __init__(self, header: BankHeader, kept: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        header: BankHeader,
+        kept: Mapping[str, Tensor] | None = None,
+        stored: Stored | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.header = header
         self.kept: Mapping[str, Tensor] = ReadOnlyTensors(kept or {})
-        self.memory: Mapping[str, Tensor] = ReadOnlyTensors({})
-        self._states: dict[str, TaskState] = {}
+        self._stored = stored
+        self._memory: Mapping[str, Tensor] | None = ReadOnlyTensors({}) if stored is None else None
+        # None: the task is stored, under the same name.
+        self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
+        self._after: dict[str, str] = dict(stored.after) if stored else {}
+        self._recent: OrderedDict[str, TaskState] = OrderedDict()
+        self._recent_bytes, self._cache_bytes, self._lock = 0, cache_bytes, Lock()
 
     def __len__(self) -> int:
         return len(self._states)
 
     def __iter__(self) -> Iterator[TaskState]:
-        return iter(self._states.values())
+        return (self[name] for name in self.names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._states
@@ -85,40 +140,234 @@ class MaskBank:
 
         Raises:
             UnknownTaskError: no task has this name.
+            BankFormatError: its file is missing, truncated or altered.
         """
         if name not in self._states:
             close = difflib.get_close_matches(str(name), self._states, n=3)
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {_shortened(self.names)}"
             raise UnknownTaskError(f"the bank has no task {name!r}; {hint}")
-        return self._states[name]
+        return self._states[name] or self._read(name)
+
+    def get(self, name: str) -> TaskState | None:
+        """Return the state of a task; None if no task has this name."""
+        if name not in self._states:
+            return None
+        return self[name]
 
     @property
     def names(self) -> list[str]:
         """The names of the tasks, in the order of learning."""
         return list(self._states)
 
+    @property
+    def states(self) -> Sequence[TaskState]:
+        """The states in the order of learning, each read when it is asked for."""
+        return _States(self)
+
+    @property
+    def memory(self) -> Mapping[str, Tensor]:
+        """What the next task may begin with, by name; only training needs it."""
+        if self._memory is None:
+            assert self._stored is not None  # only then it is None
+            self._memory = ReadOnlyTensors(self._stored.memory())
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: Mapping[str, Tensor]) -> None:
+        self._memory = ReadOnlyTensors(memory)
+
+    @property
+    def owners(self) -> list[str]:
+        """The names of the tasks that own weights."""
+        return [name for name, after in self._after.items() if after]
+
+    @property
+    def over(self) -> str:
+        """The digest of the weights that a new task is learned over; empty while they are those of the base."""
+        return next((after for after in reversed(self._after.values()) if after), "")
+
+    def after(self, name: str) -> str:
+        """Return the digest of the weights after a task, if it owns some; empty otherwise."""
+        return self._after[name]
+
+    def digest(self, name: str) -> str:
+        """Return the digest of what is stored of a task; empty if it is not stored."""
+        return "" if self._stored is None or self._states[name] is not None else self._stored.digests[name]
+
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
-        if name in self._states:
-            raise DuplicateTaskError(
-                f"the bank has a task {name!r} already, and a learned task never changes; choose another name"
-            )
+        _require_new(name, self._states)
 
     def add(self, state: TaskState) -> None:
         """Append a state.
 
         Raises:
             DuplicateTaskError: a task of this name is in the bank.
-            MaskError: mask and dense weights are not over the parameters of this bank.
+            MaskError: mask and dense weights are not over the parameters of this bank, or the task was learned over
+                weights that the tasks of this bank do not leave.
         """
-        self.require_new(state.name)
-        shapes = dict(self.header.shapes)
-        dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
-        if {**state.mask.shapes, **dense} != shapes:
-            raise MaskError(
-                f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}"
-            )
+        check_follows(state, self._after, self.header)
         self._states[state.name] = state
+        self._after[state.name] = written_digest(state, self.header.fingerprint)
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a task another name; its place in the order of learning stays.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            DuplicateTaskError: another task has the new one.
+            TaskError: the new name is empty.
+        """
+        state = self[name]
+        if new == name:
+            return
+        self.require_new(new)
+        renamed = replace(state, name=new)
+        self._forget(name)
+        self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
+        self._after = {new if n == name else n: after for n, after in self._after.items()}
+
+    def remove(self, name: str) -> TaskState:
+        """Take a task out of the bank, and return its state.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            TaskError: the task owns weights, on which the ones after it were learned.
+        """
+        state = self[name]
+        if state.owned is not None:
+            raise TaskError(
+                f"task {name!r} owns weights of the network that tasks after it use, so that it cannot be removed; "
+                "learn the others anew without it"
+            )
+        self._forget(name)
+        del self._states[name], self._after[name]
+        return state
+
+    def subset(self, names: Iterable[str]) -> "MaskBank":
+        """Return a bank with some of the tasks, in the order of learning; this one stays as it is.
+
+        Args:
+            names: of the tasks. Those that own weights are needed as far as the last task that builds on them.
+
+        Raises:
+            UnknownTaskError: no task has one of the names.
+            MaskError: a task was learned over weights that the chosen ones do not leave.
+        """
+        wanted = set(names)
+        for name in wanted - self._states.keys():
+            self[name]  # raises
+        after = {name: digest for name, digest in self._after.items() if name in wanted}
+        if self.owners:
+            left = dict[str, str]()
+            for name, digest in after.items():
+                check_follows(self[name], left, self.header)
+                left[name] = digest
+        if self._stored is None:
+            stored = Stored(after, {}, self.__getitem__, dict)
+        else:
+            stored = Stored(after, self._stored.digests, self._stored.load, dict)
+        chosen = MaskBank(self.header, self.kept, stored, self._cache_bytes)
+        # Those in memory are shared; the others are read when they are asked for, here as there.
+        chosen._states = {name: self._states[name] for name in after}
+        return chosen
+
+    def merge(self, other: "MaskBank") -> None:
+        """Append all tasks of another bank over the same base; if one cannot be, none is.
+
+        Raises:
+            BaseMismatchError: the other bank was learned over other weights.
+            DuplicateTaskError: a task of the same name is in both.
+            MaskError: a task was learned over weights that the tasks of this bank do not leave.
+        """
+        ours, theirs = self.header, other.header
+        same = ("fingerprint", "shapes", "norm", "head")
+        if differing := [name for name in same if getattr(ours, name) != getattr(theirs, name)]:
+            raise BaseMismatchError(
+                f"only banks over the same network can be merged, but these differ in {', '.join(differing)}"
+            )
+        after, states = dict(self._after), dict[str, TaskState]()
+        for state in other:
+            check_follows(state, after, ours)
+            after[state.name], states[state.name] = written_digest(state, ours.fingerprint), state
+        self._after = after
+        self._states |= states
+
+    def union(self) -> Mask:
+        """Return the weights that at least one task keeps."""
+        return Mask.union((state.mask for state in self), self.header.shapes)
+
+    def _read(self, name: str) -> TaskState:
+        with self._lock:
+            if name in self._recent:
+                self._recent.move_to_end(name)
+                return self._recent[name]
+        assert self._stored is not None  # only then a state is None
+        state = self._stored.load(name)
+        with self._lock:
+            if name not in self._recent:
+                self._recent[name] = state
+                self._recent_bytes += _memory_bytes(state)
+            while self._recent_bytes > self._cache_bytes and self._recent:
+                self._recent_bytes -= _memory_bytes(self._recent.popitem(last=False)[1])
+        return state
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            if name in self._recent:
+                self._recent_bytes -= _memory_bytes(self._recent.pop(name))
+
+
+def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader) -> None:
+    """Raise what `MaskBank.add` raises, unless a state can follow other tasks.
+
+    Args:
+        state: of the task.
+        after: of those before it, by name, the digest of the weights after them where they own some, or "".
+        header: of the bank.
+    """
+    _require_new(state.name, after)
+    shapes = dict(header.shapes)
+    dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
+    if {**state.mask.shapes, **dense} != shapes:
+        raise MaskError(f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}")
+    written = ["", *filter(None, after.values())]
+    if state.over not in (written if state.owned is None else written[-1:]):
+        raise MaskError(
+            f"task {state.name!r} was learned over weights with digest {state.over or 'of the base'}, but the tasks "
+            f"of this bank leave {written[-1] or 'those of the base'}: other tasks were added meanwhile, or it is of "
+            "another bank; open the bank again, and learn the task anew"
+        )
+
+
+def _require_new(name: str, taken: Container[str]) -> None:
+    if name in taken:
+        raise DuplicateTaskError(
+            f"the bank has a task {name!r} already, and a learned task never changes; choose another name"
+        )
+
+
+class _States(Sequence[TaskState]):
+    def __init__(self, bank: MaskBank) -> None:
+        # As the bank is now: a new task begins with the tasks before it, whatever is learned meanwhile.
+        self._bank, self._names = bank, bank.names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskState: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TaskState]: ...
+    def __getitem__(self, index: int | slice) -> TaskState | Sequence[TaskState]:
+        if isinstance(index, slice):
+            return [self._bank[name] for name in self._names[index]]
+        return self._bank[self._names[index]]
+
+
+def _memory_bytes(state: TaskState) -> int:
+    tensors = [*state.dense.values(), *state.buffers.values(), *(state.owned.codes.values() if state.owned else ())]
+    return state.mask.nbytes() + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _shortened(names: list[str]) -> str:

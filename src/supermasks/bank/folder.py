@@ -6,58 +6,64 @@
     memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
 
 The manifest carries a digest of itself and of every file. Each file is written under another name, synced and renamed,
-the manifest last: whenever the writer is stopped, the folder holds the bank as it was before or after.
+the manifest last: whenever the writer is stopped, the folder holds the bank as it was before or after. One process
+writes at a time. All is written down in docs/format.md, so that other programs can read it.
 """
 
-import hashlib
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from supermasks.bank.bank import BankHeader, MaskBank
-from supermasks.bank.labels import decode_label, encode_label
-from supermasks.errors import BankFormatError, DuplicateTaskError, SupermasksError
-from supermasks.masks import decode_mask, encode_mask
-from supermasks.network import NORM_POLICIES
-from supermasks.owned import Owned
-from supermasks.state import ReadOnlyTensors, TaskState
+from supermasks.bank.bank import CACHE_BYTES, BankHeader, MaskBank, Stored, check_follows
+from supermasks.bank.files import read_file, write_file
+from supermasks.bank.manifest import KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
+from supermasks.bank.task_file import decode_state, encode_state
+from supermasks.errors import BankBusyError, BankFormatError, SupermasksError
+from supermasks.masks import Mask
+from supermasks.network import Network, written_digest
+from supermasks.state import TaskState
 
-FORMAT = "supermasks-bank"
-VERSION = 4
-MANIFEST = "manifest.json"
-KEPT = "kept.safetensors"
-MASK, OWNED = "mask", "owned"
-INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
+LOCK = ".lock"
+DEEPEST = 8
+"""So many tasks at most are read to read one, where masks are coded relative to each other."""
 
 
 @dataclass(frozen=True)
-class _Manifest:
-    """What `manifest.json` says; an entry has a file and its SHA-256, that of a task also its name."""
+class Problem:
+    """What is wrong with a file of a bank.
 
-    header: BankHeader
-    tasks: list[dict[str, str]]
-    kept: dict[str, str] | None = None
-    memory: dict[str, str] | None = None
+    Attributes:
+        file: its path in the folder.
+        task: the name of the task that it belongs to; empty where it belongs to none.
+        message: what is wrong.
+    """
+
+    file: str
+    task: str
+    message: str
 
 
 class BankFolder:
-    """A folder that holds a bank; tasks are appended to it one by one.
+    """A folder that holds a bank; tasks are appended to it one by one, by any number of processes.
 
     Args:
         path: of the folder, which need not exist.
+        relative: code the mask of a task relative to that of the task before it, where that is shorter. Tasks with
+            masks that resemble each other take fewer bytes, and longer to read.
+        wait: for so many seconds, for another process to end its writing.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], relative: bool = True, wait: float = 60.0) -> None:
+        self.path, self.relative, self.wait = Path(path), relative, wait
+        self._file_lock: FileLock | None = None
 
     def exists(self) -> bool:
         """Return whether there is a bank in the folder."""
@@ -72,17 +78,21 @@ class BankFolder:
 
         Raises:
             BankFormatError: the folder holds a bank already, or cannot be made.
+            BankBusyError: another process writes into it.
         """
-        if self.exists():
-            raise BankFormatError(f"{self.path} holds a bank already; choose another folder, or append to that bank")
         try:
             (self.path / "tasks").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BankFormatError(f"{self.path} cannot hold a bank: {error}; choose another folder") from error
-        self._write_manifest(_Manifest(header, [], self._write_tensors(KEPT, kept)))
+        with self._lock():
+            if self.exists():
+                raise BankFormatError(
+                    f"{self.path} holds a bank already; choose another folder, or append to that bank"
+                )
+            Manifest(header, kept=self._write_tensors(KEPT, kept)).write(self.path)
 
     def append(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
-        """Add one task behind the others.
+        """Add one task behind the others; when this returns, it is on the disk.
 
         Args:
             state: of the task.
@@ -90,41 +100,55 @@ class BankFolder:
 
         Raises:
             BankFormatError: there is no readable bank in the folder.
+            BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
-            MaskError: the mask is not over the parameters of this bank.
+            MaskError: the mask is not over the parameters of this bank, or the task was learned over weights that the
+                tasks of the bank do not leave.
         """
-        manifest = self._read_manifest()
-        MaskBank(manifest.header).add(state)  # refuses a mask over other parameters
-        if any(entry["name"] == state.name for entry in manifest.tasks):
-            raise DuplicateTaskError(f"{self.path} has a task {state.name!r} already; choose another name")
-        content = encode_state(state)
-        file = f"tasks/{len(manifest.tasks):06d}.safetensors"
-        _write(self.path / file, content)
-        entry = {"name": state.name, "file": file, "sha256": hashlib.sha256(content).hexdigest()}
-        self._write_manifest(self._with_memory(replace(manifest, tasks=[*manifest.tasks, entry]), memory))
+        with self._lock():
+            manifest = Manifest.read(self.path)
+            self._write_manifest(self._with_memory(self._with_task(manifest, state), memory))
 
     def save(self, bank: MaskBank) -> None:
         """Make the folder hold this bank: created if there is none, otherwise only new tasks are appended.
 
         Raises:
             BankFormatError: the folder holds a bank that is not a beginning of this one; it is left as it is.
+            BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored; the folder is left as it is.
         """
-        contents = {state.name: encode_state(state) for state in bank}
         if not self.exists():
+            for state in bank:
+                encode_state(state, bank.header)  # refuses labels before anything is written
             self.create(bank.header, bank.kept)
-        manifest = self._read_manifest()
-        ours = [(name, hashlib.sha256(content).hexdigest()) for name, content in contents.items()]
-        theirs = [(entry["name"], entry["sha256"]) for entry in manifest.tasks]
-        if manifest.header.fingerprint != bank.header.fingerprint or theirs != ours[: len(theirs)]:
-            raise BankFormatError(
-                f"{self.path} holds another bank, with other tasks or another base; choose another folder"
-            )
-        # Settings may have changed.
-        self._write_manifest(self._with_memory(replace(manifest, header=bank.header), bank.memory))
-        for state in list(bank)[len(theirs) :]:
-            self.append(state, bank.memory)
+        self._save(bank)
+
+    def _save(self, bank: MaskBank) -> None:
+        with self._lock():
+            manifest, names = Manifest.read(self.path), bank.names
+            stored = self._bank(manifest)
+            if (
+                manifest.header.fingerprint != bank.header.fingerprint
+                or stored.names != names[: len(stored)]
+                or not all(
+                    entry.sha256 == bank.digest(entry.name)
+                    or _same(stored[entry.name], bank[entry.name], manifest.header)
+                    for entry in manifest.tasks
+                )
+            ):
+                raise BankFormatError(
+                    f"{self.path} holds another bank, with other tasks or another base; choose another folder"
+                )
+            new = [bank[name] for name in names[len(stored) :]]
+            for state in new:
+                encode_state(state, manifest.header)
+            manifest = replace(manifest, header=bank.header)  # settings may have changed
+            for state in new:
+                # Task by task: who is stopped loses none of those before.
+                manifest = self._with_task(manifest, state)
+                self._write_manifest(manifest)
+            self._write_manifest(self._with_memory(manifest, bank.memory))
 
     def header(self) -> BankHeader:
         """Return what the bank was learned over.
@@ -132,7 +156,18 @@ class BankFolder:
         Raises:
             BankFormatError: there is no bank in the folder, or its manifest is damaged.
         """
-        return self._read_manifest().header
+        return Manifest.read(self.path).header
+
+    def open(self, cache_bytes: int = CACHE_BYTES) -> MaskBank:
+        """Return the bank; a task is read, and checked against its digest, when it is asked for.
+
+        Args:
+            cache_bytes: how much of what was read stays in memory.
+
+        Raises:
+            BankFormatError: the manifest, or the values that are kept beside it, are missing, truncated or altered.
+        """
+        return self._bank(Manifest.read(self.path), cache_bytes)
 
     def read(self) -> MaskBank:
         """Return the bank, every task of it read and checked against its digest.
@@ -140,11 +175,11 @@ class BankFolder:
         Raises:
             BankFormatError: a file is missing, truncated or altered.
         """
-        manifest = self._read_manifest()
-        bank = MaskBank(manifest.header, self._read_tensors(manifest.kept))
-        bank.memory = ReadOnlyTensors(self._read_tensors(manifest.memory))
-        for entry in manifest.tasks:
-            bank.add(self._read_task(entry, manifest.header))
+        stored = self.open()
+        bank = MaskBank(stored.header, stored.kept)
+        bank.memory = stored.memory
+        for state in stored:
+            bank.add(state)
         return bank
 
     def sizes(self) -> dict[str, int]:
@@ -154,206 +189,220 @@ class BankFolder:
             BankFormatError: a file is missing.
         """
         try:
-            return {file: (self.path / file).stat().st_size for file in self._files()}
+            return {file: (self.path / file).stat().st_size for file in _files(Manifest.read(self.path))}
         except OSError as error:
             raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
 
-    def _files(self) -> Iterator[str]:
-        manifest = self._read_manifest()
-        yield MANIFEST
-        yield from (entry["file"] for entry in (*manifest.tasks, manifest.kept, manifest.memory) if entry is not None)
+    def rename(self, name: str, new: str) -> None:
+        """Give a task another name.
 
-    def _read_task(self, entry: dict[str, str], header: BankHeader) -> TaskState:
-        content, file = self._read_checked(entry, f"task {entry['name']!r}"), self.path / entry["file"]
-        state = decode_state(content, header.shapes, file)
-        if state.name != entry["name"]:
-            raise BankFormatError(f"{file} holds task {state.name!r}, but the manifest calls it {entry['name']!r}")
+        Raises:
+            what `MaskBank.rename` raises.
+            BankFormatError: the bank cannot be read.
+            BankBusyError: another process writes into it.
+        """
+        with self._lock():
+            manifest = Manifest.read(self.path)
+            self._bank(manifest).rename(name, new)
+            self._write_manifest(
+                replace(
+                    manifest,
+                    tasks=tuple(replace(entry, name=new) if entry.name == name else entry for entry in manifest.tasks),
+                )
+            )
+
+    def remove(self, name: str) -> None:
+        """Take a task out of the bank, and its file off the disk.
+
+        Raises:
+            what `MaskBank.remove` raises.
+            BankFormatError: the bank cannot be read.
+            BankBusyError: another process writes into it.
+        """
+        with self._lock():
+            manifest = Manifest.read(self.path)
+            bank = self._bank(manifest)
+            bank.remove(name)
+            changed = self._without(manifest, name, bank)
+            self._write_manifest(changed, {entry.file for entry in manifest.tasks} - {e.file for e in changed.tasks})
+
+    def verify(self, network: Network | None = None) -> list[Problem]:
+        """Read every file, and return what is wrong with the bank; an empty list says that it is sound.
+
+        Args:
+            network: also check that the bank was learned over its weights, and that each task fits it.
+
+        Raises:
+            BankFormatError: there is no bank, or its manifest is damaged.
+            BaseMismatchError: the bank was learned over other weights than those of the network.
+        """
+        manifest = Manifest.read(self.path)
+        bank, problems = self._bank(manifest, kept=False), list[Problem]()
+        if network is not None:
+            manifest.header.check(network)
+        for entry in (manifest.kept, manifest.memory):
+            try:
+                self._read_tensors(entry)
+            except SupermasksError as error:
+                assert entry is not None  # without an entry nothing is read
+                problems.append(Problem(entry.file, "", str(error)))
+        after: dict[str, str] = {}
+        for entry in manifest.tasks:
+            try:
+                state = bank[entry.name]
+                check_follows(state, after, manifest.header)
+                if entry.after != written_digest(state, manifest.header.fingerprint):
+                    raise BankFormatError(f"{self.path / entry.file} owns other weights than the manifest says")
+                if network is not None:
+                    network = network.writing(state)
+                    network.check(state)
+                after[entry.name] = entry.after
+            except SupermasksError as error:
+                problems.append(Problem(entry.file, entry.name, str(error)))
+        return problems
+
+    def repair(self) -> list[Problem]:
+        """Drop from the bank what `verify` finds broken, and nothing else; return what was dropped.
+
+        A task that cannot be read is taken out, and with it those that cannot do without it: whose mask is coded
+        relative to its own, or that were learned over weights which it owns. Their files stay, with the ending .broken.
+
+        Raises:
+            BankFormatError: the manifest is damaged, or the values that all tasks need; restore them from a copy.
+        """
+        with self._lock():
+            manifest, problems = Manifest.read(self.path), self.verify()
+            if any(problem.file == KEPT for problem in problems):
+                raise BankFormatError(
+                    f"{self.path / KEPT} is damaged, and no task can be used without it; restore it from a copy"
+                )
+            broken = {problem.file for problem in problems}
+            if problems:
+                memory = None if manifest.memory is not None and manifest.memory.file in broken else manifest.memory
+                tasks = tuple(entry for entry in manifest.tasks if entry.file not in broken)
+                self._write_manifest(replace(manifest, tasks=tasks, memory=memory))
+            for file in broken:
+                if (self.path / file).exists():
+                    os.replace(self.path / file, self.path / f"{file}.broken")
+            return problems
+
+    def _bank(self, manifest: Manifest, cache_bytes: int = CACHE_BYTES, kept: bool = True) -> MaskBank:
+        entries = {entry.name: entry for entry in manifest.tasks}
+        if len(entries) < len(manifest.tasks):
+            raise BankFormatError(f"{self.path / MANIFEST} has two tasks of one name already; do not trust it")
+        by_file = {entry.file: entry for entry in manifest.tasks}
+        stored = Stored(
+            {name: entry.after for name, entry in entries.items()},
+            {name: entry.sha256 for name, entry in entries.items()},
+            lambda name: self._read_task(entries[name], manifest.header, by_file),
+            lambda: self._read_tensors(manifest.memory),
+        )
+        return MaskBank(manifest.header, self._read_tensors(manifest.kept) if kept else None, stored, cache_bytes)
+
+    def _read_task(self, entry: TaskEntry, header: BankHeader, by_file: Mapping[str, TaskEntry]) -> TaskState:
+        chain = [entry]
+        while chain[-1].reference:
+            chain.append(by_file[chain[-1].reference])  # of an earlier task, as the manifest was found to say
+        reference: Mask | None = None
+        state: TaskState | None = None
+        for link in reversed(chain):
+            path = self.path / link.file
+            content = read_file(path, link.sha256, f"task {link.name!r}")
+            state = decode_state(content, link.name, header, reference, path)
+            reference = state.mask
+        assert state is not None  # the chain has the task itself
         return state
 
-    def _read_checked(self, entry: Mapping[str, str], what: str) -> bytes:
-        file = self.path / entry["file"]
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise BankFormatError(f"{what} cannot be read: {error}; restore {file} from a copy") from error
-        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise BankFormatError(
-                f"{file} is truncated or altered: its SHA-256 is not the one in the manifest; restore it from a copy"
-            )
-        return content
-
-    def _read_tensors(self, entry: Mapping[str, str] | None) -> dict[str, Tensor]:
+    def _read_tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
         if entry is None:
             return {}
         try:
-            return load(self._read_checked(entry, "the bank"))
+            return load(read_file(self.path / entry.file, entry.sha256, "the bank"))
         except SafetensorError as error:
-            raise BankFormatError(f"{self.path / entry['file']} holds no tensors: {error}") from error
+            raise BankFormatError(f"{self.path / entry.file} holds no tensors: {error}") from error
 
-    def _write_tensors(self, file: str, tensors: Mapping[str, Tensor] | None) -> dict[str, str] | None:
+    def _write_tensors(self, file: str, tensors: Mapping[str, Tensor] | None) -> FileEntry | None:
         if not tensors:
             return None
         content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        _write(self.path / file, content)
-        return {"file": file, "sha256": hashlib.sha256(content).hexdigest()}
+        return FileEntry(file, write_file(self.path / file, content))
 
-    def _with_memory(self, manifest: _Manifest, memory: Mapping[str, Tensor] | None) -> _Manifest:
-        # A file of its own for each number of tasks: the one before is whole until the manifest names the new one.
-        return replace(manifest, memory=self._write_tensors(f"memory-{len(manifest.tasks):06d}.safetensors", memory))
+    def _with_task(self, manifest: Manifest, state: TaskState) -> Manifest:
+        """Write the file of a task that follows the others, and return the manifest that names it."""
+        bank = self._bank(manifest)
+        last = manifest.tasks[-1] if manifest.tasks else None
+        reference = bank[last.name].mask if self.relative and last and _depth(manifest, last) < DEEPEST else None
+        bank.add(state)  # refuses what does not fit
+        content, relative = encode_state(state, manifest.header, reference)
+        file = f"tasks/{_next_number(manifest):06d}.safetensors"
+        digest = write_file(self.path / file, content)
+        entry = TaskEntry(file, digest, state.name, last.file if relative and last else "", bank.after(state.name))
+        return replace(manifest, tasks=(*manifest.tasks, entry))
 
-    def _read_manifest(self) -> _Manifest:
-        file = self.path / MANIFEST
+    def _with_memory(self, manifest: Manifest, memory: Mapping[str, Tensor] | None) -> Manifest:
+        # A file of its own for each task: the one before is whole until the manifest names the new one.
+        file = f"memory-{_next_number(manifest):06d}.safetensors"
+        return replace(manifest, memory=self._write_tensors(file, memory))
+
+    def _without(self, manifest: Manifest, name: str, bank: MaskBank) -> Manifest:
+        """Return the manifest without a task; masks that were coded relative to its own are written anew."""
+        gone, left = next(entry.file for entry in manifest.tasks if entry.name == name), list[TaskEntry]()
+        moved = dict[str, str]()
+        for entry in manifest.tasks:
+            if entry.name == name:
+                continue
+            if entry.reference == gone:
+                content, _ = encode_state(bank[entry.name], manifest.header)
+                moved[entry.file] = f"tasks/{_next_number(manifest, *left):06d}.safetensors"
+                digest = write_file(self.path / moved[entry.file], content)
+                left.append(replace(entry, file=moved[entry.file], sha256=digest, reference=""))
+            else:
+                left.append(replace(entry, reference=moved.get(entry.reference, entry.reference)))
+        return replace(manifest, tasks=tuple(left))
+
+    def _write_manifest(self, manifest: Manifest, gone: Iterable[str] = ()) -> None:
+        """Write the manifest, and remove the files that it no longer names, or that a writer was stopped at."""
+        manifest.write(self.path)
+        memory = {self.path / manifest.memory.file} if manifest.memory is not None else set[Path]()
+        stale = {*self.path.glob("memory-*.safetensors")} - memory
+        for file in (*stale, *self.path.glob("*.partial"), *self.path.glob("tasks/*.partial")):
+            file.unlink(missing_ok=True)
+        for file in gone:
+            (self.path / file).unlink(missing_ok=True)
+
+    @contextmanager
+    def _lock(self) -> Generator[None]:
+        """Let no other process write; the system lifts the lock of a process that dies."""
+        if not self.path.is_dir():
+            raise BankFormatError(f"there is no bank in {self.path}: it is no folder; is this the right one?")
+        if self._file_lock is None:
+            self._file_lock = FileLock(self.path / LOCK)
         try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise BankFormatError(
-                f"there is no bank in {self.path}: {MANIFEST} is missing; is this the right folder?"
+            with self._file_lock.acquire(self.wait):
+                yield
+        except Timeout:
+            raise BankBusyError(
+                f"another process has been writing into {self.path} for {self.wait:g} seconds; try again later"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise BankFormatError(f"{file} cannot be read: {error}") from error
-        try:
-            manifest: dict[str, Any] = json.loads(text)
-            if manifest["format"] != FORMAT or manifest["version"] != VERSION:
-                raise BankFormatError(
-                    f"{file} is of format {manifest['format']} version {manifest['version']}; "
-                    f"this version of the library reads {FORMAT} version {VERSION}"
-                )
-            if manifest.pop("digest") != _digest(manifest):
-                raise BankFormatError(
-                    f"{file} was altered: its digest does not fit its content; restore it from a copy"
-                )
-            shapes = {name: tuple(int(n) for n in shape) for name, shape in manifest["shapes"].items()}
-            if manifest["norm"] not in NORM_POLICIES:
-                raise BankFormatError(f"{file} names the unknown policy {manifest['norm']!r}")
-            header = BankHeader(
-                manifest["base"],
-                manifest["fingerprint"],
-                shapes,
-                manifest["settings"],
-                manifest["norm"],
-                manifest["head"],
-            )
-            tasks = [
-                {"name": str(entry["name"]), **_entry(entry, r"tasks/\d+\.safetensors", file)}
-                for entry in manifest["tasks"]
-            ]
-            kept = _entry(manifest["kept"], re.escape(KEPT), file) if manifest["kept"] else None
-            memory = _entry(manifest["memory"], r"memory-\d+\.safetensors", file) if manifest["memory"] else None
-            return _Manifest(header, tasks, kept, memory)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, SupermasksError):
-                raise
-            raise BankFormatError(f"{file} is not a manifest of a bank: {type(error).__name__}: {error}") from error
-
-    def _write_manifest(self, manifest: _Manifest) -> None:
-        header = manifest.header
-        content = {
-            "format": FORMAT,
-            "version": VERSION,
-            "base": dict(header.base),
-            "fingerprint": header.fingerprint,
-            "shapes": {name: list(shape) for name, shape in header.shapes.items()},
-            "norm": header.norm,
-            "head": header.head,
-            "settings": dict(header.settings),
-            "kept": manifest.kept,
-            "memory": manifest.memory,
-            "tasks": manifest.tasks,
-        }
-        content["digest"] = _digest(content)
-        _write(self.path / MANIFEST, json.dumps(content, indent=1).encode())
-        for stale in self.path.glob("memory-*.safetensors"):
-            if manifest.memory is None or stale.name != manifest.memory["file"]:
-                stale.unlink()
 
 
-def _entry(stored: Mapping[str, Any], pattern: str, manifest: Path) -> dict[str, str]:
-    entry = {key: str(stored[key]) for key in ("file", "sha256")}
-    if not re.fullmatch(pattern, entry["file"]):
-        raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
-    return entry
+def _same(ours: TaskState, theirs: TaskState, header: BankHeader) -> bool:
+    return encode_state(ours, header)[0] == encode_state(theirs, header)[0]
 
 
-def encode_state(state: TaskState) -> bytes:
-    """Return the content of a task's file: the coded mask, owned and dense weights, buffers, and JSON.
-
-    Raises:
-        LabelError: a class label cannot be stored.
-    """
-    words, kept = encode_mask(state.mask)
-    tensors = {MASK: words} if kept else {}
-    tensors |= {f"dense/{name}": value.contiguous() for name, value in state.dense.items()}
-    tensors |= {f"buffer/{name}": value.contiguous() for name, value in state.buffers.items()}
-    owned = None
-    if state.owned is not None:
-        changed, owned = state.owned.encode(state.mask)
-        tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
-    task = {
-        "name": state.name,
-        "classes": [encode_label(c) for c in state.classes],
-        "input_shape": list(state.input_shape),
-        "input_dtype": str(state.input_dtype).removeprefix("torch."),
-        "kept": kept,
-        "owned": owned,
-        "over": state.over,
-    }
-    return save(tensors, metadata={"task": json.dumps(task)})
+def _files(manifest: Manifest) -> Iterator[str]:
+    yield MANIFEST
+    yield from (entry.file for entry in (*manifest.tasks, manifest.kept, manifest.memory) if entry is not None)
 
 
-def decode_state(content: bytes, shapes: Mapping[str, tuple[int, ...]], file: Path) -> TaskState:
-    """Return the state in a task's file.
-
-    Args:
-        content: the bytes of the file.
-        shapes: the shape of each masked parameter.
-        file: named in errors.
-
-    Raises:
-        BankFormatError: the content is not what `encode_state` makes for these shapes.
-    """
-    try:
-        tensors = load(content)
-        task = json.loads(_metadata(content)["task"])
-        words = tensors.pop(MASK, torch.empty(0, dtype=torch.int32))
-        kinds: dict[str, dict[str, Tensor]] = {"dense": {}, "buffer": {}, OWNED: {}}
-        for path, value in tensors.items():
-            kind, _, name = path.partition("/")
-            kinds[kind][name] = value
-        dense = kinds["dense"]
-        masked = {name: shape for name, shape in shapes.items() if name not in dense}
-        mask = decode_mask(words, {name: int(count) for name, count in task["kept"].items()}, masked)
-        return TaskState(
-            task["name"],
-            tuple(decode_label(label) for label in task["classes"]),
-            tuple(int(n) for n in task["input_shape"]),
-            mask,
-            kinds["buffer"],
-            dense,
-            INPUT_TYPES[task["input_dtype"]],
-            None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
-            str(task["over"]),
-        )
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, BankFormatError):
-            raise
-        raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
+def _next_number(manifest: Manifest, *others: TaskEntry) -> int:
+    numbers = [int(n) for entry in (*manifest.tasks, *others) for n in re.findall(r"\d+", entry.file)]
+    return max(numbers, default=-1) + 1
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    # safetensors begin with the length of their JSON header, 8 bytes little-endian; `load` has checked it.
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length])["__metadata__"]
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash."""
-    temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+def _depth(manifest: Manifest, entry: TaskEntry) -> int:
+    """Return how many tasks are read to read this one."""
+    by_file, depth = {entry.file: entry for entry in manifest.tasks}, 1
+    while entry.reference:
+        entry, depth = by_file[entry.reference], depth + 1
+    return depth

@@ -298,11 +298,7 @@ def _open_bank(learner: Learner, out: Path) -> BankFolder:
     folder = BankFolder(out / "bank")
     if not folder.exists():
         folder.create(learner.bank.header, learner.bank.kept)
-    stored = folder.read()
-    stored.header.check(learner.network)
-    for state in stored:
-        learner.add(state)
-    learner.bank.memory = stored.memory
+    learner.adopt(folder.open())
     return folder
 
 

@@ -1,7 +1,7 @@
 """Binary masks: how scores become a mask, how many weights it keeps, and how it is stored and combined."""
 
 from supermasks.masks.budgets import ER, ERK, Budget, Uniform
-from supermasks.masks.coding import decode_mask, encode_mask
+from supermasks.masks.coding import decode_mask, encode_mask, is_relative
 from supermasks.masks.mask import Mask
 from supermasks.masks.overlap import sparse_overlap, total_overlap
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
@@ -25,6 +25,7 @@ __all__ = [
     "count_bits",
     "decode_mask",
     "encode_mask",
+    "is_relative",
     "pack_bits",
     "sparse_overlap",
     "total_overlap",

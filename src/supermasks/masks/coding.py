@@ -1,6 +1,10 @@
-"""Masks as few bytes: an entropy coder, told only how many weights each layer keeps."""
+"""Masks as few bytes: an entropy coder that is told how many weights each layer keeps.
 
-from collections.abc import Mapping
+What the bytes mean is written down in docs/format.md, so that other programs can read them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -13,70 +17,205 @@ from torch import Tensor
 from supermasks.errors import MaskError
 from supermasks.masks.mask import Mask
 
+Bits = NDArray[np.bool_]
+
+BITS, CODED, RELATIVE = range(3)
+"""The first byte of a coded mask: one bit a weight, entropy coded, or coded relative to another mask."""
+
+WORTH = 1.002
+"""Entropy coding has to save this factor over one bit a weight, which is read a hundred times faster."""
+
+_CHUNK = 1 << 16  # entries decoded at once: the coder makes int32 of them
 _stream: Any = vars(constriction)["stream"]  # it has no types
 
 
-def encode_mask(mask: Mask) -> tuple[Tensor, dict[str, int]]:
-    """Return a mask as a stream of words, and what must be known to read it.
+def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
+    """Return a mask as bytes.
 
     Asymmetric numeral systems (Duda 2009) with one probability a layer, the fraction of its weights that are kept: the
-    stream takes `mask.entropy_bytes()` and some bytes, whatever the density.
+    code takes `mask.entropy_bytes()` and some bytes, whatever the density. Relative to another mask there are two
+    probabilities a layer, for the weights which that mask keeps and for the others. The shortest of these ways, and of
+    one bit a weight, is taken.
+
+    Args:
+        mask: to encode.
+        reference: a mask that the reader will have; it is used if that makes the code shorter.
 
     Returns:
-        the stream, int32, and for each parameter the number of weights that it keeps.
+        uint8.
+
+    Raises:
+        MaskError: the reference is over other parameters.
 
     Example:
         >>> mask = Mask.pack({"weight": torch.arange(10_000) % 100 == 0})
-        >>> words, kept = encode_mask(mask)
-        >>> len(words) * 4, kept, decode_mask(words, kept, mask.shapes) == mask
-        (104, {'weight': 100}, True)
+        >>> code = encode_mask(mask)
+        >>> len(code), decode_mask(code, mask.shapes) == mask, len(encode_mask(mask, reference=mask))
+        (109, True, 6)
     """
-    kept = mask.counts()
-    coder = _stream.stack.AnsCoder()
-    # A stack: what is to be read first is written last.
-    for name, shape in reversed(mask.shapes.items()):
-        if 0 < kept[name] < prod(shape):  # otherwise there is nothing to tell
-            coder.encode_reverse(mask[name].flatten().numpy().astype(np.int32), _model(kept[name], prod(shape)))
-    words: NDArray[np.uint32] = coder.get_compressed()
-    return torch.from_numpy(words.view(np.int32).copy()), kept
+    ways = [bytes([CODED]) + _encode(mask, None)]
+    if reference is not None:
+        if reference.shapes != mask.shapes:
+            raise MaskError(f"a mask over {mask.shapes} cannot be coded relative to one over {reference.shapes}")
+        ways.append(bytes([RELATIVE]) + _encode(mask, reference))
+    best = min(ways, key=len)
+    if 1 + mask.nbytes() <= len(best) * WORTH:
+        best = bytes([BITS]) + b"".join(bits.numpy().tobytes() for bits in mask.packed.values())
+    return torch.frombuffer(bytearray(best), dtype=torch.uint8)
 
 
-def decode_mask(words: Tensor, kept: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> Mask:
-    """Return the mask that `encode_mask` made a stream of.
+def is_relative(code: Tensor) -> bool:
+    """Return whether a coded mask can be read with its reference only."""
+    return code.numel() > 0 and int(code[0]) == RELATIVE
+
+
+def decode_mask(code: Tensor, shapes: Mapping[str, tuple[int, ...]], reference: Mask | None = None) -> Mask:
+    """Return the mask that `encode_mask` made bytes of.
 
     Args:
-        words: the stream, int32.
-        kept: for each parameter the number of weights that it keeps.
+        code: the bytes, uint8.
         shapes: the shape of each parameter.
+        reference: the mask relative to which it was coded, if it was.
 
     Raises:
-        MaskError: the stream does not fit the numbers and shapes.
+        MaskError: the bytes do not fit the shapes, or the reference is missing.
     """
-    if words.dtype != torch.int32 or words.dim() != 1 or list(kept) != list(shapes):
-        raise MaskError(
-            f"a coded mask is a stream of int32 and a number for each of {list(shapes)}, but {words.dtype} of shape "
-            f"{tuple(words.shape)} and numbers for {list(kept)} came"
-        )
-    entries: dict[str, Tensor] = {}
+    if code.dtype != torch.uint8 or code.dim() != 1 or not code.numel():
+        raise MaskError(f"a coded mask is bytes, but {code.dtype} of shape {tuple(code.shape)} came")
+    way, content = int(code[0]), code[1:].numpy().tobytes()
+    if way == BITS:
+        return _unpacked(content, shapes)
+    if way not in (CODED, RELATIVE):
+        raise MaskError(f"a mask can be coded in the ways {BITS}, {CODED} and {RELATIVE}, but not in {way}")
+    if way == RELATIVE and (reference is None or reference.shapes != dict(shapes)):
+        raise MaskError("the mask is coded relative to another one over the same parameters; give that as reference")
+    return _decode(content, shapes, reference if way == RELATIVE else None)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Entries that are coded with one probability.
+
+    Attributes:
+        name: of the parameter.
+        where: they are entries of it, flattened; None for all.
+        size: how many there are.
+        kind: 0 for entries that the reference does not keep, or where there is none; 1 for those that it keeps.
+    """
+
+    name: str
+    where: Bits | None
+    size: int
+    kind: int
+
+
+def _parts(shapes: Mapping[str, tuple[int, ...]], reference: Mask | None) -> Iterator[_Part]:
+    for name, shape in shapes.items():
+        if reference is None:
+            yield _Part(name, None, prod(shape), 0)
+            continue
+        kept = reference[name].flatten().numpy()
+        yield _Part(name, ~kept, len(kept) - int(kept.sum()), 0)
+        yield _Part(name, kept, int(kept.sum()), 1)
+
+
+def _encode(mask: Mask, reference: Mask | None) -> bytes:
+    parts = list(_parts(mask.shapes, reference))
+    entries: list[Bits] = []
+    for part in parts:
+        flat = mask[part.name].flatten().numpy()
+        entries.append(flat if part.where is None else flat[part.where])
+    counts = [int(bits.sum()) for bits in entries]
+    totals = [sum(n for n, part in zip(counts, parts, strict=True) if part.kind == kind) for kind in (0, 1)]
+    # How many weights a layer keeps is told as the difference from a mask of the same density everywhere.
+    numbers = [*totals, *(n - e for n, e in zip(counts, _expected(parts, totals), strict=True))]
+    coder = _stream.stack.AnsCoder()
+    # A stack: what is to be read first is written last.
+    for part, bits, count in reversed(list(zip(parts, entries, counts, strict=True))):
+        if 0 < count < part.size:  # otherwise there is nothing to tell
+            coder.encode_reverse(bits.astype(np.int32), _model(count, part.size))
+    words: NDArray[np.uint32] = coder.get_compressed()
+    return b"".join(map(_signed, numbers)) + words.astype("<u4").tobytes()
+
+
+def _decode(content: bytes, shapes: Mapping[str, tuple[int, ...]], reference: Mask | None) -> Mask:
+    parts = list(_parts(shapes, reference))
+    numbers, rest = _read_signed(content, 2 + len(parts))
+    totals = numbers[:2]
+    if min(totals) < 0 or any(
+        total > sum(part.size for part in parts if part.kind == kind) for kind, total in enumerate(totals)
+    ):
+        raise MaskError(f"the coded mask keeps {totals} weights, which the parameters do not have; it is damaged")
+    counts = [d + e for d, e in zip(numbers[2:], _expected(parts, totals), strict=True)]
+    if len(rest) % 4:
+        raise MaskError("the coded mask is cut off, or the parameters are others")
+    entries = {name: np.zeros(prod(shape), dtype=np.bool_) for name, shape in shapes.items()}
     try:
-        coder = _stream.stack.AnsCoder(words.numpy().view(np.uint32))
-        for name, shape in shapes.items():
-            size, count = prod(shape), kept[name]
-            if not 0 <= count <= size:
-                raise MaskError(f"parameter {name!r} has {size} weights, so that it cannot keep {count}")
-            bits: NDArray[Any] = np.full(size, count > 0)
-            if 0 < count < size:
-                bits = coder.decode(_model(count, size), size).astype(np.bool_)
-            if int(bits.sum()) != count:
-                raise MaskError(f"the coded mask keeps {int(bits.sum())} weights of {name!r}, not {count}")
-            entries[name] = torch.from_numpy(bits).view(shape)
+        coder = _stream.stack.AnsCoder(np.frombuffer(rest, dtype="<u4").astype(np.uint32))
+        for part, count in zip(parts, counts, strict=True):
+            if not 0 <= count <= part.size:
+                raise MaskError(f"of {part.size} weights of {part.name!r} the mask cannot keep {count}; it is damaged")
+            bits = _decode_part(coder, part, count)
+            if part.where is None:
+                entries[part.name] = bits
+            else:
+                entries[part.name][part.where] = bits
     except (ValueError, AssertionError) as error:
         if isinstance(error, MaskError):
             raise
         raise MaskError(f"the coded mask is damaged: {error}") from error
     if not coder.is_empty():
         raise MaskError("the coded mask has words behind its last entry; the data are damaged")
-    return Mask.pack(entries)
+    return Mask.pack({name: torch.from_numpy(bits).view(shapes[name]) for name, bits in entries.items()})
+
+
+def _decode_part(coder: Any, part: _Part, count: int) -> Bits:
+    bits = np.full(part.size, count > 0)
+    if 0 < count < part.size:
+        model = _model(count, part.size)
+        for start in range(0, part.size, _CHUNK):
+            bits[start : start + _CHUNK] = coder.decode(model, min(_CHUNK, part.size - start))
+        if int(bits.sum()) != count:
+            raise MaskError(f"the coded mask keeps {int(bits.sum())} weights of {part.name!r}, not {count}")
+    return bits
+
+
+def _unpacked(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
+    lengths = {name: -(-prod(shape) // 8) for name, shape in shapes.items()}
+    if sum(lengths.values()) != len(content):
+        raise MaskError(f"a mask of {sum(lengths.values())} bytes was expected, but {len(content)} came")
+    pieces = torch.frombuffer(bytearray(content), dtype=torch.uint8).split(list(lengths.values())) if content else ()
+    return Mask(dict(zip(lengths, pieces, strict=True)), shapes)
+
+
+def _expected(parts: list[_Part], totals: list[int]) -> Iterator[int]:
+    sizes = [sum(part.size for part in parts if part.kind == kind) for kind in (0, 1)]
+    for part in parts:
+        yield (2 * totals[part.kind] * part.size + sizes[part.kind]) // (2 * sizes[part.kind]) if part.size else 0
+
+
+def _signed(number: int) -> bytes:
+    """Return an integer (0, -1, 1, -2...) as seven bits a byte, low ones first; the eighth bit: more follow."""
+    number, code = 2 * number if number >= 0 else -2 * number - 1, bytearray()
+    while number > 127:
+        code.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*code, number])
+
+
+def _read_signed(content: bytes, count: int) -> tuple[list[int], bytes]:
+    numbers, place = list[int](), 0
+    for _ in range(count):
+        number, shift = 0, 0
+        while True:
+            if place >= len(content) or shift > 63:
+                raise MaskError("the coded mask is cut off, or the parameters are others")
+            byte = content[place]
+            number, shift, place = number | (byte & 127) << shift, shift + 7, place + 1
+            if byte < 128:
+                break
+        numbers.append(number // 2 if number % 2 == 0 else -(number + 1) // 2)
+    return numbers, content[place:]
 
 
 def _model(count: int, size: int) -> Any:

@@ -1,0 +1,163 @@
+"""What `manifest.json` says: what the bank was learned over, and which tasks it has, in which files."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from supermasks.bank.bank import BankHeader
+from supermasks.bank.files import write_file
+from supermasks.errors import BankFormatError, SupermasksError
+from supermasks.network import NORM_POLICIES
+from supermasks.version import __version__
+
+FORMAT = "supermasks-bank"
+VERSION = 5
+MANIFEST = "manifest.json"
+KEPT = "kept.safetensors"
+
+_TASK_FILE = r"tasks/\d{6,12}\.safetensors"
+_MEMORY_FILE = r"memory-\d{6,12}\.safetensors"
+_DIGEST = r"[0-9a-f]{64}"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bank.
+
+    Attributes:
+        file: its path in the folder.
+        sha256: of its content.
+    """
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TaskEntry(FileEntry):
+    """A task of the bank.
+
+    Attributes:
+        name: of the task.
+        reference: the file of the task relative to whose mask its mask is coded; empty where there is none.
+        after: the digest of the weights after the task, where it owns some; empty otherwise.
+    """
+
+    name: str
+    reference: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a bank says of itself.
+
+    Attributes:
+        header: what its tasks were learned over.
+        tasks: in the order of learning.
+        kept: the file of the values that no recipe brings back, if there are any.
+        memory: the file of what the next task may begin with, if there is anything.
+    """
+
+    header: BankHeader
+    tasks: tuple[TaskEntry, ...] = ()
+    kept: FileEntry | None = None
+    memory: FileEntry | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into a folder, in place of the one that is there."""
+        header = self.header
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "library": __version__,
+            "base": dict(header.base),
+            "fingerprint": header.fingerprint,
+            "shapes": {name: list(shape) for name, shape in header.shapes.items()},
+            "buffers": {name: [dtype, list(shape)] for name, (dtype, shape) in header.buffers.items()},
+            "norm": header.norm,
+            "head": header.head,
+            "settings": dict(header.settings),
+            "kept": None if self.kept is None else asdict(self.kept),
+            "memory": None if self.memory is None else asdict(self.memory),
+            "tasks": [asdict(entry) for entry in self.tasks],
+        }
+        content["digest"] = _digest(content)
+        write_file(folder / MANIFEST, json.dumps(content, indent=1).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Return the manifest of a folder.
+
+        Raises:
+            BankFormatError: there is none, or it is damaged, or of another version.
+        """
+        file = folder / MANIFEST
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BankFormatError(
+                f"there is no bank in {folder}: {MANIFEST} is missing; is it the right folder?"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BankFormatError(f"{file} cannot be read: {error}; restore it from a copy") from error
+        try:
+            return _parsed(json.loads(text), file)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, SupermasksError):
+                raise
+            raise BankFormatError(
+                f"{file} is not a manifest of a bank: {type(error).__name__}: {error}; restore it from a copy"
+            ) from error
+
+
+def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
+    if manifest["format"] != FORMAT or manifest["version"] != VERSION:
+        raise BankFormatError(
+            f"{file} is of format {manifest['format']} version {manifest['version']}; "
+            f"this version of the library reads {FORMAT} version {VERSION}"
+        )
+    if manifest.pop("digest") != _digest(manifest):
+        raise BankFormatError(f"{file} was altered: its digest does not fit its content; restore it from a copy")
+    if manifest["norm"] not in NORM_POLICIES:
+        raise BankFormatError(f"{file} names the unknown policy {manifest['norm']!r}")
+    header = BankHeader(
+        manifest["base"],
+        str(manifest["fingerprint"]),
+        {name: _shape(shape) for name, shape in manifest["shapes"].items()},
+        manifest["settings"],
+        manifest["norm"],
+        manifest["head"],
+        {name: (str(dtype), _shape(shape)) for name, (dtype, shape) in manifest["buffers"].items()},
+    )
+    tasks: list[TaskEntry] = []
+    for entry in manifest["tasks"]:
+        name, reference, after = str(entry["name"]), str(entry["reference"]), str(entry["after"])
+        if reference and reference not in {task.file for task in tasks}:
+            raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
+        if after and not re.fullmatch(_DIGEST, after):
+            raise BankFormatError(f"{file} names weights by {after!r}, which is no digest; do not trust it")
+        of = _entry(entry, _TASK_FILE, file)
+        tasks.append(TaskEntry(of.file, of.sha256, name, reference, after))
+    kept = _entry(manifest["kept"], re.escape(KEPT), file) if manifest["kept"] else None
+    memory = _entry(manifest["memory"], _MEMORY_FILE, file) if manifest["memory"] else None
+    return Manifest(header, tuple(tasks), kept, memory)
+
+
+def _shape(stored: list[Any]) -> tuple[int, ...]:
+    return tuple(int(n) for n in stored)
+
+
+def _entry(stored: Mapping[str, Any], pattern: str, manifest: Path) -> FileEntry:
+    entry = FileEntry(str(stored["file"]), str(stored["sha256"]))
+    if not re.fullmatch(pattern, entry.file):
+        raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
+    return entry
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,129 @@
+"""One task as the content of a safetensors file: coded mask, owned and dense weights, buffers, and JSON."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from supermasks.bank.bank import BankHeader
+from supermasks.bank.labels import decode_label, encode_label
+from supermasks.errors import BankFormatError
+from supermasks.masks import Mask, decode_mask, encode_mask, is_relative
+from supermasks.owned import Owned
+from supermasks.state import TaskState, as_stored
+
+MASK, OWNED, DENSE, BUFFER, BUFFERS = "mask", "owned", "dense", "buffer", "buffers"
+INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
+
+
+def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = None) -> tuple[bytes, bool]:
+    """Return the content of a task's file, without the name of the task, and whether its mask needs the reference.
+
+    Buffers that the header knows lie one behind the other, those of a type in one tensor: a header of safetensors takes
+    a hundred bytes a tensor. Others, of networks that change, have tensors of their own.
+
+    Args:
+        state: of the task.
+        header: of the bank.
+        reference: a mask relative to which that of the task may be coded.
+
+    Raises:
+        LabelError: a class label cannot be stored.
+    """
+    fits = reference is not None and reference.shapes == state.mask.shapes
+    tensors = {MASK: encode_mask(state.mask, reference if fits else None)}
+    tensors |= {f"{DENSE}/{name}": value.contiguous() for name, value in state.dense.items()}
+    known = [name for name, value in state.buffers.items() if header.buffers.get(name) == _kind(value)]
+    for dtype, names in _by_type(header, known).items():
+        values = torch.cat([state.buffers[name].flatten() for name in names])
+        tensors[f"{BUFFERS}/{dtype}"] = as_stored(values)
+    tensors |= {f"{BUFFER}/{name}": v.contiguous() for name, v in state.buffers.items() if name not in known}
+    owned = None
+    if state.owned is not None:
+        changed, owned = state.owned.encode(state.mask)
+        tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
+    task = {
+        "classes": [encode_label(c) for c in state.classes],
+        "input_shape": list(state.input_shape),
+        "input_dtype": str(state.input_dtype).removeprefix("torch."),
+        "buffers": None if len(known) == len(header.buffers) else known,
+        "owned": owned,
+        "over": state.over,
+    }
+    content = save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))})
+    return content, is_relative(tensors[MASK])
+
+
+def decode_state(content: bytes, name: str, header: BankHeader, reference: Mask | None, file: Path) -> TaskState:
+    """Return the state in a task's file.
+
+    Args:
+        content: the bytes of the file.
+        name: of the task.
+        header: of the bank.
+        reference: the mask relative to which that of the task is coded, if it is.
+        file: named in errors.
+
+    Raises:
+        BankFormatError: the content is not what `encode_state` makes for this header.
+    """
+    try:
+        tensors = load(content)
+        task = json.loads(_metadata(content)["task"])
+        code = tensors.pop(MASK)
+        kinds: dict[str, dict[str, Tensor]] = {DENSE: {}, BUFFER: {}, BUFFERS: {}, OWNED: {}}
+        for path, value in tensors.items():
+            kind, _, rest = path.partition("/")
+            kinds[kind][rest] = value
+        dense = kinds[DENSE]
+        mask = decode_mask(code, {n: shape for n, shape in header.shapes.items() if n not in dense}, reference)
+        known = list(header.buffers) if task["buffers"] is None else task["buffers"]
+        return TaskState(
+            name,
+            tuple(decode_label(label) for label in task["classes"]),
+            tuple(int(n) for n in task["input_shape"]),
+            mask,
+            {**_split(kinds[BUFFERS], header, known), **kinds[BUFFER]},
+            dense,
+            INPUT_TYPES[task["input_dtype"]],
+            None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
+            str(task["over"]),
+        )
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
+
+
+def _kind(value: Tensor) -> tuple[str, tuple[int, ...]]:
+    return str(value.dtype).removeprefix("torch."), tuple(value.shape)
+
+
+def _by_type(header: BankHeader, known: list[str]) -> dict[str, list[str]]:
+    """Return the names of buffers by their type, in the order of the header."""
+    names: dict[str, list[str]] = {}
+    for name, (dtype, _) in header.buffers.items():
+        if name in known:
+            names.setdefault(dtype, []).append(name)
+    return names
+
+
+def _split(stored: Mapping[str, Tensor], header: BankHeader, known: list[str]) -> dict[str, Tensor]:
+    groups, buffers = _by_type(header, known), dict[str, Tensor]()
+    if stored.keys() != groups.keys():
+        raise ValueError(f"buffers of the types {sorted(stored)} came, but the bank has {sorted(groups)}")
+    for dtype, names in groups.items():
+        shapes = [torch.Size(header.buffers[name][1]) for name in names]
+        values = stored[dtype].to(getattr(torch, dtype)).split([shape.numel() for shape in shapes])
+        buffers |= {name: v.view(shape) for name, v, shape in zip(names, values, shapes, strict=True)}
+    # In the order of the network, whatever their types.
+    return {name: buffers[name] for name in header.buffers if name in buffers}
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    # safetensors begin with the length of their JSON header, 8 bytes little-endian; `load` has checked it.
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]
