@@ -96,6 +96,15 @@ def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.
     broken.write_bytes(broken.read_bytes()[:-1])
     assert main(["inspect", str(tmp_path)]) == 2
     assert "000001.safetensors is truncated or altered" in capsys.readouterr().err
+    assert main(["bank", "verify", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "tasks/000001.safetensors, task 'permuted-0001'" in shown.out
+    assert "supermasks bank repair" in shown.err
+    assert main(["bank", "repair", str(tmp_path)]) == 0
+    assert "permuted-0001" in capsys.readouterr().out
+    assert main(["bank", "verify", str(tmp_path)]) == 0
+    assert "1 tasks" in capsys.readouterr().out
+    assert (tmp_path / "bank" / "tasks" / "000001.safetensors.broken").exists()
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is masked, what becomes of statistics, and which layer each task has of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supermasks import Learner, Network, Task
+from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase, load_checkpoint, read_checkpoint
-from supermasks.errors import BaseMismatchError, ConfigError, InputError, TaskError, UnsupportedModuleError
+from supermasks.errors import BaseMismatchError, ConfigError, InputError, MaskError, TaskError, UnsupportedModuleError
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.nets import fully_connected
@@ -468,3 +469,40 @@ def test_the_statistics_of_a_task_are_those_of_what_is_kept(
     assert loaded.training.statistics_batches == 6
     with pytest.raises(ConfigError, match="at least 0"):
         Training(statistics_batches=-1)
+
+
+def test_statistics_in_half_precision_are_rounded_and_what_that_changes_is_told(
+    cnn: Callable[..., nn.Module], blobs: Blobs, tmp_path: Path
+) -> None:
+    task = blobs("t", 3, (1, 6, 6))
+    full = Learner(cnn(8), training=Training(40, 16, Adam(1e-2)))
+    half = Learner(cnn(8), training=Training(40, 16, Adam(1e-2), statistics_precision="float16"))
+    assert full.learn(task).rounding == 0
+    told = half.learn(task).rounding
+    changed = False
+    for name, value in full.bank["t"].buffers.items():
+        expected = value.half().float() if value.is_floating_point() else value
+        assert torch.equal(half.bank["t"].buffers[name], expected)
+        changed = changed or not torch.equal(expected, value)
+    assert changed
+    # Of one batch, so at most that of all examples; and a rounding of 1 in 2048 is no more than a little.
+    assert isinstance(task.train.inputs, Tensor)
+    x = task.train.inputs
+    change = (half.network.logits(x, half.bank["t"]) - full.network.logits(x, full.bank["t"])).abs().max()
+    assert 0 < told <= float(change) < 0.02
+    half.save(tmp_path / "bank")
+    assert BankFolder(tmp_path / "bank").bytes().norm < 0.8 * full.bank.bytes().norm
+    loaded = Learner.load(tmp_path / "bank", cnn(8))
+    assert torch.equal(loaded.network.logits(x, loaded.bank["t"]), half.network.logits(x, half.bank["t"]))
+    with pytest.raises(ConfigError, match="float16"):
+        Training(statistics_precision="int8")  # pyright: ignore[reportArgumentType]
+
+
+def test_statistics_beyond_half_precision_are_refused(cnn: Callable[..., nn.Module], blobs: Blobs) -> None:
+    task = blobs("t", 3, (1, 6, 6))
+    assert isinstance(task.train.inputs, Tensor)
+    loud = replace(task, train=Examples(task.train.inputs * 1e5, task.train.targets))
+    learner = Learner(cnn(8), training=Training(40, 16, Adam(1e-2), statistics_precision="float16"))
+    with pytest.raises(MaskError, match="float16"):
+        learner.learn(loud)
+    assert len(learner.bank) == 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from supermasks.errors import MissingExtraError, SupermasksError
+from supermasks.errors import BankFormatError, MissingExtraError, SupermasksError
 
 try:
     import tyro
@@ -20,11 +20,27 @@ except ImportError as error:
         f"the command line needs {error.name}; install it with: pip install 'supermasks[cli]'"
     ) from error
 
-from supermasks.bank import BankFolder
+from supermasks.bank import BankFolder, Problem
 from supermasks.data import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
 from supermasks.report import read_runs, rich_table, summarise, write_report
 from supermasks.version import __version__
+
+ITEMS = {
+    "masks": "masks",
+    "owned": "trained weights",
+    "dense": "heads and other weights of the tasks",
+    "norm": "statistics of normalisation",
+    "names": "classes, names, shapes",
+    "manifest": "manifest",
+    "kept": "values of the backbone that no recipe brings back",
+    "total": "all of it",
+    "memory": "beside it: what the next task may begin with",
+    "entropy_bound": "for comparison: an ideal code of the masks",
+    "packed": "one bit a masked weight",
+    "raw": "masks as float32",
+    "paper": "masks and statistics as SupSup counts them (Table 2)",
+}
 
 DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C stopped
@@ -136,29 +152,64 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     Args:
         bank: folder of a bank, or of a run.
     """
-    folder = BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
-    states, sizes = folder.read(), folder.sizes()
-    table = Table(
-        "task", "classes", "weights kept", "density", "mask bytes", "entropy bound", "other tensors", "file bytes"
-    )
+    folder = _bank_folder(bank)
+    states, sizes = folder.open(cache_bytes=0), folder.sizes()
+    table = Table("task", "classes", "weights kept", "density", "entropy bound", "file bytes")
     of_tasks = [size for file, size in sizes.items() if file.startswith("tasks/")]
     for state, size in zip(states, of_tasks, strict=True):
-        items = state.nbytes()
-        numbers = (len(state.classes), state.mask.count(), f"{state.mask.density():.4f}")
-        bytes_ = (
-            items["masks"],
-            f"{state.mask.entropy_bytes():.0f}",
-            items["owned"] + items["dense"] + items["norm"],
-            size,
-        )
-        table.add_row(state.name, *map(str, (*numbers, *bytes_)))
+        mask = state.mask
+        numbers = (len(state.classes), mask.count(), f"{mask.density():.4f}", f"{mask.entropy_bytes():.0f}", size)
+        table.add_row(state.name, *map(str, numbers))
     console = _wide_console()
     console.print(f"base          {dict(states.header.base)}")
     console.print(f"fingerprint   {states.header.fingerprint}")
     for name, shape in states.header.shapes.items():
         console.print(f"layer         {name} {' x '.join(map(str, shape))}")
     console.print(table)
+    taken = folder.bytes()
+    items = Table("bytes on disk", "")
+    for name, text in ITEMS.items():
+        items.add_row(text, f"{round(getattr(taken, name)):,}")
+    console.print(items)
     console.print(f"{len(states)} tasks, {sum(sizes.values()):,} bytes on disk, all files sound")
+
+
+def verify(bank: tyro.conf.Positional[Path]) -> None:
+    """Read every file of a bank, and say what is wrong with it.
+
+    Args:
+        bank: folder of a bank, or of a run.
+    """
+    folder = _bank_folder(bank)
+    problems = folder.verify()
+    _print_problems(problems)
+    if problems:
+        raise BankFormatError(
+            f"{len(problems)} files of {folder.path} are broken; restore them from a copy, or drop what cannot be read "
+            f"by: supermasks bank repair {bank}"
+        )
+    print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
+
+
+def repair(bank: tyro.conf.Positional[Path]) -> None:
+    """Drop from a bank what is provably broken, and nothing else, and say what; the files stay, named .broken.
+
+    Args:
+        bank: folder of a bank, or of a run.
+    """
+    folder = _bank_folder(bank)
+    _print_problems(folder.repair())
+    print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
+
+
+def _bank_folder(bank: Path) -> BankFolder:
+    return BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        of = f", task {problem.task!r}" if problem.task else ""
+        print(f"{problem.file}{of}: {problem.message}")
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
@@ -173,7 +224,7 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
 
 
 def _app() -> SubcommandApp:
-    experiments, data, app = SubcommandApp(), SubcommandApp(), SubcommandApp()
+    experiments, data, bank, app = (SubcommandApp() for _ in range(4))
     for name, kind in EXPERIMENTS.items():
         experiments.command(name=name)(_run_command(kind))
     data.command(fetch)
@@ -181,6 +232,9 @@ def _app() -> SubcommandApp:
     app.command(experiments, name="run", help="Run an experiment of the papers; it can be stopped and resumed.")
     app.command(report)
     app.command(inspect)
+    bank.command(verify)
+    bank.command(repair)
+    app.command(bank, name="bank", help="Check a bank, and drop what is broken.")
     app.command(data, name="data", help="Bring data sets onto this machine.")
     return app
 

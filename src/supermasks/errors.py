@@ -65,7 +65,7 @@ class TrainingError(SupermasksError, RuntimeError):
 
 
 class DataUnavailableError(SupermasksError, RuntimeError):
-    """A data set is not where it was looked for, and could not be fetched."""
+    """A data set, or a bank of the hub, is not where it was looked for, and could not be fetched."""
 
 
 class RunStateError(SupermasksError, RuntimeError):

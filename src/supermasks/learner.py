@@ -1,7 +1,9 @@
 """What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
 
+import json
 import os
-from collections.abc import Generator, Hashable, Mapping, Sequence
+import warnings
+from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import index
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
+from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase, base_from_recipe
 from supermasks.errors import (
     BankFormatError,
@@ -19,6 +22,7 @@ from supermasks.errors import (
     ConfigError,
     InputError,
     LabelError,
+    MaskError,
     TaskError,
     TrainingError,
 )
@@ -28,6 +32,7 @@ from supermasks.methods import METHODS, Method, SupSup, Trainable
 from supermasks.network import Network, check_inputs
 from supermasks.scores import INITIAL_SCORES, Past
 from supermasks.seeding import stream
+from supermasks.sharing import find_bank, missing_files, push_bank, write_card, write_onnx
 from supermasks.spec import build, describe
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.superposition import Superposition
@@ -43,6 +48,7 @@ from supermasks.training import (
     with_statistics,
 )
 from supermasks.types import Belief, Examples, Prediction, Task
+from supermasks.version import __version__
 
 
 class Learner:
@@ -122,10 +128,10 @@ class Learner:
                 progress=progress,
                 checkpoint=checkpoint,
             )
-            state, memory = self._finish(task, trainable, past)
+            state, memory, rounding = self._finish(task, trainable, past)
         self.add(state, memory)
         forget_stages(self.method, checkpoint)
-        return report
+        return replace(report, rounding=rounding)
 
     def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
         """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
@@ -157,10 +163,11 @@ class Learner:
                 self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)
             ]
             reports = fit_together(self.network, self.method, trainables, tasks, self.training, self.seed, progress)
-            states, memory = [], self.bank.memory
-            for task, trainable, past in zip(tasks, trainables, pasts, strict=True):
-                state, memory = self._finish(task, trainable, replace(past, memory=memory))
+            states, memory = list[TaskState](), self.bank.memory
+            for number, (task, trainable, past) in enumerate(zip(tasks, trainables, pasts, strict=True)):
+                state, memory, rounding = self._finish(task, trainable, replace(past, memory=memory))
                 states.append(state)
+                reports[number] = replace(reports[number], rounding=rounding)
         for state in states:
             self.add(state)
         self.bank.memory = ReadOnlyTensors(memory)
@@ -285,6 +292,7 @@ class Learner:
         folder: str | os.PathLike[str],
         backbone: nn.Module,
         *,
+        tasks: Iterable[str] | None = None,
         base: Base | None = None,
         method: Method | None = None,
         training: Training | None = None,
@@ -297,6 +305,7 @@ class Learner:
         Args:
             folder: as given to `save`.
             backbone: a module of the same architecture as the one that was learned with.
+            tasks: the names of those to load; all if None. What a further task would begin with is then left behind.
             base: in place of the stored recipe; it must give the same weights.
             method: in place of the stored one.
             training: in place of the stored one.
@@ -308,8 +317,12 @@ class Learner:
             BankFormatError: a file is missing, truncated or altered, or was not saved by a learner.
             BaseMismatchError: the backbone or the base is another one.
             ConfigError: a stored setting names a class of yours; pass an object of it in its place.
+            UnknownTaskError: the bank lacks one of the tasks.
+            MaskError: one of the tasks was learned over weights that another one owns, which is not among them.
         """
         bank = BankFolder(folder).open()
+        if tasks is not None:
+            bank = _chosen(bank, tasks)
         stored = bank.header.settings
         if set(stored) != {"seed", "method", "training", "inference"}:
             raise BankFormatError(
@@ -351,6 +364,186 @@ class Learner:
         )
         learner.adopt(bank)
         return learner
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> str | None:
+        """Write what `save` writes and a model card beside it, and push both to the Hugging Face Hub if asked to.
+
+        The card, `README.md`, says which tasks there are, what they stand on, and how to load them. Of a card that is
+        there already, only the part between its two marks is written anew; one without marks is left alone.
+
+        Args:
+            folder: to write into; a folder that holds the first tasks of this learner gets the others.
+            push_to_hub: whether to push the folder (extra `hub`).
+            repo_id: the repository, `owner/name`; by default the name of the folder, among those of the token's owner.
+                It is made if there is none.
+            token: for the hub; None takes the one that was logged in with.
+            private: whether a repository that is made is private.
+            revision: the branch to push to, which must exist; None is the main one.
+            commit_message: says what was changed.
+
+        Returns:
+            where the commit is to be seen; None if nothing was pushed.
+
+        Raises:
+            BankFormatError: the folder holds another bank; it is left as it is.
+            LabelError: a class label cannot be stored.
+            DataUnavailableError: the hub cannot be reached, or refuses.
+            MissingExtraError: huggingface_hub is to push, and not installed.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> learner = Learner(nn.Linear(4, 2), seed=0)
+            >>> with TemporaryDirectory() as folder:
+            ...     learner.save_pretrained(folder)
+            ...     loaded = Learner.from_pretrained(folder, nn.Linear(4, 2))
+            >>> loaded.network.fingerprint == learner.network.fingerprint
+            True
+        """
+        self.save(folder)
+        path = Path(folder)
+        repository = repo_id or path.resolve().name
+        write_card(path, self.network, self.bank, repository)
+        return push_bank(path, repository, token, private, revision, commit_message) if push_to_hub else None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        backbone: nn.Module,
+        *,
+        tasks: Iterable[str] | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        base: Base | None = None,
+        method: Method | None = None,
+        training: Training | None = None,
+        inference: TaskInference | None = None,
+        device: str | torch.device = "cpu",
+        compiled: bool = False,
+    ) -> "Learner":
+        """Return the learner that was saved in a folder, or pushed to the Hugging Face Hub.
+
+        Nothing but data is fetched, and no code in it is run. What does not fit is an error, since it would change
+        answers: a task that the bank lacks; parameters that the bank masks and the backbone lacks; parameters and
+        buffers of the backbone that the bank was not learned with, except those of a head, of which each task has its
+        own. What is missing and changes no answer is a warning: files of tasks that nobody has asked for yet,
+        and what a further task would begin with. Only who asks for those gets an error.
+
+        Args:
+            name_or_path: a folder, or a repository of the hub, `owner/name` (extra `hub`).
+            backbone: a module of the same architecture as the one that was learned with.
+            tasks: the names of those to load; all if None. What a further task would begin with is then left behind.
+            revision: of the repository: a branch, a tag or a commit.
+            token: for the hub; None takes the one that was logged in with.
+            cache_dir: where copies of repositories are kept, in place of where Hugging Face keeps them.
+            base: in place of the stored recipe; it must give the same weights.
+            method: in place of the stored one.
+            training: in place of the stored one.
+            inference: in place of the stored one.
+            device: where to compute.
+            compiled: compile the backbone by `torch.compile`.
+
+        Raises:
+            DataUnavailableError: there is no such folder, and the hub cannot be reached or has no such repository.
+            MissingExtraError: a repository is to be fetched, and huggingface_hub is not installed.
+            and what `load` raises.
+
+        Example:
+            See `save_pretrained`; a bank of the hub is loaded by `Learner.from_pretrained("owner/name", backbone)`.
+        """
+        folder = find_bank(name_or_path, revision, token, cache_dir)
+        wanted = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
+        learner = cls.load(
+            folder,
+            backbone,
+            tasks=wanted,
+            base=base,
+            method=method,
+            training=training,
+            inference=inference,
+            device=device,
+            compiled=compiled,
+        )
+        if missing := missing_files(folder, wanted):
+            warnings.warn(
+                f"the bank in {folder} lacks {missing}: tasks that need these files cannot be asked for, and "
+                "without a memory none can be learned; get the bank again where you have it from",
+                stacklevel=2,
+            )
+        return learner
+
+    def export(self, task: str) -> nn.Module:
+        """Return one task as a plain module, of the backbone's own class, that needs neither this library nor a bank.
+
+        Mask, weights that tasks have trained, head and statistics are in its values. On the same machine and number
+        of threads it gives the logits of the learner bit for bit, except from a compiled network, which agrees up
+        to rounding. It is in evaluation mode, its parameters ask for no gradients, and later tasks do not change it.
+
+        It has all outputs of the backbone: output `n` stands for `learner.bank[task].classes[n]`, those behind are
+        superfluous neurons. Where tasks have heads, there are as many outputs as classes, and a module that is to
+        take its `state_dict` has to be built with as many. Under `norm="batch"` answers depend on the batch here too,
+        and that module has to be built with `track_running_stats=False`.
+
+        Args:
+            task: its name.
+
+        Raises:
+            UnknownTaskError: no task of this name was learned.
+
+        Example:
+            >>> learner = Learner(nn.Linear(4, 3, bias=False), seed=0, training=Training(steps=1))
+            >>> x = torch.eye(4)
+            >>> fitted = learner.learn(Task("rows", ("low", "high"), Examples(x, torch.tensor([0, 0, 1, 1]))))
+            >>> module = learner.export("rows")
+            >>> type(module).__name__, torch.equal(module(x), learner.network.logits(x, learner.bank["rows"]))
+            ('Linear', True)
+        """
+        return self.network.export(self.bank[task])
+
+    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Tensor | None = None) -> None:
+        """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
+
+        The outputs are those of `export`. The file's metadata hold the name of the `task` and, as JSON, its
+        `classes`, which label the first outputs; labels that JSON does not have are stored as in a bank.
+
+        Args:
+            task: its name.
+            path: of the file; one that is there is replaced.
+            example: inputs that the operations of the backbone are recorded with, if zeros will not do.
+
+        Raises:
+            UnknownTaskError: no task of this name was learned.
+            InputError: the example is not of the shape and type of the task's inputs.
+            LabelError: a class label cannot be stored.
+            UnsupportedModuleError: ONNX cannot express what the backbone computes.
+            MissingExtraError: onnx or onnxscript is not installed.
+
+        Example:
+            `learner.export_onnx("digits", "digits.onnx")`, and wherever there is onnxruntime:
+            `InferenceSession("digits.onnx").run(["logits"], {"inputs": images})`.
+        """
+        state = self.bank[task]
+        if example is None:
+            example = torch.zeros(2, *state.input_shape, dtype=state.input_dtype)
+        check_inputs(example, state.input_shape, state.input_dtype)
+        about = {
+            "task": task,
+            "classes": json.dumps([encode_label(label) for label in state.classes]),
+            "fingerprint": self.network.fingerprint,
+            "supermasks": __version__,
+        }
+        write_onnx(self.export(task).cpu(), Path(path), example.cpu(), about)
 
     def adopt(self, bank: MaskBank) -> None:
         """Take over the tasks of a bank in place of this learner's, which has learned none.
@@ -396,7 +589,7 @@ class Learner:
                 "build it with at least as many, and some more for superfluous neurons"
             )
 
-    def _finish(self, task: Task, trainable: Trainable, past: Past) -> tuple[TaskState, Mapping[str, Tensor]]:
+    def _finish(self, task: Task, trainable: Trainable, past: Past) -> tuple[TaskState, Mapping[str, Tensor], float]:
         learned = self.method.finish(self.network, trainable, past)
         empty = [name for name, kept in learned.mask.counts().items() if kept == 0]
         if empty:
@@ -415,7 +608,8 @@ class Learner:
             learned.owned,
             self.network.over,
         )
-        return with_statistics(self.network, state, task, self.training, self.seed), learned.memory
+        state, rounding = with_statistics(self.network, state, task, self.training, self.seed)
+        return state, learned.memory, rounding
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""
@@ -429,6 +623,23 @@ class Learner:
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities
+
+
+def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:
+    """Return the bank with some of its tasks, or say which ones are needed as well."""
+    if isinstance(tasks, str):
+        raise ConfigError(f"tasks are a list of names, but the string {tasks!r} came; write tasks=[{tasks!r}]")
+    wanted, needed = set(tasks), set[str]()
+    owners = bank.owners
+    after = [bank.after(name) for name in owners]
+    for over in {bank[name].over for name in wanted} - {""} if owners else ():
+        needed |= set(owners[: after.index(over) + 1])
+    if lacking := [name for name in bank.names if name in needed - wanted]:
+        raise MaskError(
+            f"tasks were learned over weights that {lacking} own; load these too: "
+            f"tasks={[name for name in bank.names if name in needed | wanted]}"
+        )
+    return bank.subset(wanted)
 
 
 @contextmanager

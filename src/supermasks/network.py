@@ -142,7 +142,7 @@ class Network:
 
     def __repr__(self) -> str:
         masked = sum(part.size for part in self._of_role("masked"))
-        return f"Network({type(self._module).__name__} over {self.base}, {masked:,} masked weights)"
+        return f"Network({self.architecture} over {self.base}, {masked:,} masked weights)"
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -153,6 +153,11 @@ class Network:
     def kept(self) -> Mapping[str, Tensor]:
         """The values that no recipe brings back, by name; a bank stores them once."""
         return ReadOnlyTensors({name: value.cpu() for name, value in self._kept.items()})
+
+    @property
+    def architecture(self) -> str:
+        """The name of the class of the backbone."""
+        return type(self._module).__name__
 
     def summary(self, rule: MaskRule | None = None) -> str:
         """Return a table of all parts: what is masked, at which density a rule keeps it, and what stays dense.
@@ -331,6 +336,34 @@ class Network:
             self._prepared.install((self._view, state), lambda: self._whole(self.effective(state)))
             self._set_mode(training=False)
             return self._module(inputs).cpu()
+
+    def export(self, state: TaskState) -> nn.Module:
+        """Return the backbone as a task uses it: a module of the user's own class, that nothing here holds on to.
+
+        Mask, dense weights, head and buffers are in its values, which no longer ask for gradients. It is in evaluation
+        mode and on the device of the network. Where batch normalisation uses the statistics of each batch, its layers
+        are as if built with `track_running_stats=False`.
+
+        Args:
+            state: of the task.
+
+        Raises:
+            MaskError: the state is not over the parameters of this network.
+        """
+        with self._lock, torch.inference_mode(False), torch.no_grad():
+            self._prepared.remove()
+            module = copy.deepcopy(self._module).eval()
+            for name, value in self._whole(self.effective(state)).items():
+                path, _, short = name.rpartition(".")
+                layer = module.get_submodule(path)
+                held: Tensor = getattr(layer, short)
+                if isinstance(held, nn.Parameter):
+                    held.data = value.clone()  # in place: tied names hold one parameter
+                else:
+                    setattr(layer, short, value.clone())
+        if self.head is not None:
+            setattr(module.get_submodule(self.head), "out_features", len(state.classes))  # noqa: B010 - typed
+        return module
 
     def check(self, state: TaskState) -> None:
         """Raise MaskError unless the state sets exactly this network's masked parameters and head, and own buffers.

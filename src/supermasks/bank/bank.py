@@ -3,67 +3,23 @@
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, overload
+from typing import overload
 
 from torch import Tensor
 
+from supermasks.bank.bytes import BankBytes, measure
+from supermasks.bank.header import BankHeader
+from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
+from supermasks.bank.task_file import encode_state
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
-from supermasks.network import Network, NormPolicy, written_digest
-from supermasks.spec import describe
+from supermasks.network import written_digest
 from supermasks.state import ReadOnlyTensors, TaskState
 
 CACHE_BYTES = 64 << 20
 """How much of what was read from a folder stays in memory, unless told otherwise."""
-
-
-@dataclass(frozen=True)
-class BankHeader:
-    """What a bank was learned over: enough to rebuild the weights, and to notice when they are others.
-
-    Attributes:
-        base: the recipe of the base, as JSON data.
-        fingerprint: of the base weights.
-        shapes: the shape of each maskable parameter.
-        settings: how tasks are learned and recognised, as JSON data that the bank keeps but does not read.
-        norm: the policy of the network for the statistics of batch normalisation.
-        head: the name of the layer that each task has of its own, if any.
-        buffers: the type and shape of each buffer of the network, such as `("float32", (64,))`.
-    """
-
-    base: Mapping[str, Any]
-    fingerprint: str
-    shapes: Mapping[str, tuple[int, ...]]
-    settings: Mapping[str, Any]
-    norm: NormPolicy = "per_task"
-    head: str | None = None
-    buffers: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict[str, tuple[str, tuple[int, ...]]])
-
-    @classmethod
-    def of(cls, network: Network, settings: Mapping[str, Any] | None = None) -> "BankHeader":
-        """Return the header of banks over this network."""
-        buffers = {
-            name: (str(value.dtype).removeprefix("torch."), tuple(value.shape))
-            for name, value in network.fresh_buffers().items()
-        }
-        base, shapes = describe(network.base), network.shapes
-        return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head, buffers)
-
-    def check(self, network: Network) -> None:
-        """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""
-        if network.fingerprint != self.fingerprint or network.shapes != dict(self.shapes):
-            raise BaseMismatchError(
-                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} and digest "
-                f"{self.fingerprint}, but the network has {describe(network.base)} with layers {network.shapes} "
-                f"and digest {network.fingerprint}; build the network from the same backbone and base"
-            )
-        if (network.norm, network.head) != (self.norm, self.head):
-            raise BaseMismatchError(
-                f"the bank was learned with norm={self.norm!r} and head={self.head!r}, but the network has "
-                f"norm={network.norm!r} and head={network.head!r}; build it with the same"
-            )
 
 
 @dataclass(frozen=True)
@@ -292,6 +248,20 @@ class MaskBank:
             after[state.name], states[state.name] = written_digest(state, ours.fingerprint), state
         self._after = after
         self._states |= states
+
+    def bytes(self) -> BankBytes:
+        """Return what the bank takes on disk when it is saved into an empty folder, item by item.
+
+        Masks that a folder codes relative to each other take less than that; see `BankFolder.bytes`.
+        """
+        digest, entries = "0" * 64, list[TaskEntry]()
+        for number, (name, after) in enumerate(self._after.items()):
+            entries.append(TaskEntry(f"tasks/{number:06d}.safetensors", digest, name, after=after))
+        kept = FileEntry(KEPT, digest) if self.kept else None
+        memory = FileEntry(f"memory-{len(self):06d}.safetensors", digest) if self.memory else None
+        manifest = Manifest(self.header, tuple(entries), kept, memory).encode()
+        files = ((state, encode_state(state, self.header)[0]) for state in self)
+        return measure(files, manifest=len(manifest), kept=self.kept, memory=self.memory)
 
     def union(self) -> Mask:
         """Return the weights that at least one task keeps."""

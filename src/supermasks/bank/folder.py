@@ -22,8 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from supermasks.bank.bank import CACHE_BYTES, BankHeader, MaskBank, Stored, check_follows
+from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows
+from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.files import read_file, write_file
+from supermasks.bank.header import BankHeader
 from supermasks.bank.manifest import KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
 from supermasks.bank.task_file import decode_state, encode_state
 from supermasks.errors import BankBusyError, BankFormatError, SupermasksError
@@ -192,6 +194,20 @@ class BankFolder:
             return {file: (self.path / file).stat().st_size for file in _files(Manifest.read(self.path))}
         except OSError as error:
             raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
+
+    def bytes(self) -> BankBytes:
+        """Return what the bank takes on disk, item by item; every task is read.
+
+        Raises:
+            BankFormatError: a file is missing, truncated or altered.
+        """
+        manifest, sizes = Manifest.read(self.path), self.sizes()
+        bank = self._bank(manifest, cache_bytes=0)
+        files = (
+            (bank[entry.name], read_file(self.path / entry.file, entry.sha256, f"task {entry.name!r}"))
+            for entry in manifest.tasks
+        )
+        return measure(files, manifest=sizes[MANIFEST], kept=bank.kept, memory=bank.memory)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name.

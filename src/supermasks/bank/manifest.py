@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from supermasks.bank.bank import BankHeader
 from supermasks.bank.files import write_file
+from supermasks.bank.header import BankHeader
 from supermasks.errors import BankFormatError, SupermasksError
 from supermasks.network import NORM_POLICIES
 from supermasks.version import __version__
@@ -68,8 +68,8 @@ class Manifest:
     kept: FileEntry | None = None
     memory: FileEntry | None = None
 
-    def write(self, folder: Path) -> None:
-        """Write the manifest into a folder, in place of the one that is there."""
+    def encode(self) -> bytes:
+        """Return the content of `manifest.json`."""
         header = self.header
         content = {
             "format": FORMAT,
@@ -87,7 +87,11 @@ class Manifest:
             "tasks": [asdict(entry) for entry in self.tasks],
         }
         content["digest"] = _digest(content)
-        write_file(folder / MANIFEST, json.dumps(content, indent=1).encode())
+        return json.dumps(content, indent=1).encode()
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into a folder, in place of the one that is there."""
+        write_file(folder / MANIFEST, self.encode())
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from supermasks.bank.bank import BankHeader
+from supermasks.bank.header import BankHeader
 from supermasks.bank.labels import decode_label, encode_label
 from supermasks.errors import BankFormatError
 from supermasks.masks import Mask, decode_mask, encode_mask, is_relative

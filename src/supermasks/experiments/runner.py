@@ -26,7 +26,6 @@ from supermasks.metrics import (
     mean_input,
 )
 from supermasks.spec import describe
-from supermasks.state import TaskState
 from supermasks.types import Examples, TaskStream
 
 RUN = "run.json"
@@ -129,10 +128,11 @@ def run(
         "curves": [row.get("curve", []) for row in learned],
         "growth": {
             "seconds": [row["seconds"] for row in learned],
+            "rounding": [row.get("rounding", 0.0) for row in learned],
             "bytes": [size for file, size in folder.sizes().items() if file.startswith("tasks/")],
         },
         "overlap": _overlap([state.mask for state in learner.bank]),
-        "bytes": measure_bytes(learner, folder),
+        "bytes": measure_bytes(folder),
         "seconds": {
             "train": sum(row["seconds"] for row in learned),
             "infer": infer_seconds,
@@ -208,7 +208,7 @@ def _overlap(masks: list[Mask]) -> dict[str, Any]:
     return {"sparse": sparse, "sparse_mean": sum(sparse) / len(sparse), "total": total_overlap(masks)}
 
 
-def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
+def measure_bytes(folder: BankFolder) -> dict[str, float]:
     """Return what all tasks cost to store, item by item, in bytes.
 
     "total" is what the files of the bank take on disk: coded masks, weights that tasks have trained in the
@@ -217,38 +217,20 @@ def measure_bytes(learner: Learner, folder: BankFolder) -> dict[str, float]:
     "packed" is a bit a masked weight, "entropy_bound" what an ideal code of the masks takes, and "paper" what SupSup
     counts for masks and statistics (Table 2).
     """
-    sizes = folder.sizes()
-    memory = sum(size for file, size in sizes.items() if file.startswith("memory"))
-    total = sum(sizes.values()) - memory
-    items = {"masks": 0, "owned": 0, "dense": 0, "norm": 0}
-    for state in learner.bank:
-        for item, size in state.nbytes().items():
-            items[item] += size
-    trunk = folder.path.parent / TRUNK
-    statistics = sum(_statistics_bytes(state) for state in learner.bank)
+    bank, trunk = folder.bytes(), folder.path.parent / TRUNK
     return {
-        "total": total,
-        **items,
-        "other": total - sum(items.values()),
-        "memory": memory,
+        "total": bank.total,
+        "masks": bank.masks,
+        "owned": bank.owned,
+        "dense": bank.dense,
+        "norm": bank.norm,
+        "other": bank.names + bank.manifest + bank.kept,
+        "memory": bank.memory,
         "trunk": trunk.stat().st_size if trunk.exists() else 0,
-        "packed": sum(state.mask.nbytes() for state in learner.bank),
-        "entropy_bound": sum(state.mask.entropy_bytes() for state in learner.bank),
-        "paper": sum(csc_bytes(state.mask) for state in learner.bank) + statistics,
+        "packed": bank.packed,
+        "entropy_bound": bank.entropy_bound,
+        "paper": bank.paper,
     }
-
-
-def csc_bytes(mask: Mask) -> float:
-    """Return what SupSup counts for a mask: `sum_l min(2 nnz_l + 2 (out_l + 1), n_l / 8)` bytes (Section 4.1).
-
-    That is, for each layer, scipy's sparse csc format with 16-bit integers or one bit a weight, whichever is smaller.
-    """
-    counts = mask.counts()
-    return sum(min(2 * counts[name] + 2 * (shape[0] + 1), prod(shape) / 8) for name, shape in mask.shapes.items())
-
-
-def _statistics_bytes(state: TaskState) -> int:
-    return sum(b.numel() * b.element_size() for b in state.buffers.values() if b.is_floating_point())
 
 
 def _check_settings(experiment: Experiment, learner: Learner, tasks: TaskStream) -> None:
@@ -315,13 +297,21 @@ def _learn(
     watcher.begin("learning", len(tasks))
     for index, task in enumerate(tasks):
         if index >= len(learned):
-            start, curve = perf_counter(), list[float]()
+            start, curve, rounding = perf_counter(), list[float](), 0.0
             if task.name not in learner.bank:
-                curve = list(learner.learn(task, watcher.step, out / CHECKPOINT).validation)
+                report = learner.learn(task, watcher.step, out / CHECKPOINT)
+                curve, rounding = list(report.validation), report.rounding
                 folder.append(learner.bank[task.name], learner.bank.memory)
             seconds = perf_counter() - start
             accuracies = [learner.accuracy(_test(tasks, j), tasks[j].name) for j in range(index + 1)]
-            learned.append({"task": task.name, "seconds": seconds, "accuracies": accuracies, "curve": curve})
+            row = {
+                "task": task.name,
+                "seconds": seconds,
+                "accuracies": accuracies,
+                "curve": curve,
+                "rounding": rounding,
+            }
+            learned.append(row)
             write_json(path, learned)
         watcher.advance(f"{task.name} {100 * learned[index]['accuracies'][-1]:.1f}%")
     return learned

@@ -94,6 +94,7 @@ class SplitImages(Experiment):
         precision: of the products in training; masks and accuracies are always computed in float32.
         statistics_batches: over which the statistics of batch normalisation are measured anew after the training; 0
             keeps the running ones, as the paper does.
+        statistics_precision: in which these are kept; the record tells what float16 changes.
         device: where to compute, such as "cuda".
     """
 
@@ -119,6 +120,7 @@ class SplitImages(Experiment):
     warmup: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     statistics_batches: int = 0
+    statistics_precision: Literal["float32", "float16"] = "float32"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -199,6 +201,7 @@ class SplitImages(Experiment):
             augmentation=CropAndFlip() if self.augment else None,
             select_best=self.validation > 0,
             statistics_batches=self.statistics_batches,
+            statistics_precision=self.statistics_precision,
         )
         return Learner(network, seed=self.seed, method=method, training=training)
 

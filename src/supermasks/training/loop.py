@@ -43,12 +43,14 @@ class Fit:
         steps: optimiser steps made.
         validation: accuracies on the validation examples at the end of each epoch and of the training, fractions;
             empty unless the best was to be selected.
+        rounding: the largest change of a logit, over a batch of training examples, by the rounding of statistics.
     """
 
     loss: float
     seconds: float
     steps: int
     validation: tuple[float, ...] = ()
+    rounding: float = 0.0
 
     @classmethod
     def joined(cls, stages: Sequence["Fit"]) -> "Fit":

@@ -40,6 +40,8 @@ class Training:
             head that knows nothing yet would drive pretrained features apart.
         statistics_batches: after the training, the statistics of batch normalisation are measured anew over so many
             batches, with the mask and the weights that are kept; 0 keeps the running ones.
+        statistics_precision: in which these statistics are kept, "float32" or "float16"; `Fit.rounding` tells what that
+            changes.
         select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
             training; of equals, the earliest.
 
@@ -64,6 +66,7 @@ class Training:
     head_rate: float = 1.0
     head_first: float = 0.0
     statistics_batches: int = 0
+    statistics_precision: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
@@ -88,6 +91,8 @@ class Training:
             )
         if self.statistics_batches < 0:
             raise ConfigError(f"statistics are of at least 0 batches, but {self.statistics_batches} came")
+        if self.statistics_precision not in ("float32", "float16"):
+            raise ConfigError(f"statistics are kept in 'float32' or 'float16', but {self.statistics_precision!r} came")
         if not 0 < self.head_rate < inf:
             raise ConfigError(f"the rate of heads is a positive multiple, but {self.head_rate} came")
         if not 0 <= self.head_first < 1:

@@ -9,8 +9,13 @@ from supermasks.training.settings import Training
 from supermasks.types import Task
 
 
-def with_statistics(network: Network, state: TaskState, task: Task, settings: Training, seed: int) -> TaskState:
-    """Return the state with statistics measured anew over `settings.statistics_batches` batches; as it is for 0.
+def with_statistics(
+    network: Network, state: TaskState, task: Task, settings: Training, seed: int
+) -> tuple[TaskState, float]:
+    """Return the state with the statistics that are to be kept, and what their rounding changes.
+
+    They are measured anew over `settings.statistics_batches` batches, unless that is 0, and rounded to
+    `settings.statistics_precision`. The change is the largest of any logit over one batch of training examples.
 
     Args:
         network: that the task was learned over; what the task owns is written in here.
@@ -18,10 +23,17 @@ def with_statistics(network: Network, state: TaskState, task: Task, settings: Tr
         task: whose training examples are taken in the order in which they were trained on.
         settings: of its training.
         seed: of its training.
+
+    Raises:
+        MaskError: a statistic does not fit into float16.
     """
-    if not settings.statistics_batches:
-        return state
     network, order = network.writing(state), Order.of(task.name, len(task.train), settings.batch_size, seed)
-    batches = (task.train.batch(order.next())[0] for _ in range(settings.statistics_batches))
-    measured = network.statistics({**network.fresh_buffers(), **network.effective(state)}, batches)
-    return replace(state, buffers=network.changed(measured))
+    if settings.statistics_batches:
+        batches = (task.train.batch(order.next())[0] for _ in range(settings.statistics_batches))
+        measured = network.statistics({**network.fresh_buffers(), **network.effective(state)}, batches)
+        state = replace(state, buffers=network.changed(measured))
+    if settings.statistics_precision == "float32":
+        return state, 0.0
+    rounded, (inputs, _) = state.rounded(), task.train.batch(order.next())
+    change = network.logits(inputs, rounded) - network.logits(inputs, state)
+    return rounded, float(change.abs().max())

@@ -1,0 +1,102 @@
+"""What a bank takes, item by item, and beside it what other ways to store the same would take."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from safetensors import deserialize
+from safetensors.torch import save
+from torch import Tensor
+
+from supermasks.bank.task_file import BUFFER, BUFFERS, DENSE, MASK, OWNED
+from supermasks.masks import Mask
+from supermasks.state import TaskState
+
+_ITEMS = {MASK: "masks", OWNED: "owned", DENSE: "dense", BUFFER: "norm", BUFFERS: "norm"}
+
+
+@dataclass(frozen=True)
+class BankBytes:
+    """Bytes of all tasks together.
+
+    Attributes:
+        masks: of the coded masks.
+        owned: of the weights that tasks have trained in the shared network: positions and changes.
+        dense: of the weights that tasks have of their own, such as heads.
+        norm: of the statistics of normalisation.
+        names: of what the tasks' files say beside: classes, names of tensors, shapes.
+        manifest: of `manifest.json`.
+        kept: of the values of the backbone that no recipe brings back.
+        memory: of what the next task may begin with, such as scores; only training needs it, and it is no part of
+            the total.
+        entropy_bound: what an ideal code takes that knows the density of each layer: the least for the masks, unless
+            they resemble each other.
+        packed: one bit a masked weight.
+        raw: the masks as float32, 4 bytes a masked weight.
+        paper: what SupSup counts for masks and statistics (Table 2): `csc_bytes` and float32.
+    """
+
+    masks: int = 0
+    owned: int = 0
+    dense: int = 0
+    norm: int = 0
+    names: int = 0
+    manifest: int = 0
+    kept: int = 0
+    memory: int = 0
+    entropy_bound: float = 0.0
+    packed: int = 0
+    raw: int = 0
+    paper: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """All that is needed to use the tasks."""
+        return self.masks + self.owned + self.dense + self.norm + self.names + self.manifest + self.kept
+
+
+def measure(
+    files: Iterable[tuple[TaskState, bytes]], manifest: int, kept: Mapping[str, Tensor], memory: Mapping[str, Tensor]
+) -> BankBytes:
+    """Return the bytes of a bank.
+
+    Args:
+        files: each task, and the content of its file.
+        manifest: the bytes of the manifest.
+        kept: the values of the backbone that a bank keeps.
+        memory: what the next task may begin with.
+    """
+    total = BankBytes(manifest=manifest, kept=_file_bytes(kept), memory=_file_bytes(memory))
+    for state, content in files:
+        items = items_of(content)
+        statistics = sum(4 * b.numel() for b in state.buffers.values() if b.is_floating_point())
+        total = replace(
+            total,
+            **{item: getattr(total, item) + size for item, size in items.items()},
+            entropy_bound=total.entropy_bound + state.mask.entropy_bytes(),
+            packed=total.packed + state.mask.nbytes(),
+            raw=total.raw + 4 * state.mask.size(),
+            paper=total.paper + csc_bytes(state.mask) + statistics,
+        )
+    return total
+
+
+def items_of(content: bytes) -> dict[str, int]:
+    """Return the bytes of each item in a task's file, and those of the names beside."""
+    items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm"), 0)
+    for name, tensor in deserialize(content):
+        items[_ITEMS[name.partition("/")[0]]] += len(tensor["data"])
+    return {**items, "names": len(content) - sum(items.values())}
+
+
+def csc_bytes(mask: Mask) -> float:
+    """Return what SupSup counts for a mask: `sum_l min(2 nnz_l + 2 (out_l + 1), n_l / 8)` bytes (Section 4.1).
+
+    That is, for each layer, scipy's sparse csc format with 16-bit integers or one bit a weight, whichever is smaller.
+    """
+    counts = mask.counts()
+    return sum(min(2 * counts[name] + 2 * (shape[0] + 1), prod(shape) / 8) for name, shape in mask.shapes.items())
+
+
+def _file_bytes(tensors: Mapping[str, Tensor]) -> int:
+    return len(save({name: value.contiguous() for name, value in tensors.items()})) if tensors else 0

@@ -1,0 +1,56 @@
+"""What a bank was learned over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from supermasks.errors import BaseMismatchError
+from supermasks.network import Network, NormPolicy
+from supermasks.spec import describe
+
+
+@dataclass(frozen=True)
+class BankHeader:
+    """What a bank was learned over: enough to rebuild the weights, and to notice when they are others.
+
+    Attributes:
+        base: the recipe of the base, as JSON data.
+        fingerprint: of the base weights.
+        shapes: the shape of each maskable parameter.
+        settings: how tasks are learned and recognised, as JSON data that the bank keeps but does not read.
+        norm: the policy of the network for the statistics of batch normalisation.
+        head: the name of the layer that each task has of its own, if any.
+        buffers: the type and shape of each buffer of the network, such as `("float32", (64,))`.
+    """
+
+    base: Mapping[str, Any]
+    fingerprint: str
+    shapes: Mapping[str, tuple[int, ...]]
+    settings: Mapping[str, Any]
+    norm: NormPolicy = "per_task"
+    head: str | None = None
+    buffers: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict[str, tuple[str, tuple[int, ...]]])
+
+    @classmethod
+    def of(cls, network: Network, settings: Mapping[str, Any] | None = None) -> "BankHeader":
+        """Return the header of banks over this network."""
+        buffers = {
+            name: (str(value.dtype).removeprefix("torch."), tuple(value.shape))
+            for name, value in network.fresh_buffers().items()
+        }
+        base, shapes = describe(network.base), network.shapes
+        return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head, buffers)
+
+    def check(self, network: Network) -> None:
+        """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""
+        if network.fingerprint != self.fingerprint or network.shapes != dict(self.shapes):
+            raise BaseMismatchError(
+                f"the bank was learned over {dict(self.base)} with layers {dict(self.shapes)} and digest "
+                f"{self.fingerprint}, but the network has {describe(network.base)} with layers {network.shapes} "
+                f"and digest {network.fingerprint}; build the network from the same backbone and base"
+            )
+        if (network.norm, network.head) != (self.norm, self.head):
+            raise BaseMismatchError(
+                f"the bank was learned with norm={self.norm!r} and head={self.head!r}, but the network has "
+                f"norm={network.norm!r} and head={network.head!r}; build it with the same"
+            )

@@ -1,0 +1,153 @@
+"""The model card of a bank: a README.md that says what is in it, and how to load it."""
+
+import html
+import re
+from pathlib import Path
+
+from supermasks.bank import BankFolder, MaskBank
+from supermasks.bank.files import write_file
+from supermasks.bases import PretrainedBase, RandomBase
+from supermasks.network import Network
+from supermasks.sharing.hub import CARD, bytes_by_task, is_repository
+from supermasks.state import TaskState
+
+BEGIN = "<!-- written by supermasks; what you write between this line and the last one is lost -->"
+END = "<!-- end of what supermasks writes -->"
+ROWS = 1000
+"""So many tasks are listed at most."""
+
+
+def write_card(folder: Path, network: Network, bank: MaskBank, name: str) -> None:
+    """Write the model card of a bank into its folder.
+
+    In a card that is there already, only what lies between two marks is written anew; one without the marks is
+    somebody's own, and stays as it is.
+
+    Args:
+        folder: holds the bank.
+        network: over which it was learned.
+        bank: the same as in the folder.
+        name: under which it is loaded.
+
+    Raises:
+        BankFormatError: the folder holds no bank, or a file of it is missing.
+    """
+    file = folder / CARD
+    section = f"{BEGIN}\n\n{_section(folder, network, bank, name)}\n\n{END}"
+    if not file.exists():
+        card = f"{_front_matter(network)}\n# {_plain(name)}\n\n{section}\n"
+    else:
+        before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            return
+        card = before + section + after
+    write_file(file, card.encode())
+
+
+def _front_matter(network: Network) -> str:
+    lines = ["library_name: supermasks", "tags:", "- supermasks", "- continual-learning", "- pytorch"]
+    if isinstance(network.base, PretrainedBase) and is_repository(network.base.source):
+        lines.append(f"base_model: {network.base.source}")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _section(folder: Path, network: Network, bank: MaskBank, name: str) -> str:
+    return "\n".join(
+        [
+            f"One network with fixed weights, and a binary mask for each of {len(bank):,} tasks, "
+            "learned with `supermasks`.",
+            "",
+            "## How to load it",
+            "",
+            *_loading(network, bank, name),
+            "",
+            "## What it stands on",
+            "",
+            *_foundations(folder, network, bank),
+            "",
+            "## Tasks",
+            "",
+            *_tasks(folder, bank),
+        ]
+    )
+
+
+def _loading(network: Network, bank: MaskBank, name: str) -> list[str]:
+    # A name that could end the string, the block or this section is left to the reader.
+    tasks = [task for task in bank.names if re.fullmatch(r"[\w .:/-]+", task)]
+    first = tasks[0] if tasks else "..."
+    loaded = name if re.fullmatch(r"[\w ./-]+", name) else "..."
+    lines = [
+        "```python",
+        "import supermasks as sm",
+        "",
+        f"backbone = ...  # a {network.architecture} with the parameters listed below",
+        f'learner = sm.Learner.from_pretrained("{loaded}", backbone)',
+    ]
+    if len(bank):
+        lines.append(f'learner.predict(inputs, task="{first}").labels  # the task is known')
+        lines.append(f'module = learner.export("{first}")  # one task as a plain module of torch')
+    return [*lines, "```", "", "The code of the backbone is not part of the bank."]
+
+
+def _foundations(folder: Path, network: Network, bank: MaskBank) -> list[str]:
+    sizes = BankFolder(folder).sizes()
+    memory = sum(size for file, size in sizes.items() if file.startswith("memory-"))
+    masked = sum(weight.numel() for weight in network.weights.values())
+    origin = "pass an equal one as `base`, since it is of no class of the library"
+    if isinstance(network.base, RandomBase):
+        origin = "what values the backbone comes with does not matter"
+    elif isinstance(network.base, PretrainedBase):
+        origin = "load these weights into the backbone first"
+    head = f", and each task has its own `{network.head}`" if network.head is not None else ""
+    also = f"; {memory:,} of them only to learn further tasks" if memory else ""
+    return [
+        f"- Backbone: `{network.architecture}`; masks select among {masked:,} weights{head}",
+        f"- Base: {_plain(repr(network.base))}; {origin}",
+        f"- Fingerprint of the base: `{network.fingerprint}`",
+        f"- Statistics of batch normalisation: `{network.norm}`",
+        f"- Bytes: {sum(sizes.values()):,} in all{also}",
+        "",
+        "<details><summary>Parameters</summary>",
+        "",
+        "```",
+        *_parameters(network),
+        "```",
+        "",
+        "</details>",
+    ]
+
+
+def _parameters(network: Network) -> list[str]:
+    parts = [part for part in network.parts if part.role != "buffer"]
+    rows = [(part.name, " x ".join(map(str, part.shape)) or "scalar", part.role) for part in parts]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _tasks(folder: Path, bank: MaskBank) -> list[str]:
+    if not len(bank):
+        return ["None was learned yet."]
+    sizes, owned = bytes_by_task(folder), bool(bank.owners)
+    columns = ["Task", "Classes", "Weights kept", *(["Weights trained"] if owned else []), "Bytes"]
+    lines = ["| " + " | ".join(columns) + " |", "| --- | --- |" + " ---: |" * (len(columns) - 2)]
+    for name in bank.names[:ROWS]:
+        state = bank[name]
+        kept = f"{state.mask.count():,} ({state.mask.density():.2%})"
+        trained = [f"{state.owned.mask.count():,}" if state.owned is not None else "0"] if owned else []
+        lines.append("| " + " | ".join([_plain(name), _classes(state), kept, *trained, f"{sizes[name]:,}"]) + " |")
+    if len(bank) > ROWS:
+        lines += ["", f"and {len(bank) - ROWS:,} more."]
+    return lines
+
+
+def _classes(state: TaskState) -> str:
+    names = [label if isinstance(label, str) and label.strip() else repr(label) for label in state.classes[:8]]
+    shown = ", ".join(_plain(name if len(name) <= 40 else name[:39] + "…") for name in names)
+    return f"{len(state.classes):,}: {shown}{', …' if len(state.classes) > 8 else ''}"
+
+
+def _plain(text: str) -> str:
+    """Return a text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,0 +1,195 @@
+"""A reader of banks, written from docs/format.md alone: it knows nothing of the library, nor of what it needs."""
+
+import base64
+import hashlib
+import json
+import struct
+from bisect import bisect_right
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1", "BOOL": "?"}
+LARGEST = {"int8": 127, "int4": 7}
+WHOLE = 2**24
+
+Array = np.ndarray[Any, Any]
+Masks = dict[str, Array]
+Shapes = dict[str, tuple[int, ...]]
+
+
+def read_bank(folder: Path) -> dict[str, Any]:
+    """Return the manifest, the tasks in the order of learning, and the kept and remembered values."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    said = manifest.pop("digest")
+    assert (manifest["format"], manifest["version"]) == ("supermasks-bank", 5)
+    assert said == _sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode("ascii"))
+    tasks: dict[str, dict[str, Any]] = {}
+    for entry in manifest["tasks"]:
+        reference = tasks[entry["reference"]]["mask"] if entry["reference"] else None
+        task = tasks[entry["file"]] = _read_task(_content(folder, entry), manifest, reference)
+        task["name"] = entry["name"]
+        assert entry["after"] == _after(task, manifest["fingerprint"])
+    bank: dict[str, Any] = {"manifest": manifest, "tasks": list(tasks.values())}
+    for what in ("kept", "memory"):
+        bank[what] = _safetensors(_content(folder, manifest[what]))[0] if manifest[what] else {}
+    return bank
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _content(folder: Path, entry: dict[str, Any]) -> bytes:
+    content = (folder / entry["file"]).read_bytes()
+    assert _sha256(content) == entry["sha256"]
+    return content
+
+
+def _safetensors(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
+    (length,) = struct.unpack("<Q", content[:8])
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    metadata = header.pop("__metadata__", {})
+    tensors: dict[str, Array] = {}
+    for name, about in header.items():
+        start, end = about["data_offsets"]
+        tensors[name] = np.frombuffer(data[start:end], DTYPES[about["dtype"]]).reshape(about["shape"])
+    return tensors, metadata
+
+
+def _read_task(content: bytes, manifest: dict[str, Any], reference: Masks | None) -> dict[str, Any]:
+    tensors, metadata = _safetensors(content)
+    about = json.loads(metadata["task"])
+    dense = {name.removeprefix("dense/"): tensors[name] for name in tensors if name.startswith("dense/")}
+    shapes = {name: tuple(shape) for name, shape in manifest["shapes"].items() if name not in dense}
+    mask = _mask(tensors["mask"].tobytes(), shapes, reference)
+    buffers = {name.removeprefix("buffer/"): tensors[name] for name in tensors if name.startswith("buffer/")}
+    known = list(manifest["buffers"]) if about["buffers"] is None else about["buffers"]
+    place: dict[str, int] = {}
+    for name, (dtype, shape) in manifest["buffers"].items():
+        if name in known:
+            start = place.get(dtype, 0)
+            place[dtype] = start + prod(shape)
+            buffers[name] = tensors[f"buffers/{dtype}"][start : place[dtype]].astype(dtype).reshape(shape)
+    return {
+        "classes": [_label(label) for label in about["classes"]],
+        "input_shape": tuple(about["input_shape"]),
+        "input_dtype": about["input_dtype"],
+        "over": about["over"],
+        "mask": mask,
+        "dense": dense,
+        "buffers": buffers,
+        "owned": about["owned"] and _owned(tensors, about["owned"], shapes, mask),
+    }
+
+
+def _label(data: Any) -> Any:
+    if not isinstance(data, dict):
+        return data
+    ((kind, value),) = data.items()
+    if kind == "bytes":
+        return base64.b64decode(value)
+    return {"tuple": tuple, "frozenset": frozenset}[kind](_label(item) for item in value)
+
+
+def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
+    way, rest, masks = code[0], code[1:], {name: np.zeros(prod(shape), bool) for name, shape in shapes.items()}
+    if way == 0:
+        for name in masks:
+            length = -(-len(masks[name]) // 8)
+            masks[name] = np.unpackbits(np.frombuffer(rest[:length], "u1"), bitorder="little")[: len(masks[name])] == 1
+            rest = rest[length:]
+        assert not rest
+        return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
+    parts: list[tuple[str, Array, int]] = []  # of which parameter, which entries of it, and of which kind they are
+    for name, bits in masks.items():
+        if way == 1:
+            parts.append((name, np.arange(len(bits)), 0))
+        else:
+            assert reference is not None
+            parts += [(name, np.flatnonzero(reference[name].ravel() == kept), int(kept)) for kept in (False, True)]
+    numbers, rest = _integers(rest, 2 + len(parts))
+    sizes = [sum(len(where) for _, where, kind in parts if kind == k) for k in (0, 1)]
+    symbols = _Stream(rest)
+    for (name, where, kind), difference in zip(parts, numbers[2:], strict=True):
+        total, size, whole = numbers[kind], len(where), sizes[kind]
+        kept = difference + ((2 * total * size + whole) // (2 * whole) if size else 0)
+        if 0 < kept < size:
+            entries = symbols.read(size, [0, int((1 - kept / size) * (WHOLE - 2)) + 1, WHOLE])
+            assert sum(entries) == kept
+            masks[name][where] = np.array(entries) == 1
+        else:
+            masks[name][where] = kept > 0
+    symbols.check_end()
+    return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
+
+
+def _integers(content: bytes, count: int) -> tuple[list[int], bytes]:
+    numbers, place = list[int](), 0
+    while len(numbers) < count:
+        end = next(n for n in range(place, len(content)) if content[n] < 128) + 1
+        number = sum((byte & 127) << 7 * n for n, byte in enumerate(content[place:end]))
+        numbers.append(-(number + 1) // 2 if number % 2 else number // 2)
+        place = end
+    return numbers, content[place:]
+
+
+class _Stream:
+    def __init__(self, content: bytes) -> None:
+        self.words, self.state = list(struct.unpack(f"<{len(content) // 4}I", content)), 0
+        for _ in self.words[-2:]:
+            self.state = self.state << 32 | self.words.pop()
+
+    def read(self, count: int, left: list[int]) -> list[int]:
+        symbols: list[int] = []
+        for _ in range(count):
+            q = self.state % WHOLE
+            symbols.append(symbol := bisect_right(left, q) - 1)
+            self.state = self.state // WHOLE * (left[symbol + 1] - left[symbol]) + q - left[symbol]
+            if self.state < 2**32 and self.words:
+                self.state = self.state << 32 | self.words.pop()
+        return symbols
+
+    def check_end(self) -> None:
+        assert (self.state, self.words) == (0, [])
+
+
+def _owned(tensors: dict[str, Array], about: dict[str, Any], shapes: Shapes, mask: Masks) -> dict[str, Any]:
+    positions = _mask(tensors["owned/positions"].tobytes(), shapes, mask)
+    codes, counts = tensors["owned/changes"], [int(bits.sum()) for bits in positions.values()]
+    if about["precision"] in LARGEST:
+        largest, frequencies = LARGEST[about["precision"]], about["frequencies"]
+        assert (len(frequencies), sum(frequencies)) == (2 * largest + 1, sum(counts))
+        stream, read = _Stream(codes.tobytes()), list[int]()
+        if sum(counts):
+            scale = (WHOLE - len(frequencies)) / sum(frequencies)
+            left = [int(sum(frequencies[:symbol]) * scale) + symbol for symbol in range(len(frequencies))]
+            read = stream.read(sum(counts), [*left, WHOLE])
+        stream.check_end()
+        assert [read.count(symbol) for symbol in range(len(frequencies))] == frequencies
+        codes = np.array([symbol - largest for symbol in read], "i1")
+    pieces = dict(zip(shapes, np.split(codes, np.cumsum(counts)[:-1]), strict=True)) if shapes else {}
+    return {"positions": positions, "codes": pieces, "scales": about["scales"], "precision": about["precision"]}
+
+
+def _after(task: dict[str, Any], fingerprint: str) -> str:
+    if not task["owned"]:
+        return ""
+    owned = task["owned"]
+    shapes = {name: bits.shape for name, bits in owned["positions"].items()}
+    content = repr((owned["precision"], owned["scales"], shapes)).encode()
+    content += b"".join(np.packbits(bits.ravel(), bitorder="little").tobytes() for bits in owned["positions"].values())
+    content += b"".join(codes.tobytes() for codes in owned["codes"].values())
+    return _sha256(f"{task['over'] or fingerprint} {_sha256(content)}".encode())
+
+
+def weights(bank: dict[str, Any], base: Masks) -> Masks:
+    """Return the weights after all tasks: those of the base, and over them what tasks own."""
+    result = {name: value.copy() for name, value in base.items()}
+    for task in bank["tasks"]:
+        for name, positions in task["owned"]["positions"].items() if task["owned"] else ():
+            change = task["owned"]["codes"][name].astype("f4") * np.float32(task["owned"]["scales"][name])
+            result[name][positions] = base[name][positions] + change
+    return result
