@@ -487,8 +487,9 @@ class Learner:
         """Return one task as a plain module, of the backbone's own class, that needs neither this library nor a bank.
 
         Mask, weights that tasks have trained, head and statistics are in its values. On the same machine and number
-        of threads it gives the logits of the learner bit for bit, except from a compiled network, which agrees up
-        to rounding. It is in evaluation mode, its parameters ask for no gradients, and later tasks do not change it.
+        of threads it gives the logits of the learner bit for bit, and so does a module that takes its `state_dict`,
+        under `torch.no_grad()`; only a compiled network differs from it by rounding. It is in evaluation mode, its
+        parameters ask for no gradients, and later tasks do not change it.
 
         It has all outputs of the backbone: output `n` stands for `learner.bank[task].classes[n]`, those behind are
         superfluous neurons. Where tasks have heads, there are as many outputs as classes, and a module that is to

@@ -1,5 +1,6 @@
 """The report of bytes: its items are what lies on disk, and what it compares with is counted by hand."""
 
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def network() -> Network:
 
 def test_items_are_what_lies_on_disk(network: Network, tmp_path: Path) -> None:
     folder, bank = BankFolder(tmp_path / "bank"), MaskBank(BankHeader.of(network))
-    states = [random_state(network, "first", 0, owns=True), random_state(network, "second", 1)]
+    first = random_state(network, "first", 0, owns=True)
+    states = [first, replace(random_state(network, "second", 1), over=network.writing(first).over)]
     for state in states:
         bank.add(state)
     bank.memory = {"scores": torch.rand(1000)}

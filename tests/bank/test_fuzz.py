@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import struct
 import tracemalloc
@@ -19,19 +18,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
 from supermasks.errors import BankFormatError, SupermasksError
 from supermasks.masks import Mask
-from supermasks.network import written_digest
 from supermasks.owned import Owned
 from supermasks.state import TaskState
 
 MUTATIONS = int(os.environ.get("SUPERMASKS_MUTATIONS", "1000"))
 
-SHAPES = {"a": (120, 100), "b": (64, 50), "c": (9,)}
+SHAPES = {"a": (80, 75), "b": (13, 51), "c": (80, 75)}
 HEADER = BankHeader(
     {"type": "Some", "seed": 3},
     "ab" * 32,
@@ -42,13 +39,13 @@ HEADER = BankHeader(
 KEPT = {"token": torch.arange(12.0).view(3, 4)}
 MEMORY = {"scores": torch.linspace(-1, 1, 400)}
 
-ALLOWANCE = 1 << 20
+ALLOWANCE = 1 << 18
 """What reading may take beside the files and what is in them, in bytes.
 
-The entropy coder makes int32 of up to 2^16 entries at once (256 KiB; `_CHUNK` in coding.py). Indices of entries, where a
-mask is coded relative to another, are a bool a weight. The JSON of the manifest, as objects, takes some ten times its
-text (30 KiB here); errors with their tracebacks some 10 KiB. Rounded up to a power of two, and nowhere near what a
-length or a count that was believed without a look would take.
+The entropy coder makes int32 of the entries of a layer (24 KiB here), and while a task is read that is coded relative
+to another, three or four times a byte a weight (50 KiB) are held. A manifest takes as objects some ten times its text
+(30 KiB), and an error with its traceback some 10 KiB. That is 120 KiB, and as much again for other versions of Python
+and numpy, rounded up. A length or a count in a file that was believed without a look would take far more.
 """
 
 
@@ -79,7 +76,10 @@ def make_bank() -> MaskBank:
 
 
 def tensors_of(tensors: Any) -> dict[str, Any]:
-    return {name: (str(value.dtype), tuple(value.shape), value.numpy().tobytes()) for name, value in tensors.items()}
+    return {
+        name: (str(value.dtype), tuple(value.shape), value.flatten().view(torch.uint8).numpy().tobytes())
+        for name, value in tensors.items()
+    }
 
 
 def content(bank: MaskBank) -> list[Any]:
@@ -128,9 +128,9 @@ class Saved:
     def write(self, file: str, data: bytes) -> None:
         (self.folder.path / file).write_bytes(data)
 
-    def restore(self) -> None:
-        for file, data in self.files.items():
-            self.write(file, data)
+    def restore(self, *files: str) -> None:
+        for file in files:
+            self.write(file, self.files[file])
 
     def forge(self, file: str, data: bytes) -> None:
         """Change a file, and the digests with it."""
@@ -205,24 +205,36 @@ def no_hang(seconds: float = 120.0) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@contextlib.contextmanager
-def traced() -> Iterator[Callable[[], int]]:
-    """Measure memory that Python and numpy take: call for the most since the call before, above what was there then."""
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """Memory that Python and numpy take is counted."""
     tracemalloc.start()
-    try:
-        level = tracemalloc.get_traced_memory()[0]
+    yield
+    tracemalloc.stop()
 
-        def peak() -> int:
-            nonlocal level
-            most = tracemalloc.get_traced_memory()[1] - level
-            tracemalloc.reset_peak()
-            level = tracemalloc.get_traced_memory()[0]
-            return most
 
-        peak()
-        yield peak
-    finally:
-        tracemalloc.stop()
+def read_within_bounds(saved: Saved, outcomes: Counter[str], where: object, bounded: bool = True) -> list[Any] | None:
+    """Return all that is in the folder, or None where it is refused: in time, within memory, with no other error."""
+    most, bound = 0, saved.bound()
+    for _ in range(3):
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        try:
+            with no_hang():
+                read = content(saved.folder.open())
+        except SupermasksError:
+            read = None
+        except Exception as error:
+            raise AssertionError(f"{where}: {type(error).__name__}: {error}") from error
+        most = tracemalloc.get_traced_memory()[1] - before
+        if most < bound or not bounded:
+            break
+        # Now and then Python enlarges a table of its own, such as that of all names, and copies it: look again.
+    assert most < bound or not bounded, where
+    kind = "refused" if read is None else "the same" if read == saved.content else "another"
+    outcomes[kind] += 1
+    outcomes["highest peak"] = max(outcomes["highest peak"], most)
+    return read
 
 
 def resident() -> int:
@@ -231,36 +243,27 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.usefixtures("traced")
 def test_the_bank_is_worth_mutating(saved: Saved) -> None:
-    assert content(saved.folder.open()) == saved.content
+    assert read_within_bounds(saved, Counter(), "as it was saved") == saved.content
     assert len(saved.files) == 8
-    ways = [next(iter(tensor_data(saved.files[f"tasks/{n:06d}.safetensors"], "mask"))) for n in range(5)]
-    assert ways[:3] == [1, 2, 0]
-    with traced() as peak:
-        saved.folder.read()
-        assert peak() < saved.bound()
+    ways = [tensor_data(saved.files[f"tasks/{n:06d}.safetensors"], "mask")[0] for n in range(3)]
+    assert ways == [1, 2, 0]
 
 
+@pytest.mark.usefixtures("traced")
 def test_what_was_mutated_is_refused_or_read_as_it_was(saved: Saved) -> None:
     rng, outcomes = random.Random(0), Counter[str]()
-    with traced() as peak:
-        for number in range(MUTATIONS):
-            file = rng.choice(list(saved.files))
-            damaged = mutate(saved.files[file], rng)
-            if damaged == saved.files[file]:
-                continue
-            saved.write(file, damaged)
-            bound = saved.bound()
-            peak()
-            try:
-                with no_hang():
-                    assert content(saved.folder.open()) == saved.content, (number, file)
-                outcomes["the same"] += 1
-            except SupermasksError:
-                outcomes["refused"] += 1
-            outcomes["highest peak"] = max(outcomes["highest peak"], most := peak())
-            assert most < bound, (number, file)
-            saved.write(file, saved.files[file])
+    # Half of the time the manifest: nothing but itself says what it should be.
+    files = [*saved.files, *["manifest.json"] * (len(saved.files) - 2)]
+    for number in range(MUTATIONS):
+        file = rng.choice(files)
+        damaged = mutate(saved.files[file], rng)
+        if damaged == saved.files[file]:
+            continue
+        saved.write(file, damaged)
+        assert read_within_bounds(saved, outcomes, (number, file)) in (None, saved.content), (number, file)
+        saved.restore(file)
     print(dict(outcomes), "bound", saved.bound())
     assert outcomes["refused"] > 0.9 * MUTATIONS
     assert content(saved.folder.open()) == saved.content
@@ -313,17 +316,17 @@ DTYPES = [
 ]
 
 
-def with_another_value(data: Any, rng: random.Random) -> Any:
+def with_another_value(data: Any, rng: random.Random, values: list[Any]) -> Any:
     """JSON data in which one value, at any depth, is another."""
     inner = list(data.items()) if isinstance(data, dict) else list(enumerate(data)) if isinstance(data, list) else []
     if not inner or rng.random() < 0.2:
-        return rng.choice(ODD)
+        return rng.choice(values)
     if rng.random() < 0.1:  # or is missing, or is there twice
         at = rng.randrange(len(inner))
         return dict(inner[:at] + inner[at + 1 :]) if isinstance(data, dict) else [*data, data[at]]
     at, value = rng.choice(inner)
     copied = dict(data) if isinstance(data, dict) else list(data)
-    copied[at] = with_another_value(value, rng)  # pyright: ignore
+    copied[at] = with_another_value(value, rng, values)  # pyright: ignore
     return copied
 
 
@@ -334,7 +337,7 @@ def forged(data: bytes, rng: random.Random) -> bytes:
     if kind == 0:
         return mutate(data, rng)
     if kind == 1:
-        return put_together(header, with_another_value(about, rng), rest)
+        return put_together(header, with_another_value(about, rng, ODD), rest)
     if kind == 2:
         damaged = mutate(rest, rng)
         return put_together(header, about, (damaged + bytes(len(rest)))[: len(rest)])
@@ -362,82 +365,87 @@ def forged(data: bytes, rng: random.Random) -> bytes:
     return put_together({rng.choice(others) if n == name else n: value for n, value in header.items()}, about, rest)
 
 
+@pytest.mark.usefixtures("traced")
 def test_behind_the_digests_a_file_is_refused_or_read_within_bounds(saved: Saved) -> None:
-    rng, outcomes = random.Random(1), Counter[str]()
+    rng, outcomes, before = random.Random(1), Counter[str](), resident()
     files = [file for file in saved.files if file != "manifest.json"]
-    before = resident()
-    with traced() as peak:
-        for number in range(MUTATIONS):
-            file = rng.choice(files)
-            saved.forge(file, forged(saved.files[file], rng))
-            bound = saved.bound()
-            peak()
-            try:
-                with no_hang():
-                    read = content(saved.folder.open())
-                outcomes["the same" if read == saved.content else "another"] += 1
-            except SupermasksError:
-                outcomes["refused"] += 1
-            except Exception as error:
-                raise AssertionError(f"mutation {number} of {file}: {type(error).__name__}: {error}") from error
-            outcomes["highest peak"] = max(outcomes["highest peak"], most := peak())
-            assert most < bound, (number, file)
-            saved.restore()
+    for number in range(MUTATIONS // 2):
+        file = rng.choice(files)
+        saved.forge(file, forged(saved.files[file], rng))
+        read_within_bounds(saved, outcomes, (number, file))
+        saved.restore(file, "manifest.json")
     print(dict(outcomes), "bound", saved.bound(), "resident", resident() - before)
-    assert outcomes["refused"] > 0.4 * MUTATIONS
+    assert outcomes["refused"] > 0.2 * MUTATIONS
     assert outcomes["another"] > 0
-    # Tensors and coders are no memory of Python's; none of them comes near the 10^30 weights that were claimed.
+    # Tensors and coders are no memory of Python's; none of them comes near what is claimed.
     assert resident() - before < 256 << 20
 
 
+@pytest.mark.usefixtures("traced")
 def test_a_manifest_with_odd_values_is_refused_or_read_within_bounds(saved: Saved) -> None:
-    """Other numbers in `shapes` and `buffers` are no damage: they say how large the network is, and are believed."""
+    """Large numbers are left out: those in `shapes` say how large the network is, and are believed."""
     rng, outcomes = random.Random(2), Counter[str]()
     original = json.loads(saved.files["manifest.json"])
-    with traced() as peak:
-        for number in range(MUTATIONS // 5):
-            manifest = with_another_value(original, rng)
-            if not isinstance(manifest, dict):
-                continue
-            sizes = [*json.dumps(manifest.get("shapes")).split(), *json.dumps(manifest.get("buffers")).split()]
-            if any(len(size) > 8 and size.strip("[]{},").isdigit() for size in sizes):
-                continue
+    values = [value for value in ODD if not isinstance(value, (int, float)) or not value > 1000]
+    for number in range(MUTATIONS // 5):
+        manifest = with_another_value(original, rng, values)
+        if isinstance(manifest, dict):
             saved.write("manifest.json", signed(manifest))
-            bound = saved.bound()
-            peak()
-            try:
-                with no_hang():
-                    content(saved.folder.open())
-                outcomes["read"] += 1
-            except SupermasksError:
-                outcomes["refused"] += 1
-            except Exception as error:
-                raise AssertionError(f"mutation {number}: {type(error).__name__}: {error}") from error
-            outcomes["highest peak"] = max(outcomes["highest peak"], most := peak())
-            assert most < bound
+            as_large = manifest.get("shapes") == original["shapes"]
+            read_within_bounds(saved, outcomes, number, bounded=as_large)
     print(dict(outcomes), "bound", saved.bound())
     assert outcomes["refused"] > 0
+    assert outcomes["another"] > 0
 
 
-def change_task(saved: Saved, number: int, change: Callable[[dict[str, Any]], object]) -> None:
-    file = f"tasks/{number:06d}.safetensors"
+def changed_task(saved: Saved, change: Callable[[dict[str, Any]], object]) -> None:
+    file = "tasks/000003.safetensors"
     header, about, data = taken_apart(saved.files[file])
     change(about)
     saved.forge(file, put_together(header, about, data))
 
 
-@pytest.mark.xfail(raises=OverflowError, reason="int() and float() of such numbers raise OverflowError", strict=True)
-@pytest.mark.parametrize("number", [float("inf"), 10**400])
+def changed_manifest(saved: Saved, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads(saved.files["manifest.json"])
+    change(manifest)
+    saved.write("manifest.json", signed(manifest))
+
+
+@pytest.mark.xfail(raises=OverflowError, reason="OverflowError is not among the errors that are caught", strict=True)
 @pytest.mark.parametrize(
-    "change",
+    ("place", "change"),
     [
-        lambda about, number: about.update(input_shape=[number]),
-        lambda about, number: about["owned"]["scales"].update(a=number),
+        (changed_task, lambda about: about.update(input_shape=[float("inf")])),
+        (changed_task, lambda about: about["owned"]["scales"].update(a=10**400)),
+        (changed_manifest, lambda manifest: manifest["shapes"].update(a=[float("inf"), 100])),
     ],
 )
-def test_numbers_beyond_all_bounds_are_refused(saved: Saved, change: Callable[..., object], number: float) -> None:
-    if change.__code__.co_consts[1:2] == ("input_shape",) and number == 10**400:
-        pytest.xfail("an integer, if an absurd one")
-    change_task(saved, 3, lambda about: change(about, number))
+def test_numbers_beyond_all_bounds_are_refused(saved: Saved, place: Callable[..., None], change: object) -> None:
+    place(saved, change)
     with pytest.raises(BankFormatError):
-        saved.folder.open()["int4"]
+        saved.folder.read()
+
+
+@pytest.mark.xfail(raises=TimeoutError, reason="two tasks may be said to be in one file", strict=True)
+def test_references_that_go_round_in_a_circle_are_refused(saved: Saved) -> None:
+    """Task 2 is said to be in the file of task 0, and coded relative to task 1, which is so to that file."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        first, second, third, *_ = manifest["tasks"]
+        assert second["reference"] == first["file"]
+        third.update(file=first["file"], sha256=first["sha256"], reference=second["file"])
+
+    changed_manifest(saved, change)
+    with no_hang(2.0), pytest.raises(BankFormatError):
+        saved.folder.read()
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="the digest of the manifest is one of sorted names", strict=True)
+@pytest.mark.parametrize("field", ["shapes", "buffers"])
+def test_another_order_of_parameters_is_never_another_bank(saved: Saved, field: str) -> None:
+    """The order is that of what is in the files; somebody who only sorts the members of the JSON changes it."""
+    manifest = json.loads(saved.files["manifest.json"])
+    manifest[field] = dict(reversed(manifest[field].items()))
+    saved.write("manifest.json", json.dumps(manifest).encode())
+    with contextlib.suppress(SupermasksError):
+        assert content(saved.folder.open())[4:] == saved.content[4:]

@@ -213,7 +213,7 @@ def kill_before_each_change(path: Path, operation: str) -> int:
 
         status, _ = end(*fork(work))
         assert os.WIFSIGNALED(status) or status == 0
-        assert folder.verify() == [], (stop, folder.verify())
+        assert folder.verify() == [], (operation, stop, folder.verify())
         done = status == 0
         if operation == "save":
             # Task by task: what is remembered comes with the last manifest.
@@ -221,7 +221,7 @@ def kill_before_each_change(path: Path, operation: str) -> int:
             assert names == banks[1].names[: len(names)]
             assert len(names) >= len(banks[0])
         else:
-            assert same(folder, banks[1]) or (not done and same(folder, banks[0])), (stop, folder.open().names)
+            assert same(folder, banks[1]) or (not done and same(folder, banks[0])), (operation, stop)
         if done:
             assert same(folder, banks[1])
             return stop - 1
@@ -278,7 +278,9 @@ if __name__ == "__main__":
     what, where, *arguments = sys.argv[1:]
     programs: dict[str, Callable[..., object]] = {
         "kill_at_random": lambda: kill_at_random(Path(where), *map(int, arguments)),
-        "kill_before_each_change": lambda: kill_before_each_change(Path(where), *arguments),
+        "kill_before_each_change": lambda: {
+            operation: kill_before_each_change(Path(where) / operation, operation) for operation in arguments
+        },
         "write_together": lambda: write_together(
             Path(where), int(arguments[0]), int(arguments[1]), arguments[2], float(arguments[3])
         ),

@@ -208,8 +208,9 @@ def test_fewer_bits_a_weight_are_fewer_bytes_and_nearly_the_same_answers(blobs: 
         sizes[precision] = learner.bank["t"].nbytes()["owned"]
         answers[precision] = logits(learner, task)
     kept = learner.bank["t"].mask.count()
-    assert sizes["float32"] == 4 * kept
-    assert sizes["float16"] == 2 * kept
+    # All of what the mask keeps is the task's: the positions take nothing but what says so.
+    assert 4 * kept < sizes["float32"] <= 4 * kept + 16
+    assert sizes["float32"] - sizes["float16"] == 2 * kept
     assert sizes["int4"] < kept / 2 < sizes["int8"] < kept * 1.05
     errors = {p: float((answers[p] - answers["float32"]).abs().max()) for p in PRECISIONS[1:]}
     assert 0 < errors["float16"] < errors["int8"] < errors["int4"] < 0.2 * float(answers["float32"].std()) * 10

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import overload
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -81,6 +81,13 @@ class MaskBank:
         self._after: dict[str, str] = dict(stored.after) if stored else {}
         self._recent: OrderedDict[str, TaskState] = OrderedDict()
         self._recent_bytes, self._cache_bytes, self._lock = 0, cache_bytes, Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Of a copy, nothing was asked for yet.
+        return {**vars(self), "_lock": None, "_recent": OrderedDict(), "_recent_bytes": 0}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "_lock": Lock()})
 
     def __len__(self) -> int:
         return len(self._states)
@@ -301,11 +308,12 @@ def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader
     dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
     if {**state.mask.shapes, **dense} != shapes:
         raise MaskError(f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}")
-    written = ["", *filter(None, after.values())]
-    if state.over not in (written if state.owned is None else written[-1:]):
+    left = ["", *filter(None, after.values())][-1]
+    # Also of a task that owns nothing: tasks whose masks it was not told of may own weights that its mask keeps.
+    if state.over != left:
         raise MaskError(
             f"task {state.name!r} was learned over weights with digest {state.over or 'of the base'}, but the tasks "
-            f"of this bank leave {written[-1] or 'those of the base'}: other tasks were added meanwhile, or it is of "
+            f"of this bank leave {left or 'those of the base'}: other tasks were added meanwhile, or it is of "
             "another bank; open the bank again, and learn the task anew"
         )
 

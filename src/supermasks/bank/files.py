@@ -33,7 +33,10 @@ def read_file(path: Path, sha256: str, what: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BankFormatError(f"{what} cannot be read: {error}; restore {path} from a copy") from error
+        raise BankFormatError(
+            f"{what} cannot be read: {error}; restore {path} from a copy, or, if another process has changed the bank "
+            "since, open it again"
+        ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BankFormatError(
             f"{path} is truncated or altered: its SHA-256 is not the one in the manifest; restore it from a copy"

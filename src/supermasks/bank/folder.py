@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows
@@ -27,9 +26,9 @@ from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.files import read_file, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.manifest import KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
-from supermasks.bank.task_file import decode_state, encode_state
+from supermasks.bank.reader import BankReader
+from supermasks.bank.task_file import encode_state
 from supermasks.errors import BankBusyError, BankFormatError, SupermasksError
-from supermasks.masks import Mask
 from supermasks.network import Network, written_digest
 from supermasks.state import TaskState
 
@@ -145,7 +144,8 @@ class BankFolder:
             new = [bank[name] for name in names[len(stored) :]]
             for state in new:
                 encode_state(state, manifest.header)
-            manifest = replace(manifest, header=bank.header)  # settings may have changed
+            # Settings may have changed.
+            manifest = replace(manifest, header=replace(manifest.header, settings=bank.header.settings))
             for state in new:
                 # Task by task: who is stopped loses none of those before.
                 manifest = self._with_task(manifest, state)
@@ -258,7 +258,7 @@ class BankFolder:
             manifest.header.check(network)
         for entry in (manifest.kept, manifest.memory):
             try:
-                self._read_tensors(entry)
+                BankReader(self.path, manifest).tensors(entry)
             except SupermasksError as error:
                 assert entry is not None  # without an entry nothing is read
                 problems.append(Problem(entry.file, "", str(error)))
@@ -303,39 +303,14 @@ class BankFolder:
             return problems
 
     def _bank(self, manifest: Manifest, cache_bytes: int = CACHE_BYTES, kept: bool = True) -> MaskBank:
-        entries = {entry.name: entry for entry in manifest.tasks}
-        if len(entries) < len(manifest.tasks):
-            raise BankFormatError(f"{self.path / MANIFEST} has two tasks of one name already; do not trust it")
-        by_file = {entry.file: entry for entry in manifest.tasks}
+        reader = BankReader(self.path, manifest)
         stored = Stored(
-            {name: entry.after for name, entry in entries.items()},
-            {name: entry.sha256 for name, entry in entries.items()},
-            lambda name: self._read_task(entries[name], manifest.header, by_file),
-            lambda: self._read_tensors(manifest.memory),
+            {name: entry.after for name, entry in reader.entries.items()},
+            {name: entry.sha256 for name, entry in reader.entries.items()},
+            reader.task,
+            reader.memory,
         )
-        return MaskBank(manifest.header, self._read_tensors(manifest.kept) if kept else None, stored, cache_bytes)
-
-    def _read_task(self, entry: TaskEntry, header: BankHeader, by_file: Mapping[str, TaskEntry]) -> TaskState:
-        chain = [entry]
-        while chain[-1].reference:
-            chain.append(by_file[chain[-1].reference])  # of an earlier task, as the manifest was found to say
-        reference: Mask | None = None
-        state: TaskState | None = None
-        for link in reversed(chain):
-            path = self.path / link.file
-            content = read_file(path, link.sha256, f"task {link.name!r}")
-            state = decode_state(content, link.name, header, reference, path)
-            reference = state.mask
-        assert state is not None  # the chain has the task itself
-        return state
-
-    def _read_tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
-        if entry is None:
-            return {}
-        try:
-            return load(read_file(self.path / entry.file, entry.sha256, "the bank"))
-        except SafetensorError as error:
-            raise BankFormatError(f"{self.path / entry.file} holds no tensors: {error}") from error
+        return MaskBank(manifest.header, reader.tensors(manifest.kept) if kept else None, stored, cache_bytes)
 
     def _write_tensors(self, file: str, tensors: Mapping[str, Tensor] | None) -> FileEntry | None:
         if not tensors:
@@ -347,13 +322,16 @@ class BankFolder:
         """Write the file of a task that follows the others, and return the manifest that names it."""
         bank = self._bank(manifest)
         last = manifest.tasks[-1] if manifest.tasks else None
-        reference = bank[last.name].mask if self.relative and last and _depth(manifest, last) < DEEPEST else None
+        reference = bank[last.name].mask if last and self._may_refer(manifest, last) else None
         bank.add(state)  # refuses what does not fit
         content, relative = encode_state(state, manifest.header, reference)
         file = f"tasks/{_next_number(manifest):06d}.safetensors"
         digest = write_file(self.path / file, content)
         entry = TaskEntry(file, digest, state.name, last.file if relative and last else "", bank.after(state.name))
         return replace(manifest, tasks=(*manifest.tasks, entry))
+
+    def _may_refer(self, manifest: Manifest, last: TaskEntry) -> bool:
+        return self.relative and len(BankReader(self.path, manifest).chain(last)) < DEEPEST
 
     def _with_memory(self, manifest: Manifest, memory: Mapping[str, Tensor] | None) -> Manifest:
         # A file of its own for each task: the one before is whole until the manifest names the new one.
@@ -414,11 +392,3 @@ def _files(manifest: Manifest) -> Iterator[str]:
 def _next_number(manifest: Manifest, *others: TaskEntry) -> int:
     numbers = [int(n) for entry in (*manifest.tasks, *others) for n in re.findall(r"\d+", entry.file)]
     return max(numbers, default=-1) + 1
-
-
-def _depth(manifest: Manifest, entry: TaskEntry) -> int:
-    """Return how many tasks are read to read this one."""
-    by_file, depth = {entry.file: entry for entry in manifest.tasks}, 1
-    while entry.reference:
-        entry, depth = by_file[entry.reference], depth + 1
-    return depth

@@ -1,0 +1,87 @@
+"""What a manifest names, read from its folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from supermasks.bank.files import read_file
+from supermasks.bank.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
+from supermasks.bank.task_file import decode_state
+from supermasks.errors import BankFormatError
+from supermasks.masks import Mask
+from supermasks.state import TaskState
+
+
+@dataclass(frozen=True)
+class BankReader:
+    """Reads tasks and tensors of a bank as it was when its manifest was read, each checked against its digest.
+
+    Attributes:
+        path: of the folder.
+        manifest: of the bank.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @cached_property
+    def entries(self) -> Mapping[str, TaskEntry]:
+        """What the manifest says of each task, by its name."""
+        entries = {entry.name: entry for entry in self.manifest.tasks}
+        if len(entries) < len(self.manifest.tasks):
+            raise BankFormatError(f"{self.path / MANIFEST} has two tasks of one name already; do not trust it")
+        return entries
+
+    @cached_property
+    def by_file(self) -> Mapping[str, TaskEntry]:
+        """What the manifest says of each task, by its file."""
+        return {entry.file: entry for entry in self.manifest.tasks}
+
+    def chain(self, entry: TaskEntry) -> list[TaskEntry]:
+        """Return the tasks that are read to read one: itself first, then that which its mask is coded relative to."""
+        chain = [entry]
+        while chain[-1].reference:
+            chain.append(self.by_file[chain[-1].reference])  # of an earlier task, as the manifest was found to say
+        return chain
+
+    def task(self, name: str) -> TaskState:
+        """Return the state of a task.
+
+        Raises:
+            BankFormatError: a file is missing, truncated or altered.
+        """
+        reference: Mask | None = None
+        state: TaskState | None = None
+        for link in reversed(self.chain(self.entries[name])):
+            path = self.path / link.file
+            content = read_file(path, link.sha256, f"task {link.name!r}")
+            state = decode_state(content, link.name, self.manifest.header, reference, path)
+            reference = state.mask
+        assert state is not None  # the chain has the task itself
+        return state
+
+    def memory(self) -> dict[str, Tensor]:
+        """Return what the next task may begin with.
+
+        Raises:
+            BankFormatError: the file is missing, truncated or altered.
+        """
+        return self.tensors(self.manifest.memory)
+
+    def tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
+        """Return the tensors in a file; none where there is no file.
+
+        Raises:
+            BankFormatError: the file is missing, truncated or altered.
+        """
+        if entry is None:
+            return {}
+        try:
+            return load(read_file(self.path / entry.file, entry.sha256, "the bank"))
+        except SafetensorError as error:
+            raise BankFormatError(f"{self.path / entry.file} holds no tensors: {error}") from error
