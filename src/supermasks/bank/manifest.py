@@ -19,9 +19,10 @@ VERSION = 5
 MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
 
-_TASK_FILE = r"tasks/\d{6,12}\.safetensors"
-_MEMORY_FILE = r"memory-\d{6,12}\.safetensors"
-_DIGEST = r"[0-9a-f]{64}"
+_TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
+_MEMORY_FILE = re.compile(r"memory-[0-9]{6,12}\.safetensors")
+_KEPT_FILE = re.compile(re.escape(KEPT))
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,17 @@ def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
         manifest["head"],
         {name: (str(dtype), _shape(shape)) for name, (dtype, shape) in manifest["buffers"].items()},
     )
-    tasks: list[TaskEntry] = []
+    tasks, files = list[TaskEntry](), set[str]()
     for entry in manifest["tasks"]:
         name, reference, after = str(entry["name"]), str(entry["reference"]), str(entry["after"])
-        if reference and reference not in {task.file for task in tasks}:
+        if reference and reference not in files:
             raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
-        if after and not re.fullmatch(_DIGEST, after):
+        if after and not _DIGEST.fullmatch(after):
             raise BankFormatError(f"{file} names weights by {after!r}, which is no digest; do not trust it")
         of = _entry(entry, _TASK_FILE, file)
         tasks.append(TaskEntry(of.file, of.sha256, name, reference, after))
-    kept = _entry(manifest["kept"], re.escape(KEPT), file) if manifest["kept"] else None
+        files.add(of.file)
+    kept = _entry(manifest["kept"], _KEPT_FILE, file) if manifest["kept"] else None
     memory = _entry(manifest["memory"], _MEMORY_FILE, file) if manifest["memory"] else None
     return Manifest(header, tuple(tasks), kept, memory)
 
@@ -156,9 +158,9 @@ def _shape(stored: list[Any]) -> tuple[int, ...]:
     return tuple(int(n) for n in stored)
 
 
-def _entry(stored: Mapping[str, Any], pattern: str, manifest: Path) -> FileEntry:
+def _entry(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> FileEntry:
     entry = FileEntry(str(stored["file"]), str(stored["sha256"]))
-    if not re.fullmatch(pattern, entry.file):
+    if not pattern.fullmatch(entry.file):
         raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
     return entry
 
