@@ -146,9 +146,9 @@ def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
             raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
         if after and not _DIGEST.fullmatch(after):
             raise BankFormatError(f"{file} names weights by {after!r}, which is no digest; do not trust it")
-        of = _entry(entry, _TASK_FILE, file)
-        tasks.append(TaskEntry(of.file, of.sha256, name, reference, after))
-        files.add(of.file)
+        path = _checked_path(entry, _TASK_FILE, file)
+        tasks.append(TaskEntry(path, str(entry["sha256"]), name, reference, after))
+        files.add(path)
     kept = _entry(manifest["kept"], _KEPT_FILE, file) if manifest["kept"] else None
     memory = _entry(manifest["memory"], _MEMORY_FILE, file) if manifest["memory"] else None
     return Manifest(header, tuple(tasks), kept, memory)
@@ -159,10 +159,14 @@ def _shape(stored: list[Any]) -> tuple[int, ...]:
 
 
 def _entry(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> FileEntry:
-    entry = FileEntry(str(stored["file"]), str(stored["sha256"]))
-    if not pattern.fullmatch(entry.file):
+    return FileEntry(_checked_path(stored, pattern, manifest), str(stored["sha256"]))
+
+
+def _checked_path(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> str:
+    path = str(stored["file"])
+    if not pattern.fullmatch(path):
         raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
-    return entry
+    return path
 
 
 def _digest(manifest: dict[str, Any]) -> str:
