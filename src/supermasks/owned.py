@@ -1,7 +1,7 @@
 """The weights that a task has trained: which they are, and how far each is from the base."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -161,6 +161,12 @@ class Owned:
             precision,
         )
 
+    def ordered(self, names: Iterable[str]) -> "Owned":
+        """Return the same with the parameters in the order of these names."""
+        mask = self.mask.ordered(names)
+        codes, scales = ({name: of[name] for name in mask} for of in (self.codes, self.scales))
+        return Owned(mask, codes, scales, self.precision)  # pyright: ignore[reportArgumentType]
+
     def digest(self) -> str:
         """Return a SHA-256 of positions and changes."""
         return self._digest
@@ -168,9 +174,11 @@ class Owned:
     @cached_property
     def _digest(self) -> str:
         # Kept: a network asks for it each time that it is handed the state.
-        content = hashlib.sha256(repr((self.precision, self.scales, self.mask.shapes)).encode())
-        for tensors in (self.mask.packed, self.codes):
-            for value in tensors.values():
+        # By name: the same whatever the order of the parameters is.
+        shapes, packed, content = self.mask.shapes, self.mask.packed, hashlib.sha256(self.precision.encode())
+        for name in sorted(shapes):
+            content.update(repr((name, shapes[name], self.scales[name])).encode())
+            for value in (packed[name], self.codes[name]):
                 content.update(value.contiguous().view(torch.uint8).numpy().tobytes())
         return content.hexdigest()
 

@@ -55,7 +55,7 @@ class TaskState:
             (`Network.over`); empty where these are the base's.
 
     Raises:
-        TaskError: the name is empty.
+        TaskError: the name is empty, or there is no such type of inputs.
         LabelError: there are no classes, or one repeats.
         MaskError: the owned weights are not among those that the mask keeps.
     """
@@ -78,6 +78,8 @@ class TaskState:
             raise LabelError(
                 f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came"
             )
+        if self.input_dtype not in (torch.float32, torch.int64):
+            raise TaskError(f"inputs are float32 or int64, but task {self.name!r} has {self.input_dtype}")
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
         object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))

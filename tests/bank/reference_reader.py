@@ -25,7 +25,7 @@ def read_bank(folder: Path) -> dict[str, Any]:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     said = manifest.pop("digest")
     assert (manifest["format"], manifest["version"]) == ("supermasks-bank", 5)
-    assert said == _sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode("ascii"))
+    assert said == _sha256(json.dumps(manifest, separators=(",", ":")).encode("ascii"))
     tasks: dict[str, dict[str, Any]] = {}
     for entry in manifest["tasks"]:
         reference = tasks[entry["reference"]]["mask"] if entry["reference"] else None
@@ -178,10 +178,11 @@ def _after(task: dict[str, Any], fingerprint: str) -> str:
     if not task["owned"]:
         return ""
     owned = task["owned"]
-    shapes = {name: bits.shape for name, bits in owned["positions"].items()}
-    content = repr((owned["precision"], owned["scales"], shapes)).encode()
-    content += b"".join(np.packbits(bits.ravel(), bitorder="little").tobytes() for bits in owned["positions"].values())
-    content += b"".join(codes.tobytes() for codes in owned["codes"].values())
+    content = owned["precision"].encode("ascii")
+    for name in sorted(owned["positions"]):
+        bits = owned["positions"][name]
+        content += repr((name, bits.shape, owned["scales"][name])).encode()
+        content += np.packbits(bits.ravel(), bitorder="little").tobytes() + owned["codes"][name].tobytes()
     return _sha256(f"{task['over'] or fingerprint} {_sha256(content)}".encode())
 
 

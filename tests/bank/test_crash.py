@@ -50,7 +50,6 @@ def test_a_writer_that_is_killed_before_any_change_leaves_the_bank_before_or_aft
     assert min(changes.values()) >= 3
 
 
-@pytest.mark.xfail(reason="a file of memory is written over while the manifest still names it", strict=True)
 @pytest.mark.parametrize("operation", ["save another memory", "append after a removal"])
 def test_what_is_remembered_outlasts_a_writer_that_is_killed(writers: Writers, operation: str) -> None:
     assert writers("kill_before_each_change", operation)[operation] >= 3

@@ -367,10 +367,13 @@ def test_the_reader_notices_another_digest(tmp_path: Path) -> None:
     folder = fill(tmp_path, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
     file = folder.path / "manifest.json"
     manifest = json.loads(file.read_text())
+    file.write_text(json.dumps(manifest, indent=7))  # spaces do not matter
+    check_folder(folder, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
     shuffled = list(manifest.items())
     random.Random(0).shuffle(shuffled)
     file.write_text(json.dumps(dict(shuffled)))
-    check_folder(folder, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
+    with pytest.raises(AssertionError):
+        reader.read_bank(folder.path)
     manifest["settings"]["rate"] = 1.0000000001e-05
     file.write_text(json.dumps(manifest))
     with pytest.raises(AssertionError):

@@ -153,7 +153,7 @@ def saved(tmp_path: Path) -> Saved:
 
 def signed(manifest: dict[str, Any]) -> bytes:
     manifest.pop("digest", None)
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(manifest, separators=(",", ":"))
     return json.dumps({**manifest, "digest": hashlib.sha256(text.encode()).hexdigest()}).encode()
 
 
@@ -411,7 +411,6 @@ def changed_manifest(saved: Saved, change: Callable[[dict[str, Any]], object]) -
     saved.write("manifest.json", signed(manifest))
 
 
-@pytest.mark.xfail(raises=OverflowError, reason="OverflowError is not among the errors that are caught", strict=True)
 @pytest.mark.parametrize(
     ("place", "change"),
     [
@@ -426,7 +425,6 @@ def test_numbers_beyond_all_bounds_are_refused(saved: Saved, place: Callable[...
         saved.folder.read()
 
 
-@pytest.mark.xfail(raises=TimeoutError, reason="two tasks may be said to be in one file", strict=True)
 def test_references_that_go_round_in_a_circle_are_refused(saved: Saved) -> None:
     """Task 2 is said to be in the file of task 0, and coded relative to task 1, which is so to that file."""
 
@@ -440,7 +438,6 @@ def test_references_that_go_round_in_a_circle_are_refused(saved: Saved) -> None:
         saved.folder.read()
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="the digest of the manifest is one of sorted names", strict=True)
 @pytest.mark.parametrize("field", ["shapes", "buffers"])
 def test_another_order_of_parameters_is_never_another_bank(saved: Saved, field: str) -> None:
     """The order is that of what is in the files; somebody who only sorts the members of the JSON changes it."""

@@ -255,12 +255,10 @@ print(os.waitpid(process, 0)[1], *folder.open().names)
 """
 
 
-@pytest.mark.xfail(reason="the lock of a folder that was written to is kept in the object", strict=True)
 def test_a_folder_that_was_written_to_can_be_used_by_a_fork(folder: BankFolder, elsewhere: Callable[..., str]) -> None:
     assert elsewhere(FORK, folder.path) == "0 one two three"
 
 
-@pytest.mark.xfail(reason="the lock of a folder that was written to is kept in the object", strict=True)
 def test_a_folder_that_was_written_to_can_be_pickled(folder: BankFolder) -> None:
     copied = pickle.loads(pickle.dumps(folder))
     assert (copied.path, copied.relative, copied.wait) == (folder.path, folder.relative, folder.wait)

@@ -306,7 +306,7 @@ def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader
     _require_new(state.name, after)
     shapes = dict(header.shapes)
     dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
-    if {**state.mask.shapes, **dense} != shapes:
+    if {**state.mask.shapes, **dense} != shapes or state.mask.shapes.keys() & dense:
         raise MaskError(f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}")
     left = ["", *filter(None, after.values())][-1]
     # Also of a task that owns nothing: tasks whose masks it was not told of may own weights that its mask keeps.

@@ -23,16 +23,20 @@ from torch import Tensor
 
 from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows
 from supermasks.bank.bytes import BankBytes, measure
-from supermasks.bank.files import read_file, write_file
+from supermasks.bank.files import read_file, sync_folder, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.manifest import KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
 from supermasks.bank.task_file import encode_state
 from supermasks.errors import BankBusyError, BankFormatError, SupermasksError
+from supermasks.masks import Mask
 from supermasks.network import Network, written_digest
 from supermasks.state import TaskState
 
 LOCK = ".lock"
+SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
+"""What the headers of a bank in memory and in a folder have in common; how tasks are learned may have changed."""
+
 DEEPEST = 8
 """So many tasks at most are read to read one, where masks are coded relative to each other."""
 
@@ -64,7 +68,6 @@ class BankFolder:
 
     def __init__(self, path: str | os.PathLike[str], relative: bool = True, wait: float = 60.0) -> None:
         self.path, self.relative, self.wait = Path(path), relative, wait
-        self._file_lock: FileLock | None = None
 
     def exists(self) -> bool:
         """Return whether there is a bank in the folder."""
@@ -91,6 +94,7 @@ class BankFolder:
                     f"{self.path} holds a bank already; choose another folder, or append to that bank"
                 )
             Manifest(header, kept=self._write_tensors(KEPT, kept)).write(self.path)
+            sync_folder(self.path.parent)
 
     def append(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
         """Add one task behind the others; when this returns, it is on the disk.
@@ -130,7 +134,7 @@ class BankFolder:
             manifest, names = Manifest.read(self.path), bank.names
             stored = self._bank(manifest)
             if (
-                manifest.header.fingerprint != bank.header.fingerprint
+                any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME)
                 or stored.names != names[: len(stored)]
                 or not all(
                     entry.sha256 == bank.digest(entry.name)
@@ -293,13 +297,13 @@ class BankFolder:
                     f"{self.path / KEPT} is damaged, and no task can be used without it; restore it from a copy"
                 )
             broken = {problem.file for problem in problems}
+            for file in broken:
+                if (self.path / file).exists():
+                    os.replace(self.path / file, self.path / f"{file}.broken")
             if problems:
                 memory = None if manifest.memory is not None and manifest.memory.file in broken else manifest.memory
                 tasks = tuple(entry for entry in manifest.tasks if entry.file not in broken)
                 self._write_manifest(replace(manifest, tasks=tasks, memory=memory))
-            for file in broken:
-                if (self.path / file).exists():
-                    os.replace(self.path / file, self.path / f"{file}.broken")
             return problems
 
     def _bank(self, manifest: Manifest, cache_bytes: int = CACHE_BYTES, kept: bool = True) -> MaskBank:
@@ -320,22 +324,37 @@ class BankFolder:
 
     def _with_task(self, manifest: Manifest, state: TaskState) -> Manifest:
         """Write the file of a task that follows the others, and return the manifest that names it."""
-        bank = self._bank(manifest)
+        bank = self._bank(manifest, kept=False)
         last = manifest.tasks[-1] if manifest.tasks else None
-        reference = bank[last.name].mask if last and self._may_refer(manifest, last) else None
+        reference = self._reference(bank, manifest, last)
         bank.add(state)  # refuses what does not fit
         content, relative = encode_state(state, manifest.header, reference)
-        file = f"tasks/{_next_number(manifest):06d}.safetensors"
+        file = f"tasks/{self._next_number(manifest):06d}.safetensors"
         digest = write_file(self.path / file, content)
         entry = TaskEntry(file, digest, state.name, last.file if relative and last else "", bank.after(state.name))
         return replace(manifest, tasks=(*manifest.tasks, entry))
 
-    def _may_refer(self, manifest: Manifest, last: TaskEntry) -> bool:
-        return self.relative and len(BankReader(self.path, manifest).chain(last)) < DEEPEST
+    def _reference(self, bank: MaskBank, manifest: Manifest, last: TaskEntry | None) -> Mask | None:
+        """Return the mask that one behind it may be coded relative to."""
+        if not self.relative or last is None or len(BankReader(self.path, manifest).chain(last)) >= DEEPEST:
+            return None
+        try:
+            return bank[last.name].mask
+        except BankFormatError:  # a damaged task is no reason to refuse another, which does without it
+            return None
+
+    def _next_number(self, manifest: Manifest, *others: TaskEntry) -> int:
+        """Return a number that no file of a task has, nor one that was put aside."""
+        names = [entry.file for entry in (*manifest.tasks, *others)]
+        names += [file.name for file in self.path.glob("tasks/*.broken")]
+        return max(map(_number, names), default=-1) + 1
 
     def _with_memory(self, manifest: Manifest, memory: Mapping[str, Tensor] | None) -> Manifest:
-        # A file of its own for each task: the one before is whole until the manifest names the new one.
-        file = f"memory-{_next_number(manifest):06d}.safetensors"
+        # A file of its own: the one before is whole until the manifest names the new one.
+        number = self._next_number(manifest)
+        if manifest.memory is not None:
+            number = max(number, _number(manifest.memory.file) + 1)
+        file = f"memory-{number:06d}.safetensors"
         return replace(manifest, memory=self._write_tensors(file, memory))
 
     def _without(self, manifest: Manifest, name: str, bank: MaskBank) -> Manifest:
@@ -347,7 +366,7 @@ class BankFolder:
                 continue
             if entry.reference == gone:
                 content, _ = encode_state(bank[entry.name], manifest.header)
-                moved[entry.file] = f"tasks/{_next_number(manifest, *left):06d}.safetensors"
+                moved[entry.file] = f"tasks/{self._next_number(manifest, *left):06d}.safetensors"
                 digest = write_file(self.path / moved[entry.file], content)
                 left.append(replace(entry, file=moved[entry.file], sha256=digest, reference=""))
             else:
@@ -369,10 +388,9 @@ class BankFolder:
         """Let no other process write; the system lifts the lock of a process that dies."""
         if not self.path.is_dir():
             raise BankFormatError(f"there is no bank in {self.path}: it is no folder; is this the right one?")
-        if self._file_lock is None:
-            self._file_lock = FileLock(self.path / LOCK)
         try:
-            with self._file_lock.acquire(self.wait):
+            # Made anew: a lock can be neither copied nor used in a forked process.
+            with FileLock(self.path / LOCK).acquire(self.wait):
                 yield
         except Timeout:
             raise BankBusyError(
@@ -389,6 +407,5 @@ def _files(manifest: Manifest) -> Iterator[str]:
     yield from (entry.file for entry in (*manifest.tasks, manifest.kept, manifest.memory) if entry is not None)
 
 
-def _next_number(manifest: Manifest, *others: TaskEntry) -> int:
-    numbers = [int(n) for entry in (*manifest.tasks, *others) for n in re.findall(r"\d+", entry.file)]
-    return max(numbers, default=-1) + 1
+def _number(file: str) -> int:
+    return int(re.findall(r"\d+", file)[0])

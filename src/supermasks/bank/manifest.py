@@ -87,6 +87,7 @@ class Manifest:
             "memory": None if self.memory is None else asdict(self.memory),
             "tasks": [asdict(entry) for entry in self.tasks],
         }
+        content = json.loads(json.dumps(content))  # as a reader will have it: keys are strings
         content["digest"] = _digest(content)
         return json.dumps(content, indent=1).encode()
 
@@ -112,7 +113,7 @@ class Manifest:
             raise BankFormatError(f"{file} cannot be read: {error}; restore it from a copy") from error
         try:
             return _parsed(json.loads(text), file)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             if isinstance(error, SupermasksError):
                 raise
             raise BankFormatError(
@@ -147,6 +148,8 @@ def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
         if after and not _DIGEST.fullmatch(after):
             raise BankFormatError(f"{file} names weights by {after!r}, which is no digest; do not trust it")
         path = _checked_path(entry, _TASK_FILE, file)
+        if path in files:
+            raise BankFormatError(f"{file} names {path} twice; do not trust it")
         tasks.append(TaskEntry(path, str(entry["sha256"]), name, reference, after))
         files.add(path)
     kept = _entry(manifest["kept"], _KEPT_FILE, file) if manifest["kept"] else None
@@ -170,4 +173,5 @@ def _checked_path(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest:
 
 
 def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    # Not sorted: the order of parameters and buffers says what lies where in the files of tasks.
+    return hashlib.sha256(json.dumps(manifest, separators=(",", ":")).encode()).hexdigest()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from supermasks.bank.header import BankHeader
 from supermasks.bank.labels import decode_label, encode_label
-from supermasks.errors import BankFormatError
+from supermasks.errors import BankFormatError, LabelError
 from supermasks.masks import Mask, decode_mask, encode_mask, is_relative
 from supermasks.owned import Owned
 from supermasks.state import TaskState, as_stored
@@ -35,8 +35,10 @@ def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = 
     Raises:
         LabelError: a class label cannot be stored.
     """
-    fits = reference is not None and reference.shapes == state.mask.shapes
-    tensors = {MASK: encode_mask(state.mask, reference if fits else None)}
+    # A reader takes the parameters in the order of the header; a network may have others before them.
+    mask = state.mask.ordered(header.shapes)
+    fits = reference is not None and reference.shapes == mask.shapes
+    tensors = {MASK: encode_mask(mask, reference if fits else None)}
     tensors |= {f"{DENSE}/{name}": value.contiguous() for name, value in state.dense.items()}
     known = [name for name, value in state.buffers.items() if header.buffers.get(name) == _kind(value)]
     for dtype, names in _by_type(header, known).items():
@@ -45,10 +47,10 @@ def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = 
     tensors |= {f"{BUFFER}/{name}": v.contiguous() for name, v in state.buffers.items() if name not in known}
     owned = None
     if state.owned is not None:
-        changed, owned = state.owned.encode(state.mask)
+        changed, owned = state.owned.ordered(header.shapes).encode(mask)
         tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
     task = {
-        "classes": [encode_label(c) for c in state.classes],
+        "classes": _encode_classes(state),
         "input_shape": list(state.input_shape),
         "input_dtype": str(state.input_dtype).removeprefix("torch."),
         "buffers": None if len(known) == len(header.buffers) else known,
@@ -94,8 +96,21 @@ def decode_state(content: bytes, name: str, header: BankHeader, reference: Mask 
             None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
             str(task["over"]),
         )
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
+
+
+def _encode_classes(state: TaskState) -> list[Any]:
+    try:
+        codes = [encode_label(label) for label in state.classes]
+        different = len({json.dumps(code) for code in codes})
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, LabelError):
+            raise
+        raise LabelError(f"a class of task {state.name!r} cannot be stored: {error}") from error
+    if different < len(codes):
+        raise LabelError(f"two classes of task {state.name!r} cannot be told apart when stored: {state.classes!r}")
+    return codes
 
 
 def _kind(value: Tensor) -> tuple[str, tuple[int, ...]]:

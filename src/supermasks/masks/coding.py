@@ -184,8 +184,8 @@ def _unpacked(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
     lengths = {name: -(-prod(shape) // 8) for name, shape in shapes.items()}
     if sum(lengths.values()) != len(content):
         raise MaskError(f"a mask of {sum(lengths.values())} bytes was expected, but {len(content)} came")
-    pieces = torch.frombuffer(bytearray(content), dtype=torch.uint8).split(list(lengths.values())) if content else ()
-    return Mask(dict(zip(lengths, pieces, strict=True)), shapes)
+    whole = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
+    return Mask(dict(zip(lengths, whole.split(list(lengths.values())), strict=True)), shapes)
 
 
 def _expected(parts: list[_Part], totals: list[int]) -> Iterator[int]:

@@ -131,6 +131,11 @@ class Mask:
             )
         return Mask({n: operation(b, other._packed[n]) for n, b in self._packed.items()}, self._shapes)
 
+    def ordered(self, names: Iterable[str]) -> "Mask":
+        """Return the same mask with its parameters in the order of these names; others than its own are left out."""
+        own = [name for name in names if name in self._shapes]
+        return Mask({name: self._packed[name] for name in own}, {name: self._shapes[name] for name in own})
+
     def size(self) -> int:
         """Return the number of entries, kept or not."""
         return sum(prod(shape) for shape in self._shapes.values())

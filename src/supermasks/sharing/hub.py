@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 from supermasks.bank import BankFolder
-from supermasks.bank.manifest import Manifest, TaskEntry
+from supermasks.bank.manifest import Manifest
+from supermasks.bank.reader import BankReader
 from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.version import __version__
 
@@ -122,12 +123,12 @@ def missing_files(folder: Path, tasks: Iterable[str] | None = None) -> list[str]
         BankFormatError: there is no bank in the folder, or its manifest is damaged.
     """
     manifest = Manifest.read(folder)
-    by_file = {entry.file: entry for entry in manifest.tasks}
+    reader = BankReader(folder, manifest)
     wanted = None if tasks is None else set(tasks)
     needed = dict.fromkeys([manifest.memory.file] if manifest.memory is not None and wanted is None else [])
     for entry in manifest.tasks:
         if wanted is None or entry.name in wanted:
-            needed |= dict.fromkeys(_chain(entry, by_file))
+            needed |= dict.fromkeys(link.file for link in reader.chain(entry))
     return [file for file in needed if not (folder / file).exists()]
 
 
@@ -139,15 +140,6 @@ def bytes_by_task(folder: Path) -> dict[str, int]:
     """
     sizes = BankFolder(folder).sizes()
     return {entry.name: sizes[entry.file] for entry in Manifest.read(folder).tasks}
-
-
-def _chain(entry: TaskEntry, by_file: dict[str, TaskEntry]) -> list[str]:
-    """Return the files that are read to read a task: its own, and those that masks are coded relative to."""
-    files = [entry.file]
-    while entry.reference:
-        entry = by_file[entry.reference]
-        files.append(entry.file)
-    return files
 
 
 def _hub() -> ModuleType:
