@@ -11,6 +11,7 @@ import pytest
 
 from supermasks.cli import main
 from supermasks.experiments import read_record
+from supermasks.nets import fully_connected
 
 SMALL = ["--dataset", "sample", "--tasks", "2", "--steps", "8", "--outputs", "20", "--learning-rate", "0.003"]
 
@@ -130,3 +131,18 @@ def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> Non
     assert not (out / "record.json").exists()
     assert subprocess.run([*command, "--resume"], capture_output=True, check=True)
     assert read_record(out)["tasks"] == 2
+
+
+def test_verify_tells_whether_the_bank_fits_a_network(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "supermasks.nets:lenet_300_100"
+    monkeypatch.setattr("supermasks.nets.lenet_300_100", lambda: fully_connected([784, 300, 100, 20]))
+    assert main(["bank", "verify", str(finished), "--backbone", name]) == 0
+    assert "all files sound" in capsys.readouterr().out
+    monkeypatch.setattr("supermasks.nets.lenet_300_100", lambda: fully_connected([784, 300, 100, 50]))
+    assert main(["bank", "verify", str(finished), "--backbone", name]) == 2
+    assert "learned over" in capsys.readouterr().err
+    for wrong in ("supermasks.nets", "nowhere:f", "math:pi", "builtins:dict"):
+        assert main(["bank", "verify", str(finished), "--backbone", wrong]) == 2
+        assert "error: " in capsys.readouterr().err

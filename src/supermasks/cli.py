@@ -1,5 +1,6 @@
 """The command line: `supermasks demo | run | report | inspect | data`."""
 
+import importlib
 import os
 import shlex
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from supermasks.errors import BankFormatError, MissingExtraError, SupermasksError
+from supermasks.errors import BankFormatError, ConfigError, MissingExtraError, SupermasksError
 
 try:
     import tyro
@@ -19,6 +20,8 @@ except ImportError as error:
     raise MissingExtraError(
         f"the command line needs {error.name}; install it with: pip install 'supermasks[cli]'"
     ) from error
+
+from torch import nn
 
 from supermasks.bank import BankFolder, Problem
 from supermasks.data import fetch as fetch_data
@@ -174,14 +177,17 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     console.print(f"{len(states)} tasks, {sum(sizes.values()):,} bytes on disk, all files sound")
 
 
-def verify(bank: tyro.conf.Positional[Path]) -> None:
+def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> None:
     """Read every file of a bank, and say what is wrong with it.
 
     Args:
         bank: folder of a bank, or of a run.
+        backbone: also check that the bank fits this network: `package.module:function`, which takes nothing and returns
+            the module.
     """
     folder = _bank_folder(bank)
-    problems = folder.verify()
+    network = None if backbone is None else folder.open().network(_called(backbone))
+    problems = folder.verify(network)
     _print_problems(problems)
     if problems:
         raise BankFormatError(
@@ -204,6 +210,18 @@ def repair(bank: tyro.conf.Positional[Path]) -> None:
 
 def _bank_folder(bank: Path) -> BankFolder:
     return BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
+
+
+def _called(name: str) -> nn.Module:
+    module, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"a backbone is named package.module:function, but {name!r} gives: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"{name} returns {type(made).__name__}, not a torch.nn.Module")
+    return made
 
 
 def _print_problems(problems: Sequence[Problem]) -> None:

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.labels import encode_label
-from supermasks.bases import Base, RandomBase, base_from_recipe
+from supermasks.bases import Base, RandomBase
 from supermasks.errors import (
     BankFormatError,
-    BaseMismatchError,
     ConfigError,
     InputError,
     LabelError,
@@ -339,22 +338,7 @@ class Learner:
             *OBJECTIVES,
             Training,
         )
-        names = {name for name, _ in backbone.named_parameters(remove_duplicate=False)}
-        if lacking := [name for name in bank.header.shapes if name not in names]:
-            raise BaseMismatchError(
-                f"the bank was learned over {dict(bank.header.base)} and masks {lacking}, which the backbone does not "
-                f"have: it has {sorted(names)}; build it as it was when the bank was learned"
-            )
-        network = Network(
-            backbone,
-            base or base_from_recipe(bank.header.base),
-            select=list(bank.header.shapes),
-            norm=bank.header.norm,
-            head=bank.header.head,
-            device=device,
-            compiled=compiled,
-            kept=bank.kept,
-        )
+        network = bank.network(backbone, base, device=device, compiled=compiled)
         learner = cls(
             network,
             seed=stored["seed"],

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, overload
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.header import BankHeader
 from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
 from supermasks.bank.task_file import encode_state
+from supermasks.bases import Base, base_from_recipe
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
-from supermasks.network import written_digest
+from supermasks.network import Network, written_digest
 from supermasks.state import ReadOnlyTensors, TaskState
 
 CACHE_BYTES = 64 << 20
@@ -269,6 +271,46 @@ class MaskBank:
         manifest = Manifest(self.header, tuple(entries), kept, memory).encode()
         files = ((state, encode_state(state, self.header)[0]) for state in self)
         return measure(files, manifest=len(manifest), kept=self.kept, memory=self.memory)
+
+    def network(
+        self,
+        backbone: nn.Module,
+        base: Base | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        compiled: bool = False,
+    ) -> Network:
+        """Return the network that the tasks were learned over, without the weights that they own.
+
+        Args:
+            backbone: a module of the same architecture as the one that was learned with.
+            base: in place of the stored recipe; it must give the same weights.
+            device: where to compute.
+            compiled: compile the backbone by `torch.compile`.
+
+        Raises:
+            BaseMismatchError: the backbone or the base is another one.
+            ConfigError: the stored recipe names a class of yours; pass the base in its place.
+        """
+        header = self.header
+        names = {name for name, _ in backbone.named_parameters(remove_duplicate=False)}
+        if lacking := [name for name in header.shapes if name not in names]:
+            raise BaseMismatchError(
+                f"the bank was learned over {dict(header.base)} and masks {lacking}, which the backbone does not "
+                f"have: it has {sorted(names)}; build it as it was when the bank was learned"
+            )
+        network = Network(
+            backbone,
+            base or base_from_recipe(header.base),
+            select=list(header.shapes),
+            norm=header.norm,
+            head=header.head,
+            device=device,
+            compiled=compiled,
+            kept=self.kept,
+        )
+        header.check(network)
+        return network
 
     def union(self) -> Mask:
         """Return the weights that at least one task keeps."""
