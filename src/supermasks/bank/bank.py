@@ -1,11 +1,9 @@
 """The bank of task states, in the order of learning; what is stored is read when it is asked for."""
 
 import difflib
-from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.header import BankHeader
 from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
+from supermasks.bank.recent import RecentStates
 from supermasks.bank.task_file import encode_state
 from supermasks.bases import Base, base_from_recipe
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
@@ -81,15 +80,7 @@ class MaskBank:
         # None: the task is stored, under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
         self._after: dict[str, str] = dict(stored.after) if stored else {}
-        self._recent: OrderedDict[str, TaskState] = OrderedDict()
-        self._recent_bytes, self._cache_bytes, self._lock = 0, cache_bytes, Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Of a copy, nothing was asked for yet.
-        return {**vars(self), "_lock": None, "_recent": OrderedDict(), "_recent_bytes": 0}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({**state, "_lock": Lock()})
+        self._recent = RecentStates(cache_bytes)
 
     def __len__(self) -> int:
         return len(self._states)
@@ -111,7 +102,11 @@ class MaskBank:
             close = difflib.get_close_matches(str(name), self._states, n=3)
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {_shortened(self.names)}"
             raise UnknownTaskError(f"the bank has no task {name!r}; {hint}")
-        return self._states[name] or self._read(name)
+        state = self._states[name]
+        if state is None:
+            assert self._stored is not None  # only then a state is None
+            state = self._recent.get(name, self._stored.load)
+        return state
 
     def get(self, name: str) -> TaskState | None:
         """Return the state of a task; None if no task has this name."""
@@ -188,7 +183,7 @@ class MaskBank:
             return
         self.require_new(new)
         renamed = replace(state, name=new)
-        self._forget(name)
+        self._recent.forget(name)
         self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
         self._after = {new if n == name else n: after for n, after in self._after.items()}
 
@@ -205,7 +200,7 @@ class MaskBank:
                 f"task {name!r} owns weights of the network that tasks after it use, so that it cannot be removed; "
                 "learn the others anew without it"
             )
-        self._forget(name)
+        self._recent.forget(name)
         del self._states[name], self._after[name]
         return state
 
@@ -232,7 +227,7 @@ class MaskBank:
             stored = Stored(after, {}, self.__getitem__, dict)
         else:
             stored = Stored(after, self._stored.digests, self._stored.load, dict)
-        chosen = MaskBank(self.header, self.kept, stored, self._cache_bytes)
+        chosen = MaskBank(self.header, self.kept, stored, self._recent.limit)
         # Those in memory are shared; the others are read when they are asked for, here as there.
         chosen._states = {name: self._states[name] for name in after}
         return chosen
@@ -316,26 +311,6 @@ class MaskBank:
         """Return the weights that at least one task keeps."""
         return Mask.union((state.mask for state in self), self.header.shapes)
 
-    def _read(self, name: str) -> TaskState:
-        with self._lock:
-            if name in self._recent:
-                self._recent.move_to_end(name)
-                return self._recent[name]
-        assert self._stored is not None  # only then a state is None
-        state = self._stored.load(name)
-        with self._lock:
-            if name not in self._recent:
-                self._recent[name] = state
-                self._recent_bytes += _memory_bytes(state)
-            while self._recent_bytes > self._cache_bytes and self._recent:
-                self._recent_bytes -= _memory_bytes(self._recent.popitem(last=False)[1])
-        return state
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            if name in self._recent:
-                self._recent_bytes -= _memory_bytes(self._recent.pop(name))
-
 
 def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader) -> None:
     """Raise what `MaskBank.add` raises, unless a state can follow other tasks.
@@ -383,11 +358,6 @@ class _States(Sequence[TaskState]):
         if isinstance(index, slice):
             return [self._bank[name] for name in self._names[index]]
         return self._bank[self._names[index]]
-
-
-def _memory_bytes(state: TaskState) -> int:
-    tensors = [*state.dense.values(), *state.buffers.values(), *(state.owned.codes.values() if state.owned else ())]
-    return state.mask.nbytes() + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _shortened(names: list[str]) -> str:
