@@ -95,6 +95,9 @@ def _label(data: Any) -> Any:
 
 
 def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
+    if not shapes:
+        assert code == b""
+        return {}
     way, rest, masks = code[0], code[1:], {name: np.zeros(prod(shape), bool) for name, shape in shapes.items()}
     if way == 0:
         for name in masks:

@@ -81,6 +81,14 @@ def test_whole_and_empty_layers_cost_nothing() -> None:
     assert len(encode_mask(make_mask([((30, 40), 1.0), ((30, 40), 0.0)]))) <= 10
 
 
+def test_a_mask_without_parameters_takes_nothing() -> None:
+    code = encode_mask(Mask({}, {}))
+    assert len(code) == 0
+    assert decode_mask(code, {}) == Mask({}, {})
+    with pytest.raises(MaskError, match="bytes"):
+        decode_mask(code, {"0": (2, 3)})
+
+
 def test_damage_is_an_error_or_another_mask() -> None:
     """A digest guards the files; a code that is damaged all the same must not crash nor hang."""
     mask = make_mask([((40, 50), 0.1), ((7, 5), 0.5)])

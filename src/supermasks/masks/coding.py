@@ -42,7 +42,7 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
         reference: a mask that the reader will have; it is used if that makes the code shorter.
 
     Returns:
-        uint8.
+        uint8; nothing for a mask without parameters.
 
     Raises:
         MaskError: the reference is over other parameters.
@@ -53,6 +53,8 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
         >>> len(code), decode_mask(code, mask.shapes) == mask, len(encode_mask(mask, reference=mask))
         (109, True, 6)
     """
+    if not mask.shapes:
+        return torch.empty(0, dtype=torch.uint8)
     ways = [bytes([CODED]) + _encode(mask, None)]
     if reference is not None:
         if reference.shapes != mask.shapes:
@@ -80,6 +82,8 @@ def decode_mask(code: Tensor, shapes: Mapping[str, tuple[int, ...]], reference: 
     Raises:
         MaskError: the bytes do not fit the shapes, or the reference is missing.
     """
+    if code.dtype == torch.uint8 and code.shape == (0,) and not shapes:
+        return Mask({}, {})
     if code.dtype != torch.uint8 or code.dim() != 1 or not code.numel():
         raise MaskError(f"a coded mask is bytes, but {code.dtype} of shape {tuple(code.shape)} came")
     way, content = int(code[0]), code[1:].numpy().tobytes()
