@@ -144,7 +144,7 @@ class MaskBank:
     @property
     def over(self) -> str:
         """The digest of the weights that a new task is learned over; empty while they are those of the base."""
-        return next((after for after in reversed(self._after.values()) if after), "")
+        return _left_by(self._after)
 
     def after(self, name: str) -> str:
         """Return the digest of the weights after a task, if it owns some; empty otherwise."""
@@ -325,7 +325,7 @@ def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader
     dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
     if {**state.mask.shapes, **dense} != shapes or state.mask.shapes.keys() & dense:
         raise MaskError(f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}")
-    left = ["", *filter(None, after.values())][-1]
+    left = _left_by(after)
     # Also of a task that owns nothing: tasks whose masks it was not told of may own weights that its mask keeps.
     if state.over != left:
         raise MaskError(
@@ -333,6 +333,11 @@ def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader
             f"of this bank leave {left or 'those of the base'}: other tasks were added meanwhile, or it is of "
             "another bank; open the bank again, and learn the task anew"
         )
+
+
+def _left_by(after: Mapping[str, str]) -> str:
+    """Return the digest of the weights after the last task that owns some; empty if none does."""
+    return ["", *filter(None, after.values())][-1]
 
 
 def _require_new(name: str, taken: Container[str]) -> None:
