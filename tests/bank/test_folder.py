@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from math import log2
 from pathlib import Path
@@ -231,14 +232,37 @@ def rewrite(folder: BankFolder, change: Callable[[dict], None], digest: bool = T
     change(manifest)
     if digest:
         manifest.pop("digest", None)
-        text = json.dumps(manifest, separators=(",", ":"))
-        manifest["digest"] = hashlib.sha256(text.encode()).hexdigest()
-    file.write_text(json.dumps(manifest))
+        before = json.dumps(manifest, indent=1)[:-2].encode() + b",\n "
+        file.write_bytes(before + b'"digest": "%s"\n}' % hashlib.sha256(before).hexdigest().encode())
+    else:
+        file.write_text(json.dumps(manifest, indent=1))
 
 
-def test_spaces_in_the_manifest_do_not_matter(saved: BankFolder) -> None:
+def test_a_manifest_that_is_written_by_its_rule_is_read(saved: BankFolder) -> None:
+    before = (saved.path / "manifest.json").read_bytes()
     rewrite(saved, lambda manifest: None)
+    assert (saved.path / "manifest.json").read_bytes() == before
     assert saved.read().names == ["one", "two"]
+
+
+def test_a_manifest_of_an_older_version_says_so(saved: BankFolder) -> None:
+    rewrite(saved, lambda manifest: manifest.update(version=4), digest=False)
+    with pytest.raises(BankFormatError, match="version 4"):
+        saved.header()
+
+
+def test_a_manifest_that_is_damaged_is_refused_in_little_memory(saved: BankFolder) -> None:
+    """Parsed, it would take eight times its size."""
+    rewrite(saved, lambda manifest: manifest["settings"].update(many=[f"{n:064d}" for n in range(5000)]))
+    whole = (saved.path / "manifest.json").read_bytes()
+    for place in (100, len(whole) // 2, len(whole) - 100, len(whole) - 20):
+        (saved.path / "manifest.json").write_bytes(whole[:place] + b"~" + whole[place + 1 :])
+        tracemalloc.start()
+        with pytest.raises(BankFormatError):
+            saved.open()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * len(whole)
 
 
 @pytest.mark.parametrize(

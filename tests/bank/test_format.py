@@ -367,8 +367,10 @@ def test_the_reader_notices_another_digest(tmp_path: Path) -> None:
     folder = fill(tmp_path, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
     file = folder.path / "manifest.json"
     manifest = json.loads(file.read_text())
-    file.write_text(json.dumps(manifest, indent=7))  # spaces do not matter
     check_folder(folder, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
+    file.write_text(json.dumps(manifest, indent=7))
+    with pytest.raises(AssertionError):
+        reader.read_bank(folder.path)
     shuffled = list(manifest.items())
     random.Random(0).shuffle(shuffled)
     file.write_text(json.dumps(dict(shuffled)))

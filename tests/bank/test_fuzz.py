@@ -153,8 +153,8 @@ def saved(tmp_path: Path) -> Saved:
 
 def signed(manifest: dict[str, Any]) -> bytes:
     manifest.pop("digest", None)
-    text = json.dumps(manifest, separators=(",", ":"))
-    return json.dumps({**manifest, "digest": hashlib.sha256(text.encode()).hexdigest()}).encode()
+    before = json.dumps(manifest, indent=1)[:-2].encode() + b",\n "
+    return before + b'"digest": "%s"\n}' % hashlib.sha256(before).hexdigest().encode()
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

@@ -22,6 +22,9 @@ KEPT = "kept.safetensors"
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _MEMORY_FILE = re.compile(r"memory-[0-9]{6,12}\.safetensors")
 _KEPT_FILE = re.compile(re.escape(KEPT))
+_END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
+_END_BYTES = len('"digest": ""\n}') + 64
+_OTHER_VERSION = re.compile(rb'"version": (?!%d\b)([0-9]{1,9})' % VERSION)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -87,9 +90,8 @@ class Manifest:
             "memory": None if self.memory is None else asdict(self.memory),
             "tasks": [asdict(entry) for entry in self.tasks],
         }
-        content = json.loads(json.dumps(content))  # as a reader will have it: keys are strings
-        content["digest"] = _digest(content)
-        return json.dumps(content, indent=1).encode()
+        before = json.dumps(content, indent=1)[: -len("\n}")].encode() + b",\n "
+        return before + b'"digest": "%s"\n}' % hashlib.sha256(before).hexdigest().encode()
 
     def write(self, folder: Path) -> None:
         """Write the manifest into a folder, in place of the one that is there."""
@@ -104,15 +106,24 @@ class Manifest:
         """
         file = folder / MANIFEST
         try:
-            text = file.read_text(encoding="utf-8")
+            content = file.read_bytes()
         except FileNotFoundError:
             raise BankFormatError(
                 f"there is no bank in {folder}: {MANIFEST} is missing; is it the right folder?"
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise BankFormatError(f"{file} cannot be read: {error}; restore it from a copy") from error
+        # First of all: what is damaged is not parsed, which takes many times its memory.
+        end = _END.search(content, max(0, len(content) - _END_BYTES))
+        if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:
+            version = _OTHER_VERSION.search(content, 0, 200)
+            of = f"; it may be of version {version[1].decode()}, while this library reads {VERSION}" if version else ""
+            raise BankFormatError(
+                f"{file} was altered, or is not a manifest of a bank: its digest does not fit its content{of}; "
+                "restore it from a copy"
+            )
         try:
-            return _parsed(json.loads(text), file)
+            return _parsed(json.loads(content), file)
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             if isinstance(error, SupermasksError):
                 raise
@@ -127,8 +138,6 @@ def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
             f"{file} is of format {manifest['format']} version {manifest['version']}; "
             f"this version of the library reads {FORMAT} version {VERSION}"
         )
-    if manifest.pop("digest") != _digest(manifest):
-        raise BankFormatError(f"{file} was altered: its digest does not fit its content; restore it from a copy")
     if manifest["norm"] not in NORM_POLICIES:
         raise BankFormatError(f"{file} names the unknown policy {manifest['norm']!r}")
     header = BankHeader(
@@ -170,8 +179,3 @@ def _checked_path(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest:
     if not pattern.fullmatch(path):
         raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
     return path
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    # Not sorted: the order of parameters and buffers says what lies where in the files of tasks.
-    return hashlib.sha256(json.dumps(manifest, separators=(",", ":")).encode()).hexdigest()
