@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> Non
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = monotonic() + 120
-    while not (out / "learned.json").exists() and monotonic() < deadline:
+    while not (out / "learned.jsonl").exists() and monotonic() < deadline:
         sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)

@@ -50,9 +50,9 @@ def test_permuting_tasks_permutes_their_coefficients(world: Any) -> None:
     ours, theirs = world.superposition.effective(alpha), permuted.effective(alpha[order])
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value)
-    gradients = {name: torch.randn(value.shape) for name, value in ours.items() if value.is_floating_point()}
+    gradients = [(name, torch.randn(2, *ours[name].shape)) for name in world.network.weights]
     torch.testing.assert_close(
-        permuted.contract(gradients, range(5)), world.superposition.contract(gradients, range(5))[order]
+        permuted.contract(gradients, 2, range(5)), world.superposition.contract(gradients, 2, range(5))[:, order]
     )
 
 
@@ -60,13 +60,13 @@ def test_contracting_is_the_gradient_in_the_coefficients(world: Any) -> None:
     rng = torch.Generator().manual_seed(5)
     alpha = alphas(5)[1].double().requires_grad_()
     mixed = world.mixed(alpha)
-    gradients = {name: torch.randn(value.shape, generator=rng) for name, value in mixed.items()}
-    # A loss whose gradient in the effective values is known.
-    loss = sum((gradients[name].double() * value).sum() for name, value in mixed.items())
-    (expected,) = torch.autograd.grad(loss, alpha)
+    gradients = {name: torch.randn(3, *mixed[name].shape, generator=rng) for name in world.network.weights}
+    # Losses whose gradients in the effective values are known.
+    losses = [sum((each[b].double() * mixed[name]).sum() for name, each in gradients.items()) for b in range(3)]
+    expected = torch.stack([torch.autograd.grad(loss, alpha, retain_graph=True)[0] for loss in losses])
     for among in (range(5), [4, 1], [2]):
-        got = world.superposition.contract(gradients, among)
-        torch.testing.assert_close(got.double(), expected[list(among)], rtol=1e-5, atol=1e-5)
+        got = world.superposition.contract(gradients.items(), 3, among)
+        torch.testing.assert_close(got.double(), expected[:, list(among)], rtol=1e-5, atol=1e-5)
 
 
 def test_member_is_the_derivative_of_the_mixture(world: Any) -> None:

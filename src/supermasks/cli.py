@@ -28,6 +28,7 @@ from supermasks.data import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
 from supermasks.report import read_runs, rich_table, summarise, write_report
 from supermasks.version import __version__
+from supermasks.workers import LocalProcesses, RayCluster, Workers
 
 ITEMS = {
     "masks": "masks",
@@ -119,10 +120,17 @@ def demo(out: Path = Path("runs/demo")) -> None:
 def _run_command(kind: type[Experiment]) -> Callable[..., None]:
     """Return the command that runs one experiment; its options are the fields of the experiment's config."""
 
-    def command(settings: Any, out: Path | None = None, data: Path | None = None, resume: bool = False) -> None:
+    def command(
+        settings: Any,
+        out: Path | None = None,
+        data: Path | None = None,
+        resume: bool = False,
+        workers: int | None = None,
+        ray: str | None = None,
+    ) -> None:
         folder = out or Path("runs") / settings.title
         words = ["supermasks", *(word for word in sys.argv[1:] if word != "--resume")]
-        _with_bars(lambda bars: run(settings, folder, data, resume, bars, words))
+        _with_bars(lambda bars: run(settings, folder, data, resume, bars, words, _workers(workers, ray)))
         _finish(folder)
 
     command.__doc__ = f"""{(kind.__doc__ or "").splitlines()[0]}
@@ -132,9 +140,19 @@ def _run_command(kind: type[Experiment]) -> Callable[..., None]:
         out: folder for the bank, the record and the report; by default in runs, named after the settings.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         resume: go on with the run that was stopped in the folder.
+        workers: learn so many tasks at the same time, each in a process of one thread.
+        ray: learn tasks on a Ray cluster, at this address ("auto" for the one of this machine).
     """
     command.__annotations__["settings"] = tyro.conf.OmitArgPrefixes[kind]
     return command
+
+
+def _workers(count: int | None, ray: str | None) -> Workers | None:
+    if count is not None and ray is not None:
+        raise ConfigError("tasks are learned by processes of this machine or on a Ray cluster; choose one")
+    if ray is not None:
+        return RayCluster(ray)
+    return None if count is None else LocalProcesses(count)
 
 
 def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("report")) -> None:

@@ -64,6 +64,10 @@ class TrainingError(SupermasksError, RuntimeError):
     """Training diverged: the loss is not finite."""
 
 
+class WorkerError(SupermasksError, RuntimeError):
+    """Workers could not do their work: they were lost, or what they were sent or sent back cannot be read."""
+
+
 class DataUnavailableError(SupermasksError, RuntimeError):
     """A data set, or a bank of the hub, is not where it was looked for, and could not be fetched."""
 

@@ -30,7 +30,14 @@ class Scoring(ABC):
     """Decides how many inputs a task is inferred from, and what a wrong inference costs."""
 
     @abstractmethod
-    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+    def score(
+        self,
+        learner: Learner,
+        task: str,
+        examples: Examples,
+        scenario: Scenario,
+        among: Sequence[str] | None = None,
+    ) -> Score:
         """Return the score on the examples of one task, the task not being told.
 
         Args:
@@ -38,6 +45,7 @@ class Scoring(ABC):
             task: the name of the task that the examples belong to.
             examples: to answer; targets are indices into the classes of the task.
             scenario: with shared labels a right label counts whatever the task; otherwise the task must be right too.
+            among: the names of the tasks to choose among; all that were learned if None.
 
         Raises:
             TaskError: there are no examples.
@@ -57,10 +65,17 @@ class EachInput(Scoring):
 
     chunk: int = 1000
 
-    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+    def score(
+        self,
+        learner: Learner,
+        task: str,
+        examples: Examples,
+        scenario: Scenario,
+        among: Sequence[str] | None = None,
+    ) -> Score:
         right = found = 0
         for inputs, targets in _batches(learner, task, examples, scenario, self.chunk):
-            prediction = learner.predict(inputs)
+            prediction = learner.predict(inputs, among=among)
             identified = torch.tensor([name == task for name in prediction.tasks])
             correct = _matches(learner, task, prediction.labels, targets)
             right += int((correct if scenario.shared_labels else correct & identified).sum())
@@ -80,8 +95,15 @@ class FirstOfBatch(Scoring):
 
     batch_size: int = 128
 
-    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
-        return _score_batches(learner, task, examples, scenario, self.batch_size, judged=1)
+    def score(
+        self,
+        learner: Learner,
+        task: str,
+        examples: Examples,
+        scenario: Scenario,
+        among: Sequence[str] | None = None,
+    ) -> Score:
+        return _score_batches(learner, task, examples, scenario, self.batch_size, 1, among)
 
 
 @dataclass(frozen=True)
@@ -98,9 +120,16 @@ class FullBatch(Scoring):
 
     batch_size: int = 128
 
-    def score(self, learner: Learner, task: str, examples: Examples, scenario: Scenario) -> Score:
+    def score(
+        self,
+        learner: Learner,
+        task: str,
+        examples: Examples,
+        scenario: Scenario,
+        among: Sequence[str] | None = None,
+    ) -> Score:
         mixed = shuffled(examples, task, learner.seed)
-        return _score_batches(learner, task, mixed, scenario, self.batch_size, self.batch_size)
+        return _score_batches(learner, task, mixed, scenario, self.batch_size, self.batch_size, among)
 
 
 def shuffled(examples: Examples, task: str, seed: int) -> Examples:
@@ -111,12 +140,18 @@ def shuffled(examples: Examples, task: str, seed: int) -> Examples:
 
 
 def _score_batches(
-    learner: Learner, task: str, examples: Examples, scenario: Scenario, size: int, judged: int
+    learner: Learner,
+    task: str,
+    examples: Examples,
+    scenario: Scenario,
+    size: int,
+    judged: int,
+    among: Sequence[str] | None,
 ) -> Score:
     right = found = batches = 0
     for inputs, targets in _batches(learner, task, examples, scenario, size):
         batches += 1
-        (inferred,) = learner.infer(inputs[:judged], together=True).names()
+        (inferred,) = learner.infer(inputs[:judged], together=True, among=among).names()
         found += inferred == task
         if inferred == task or scenario.shared_labels:
             right += int(_matches(learner, task, learner.predict(inputs, task=inferred).labels, targets).sum())

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Generator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from operator import index
@@ -23,11 +23,10 @@ from supermasks.errors import (
     LabelError,
     MaskError,
     TaskError,
-    TrainingError,
 )
 from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
-from supermasks.methods import METHODS, Method, SupSup, Trainable
+from supermasks.methods import METHODS, Method, SupSup
 from supermasks.network import Network, check_inputs
 from supermasks.scores import INITIAL_SCORES, Past
 from supermasks.seeding import stream
@@ -39,15 +38,19 @@ from supermasks.training import (
     AUGMENTATIONS,
     OPTIMISERS,
     Fit,
+    LearnApart,
+    LearnedTask,
     Progress,
     Training,
-    fit_stages,
+    check_learnable,
+    finish_task,
     fit_together,
     forget_stages,
-    with_statistics,
+    learn_task,
 )
-from supermasks.types import Belief, Examples, Prediction, Task
+from supermasks.types import Belief, Examples, Prediction, Task, TaskStream
 from supermasks.version import __version__
+from supermasks.workers import Workers
 
 
 class Learner:
@@ -98,7 +101,7 @@ class Learner:
         if self.network.over:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
-        self._read: tuple[list[str], tuple[TaskState, ...]] | None = None
+        self._superposed: tuple[Network, list[str], Superposition] | None = None
 
     def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
         """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
@@ -114,23 +117,20 @@ class Learner:
             LabelError: there are more classes than the backbone has outputs.
             TrainingError: training diverged.
         """
-        self._check_learnable(task)
-        past = self._past(task)
-        with torch.inference_mode(False), torch.enable_grad():
-            trainable, report = fit_stages(
-                self.network,
-                self.method,
-                task,
-                self.training,
-                self.seed,
-                past,
-                progress=progress,
-                checkpoint=checkpoint,
-            )
-            state, memory, rounding = self._finish(task, trainable, past)
-        self.add(state, memory)
+        self.bank.require_new(task.name)
+        learned = learn_task(
+            self.network,
+            self.method,
+            task,
+            self.training,
+            self.seed,
+            self._past(task),
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        self.add(learned.state, learned.memory)
         forget_stages(self.method, checkpoint)
-        return replace(report, rounding=rounding)
+        return learned.fit
 
     def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
         """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
@@ -148,7 +148,8 @@ class Learner:
             and what `learn` raises; the bank then stays as it was.
         """
         for task in tasks:
-            self._check_learnable(task)
+            self.bank.require_new(task.name)
+            check_learnable(self.network, task)
         if self.method.writes or len(self.method.stages) > 1:
             raise ConfigError(
                 f"{type(self.method).__name__} cannot learn tasks together: each task trains weights that the ones "
@@ -162,15 +163,59 @@ class Learner:
                 self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)
             ]
             reports = fit_together(self.network, self.method, trainables, tasks, self.training, self.seed, progress)
-            states, memory = list[TaskState](), self.bank.memory
-            for number, (task, trainable, past) in enumerate(zip(tasks, trainables, pasts, strict=True)):
-                state, memory, rounding = self._finish(task, trainable, replace(past, memory=memory))
-                states.append(state)
-                reports[number] = replace(reports[number], rounding=rounding)
-        for state in states:
-            self.add(state)
+            learned, memory = list[LearnedTask](), self.bank.memory
+            for task, trainable, past, report in zip(tasks, trainables, pasts, reports, strict=True):
+                past = replace(past, memory=memory)
+                learned.append(
+                    finish_task(self.network, self.method, task, trainable, self.training, self.seed, past, report)
+                )
+                memory = learned[-1].memory
+        for one in learned:
+            self.add(one.state)
         self.bank.memory = ReadOnlyTensors(memory)
-        return reports
+        return [one.fit for one in learned]
+
+    def learn_apart(
+        self,
+        tasks: Sequence[Task] | TaskStream,
+        workers: Workers,
+        learned: Callable[[str, Fit], None] | None = None,
+    ) -> list[Fit]:
+        """Learn several tasks on workers, each task on one of them, and add them to the bank in their order.
+
+        The masks are those of `learn`, bit for bit, where a worker computes with as many threads as this process.
+
+        Args:
+            tasks: a sequence or a stream; their names must be new to the bank. They are sent to the workers.
+            workers: processes of this machine, or a cluster.
+            learned: is called with the name of each task that was added, in their order, and how its training went.
+
+        Raises:
+            ConfigError: a task begins with what others have learned (ExSSNeT, transfer).
+            WorkerError: workers were lost again and again.
+            and what `learn` raises. Tasks that were added before stay in the bank.
+        """
+        if self.method.builds_on_past:
+            raise ConfigError(
+                f"tasks of {describe(self.method)} begin with what the tasks before have left, so that they cannot be "
+                "learned apart from each other; learn them one by one"
+            )
+        names = [task.name for task in tasks]
+        for name in names:
+            self.bank.require_new(name)
+        if len(set(names)) < len(names):
+            raise TaskError("tasks that are learned apart must have different names")
+        job = LearnApart(self.network, self.method, self.training, self.seed, tasks)
+        early, fits = dict[int, LearnedTask](), list[Fit]()
+        for number, result in workers.run(job, range(len(tasks))):
+            early[number] = result
+            while len(fits) in early:
+                one = early.pop(len(fits))
+                self.add(one.state, one.memory)
+                fits.append(one.fit)
+                if learned is not None:
+                    learned(one.state.name, one.fit)
+        return fits
 
     def add(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
         """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
@@ -190,35 +235,42 @@ class Learner:
         if memory is not None:
             self.bank.memory = ReadOnlyTensors(memory)
 
-    def infer(self, inputs: Tensor, together: bool = False, chunk: int = 1000) -> Belief:
+    def infer(
+        self,
+        inputs: Tensor,
+        together: bool = False,
+        chunk: int = 1000,
+        among: Sequence[str] | None = None,
+    ) -> Belief:
         """Return to which task inputs belong.
 
         Args:
             inputs: `batch x ...`.
             together: all inputs are of one task, so that they are judged as one batch (one row of belief).
             chunk: how many inputs are judged at once where each is judged by itself; memory grows with it.
+            among: the names of the tasks to choose among; all that were learned if None.
 
         Raises:
             TaskError: no task was learned yet.
+            UnknownTaskError: no task of one of the names was learned.
             InputError: the inputs are not finite, or not of the shape of the tasks.
         """
-        states = self._states()
-        if not states:
-            raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
-        shapes = {state.input_shape for state in states}
-        if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
-            raise TaskError(
-                f"tasks with inputs of shapes {sorted(shapes)} or of different types cannot be mixed; "
-                "name the task with predict(x, task=...)"
-            )
-        check_inputs(inputs, states[0].input_shape, states[0].input_dtype)
-        superposition = Superposition(self.network, states)
+        superposition = self._superposition(self.bank.names if among is None else list(among))
+        first = superposition.states[0]
+        check_inputs(inputs, first.input_shape, first.input_dtype)
         with torch.no_grad(), _readable_lookups():
             if together:
                 return self.inference.infer(superposition, inputs)
             return Belief.joined([self.inference.infer_each(superposition, part) for part in inputs.split(chunk)])
 
-    def predict(self, inputs: Tensor, task: str | None = None, together: bool = False, chunk: int = 1000) -> Prediction:
+    def predict(
+        self,
+        inputs: Tensor,
+        task: str | None = None,
+        together: bool = False,
+        chunk: int = 1000,
+        among: Sequence[str] | None = None,
+    ) -> Prediction:
         """Return the label of each input, of a given task or of the task that the inputs are inferred to belong to.
 
         Args:
@@ -226,9 +278,10 @@ class Learner:
             task: the name of the task, if it is known.
             together: all inputs are of one task, so that it is inferred from the whole batch.
             chunk: how many inputs are judged at once.
+            among: the names of the tasks to choose among, where the task is not given; all that were learned if None.
 
         Raises:
-            UnknownTaskError: no task of the given name was learned.
+            UnknownTaskError: no task of one of the given names was learned.
             TaskError: no task was learned yet.
             InputError: the inputs are not finite, or not of the shape of the task.
         """
@@ -236,7 +289,7 @@ class Learner:
             state = self.bank[task]
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
-        belief = self.infer(inputs, together, chunk)
+        belief = self.infer(inputs, together, chunk, among)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
@@ -553,48 +606,25 @@ class Learner:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
 
-    def _states(self) -> Sequence[TaskState]:
-        """Return all states, in memory: inferring a task needs each of them."""
-        if self._read is None or self._read[0] != self.bank.names:
-            self._read = (self.bank.names, tuple(self.bank))
-        return self._read[1]
+    def _superposition(self, names: list[str]) -> Superposition:
+        """Return the tasks of these names, mixed; the last mixture is kept, since it takes a look at all of them."""
+        if not names:
+            raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
+        held = self._superposed
+        if held is None or held[0] is not self.network or held[1] != names:
+            states = [self.bank[name] for name in names]
+            shapes = {state.input_shape for state in states}
+            if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
+                raise TaskError(
+                    f"tasks with inputs of shapes {sorted(shapes)} or of different types cannot be mixed; "
+                    "name the task with predict(x, task=...)"
+                )
+            held = (self.network, names, Superposition(self.network, states))
+            self._superposed = held
+        return held[2]
 
     def _past(self, task: Task) -> Past:
         return Past(self.bank.states, self.bank.memory, task.train, self.network.logits)
-
-    def _check_learnable(self, task: Task) -> None:
-        self.bank.require_new(task.name)
-        inputs, shape = task.train.inputs, task.train.shape
-        if isinstance(inputs, Tensor):
-            check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
-        outputs = self.network.outputs(shape, inputs.dtype)
-        if self.network.head is None and len(task.classes) > outputs:
-            raise LabelError(
-                f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
-                "build it with at least as many, and some more for superfluous neurons"
-            )
-
-    def _finish(self, task: Task, trainable: Trainable, past: Past) -> tuple[TaskState, Mapping[str, Tensor], float]:
-        learned = self.method.finish(self.network, trainable, past)
-        empty = [name for name, kept in learned.mask.counts().items() if kept == 0]
-        if empty:
-            raise TrainingError(
-                f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
-            )
-        buffers, dtype = self.network.changed(trainable.buffers), task.train.inputs.dtype
-        state = TaskState(
-            task.name,
-            task.classes,
-            task.train.shape,
-            learned.mask,
-            buffers,
-            learned.dense,
-            dtype,
-            learned.owned,
-            self.network.over,
-        )
-        state, rounding = with_statistics(self.network, state, task, self.training, self.seed)
-        return state, learned.memory, rounding
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""

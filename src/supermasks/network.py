@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect
 from supermasks.bases import Base, fingerprint
+from supermasks.calls import RECORDED, Call, recording
 from supermasks.errors import ConfigError, InputError, MaskError, UnsupportedModuleError
 from supermasks.masks import MaskRule
 from supermasks.prepared import Prepared
@@ -253,6 +254,43 @@ class Network:
             self._prepared.remove()
             self._set_mode(training)
             return self._call(self._module, tensors, inputs)
+
+    def can_record(self, names: Iterable[str]) -> bool:
+        """Return whether all layers of these parameters are of types that `recorded` understands."""
+        return all(type(layer) in RECORDED for layer in self._layers_of(names))
+
+    def recorded(
+        self, inputs: Tensor, effective: Mapping[str, Tensor], names: Iterable[str]
+    ) -> tuple[Tensor, list[tuple[Call, dict[str, str]]]] | None:
+        """Return the logits, and the calls of the layers that have these parameters, as in prediction.
+
+        Args:
+            inputs: `batch x ...`.
+            effective: as `forward` takes them.
+            names: of parameters.
+
+        Returns:
+            with each call the names of its layer's parameters by their short ones; None if a layer was called with
+            anything but one tensor, `batch x ...`.
+        """
+        layers, inputs, tensors = self._layers_of(names), self._input(inputs), self._whole(effective)
+        with self._lock, recording(layers) as calls:
+            self._prepared.remove()
+            self._set_mode(training=False)
+            logits = _call(self._module, tensors, inputs)
+        if not calls.plain or any(not len(inputs) == len(call.inputs) == len(call.output) for call in calls.made):
+            return None
+        return logits, [(call, layers[call.layer]) for call in calls.made]
+
+    def _layers_of(self, names: Iterable[str]) -> dict[nn.Module, dict[str, str]]:
+        """Return the layers that have these parameters, and of each their names by their short ones, tied ones too."""
+        found: dict[nn.Module, dict[str, str]] = {}
+        wanted = set(names)
+        for alias, name in {**{name: name for name in wanted}, **self._tied}.items():
+            if name in wanted:
+                path, _, short = alias.rpartition(".")
+                found.setdefault(self._module.get_submodule(path), {})[short] = name
+        return found
 
     def statistics(self, effective: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
         """Return the buffers, with the statistics of batch normalisation measured anew as the mean over batches.

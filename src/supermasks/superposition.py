@@ -1,20 +1,27 @@
 """The weighted superposition of the learned tasks, and its gradient in the weights of the tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from supermasks.errors import TaskError
+from supermasks.masks import listed_products, mask_products
 from supermasks.network import Network
 from supermasks.state import TaskState
+
+Made = TypeVar("Made")
+
+COUNTED_AT_ONCE = 32  # masks, at most 255: a count of them fits into a byte
 
 
 class Superposition:
     """`k` tasks over one network, mixed by coefficients `alpha` (SupSup, Equation 2).
 
     What a task sets is mixed linearly: its weights, `E(alpha) = W * sum_i alpha_i M_i`, likewise the dense weights that
-    it has of its own, and its floating-point buffers. Masks stay packed; one task at a time is unpacked.
+    it has of its own, and its floating-point buffers. Masks stay packed; some at a time are unpacked.
 
     Args:
         network: the backbone and its base.
@@ -22,6 +29,9 @@ class Superposition:
 
     Attributes:
         parameters: the names of the parameters that tasks set.
+        classes: the largest number of classes of a task: outputs from there on are superfluous neurons for all.
+        by_layers: whether the gradients of many inputs come out of one backward pass, layer by layer; None where
+            that was not tried yet.
 
     Raises:
         MaskError: a state does not fit the network.
@@ -39,24 +49,20 @@ class Superposition:
             )
         self.network = network
         self.states = tuple(states)
+        self.names = tuple(state.name for state in self.states)
+        self.classes = max((len(state.classes) for state in self.states), default=0)
         self._dense_of: dict[str, dict[int, Tensor]] = {}
         for i, state in enumerate(self.states):
             for name, value in state.dense.items():
                 self._dense_of.setdefault(name, {})[i] = value.to(network.device)
         self.parameters = (*network.weights, *(name for name in self._dense_of if name not in network.weights))
+        self._buffer_names = {name for state in self.states for name in state.buffers}
+        self._uniform: dict[str, Tensor] | None = None
+        self.by_layers: bool | None = None
+        self._made: dict[Callable[[Superposition], Any], Any] = {}
 
     def __len__(self) -> int:
         return len(self.states)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the tasks, in the order of `alpha`."""
-        return tuple(state.name for state in self.states)
-
-    @property
-    def classes(self) -> int:
-        """The largest number of classes of a task: outputs from there on are superfluous neurons for all of them."""
-        return max(len(state.classes) for state in self.states)
 
     def weights(self, alpha: Tensor) -> dict[str, Tensor]:
         """Return the effective weights of a mixture, `sum_i alpha_i E_i`; for masks, `W * sum_i alpha_i M_i`.
@@ -67,20 +73,12 @@ class Superposition:
         Returns:
             for each parameter that a task sets, masked or dense, a tensor of its shape.
         """
-        mixed: dict[str, Tensor] = {}
-        for name in self.parameters:
-            weight, dense = self.network.weights.get(name), self._dense_of.get(name, {})
-            total = torch.zeros_like(weight) if weight is not None else torch.zeros_like(next(iter(dense.values())))
-            for i, a in _nonzero(alpha):
-                if i not in dense:
-                    total.add_(self.network.entries(self.states[i], name), alpha=a)
-            if weight is not None:
-                total.mul_(weight)
-            for i, a in _nonzero(alpha):
-                if i in dense:
-                    total.add_(dense[i], alpha=a)
-            mixed[name] = total
-        return mixed
+        # Every inference begins at equal coefficients, and to mix thousands of tasks takes long.
+        if not bool((alpha == 1 / len(self)).all()):
+            return self._mixed(alpha)
+        if self._uniform is None:
+            self._uniform = self._mixed(alpha)
+        return {name: value.clone() for name, value in self._uniform.items()}
 
     def buffers(self, alpha: Tensor) -> dict[str, Tensor]:
         """Return the buffers of a mixture, `sum_i alpha_i B_i`; those of integers are those of the first task.
@@ -88,8 +86,7 @@ class Superposition:
         Args:
             alpha: `k`, the coefficients.
         """
-        names = {name for state in self.states for name in state.buffers}
-        fresh = {name: value for name, value in self.network.fresh_buffers().items() if name in names}
+        fresh = {name: value for name, value in self.network.fresh_buffers().items() if name in self._buffer_names}
         mixed: dict[str, Tensor] = {}
         for name, value in fresh.items():
             if value.is_floating_point():
@@ -103,42 +100,91 @@ class Superposition:
         """Return weights and buffers of a mixture together, as `Network.forward` takes them."""
         return {**self.weights(alpha), **self.buffers(alpha)}
 
-    def direction(self, index: int) -> dict[str, Tensor]:
-        """Return `dE/dalpha_index = E_index`, the effective weights of one task: `W * M_index`, and its dense ones."""
-        weights, state = self.network.weights, self.states[index]
-        return {
-            name: self._dense_of[name][index]
-            if index in self._dense_of.get(name, {})
-            else weights[name] * self.network.entries(state, name)
-            for name in self.parameters
-        }
-
     def member(self, index: int) -> dict[str, Tensor]:
         """Return the effective weights and buffers of one task."""
         return self.network.effective(self.states[index])
 
-    def contract(self, gradients: Mapping[str, Tensor], among: Sequence[int]) -> Tensor:
-        """Return `dL/dalpha_i = <dL/dE, E_i>` for the tasks `i` of `among`; for a mask, a sum over what it keeps.
+    def once(self, make: Callable[["Superposition"], Made]) -> Made:
+        """Return what `make` makes of this superposition; it is made once, and kept as long as this is."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
+
+    def contract(self, gradients: Iterable[tuple[str, Tensor]], rows: int, among: Sequence[int]) -> Tensor:
+        """Return `dL_b/dalpha_i = <dL_b/dE, E_i>` for the tasks `i` of `among`; for a mask, a sum over what it keeps.
 
         Args:
-            gradients: `dL/dE` for each parameter that a task sets.
+            gradients: for each parameter that a task sets its name and `dL_b/dE` of one or several losses, `rows x
+                ...` with the shape of the parameter; taken one by one, so that they need not all be there at once.
+            rows: how many losses there are.
             among: indices of tasks.
 
         Returns:
-            `len(among)`.
+            `rows x len(among)`, on the CPU.
         """
-        result = torch.zeros(len(among), dtype=torch.float32)
-        for name in self.parameters:
+        result = torch.zeros(rows, len(among), dtype=torch.float32)
+        for name, gradient in gradients:
             dense, weight = self._dense_of.get(name, {}), self.network.weights.get(name)
-            flat = gradients[name].flatten()
-            saliency = flat if weight is None else flat * weight.flatten()
+            flat = gradient.flatten(1)
+            if masked := [row for row, i in enumerate(among) if i not in dense]:
+                assert weight is not None  # what is no weight of the network, every task has dense
+                bits = [self.states[among[row]].mask.bits(name) for row in masked]
+                result[:, masked] += mask_products(flat * weight.flatten(), bits).cpu()
             for row, i in enumerate(among):
                 if i in dense:
-                    result[row] += torch.dot(flat, dense[i].flatten()).cpu()
-                else:
-                    entries = self.network.entries(self.states[i], name).flatten()
-                    result[row] += torch.dot(saliency, entries.to(saliency.dtype)).cpu()
+                    result[:, row] += torch.mv(flat, dense[i].flatten()).cpu()
         return result
+
+    def contract_listed(self, gradients: Iterable[tuple[str, Tensor]], lists: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return what `contract` returns, of each loss for the tasks of its own list.
+
+        Args:
+            gradients: as `contract` takes them.
+            lists: for each loss indices of tasks.
+        """
+        result = [torch.zeros(len(of), dtype=torch.float32) for of in lists]
+        for name, gradient in gradients:
+            if name in self._dense_of:
+                for row, of in enumerate(lists):
+                    result[row] += self.contract([(name, gradient[row : row + 1])], 1, of)[0]
+                continue
+            saliency = gradient.flatten(1) * self.network.weights[name].flatten()
+            bits = [state.mask.bits(name) for state in self.states]
+            for sums, more in zip(result, listed_products(saliency, bits, lists), strict=True):
+                sums += more.cpu()
+        return result
+
+    def _mixed(self, alpha: Tensor) -> dict[str, Tensor]:
+        mixed: dict[str, Tensor] = {}
+        for name in self.parameters:
+            weight, dense = self.network.weights.get(name), self._dense_of.get(name, {})
+            masked = [(i, a) for i, a in _nonzero(alpha) if i not in dense]
+            if weight is not None:
+                total = self._mixed_masks(name, masked).mul_(weight)
+            else:
+                total = torch.zeros_like(next(iter(dense.values())))
+            for i, a in _nonzero(alpha):
+                if i in dense:
+                    total.add_(dense[i], alpha=a)
+            mixed[name] = total
+        return mixed
+
+    def _mixed_masks(self, name: str, coefficients: Sequence[tuple[int, float]]) -> Tensor:
+        """Return `sum_i alpha_i M_i` of one parameter."""
+        weight, equal = self.network.weights[name], len({a for _, a in coefficients}) == 1
+        if not equal:
+            total = torch.zeros_like(weight)
+            for i, a in coefficients:
+                total.add_(self.network.entries(self.states[i], name), alpha=a)
+            return total
+        # Equal ones are counted: many tasks at once, in bytes.
+        counts = np.zeros(weight.numel(), dtype=np.int32)
+        for first in range(0, len(coefficients), COUNTED_AT_ONCE):
+            some = [self.states[i].mask.bits(name) for i, _ in coefficients[first : first + COUNTED_AT_ONCE]]
+            bits = np.unpackbits(np.stack(some), axis=1, count=weight.numel(), bitorder="little")
+            counts += np.add.reduce(bits, axis=0, dtype=np.uint8)
+        mixed = torch.from_numpy(counts).to(weight.device, torch.float32)
+        return mixed.mul_(coefficients[0][1]).view(weight.shape)
 
 
 def _nonzero(alpha: Tensor) -> list[tuple[int, float]]:

@@ -13,17 +13,19 @@ from supermasks.inference import (
     Binary,
     Entropy,
     Exhaustive,
+    GradientDescent,
     MaxProbability,
     OneShot,
     SuperfluousNeurons,
     TaskInference,
+    TopGamma,
 )
 from supermasks.spec import build, describe
 from supermasks.superposition import Superposition
 
 ROWS: list[TaskInference] = [
     kind(objective)
-    for kind in (OneShot, Binary, Exhaustive)
+    for kind in (OneShot, Binary, TopGamma, GradientDescent, Exhaustive)
     for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
 ]
 

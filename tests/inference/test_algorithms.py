@@ -59,7 +59,7 @@ def test_binary_is_algorithm_2_where_nothing_ties(worlds: Worlds, kind: str, tas
 def test_binary_takes_as_many_gradients_as_the_tasks_can_be_halved(
     worlds: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import supermasks.inference.binary as module
+    import supermasks.inference.top_gamma as module
 
     rounds: list[int] = []
     original = module.batch_gradient

@@ -6,6 +6,7 @@ from supermasks.data.encoder_cache import EncodedTexts, encode_texts
 from supermasks.data.fetch import fetch
 from supermasks.data.idx import read_idx, write_idx
 from supermasks.data.image_files import ImageFiles
+from supermasks.data.lazy import Rest
 from supermasks.data.limit import limited
 from supermasks.data.load import load_source
 from supermasks.data.mapped import MappedStream
@@ -32,6 +33,7 @@ __all__ = [
     "MappedStream",
     "Normalisation",
     "PermutedStream",
+    "Rest",
     "RotatedStream",
     "SplitStream",
     "TextSource",

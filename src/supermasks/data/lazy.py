@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from supermasks.errors import ConfigError
-from supermasks.types import Task
+from supermasks.types import Task, TaskStream
 
 
 class LazyStream(ABC):
@@ -25,6 +26,26 @@ class LazyStream(ABC):
 
     def __iter__(self) -> Iterator[Task]:
         return (self.make(index) for index in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Rest(LazyStream):
+    """What a stream has from one of its tasks on.
+
+    Attributes:
+        stream: of all tasks.
+        start: the index of the first one that is wanted.
+    """
+
+    stream: TaskStream
+    start: int
+
+    def __len__(self) -> int:
+        return max(0, len(self.stream) - self.start)
+
+    def make(self, index: int) -> Task:
+        """Make the task at `index`, counted from the first one that is wanted."""
+        return self.stream[self.start + index]
 
 
 def check_count(what: str, value: object) -> None:

@@ -12,6 +12,8 @@ from supermasks.learner import Learner
 from supermasks.training import Progress
 from supermasks.types import Scenario, TaskStream
 
+PAPER_CHECKPOINTS = (10, 50, 100, 150, 200, 250, 500, 1000, 1500, 2000)  # SupSup, Figures 3 and 4
+
 
 @dataclass(frozen=True)
 class Published:
@@ -100,6 +102,10 @@ class Experiment(ABC):
             ConfigError: in this scenario the task is given.
         """
         raise ConfigError(f"in scenario {self.scenario.name} no task is inferred, so there is no objective {objective}")
+
+    def checkpoints(self) -> list[int]:
+        """Return after how many tasks all of them are evaluated: at the end, and of many tasks as in the paper."""
+        return [count for count in PAPER_CHECKPOINTS if 50 < self.tasks > count] + [self.tasks]
 
     def published(self) -> list[Published]:
         """Return the figures of papers to hold a run with these settings against."""

@@ -12,11 +12,13 @@ from supermasks.inference import (
     Binary,
     Entropy,
     Exhaustive,
+    GradientDescent,
     MaxProbability,
     Objective,
     OneShot,
     SuperfluousNeurons,
     TaskInference,
+    TopGamma,
 )
 from supermasks.learner import Learner
 from supermasks.masks import Threshold, TopK
@@ -28,9 +30,11 @@ from supermasks.types import TaskStream
 
 OUTPUTS = {"lenet-300-100": 100, "fc-1024-1024": 500}
 OPTIMISERS = {"rmsprop": RMSprop, "adam": Adam}
-INFERENCES: dict[str, type[OneShot] | type[Binary] | type[Exhaustive]] = {
+INFERENCES: dict[str, type[OneShot] | type[Binary] | type[TopGamma] | type[GradientDescent] | type[Exhaustive]] = {
     "one-shot": OneShot,
     "binary": Binary,
+    "top-gamma": TopGamma,
+    "gradient-descent": GradientDescent,
     "exhaustive": Exhaustive,
 }
 OBJECTIVES: dict[str, type[Objective]] = {"H": Entropy, "G": SuperfluousNeurons, "M": MaxProbability}
@@ -60,6 +64,8 @@ class MNISTExperiment(Experiment):
         mask_share: the share of the steps in which these find the mask; the weights have the rest.
         shared_scores: scores of all tasks begin with the same random numbers, not each with its own.
         inference: how the task of test inputs is found.
+        gamma: the share of the tasks that top-gamma keeps in each round.
+        exact: whether One-Shot looks at all tasks by all weights, or makes a shortlist first.
         objective: entropy H, superfluous neurons G, or maximal probability M.
         scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
     """
@@ -79,7 +85,9 @@ class MNISTExperiment(Experiment):
     together: bool = False
     mask_share: float = 0.5
     shared_scores: bool = False
-    inference: Literal["one-shot", "binary", "exhaustive"] = "one-shot"
+    inference: Literal["one-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "one-shot"
+    gamma: float = 0.25
+    exact: bool = True
     objective: Literal["H", "G", "M"] = "H"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
 
@@ -111,4 +119,9 @@ class MNISTExperiment(Experiment):
         )
 
     def task_inference(self, objective: str) -> TaskInference:
-        return INFERENCES[self.inference](OBJECTIVES[objective]())
+        of = OBJECTIVES[objective]()
+        if not self.exact and self.inference != "one-shot":
+            raise ConfigError(f"a shortlist is made for one-shot only, but inference={self.inference} came")
+        if self.inference == "one-shot":
+            return OneShot(of, self.exact)
+        return TopGamma(of, self.gamma) if self.inference == "top-gamma" else INFERENCES[self.inference](of)

@@ -59,6 +59,30 @@ def write_json(path: Path, data: Any) -> None:
     os.replace(temporary, path)
 
 
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a file of one JSON object a line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that were appended to a file; what a process that was killed has left of a last one is cut off.
+
+    Raises:
+        RunStateError: another line is damaged.
+    """
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise RunStateError(f"{path} is damaged: {error}; restore it, or start anew in another folder") from error
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> Path:
     """Write the record of a run into its folder, and return the path of the file."""
     write_json(folder / RECORD, {"schema": SCHEMA, **record})

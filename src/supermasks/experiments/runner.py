@@ -1,18 +1,31 @@
 """One runner for all experiments: learn, evaluate, record; it can be stopped at any moment and go on later."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from itertools import islice
 from math import prod
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
+import numpy as np
+
 from supermasks.bank import BankFolder
+from supermasks.data import Rest, limited
 from supermasks.errors import ConfigError, RunStateError, TaskError
-from supermasks.evaluation import Score, shuffled
+from supermasks.evaluation import shuffled
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.mnist import INFERENCES, SCORINGS
-from supermasks.experiments.record import RECORD, peak_memory_bytes, read_json, versions, write_json, write_record
+from supermasks.experiments.record import (
+    RECORD,
+    append_line,
+    peak_memory_bytes,
+    read_json,
+    read_lines,
+    versions,
+    write_json,
+    write_record,
+)
 from supermasks.experiments.sequential import train_sequentially
 from supermasks.experiments.split_images import TRUNK
 from supermasks.learner import Learner
@@ -26,12 +39,16 @@ from supermasks.metrics import (
     mean_input,
 )
 from supermasks.spec import describe
+from supermasks.training import Fit
 from supermasks.types import Examples, TaskStream
+from supermasks.workers import Workers
 
 RUN = "run.json"
-LEARNED = "learned.json"
-EVALUATED = "evaluated.json"
+LEARNED = "learned.jsonl"
+EVALUATED = "evaluated.jsonl"
 CHECKPOINT = "checkpoint.pt"
+
+EVERY_ROW = 50  # of more tasks, all of them are measured at the checkpoints of the experiment only
 
 
 class Watcher(Protocol):
@@ -85,6 +102,7 @@ def run(
     resume: bool = False,
     watcher: Watcher | None = None,
     command: Sequence[str] = (),
+    workers: Workers | None = None,
 ) -> Run:
     """Run an experiment, and write its bank and its record into a folder.
 
@@ -95,6 +113,7 @@ def run(
         resume: go on with the run that is in the folder, if there is one.
         watcher: is told how far the run is.
         command: kept in the record.
+        workers: learn tasks on these, several at a time; with the same number of threads the masks are the same.
 
     Raises:
         RunStateError: the folder holds a run and `resume` is not set, or holds another run.
@@ -114,12 +133,14 @@ def run(
     if experiment.forgets:
         return _run_sequentially(experiment, learner, tasks, out, watcher, command)
     folder = _open_bank(learner, out)
-    learned = _learn(learner, tasks, folder, out, watcher)
+    checkpoints = experiment.checkpoints()
+    learned = _learn(learner, tasks, folder, out, watcher, checkpoints, workers)
     evaluations = _evaluate(experiment, learner, tasks, out, watcher)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
     record = {
         **_about(experiment, learner, len(tasks), command),
         "accuracy": _accuracy([row["accuracies"] for row in learned], evaluations),
+        "workers": None if workers is None else describe(workers),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
         "baselines": {}
@@ -186,17 +207,21 @@ def _about(experiment: Experiment, learner: Learner, tasks: int, command: Sequen
     }
 
 
-def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+def _accuracy(rows: list[list[float | None]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the accuracies of a record: of the first evaluation, or with the task given where there is none."""
+    numbers = np.full((len(rows), len(rows)), np.nan)
+    for i, row in enumerate(rows):
+        numbers[i, : i + 1] = [np.nan if entry is None else entry for entry in row]
     matrix = [[*row, *[None] * (len(rows) - len(row))] for row in rows]
-    numbers = [[float("nan") if entry is None else entry for entry in row] for row in matrix]
+    complete = all(entry is not None for row in rows for entry in row)
     given = average_accuracy(numbers)
     return {
         "mean": evaluations[0]["accuracy"] if evaluations else given,
-        "per_task": evaluations[0]["per_task"] if evaluations else matrix[-1],
-        "matrix": matrix,
+        "per_task": evaluations[0]["per_task"] if evaluations else rows[-1],
+        "matrix": matrix if complete else None,
         "task_given": given,
-        "so_far": accuracy_so_far(numbers),
+        "given_per_task": rows[-1],
+        "so_far": [None if np.isnan(mean) else mean for mean in accuracy_so_far(numbers)],
         "forgetting": forgetting(numbers),
         "backward_transfer": backward_transfer(numbers),
     }
@@ -258,7 +283,9 @@ def _claim(experiment: Experiment, out: Path, resume: bool) -> None:
             raise RunStateError(
                 f"{out} holds a run already; go on with it by --resume, or choose another folder by --out"
             )
-        stored = read_json(out / RUN)
+        # Settings that came with a later version of the library had their defaults before.
+        defaults = {field.name: field.default for field in fields(experiment) if field.default is not MISSING}
+        stored = {**defaults, **read_json(out / RUN)}
         if stored != config:
             changed = {key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key)}
             differences = "; ".join(
@@ -285,74 +312,123 @@ def _open_bank(learner: Learner, out: Path) -> BankFolder:
 
 
 def _learn(
-    learner: Learner, tasks: TaskStream, folder: BankFolder, out: Path, watcher: Watcher
+    learner: Learner,
+    tasks: TaskStream,
+    folder: BankFolder,
+    out: Path,
+    watcher: Watcher,
+    checkpoints: Sequence[int],
+    workers: Workers | None,
 ) -> list[dict[str, Any]]:
     """Learn the tasks that the bank lacks; return for each how it went, and the accuracies after it, task given."""
     path = out / LEARNED
-    learned: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    learned = read_lines(path)
     if [row["task"] for row in learned] != learner.bank.names[: len(learned)]:
         raise RunStateError(
             f"{path} lists tasks that the bank beside it does not hold; restore the bank, or start anew"
         )
+
+    def note(seconds: float, curve: Sequence[float] = (), rounding: float = 0.0) -> None:
+        index, everything = len(learned), len(tasks) <= EVERY_ROW or len(learned) + 1 in checkpoints
+        accuracies = [
+            learner.accuracy(_test(tasks, j), learner.bank.names[j]) if everything or j == index else None
+            for j in range(index + 1)
+        ]
+        row = {"task": learner.bank.names[index], "seconds": seconds, "accuracies": accuracies}
+        learned.append({**row, "curve": list(curve), "rounding": rounding})
+        append_line(path, learned[-1])
+        advance(learned[-1])
+
+    def advance(row: Mapping[str, Any]) -> None:
+        watcher.advance(f"{row['task']} {100 * row['accuracies'][-1]:.1f}%")
+
+    def keep(name: str, fit: Fit) -> None:
+        folder.append(learner.bank[name], learner.bank.memory)
+        note(fit.seconds, fit.validation, fit.rounding)
+
     watcher.begin("learning", len(tasks))
-    for index, task in enumerate(tasks):
-        if index >= len(learned):
-            start, curve, rounding = perf_counter(), list[float](), 0.0
-            if task.name not in learner.bank:
-                report = learner.learn(task, watcher.step, out / CHECKPOINT)
-                curve, rounding = list(report.validation), report.rounding
-                folder.append(learner.bank[task.name], learner.bank.memory)
-            seconds = perf_counter() - start
-            accuracies = [learner.accuracy(_test(tasks, j), tasks[j].name) for j in range(index + 1)]
-            row = {
-                "task": task.name,
-                "seconds": seconds,
-                "accuracies": accuracies,
-                "curve": curve,
-                "rounding": rounding,
-            }
-            learned.append(row)
-            write_json(path, learned)
-        watcher.advance(f"{task.name} {100 * learned[index]['accuracies'][-1]:.1f}%")
+    for row in learned:
+        advance(row)
+    while len(learned) < len(learner.bank):  # the run was stopped between the two files
+        note(0.0)
+    if workers is not None:
+        learner.learn_apart(Rest(tasks, len(learned)), workers, keep)
+    for index in range(len(learned), len(tasks)):
+        start, task = perf_counter(), tasks[index]
+        report = learner.learn(task, watcher.step, out / CHECKPOINT)
+        folder.append(learner.bank[task.name], learner.bank.memory)
+        note(perf_counter() - start, report.validation, report.rounding)
     return learned
 
 
 def _evaluate(
     experiment: Experiment, learner: Learner, tasks: TaskStream, out: Path, watcher: Watcher
 ) -> list[dict[str, Any]]:
-    """Score all tasks, the task not being told, by each pair of objective and scoring; the first is the headline."""
-    path = out / EVALUATED
-    results: list[dict[str, Any]] = read_json(path) if path.exists() else []
-    for objective, scoring in experiment.evaluations()[len(results) :]:
-        start = perf_counter()
+    """Score tasks, the task not being told, by each pair of objective and scoring; the first is the headline.
+
+    Among the first tasks of each checkpoint, since what was learned later has changed none of them.
+    """
+    path, names = out / EVALUATED, learner.bank.names
+    done = {tuple(line["of"]): line for line in read_lines(path)}
+    results = list[dict[str, Any]]()
+    for objective, scoring in experiment.evaluations():
         learner.inference = experiment.task_inference(objective)
-        watcher.begin(f"recognising ({objective}, {scoring})", len(tasks))
-        scores: list[Score] = []
-        for index, task in enumerate(tasks):
-            scores.append(SCORINGS[scoring]().score(learner, task.name, _test(tasks, index), experiment.scenario))
-            watcher.advance(f"{task.name} {100 * scores[-1].identification:.1f}% recognised")
+        for count in experiment.checkpoints():
+            watcher.begin(f"recognising among {count} ({objective}, {scoring})", count)
+            for index in range(count):
+                of = (objective, scoring, count, names[index])
+                if of not in done:
+                    start, score = perf_counter(), SCORINGS[scoring]()
+                    found = score.score(learner, names[index], _test(tasks, index), experiment.scenario, names[:count])
+                    done[of] = {
+                        "of": of,
+                        "accuracy": found.accuracy,
+                        "identification": found.identification,
+                        "seconds": perf_counter() - start,
+                    }
+                    append_line(path, done[of])
+                watcher.advance(f"{names[index]} {100 * done[of]['identification']:.1f}% recognised")
+        scores = {
+            count: [done[objective, scoring, count, name] for name in names[:count]]
+            for count in experiment.checkpoints()
+        }
+        last = scores[len(names)]
         results.append(
             {
                 "inference": next(name for name, kind in INFERENCES.items() if isinstance(learner.inference, kind)),
                 "objective": objective,
                 "scoring": scoring,
-                "accuracy": sum(score.accuracy for score in scores) / len(scores),
-                "task_identification": sum(score.identification for score in scores) / len(scores),
-                "per_task": [score.accuracy for score in scores],
-                "seconds": perf_counter() - start,
+                "accuracy": _mean(last, "accuracy"),
+                "task_identification": _mean(last, "identification"),
+                "per_task": [score["accuracy"] for score in last],
+                "seconds": sum(score["seconds"] for score in last),
+                "among": [
+                    {
+                        "tasks": count,
+                        "accuracy": _mean(of_count, "accuracy"),
+                        "task_identification": _mean(of_count, "identification"),
+                    }
+                    for count, of_count in scores.items()
+                ],
             }
         )
-        write_json(path, results)
     return results
+
+
+def _mean(scores: Sequence[Mapping[str, Any]], what: str) -> float:
+    return sum(score[what] for score in scores) / len(scores)
 
 
 def _route_by_mean(tasks: TaskStream, seed: int) -> dict[str, float]:
     """Return how often the nearest mean training image is that of the right task: by one image, and by 128 together."""
-    router = MeanInputRouter([mean_input(task.train) for task in tasks])
+    few = len(tasks) > EVERY_ROW  # of many tasks, some images of each say enough
+    some = (limited(task, min(5000, len(task.train))) if few else task for task in tasks)
+    router = MeanInputRouter([mean_input(task.train) for task in some])
     single = batches = found_single = found_batches = 0
     for index in range(len(tasks)):
         # The batches are those that a task inference is scored on.
-        for inputs, _ in shuffled(_test(tasks, index), tasks[index].name, seed).batches(128):
+        mixed = shuffled(_test(tasks, index), tasks[index].name, seed)
+        for inputs, _ in islice(mixed.batches(128), 10 if few else None):
             single += len(inputs)
             found_single += int((router.route(inputs) == index).sum())
             batches += 1

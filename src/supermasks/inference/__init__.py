@@ -2,12 +2,15 @@
 
 from supermasks.inference.binary import Binary
 from supermasks.inference.exhaustive import Exhaustive
+from supermasks.inference.gradient_descent import GradientDescent
 from supermasks.inference.objectives import Entropy, MaxProbability, Objective, SuperfluousNeurons
 from supermasks.inference.one_shot import OneShot
+from supermasks.inference.running import RunningInference
 from supermasks.inference.task_inference import TaskInference
+from supermasks.inference.top_gamma import TopGamma
 
 OBJECTIVES: tuple[type[Objective], ...] = (Entropy, SuperfluousNeurons, MaxProbability)
-INFERENCES: tuple[type[TaskInference], ...] = (OneShot, Binary, Exhaustive)
+INFERENCES: tuple[type[TaskInference], ...] = (OneShot, Binary, TopGamma, GradientDescent, Exhaustive)
 """The classes whose stored settings can be read back."""
 
 __all__ = [
@@ -16,9 +19,12 @@ __all__ = [
     "Binary",
     "Entropy",
     "Exhaustive",
+    "GradientDescent",
     "MaxProbability",
     "Objective",
     "OneShot",
+    "RunningInference",
     "SuperfluousNeurons",
     "TaskInference",
+    "TopGamma",
 ]

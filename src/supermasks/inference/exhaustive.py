@@ -20,6 +20,10 @@ class Exhaustive(TaskInference):
 
     objective: Objective = field(default_factory=Entropy)
 
+    @property
+    def averages(self) -> bool:
+        return True
+
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         # A mean a task: over a matrix, equal columns may differ in their last bit.
         return decide(

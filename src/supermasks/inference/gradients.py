@@ -4,18 +4,17 @@ It is the gradient through the weights. Buffers, such as batch-norm statistics, 
 constants: torch does not differentiate batch normalisation in them.
 """
 
-import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.backends import mha
-from torch.func import jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from supermasks.calls import parameter_gradients
 from supermasks.inference.objectives import Objective
 from supermasks.superposition import Superposition
+
+GRADIENT_BYTES = 2**26
+"""How much memory the weight gradients of single inputs may take at a time, of one layer where they are sums."""
 
 
 def batch_gradient(
@@ -33,22 +32,12 @@ def batch_gradient(
     Returns:
         `len(among)`.
     """
-    # Tensors of inference mode cannot take part in a backward pass; copies made outside of it can.
-    with torch.inference_mode(False), torch.enable_grad():
-        inputs, alpha = inputs.detach().clone(), alpha.clone()
-        weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
-        leaves = [weight.requires_grad_() for weight in weights.values()]
-        logits = superposition.network.forward(inputs, {**weights, **buffers})
-        value = objective(logits, superposition.classes).mean()
-        gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
-    return superposition.contract(dict(zip(weights, gradients, strict=True)), among)
+    gradients = batch_weight_gradients(superposition, inputs, alpha, objective)
+    return superposition.contract(((name, value[None]) for name, value in gradients.items()), 1, among)[0]
 
 
 def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> Tensor:
-    """Return the gradient of each input's own objective, for all tasks.
-
-    By forward differentiation: the derivative in the direction of task `i` is that of all inputs at once, so the
-    weight gradients of single inputs are never formed.
+    """Return the gradient of each input's own objective, for all tasks: all inputs against all masks in one product.
 
     Args:
         superposition: `k` tasks.
@@ -59,26 +48,114 @@ def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, o
     Returns:
         `batch x k`.
     """
-    point, buffers = superposition.weights(alpha), superposition.buffers(alpha)
-
-    def value(weights: dict[str, Tensor]) -> Tensor:
-        return objective(superposition.network.forward(inputs, {**weights, **buffers}), superposition.classes)
-
-    columns: list[Tensor] = []
-    # The fused kernels of attention have no forward derivative.
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH), _without_fused_encoder():
-        # torch warns of its own use of torch.jit.script when forward differentiation is used for the first time.
-        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-        for i in range(len(superposition)):
-            columns.append(jvp(value, (point,), (superposition.direction(i),))[1])
-    return torch.stack(columns, dim=1)
+    everyone = range(len(superposition))
+    return torch.cat(
+        [
+            superposition.contract(gradients, rows, everyone)
+            for rows, gradients in each_weight_gradients(superposition, inputs, alpha, objective)
+        ]
+    )
 
 
-@contextmanager
-def _without_fused_encoder() -> Generator[None]:
-    before = mha.get_fastpath_enabled()
-    mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        mha.set_fastpath_enabled(before)
+def batch_weight_gradients(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective
+) -> dict[str, Tensor]:
+    """Return `dL/dE`, the gradient of the mean objective of a batch in the effective weights, by name."""
+    # Tensors of inference mode cannot take part in a backward pass; copies made outside of it can.
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs, alpha = inputs.detach().clone(), alpha.clone()
+        weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
+        leaves = [weight.requires_grad_() for weight in weights.values()]
+        logits = superposition.network.forward(inputs, {**weights, **buffers})
+        value = objective(logits, superposition.classes).mean()
+        gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
+    return dict(zip(weights, gradients, strict=True))
+
+
+def each_weight_gradients(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective
+) -> Iterator[tuple[int, Iterator[tuple[str, Tensor]]]]:
+    """Yield `dL_b/dE`, the gradients of each input's own objective in the effective weights, for some inputs at a time.
+
+    Where the network is made of layers that are called with one tensor, one backward pass serves many inputs: the
+    gradient of an input in a weight is the product of what came into the layer and the gradient in what left it.
+    It is formed layer by layer. Other networks take one backward pass for each input.
+
+    Args:
+        superposition: `k` tasks.
+        inputs: `batch x ...`.
+        alpha: `k`, where the gradient is taken.
+        objective: of the logits.
+
+    Yields:
+        the number of inputs, and for each parameter its name and `inputs x ...`.
+    """
+    by_layers = superposition.by_layers
+    if by_layers is None and len(inputs) > 1:
+        superposition.by_layers = by_layers = _agree(superposition, inputs, alpha, objective)
+    sizes = [weight.numel() for weight in superposition.weights(alpha).values()]
+    at_once = max(1, GRADIENT_BYTES // (4 * (max(sizes) if by_layers else sum(sizes))))
+    for some in inputs.split(at_once):
+        if by_layers and len(some) > 1:
+            yield len(some), _by_layers(superposition, some, alpha, objective)
+        else:
+            yield len(some), iter(_one_by_one(superposition, some, alpha, objective).items())
+
+
+def _one_by_one(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> dict[str, Tensor]:
+    each = [batch_weight_gradients(superposition, one[None], alpha, objective) for one in inputs]
+    return {name: torch.stack([gradients[name] for gradients in each]) for name in each[0]}
+
+
+def _by_layers(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the gradients of each input parameter by parameter; nothing if the network cannot be taken apart so."""
+    network = superposition.network
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs, alpha = inputs.detach().clone(), alpha.clone()
+        effective = superposition.effective(alpha)
+        recorded = network.recorded(inputs, effective, superposition.parameters)
+        if recorded is None:
+            return
+        logits, calls = recorded
+        # The objective of an input depends on its own logits alone, so that one pass gives the gradients of all.
+        value = objective(logits, superposition.classes).sum()
+        outputs = [call.output for call, _ in calls]
+        gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
+    found: dict[str, list[Tensor]] = {name: [] for name in superposition.parameters}
+    last = {name: number for number, (_, names) in enumerate(calls) for name in names.values()}
+    with torch.no_grad():
+        for number, ((call, names), gradient) in enumerate(zip(calls, gradients, strict=True)):
+            parameters = {short: effective[name] for short, name in names.items()}
+            for short, value in parameter_gradients(call, parameters, gradient).items():
+                found[names[short]].append(value)
+            # As soon as it is known: not all layers are to be held at once.
+            for name in [name for name in set(names.values()) if last[name] == number]:
+                yield name, sum(found[name][1:], found[name][0])
+                del found[name]
+        for name in found:  # of layers that were not called
+            yield name, torch.zeros(len(inputs), *effective[name].shape, device=effective[name].device)
+
+
+def _agree(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool | None:
+    """Return whether the gradients by layers are those of each input alone, by a look at two of the inputs.
+
+    None if these inputs do not tell, since their gradients are not finite.
+
+    They are not where a layer's parameter is used without calling it, where inputs do not come first in what a layer
+    is called with, or where the outputs of an input depend on the others.
+    """
+    if not superposition.network.can_record(superposition.parameters):
+        return False
+    found = dict(_by_layers(superposition, inputs[:3], alpha, objective))
+    if set(found) != set(superposition.parameters):
+        return False
+    for number in {0, len(inputs[:3]) - 1}:
+        alone = batch_weight_gradients(superposition, inputs[number : number + 1], alpha, objective)
+        for name, value in alone.items():
+            if not bool(value.isfinite().all()):
+                return None
+            if not torch.allclose(found[name][number], value, rtol=1e-3, atol=1e-4 * float(value.abs().max())):
+                return False
+    return True

@@ -1,11 +1,20 @@
 """One-Shot (SupSup, Algorithm 1): the task in whose direction the objective falls fastest."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
+import torch
 from torch import Tensor
 
-from supermasks.inference.gradients import batch_gradient, each_gradient
+from supermasks.inference.gradients import (
+    batch_gradient,
+    batch_weight_gradients,
+    each_gradient,
+    each_weight_gradients,
+)
 from supermasks.inference.objectives import Entropy, Objective
+from supermasks.inference.shortlist import Shortlist
 from supermasks.inference.task_inference import TaskInference, decide, uniform
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -15,15 +24,46 @@ from supermasks.types import Belief
 class OneShot(TaskInference):
     """Choose `argmax_i (-dL/dalpha_i)` at `alpha = 1/k`, from a single gradient (SupSup, Equation 4).
 
-    The evidence is `-dL/dalpha_i`.
+    The evidence is `-dL/dalpha_i`. Among thousands of tasks most of the time goes into reading all masks. Where it need
+    not be exact, a few weights decide which 8 tasks are compared; the evidence of the others is `-inf`.
+
+    Attributes:
+        objective: what the right task makes small.
+        exact: whether all tasks are compared by all weights.
     """
 
     objective: Objective = field(default_factory=Entropy)
+    exact: bool = True
+
+    @property
+    def averages(self) -> bool:
+        return self.exact  # otherwise each batch has a list of its own
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        everyone = range(len(superposition))
-        gradient = batch_gradient(superposition, inputs, uniform(superposition), self.objective, everyone)
-        return decide(superposition, -gradient[None])
+        everyone, alpha = range(len(superposition)), uniform(superposition)
+        if self.exact:
+            gradient = batch_gradient(superposition, inputs, alpha, self.objective, everyone)
+            return decide(superposition, -gradient[None])
+        gradients = batch_weight_gradients(superposition, inputs, alpha, self.objective)
+        return decide(superposition, _listed(superposition, 1, ((n, g[None]) for n, g in gradients.items())))
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        return decide(superposition, -each_gradient(superposition, inputs, uniform(superposition), self.objective))
+        alpha = uniform(superposition)
+        if self.exact:
+            return decide(superposition, -each_gradient(superposition, inputs, alpha, self.objective))
+        some = each_weight_gradients(superposition, inputs, alpha, self.objective)
+        return decide(superposition, torch.cat([_listed(superposition, rows, gradients) for rows, gradients in some]))
+
+
+def _listed(superposition: Superposition, rows: int, gradients: Iterator[tuple[str, Tensor]]) -> Tensor:
+    """Return the evidence, `rows x k`, of the tasks that are on the list of each row."""
+    shortlist = superposition.once(Shortlist)
+    held = dict[str, Tensor]()
+    while not held.keys() >= set(shortlist.names):
+        name, gradient = next(gradients)
+        held[name] = gradient
+    evidence = torch.full((rows, len(superposition)), -torch.inf)
+    lists = list(shortlist.candidates(held))
+    for row, found in enumerate(superposition.contract_listed(chain(held.items(), gradients), lists)):
+        evidence[row, lists[row]] = -found
+    return evidence

@@ -21,6 +21,11 @@ class TaskInference(ABC):
 
     objective: Objective
 
+    @property
+    def averages(self) -> bool:
+        """Whether the evidence about a batch is the mean of that about each of its inputs (see `RunningInference`)."""
+        return False
+
     @abstractmethod
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         """Return the belief about inputs that all belong to one task.
@@ -77,6 +82,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     Raises:
         InputError: the evidence is not a number for some inputs.
     """
+    evidence = evidence.cpu()
     if bool(evidence.isnan().any()):
         raise InputError("the outputs of the network are not finite for these inputs; are they scaled as in training?")
     k = len(superposition)

@@ -1,10 +1,12 @@
 """Binary masks: how scores become a mask, how many weights it keeps, and how it is stored and combined."""
 
+from supermasks.masks.bit_index import BitIndex
 from supermasks.masks.budgets import ER, ERK, Budget, Uniform
 from supermasks.masks.coding import decode_mask, encode_mask, is_relative
 from supermasks.masks.mask import Mask
 from supermasks.masks.overlap import sparse_overlap, total_overlap
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
+from supermasks.masks.products import listed_products, mask_products
 from supermasks.masks.rules import MaskRule, Threshold, TopK
 
 BUDGETS: tuple[type[Budget], ...] = (Uniform, ER, ERK)
@@ -16,6 +18,7 @@ __all__ = [
     "ER",
     "ERK",
     "RULES",
+    "BitIndex",
     "Budget",
     "Mask",
     "MaskRule",
@@ -26,6 +29,8 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "is_relative",
+    "listed_products",
+    "mask_products",
     "pack_bits",
     "sparse_overlap",
     "total_overlap",

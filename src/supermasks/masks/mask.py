@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import log2, prod
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -90,6 +92,12 @@ class Mask:
     def packed(self) -> dict[str, Tensor]:
         """The packed bits of each parameter: copies, `ceil(entries / 8)` bytes each."""
         return {name: bits.clone() for name, bits in self._packed.items()}
+
+    def bits(self, name: str) -> npt.NDArray[np.uint8]:
+        """Return the packed bits of one parameter, `ceil(entries / 8)`, as they are held: they cannot be written to."""
+        view = self._packed[name].numpy().view()
+        view.flags.writeable = False
+        return view
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)

@@ -23,6 +23,10 @@ class Individual(Method):
 
     warm: bool = False
 
+    @property
+    def builds_on_past(self) -> bool:
+        return self.warm
+
     def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
         start = past.states[-1].dense if self.warm and past.states else network.weights
         weights = {name: start[name].clone() for name in network.weights}

@@ -64,6 +64,11 @@ class Method(ABC):
         """Whether a task writes weights into the network, on which the tasks after it build."""
         return False
 
+    @property
+    def builds_on_past(self) -> bool:
+        """Whether a task depends on what those before it have left; only where none does, they are learned apart."""
+        return True
+
     def check(self, network: Network) -> None:
         """Raise DensityError if the method cannot serve the layers of this network."""
         del network

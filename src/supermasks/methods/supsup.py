@@ -26,6 +26,10 @@ class SupSup(Method):
     rule: MaskRule = field(default_factory=Threshold)
     initial: InitialScores = field(default_factory=KaimingUniform)
 
+    @property
+    def builds_on_past(self) -> bool:
+        return self.writes or self.initial.uses_past
+
     def check(self, network: Network) -> None:
         self.rule.densities(network.shapes)
 

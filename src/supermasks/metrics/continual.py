@@ -1,4 +1,7 @@
-"""Measures of continual learning, from the matrix of accuracies `A[i, j]` on task `j` after learning task `i`."""
+"""Measures of continual learning, from the matrix of accuracies `A[i, j]` on task `j` after learning task `i`.
+
+What was not measured is NaN; each task is, after it was learned (the diagonal), and all are at the end (the last row).
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +33,9 @@ def accuracy_so_far(matrix: npt.ArrayLike) -> list[float]:
     Args:
         matrix: `N x N`; entries above the diagonal are not used.
 
+    Returns:
+        `N` numbers, NaN for rows that were not measured.
+
     Raises:
         ConfigError: the matrix is not square, or an entry that is needed is missing.
 
@@ -59,7 +65,7 @@ def forgetting(matrix: npt.ArrayLike) -> float:
     a = _checked(matrix)
     if len(a) == 1:
         return 0.0
-    return float(np.mean([a[j:-1, j].max() - a[-1, j] for j in range(len(a) - 1)]))
+    return float(np.mean([np.nanmax(a[j:-1, j]) - a[-1, j] for j in range(len(a) - 1)]))
 
 
 def backward_transfer(matrix: npt.ArrayLike) -> float:
@@ -87,6 +93,9 @@ def _checked(matrix: npt.ArrayLike) -> Matrix:
     a = np.asarray(matrix, dtype=np.float64)
     if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a):
         raise ConfigError(f"accuracies are a square matrix, a row for each task learned, but shape {a.shape} came")
-    if np.isnan(a[np.tril_indices(len(a))]).any():
-        raise ConfigError("the matrix has missing accuracies on or below its diagonal; evaluate after every task")
+    if np.isnan(np.diag(a)).any() or np.isnan(a[-1]).any():
+        raise ConfigError(
+            "the matrix has missing accuracies on its diagonal or in its last row; evaluate each task after it was "
+            "learned, and all of them at the end"
+        )
     return a

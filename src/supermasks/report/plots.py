@@ -37,12 +37,12 @@ def plot_record(record: Record, folder: Path) -> list[Path]:
         folder: where to; made if it is not there.
 
     Returns:
-        the files: `accuracy.png`, `forgetting.png`, where there are masks `bytes.png`, of several tasks `growth.png`.
+        the files: `accuracy.png`, where there is a matrix of accuracies `forgetting.png`, where there are masks
+        `bytes.png`, of several tasks `growth.png`.
     """
-    pictures = [
-        _plot_accuracy(record, folder / "accuracy.png"),
-        _plot_forgetting(record, folder / "forgetting.png"),
-    ]
+    pictures = [_plot_accuracy(record, folder / "accuracy.png")]
+    if record["accuracy"]["matrix"] is not None:  # of many tasks not all of it is measured
+        pictures.append(_plot_forgetting(record, folder / "forgetting.png"))
     if record["bytes"]["masks"]:
         pictures.append(_plot_bytes(record, folder / "bytes.png"))
     return [*pictures, *plot_growth(record, folder)]
@@ -93,7 +93,7 @@ def _draw_matrix(axes: Any, matrix: npt.NDArray[np.float64], limits: tuple[float
 def _plot_accuracy(record: Record, path: Path) -> Path:
     """Draw the final accuracy of each task, by each way of finding the task, with the paper's figures."""
     evaluations: list[Record] = record["evaluations"]
-    given = 100 * np.array(record["accuracy"]["matrix"][-1], dtype=np.float64)
+    given = 100 * np.array(_given_per_task(record), dtype=np.float64)
     tasks = np.arange(1, len(given) + 1)
     figure = new_figure(max(9.0, min(12.0, 0.35 * len(tasks) + 4)), 4.8)
     axes = plain_axes(figure.subplots())
@@ -122,6 +122,11 @@ def _plot_accuracy(record: Record, path: Path) -> Path:
     figure.legend(loc="outside lower center", ncols=2 if evaluations else 1, frameon=False, fontsize=9)
     figure.suptitle(_accuracy_title(record), fontsize=13, fontweight="bold")
     return save(figure, path)
+
+
+def _given_per_task(record: Record) -> list[float]:
+    accuracy: Record = record["accuracy"]
+    return accuracy["given_per_task"] if "given_per_task" in accuracy else accuracy["matrix"][-1]  # older records
 
 
 def _draw_published(axes: Any, figure: Record | None, colour: str) -> None:

@@ -31,6 +31,10 @@ class KaimingUniform(InitialScores):
 
     shared: bool = False
 
+    @property
+    def uses_past(self) -> bool:
+        return False
+
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
         purpose = ("scores of all tasks",) if self.shared else ("scores", task)
@@ -56,6 +60,10 @@ class Constant(InitialScores):
     def __post_init__(self) -> None:
         if not isfinite(self.value):
             raise ConfigError(f"initial scores are a finite number, but {self.value} came")
+
+    @property
+    def uses_past(self) -> bool:
+        return False
 
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del task, seed, past
@@ -90,6 +98,10 @@ class Spread(InitialScores):
     def __post_init__(self) -> None:
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"scores are spread from a number up to a larger one, but {self.low}, {self.high} came")
+
+    @property
+    def uses_past(self) -> bool:
+        return False
 
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past

@@ -32,6 +32,11 @@ class Past:
 class InitialScores(ABC):
     """Gives the scores that a new task begins with; subclasses are frozen dataclasses."""
 
+    @property
+    def uses_past(self) -> bool:
+        """Whether the scores depend on what was learned before; tasks can be learned apart only where they do not."""
+        return True
+
     @abstractmethod
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         """Return for each parameter its scores, float32, in memory of their own.

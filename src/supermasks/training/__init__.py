@@ -2,11 +2,11 @@
 
 from supermasks.training.augmentation import AUGMENTATIONS, Augmentation, CropAndFlip
 from supermasks.training.distributed import Processes, initialise, launched_by_torchrun
+from supermasks.training.learning import LearnApart, LearnedTask, check_learnable, finish_task, learn_task
 from supermasks.training.loop import CHECKPOINT_SECONDS, Effective, Fit, Progress, fit
 from supermasks.training.optimisers import OPTIMISERS, SGD, Adam, AdamW, Optimiser, RMSprop
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages, forget_stages
-from supermasks.training.statistics import with_statistics
 from supermasks.training.together import fit_together
 
 __all__ = [
@@ -20,16 +20,20 @@ __all__ = [
     "CropAndFlip",
     "Effective",
     "Fit",
+    "LearnApart",
+    "LearnedTask",
     "Optimiser",
     "Processes",
     "Progress",
     "RMSprop",
     "Training",
+    "check_learnable",
+    "finish_task",
     "fit",
     "fit_stages",
     "fit_together",
     "forget_stages",
     "initialise",
     "launched_by_torchrun",
-    "with_statistics",
+    "learn_task",
 ]

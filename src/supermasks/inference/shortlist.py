@@ -1,0 +1,89 @@
+"""A shortlist of tasks, from a few of the weights: those whose gradients are largest."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError
+from supermasks.masks import BitIndex
+from supermasks.superposition import Superposition
+
+LOOKED_AT = 3072
+"""About how many weights decide who is on the list."""
+
+LISTED = 8
+"""How many tasks are on the list."""
+
+SAMPLED = 16
+
+INDEXED_WEIGHTS = 2**16
+"""How many weights at least, from the first layer on, can be looked at: there masks differ most between inputs."""
+
+
+class Shortlist:
+    """Finds the tasks that are worth an exact comparison.
+
+    Of the first layers, some 3,000 weights, those of largest `|dL/dE * W|`, are looked up in all masks, and the 8 tasks
+    with the largest sums are listed. Permuted or otherwise transformed inputs are told apart by the first layer more
+    surely than by all layers.
+
+    Args:
+        superposition: the tasks; their masks are turned round once, which takes the memory of those of the first layers
+            again.
+
+    Raises:
+        ConfigError: a task sets these layers without a mask.
+    """
+
+    def __init__(self, superposition: Superposition) -> None:
+        self.names = list[str]()
+        total = 0
+        for name, weight in superposition.network.weights.items():
+            if total < INDEXED_WEIGHTS:
+                self.names.append(name)
+                total += weight.numel()
+        if any(name not in state.mask for state in superposition.states for name in self.names):
+            raise ConfigError("a shortlist is made from masks, but there are tasks without one; use exact=True")
+        self._weights = [superposition.network.weights[name].flatten() for name in self.names]
+        self._indices = [
+            BitIndex([state.mask.bits(name) for state in superposition.states], weight.numel())
+            for name, weight in zip(self.names, self._weights, strict=True)
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the turned masks take."""
+        return sum(index.nbytes for index in self._indices)
+
+    def candidates(self, gradients: Mapping[str, Tensor]) -> Iterator[list[int]]:
+        """Yield the listed tasks of each loss, in the order of learning.
+
+        Args:
+            gradients: `dL_b/dE` of each of `names`, `rows x ...`.
+        """
+        sizes = [len(weight) for weight in self._weights]
+        for rows in zip(*(gradients[name].flatten(1) for name in self.names), strict=True):
+            row = torch.cat([gradient * weight for gradient, weight in zip(rows, self._weights, strict=True)])
+            largest = _largest(row)
+            sums, first = torch.zeros(()), 0
+            for index, size in zip(self._indices, sizes, strict=True):
+                here = largest[(largest >= first) & (largest < first + size)]
+                if len(here):
+                    sums = sums - index.products((here - first).cpu(), row[here].cpu())
+                first += size
+            # What is no number is not sorted away: the exact comparison reports it.
+            yield sums.nan_to_num(torch.inf).topk(min(LISTED, len(sums))).indices.sort().values.tolist()
+
+
+def _largest(row: Tensor) -> Tensor:
+    """Return the indices of about 3,000 entries of largest magnitude, in their order; all if there are not more."""
+    if len(row) <= LOOKED_AT:
+        return torch.arange(len(row), device=row.device)
+    # What is larger than the right share of every 16th entry: to sort out exactly so many takes ten times as long.
+    magnitude = row.abs()
+    some = magnitude[::SAMPLED]
+    least = some.topk(max(1, len(some) * LOOKED_AT // len(row)), sorted=False).values.amin()
+    found = (magnitude > least).nonzero().flatten()
+    # Where many entries are equal, the least of them may be most of all.
+    return found if LOOKED_AT // 2 <= len(found) <= 2 * LOOKED_AT else magnitude.topk(LOOKED_AT, sorted=False).indices

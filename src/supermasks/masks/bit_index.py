@@ -1,0 +1,54 @@
+"""Which masks keep a given weight: the bits of many masks, turned round."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from supermasks.masks.products import Bits, Planes, unpacked
+
+TURNED_AT_ONCE = 64  # masks
+
+
+class BitIndex:
+    """For each weight one bit a mask, so that a few weights can be looked up in all masks.
+
+    It takes as much memory as the packed masks.
+
+    Args:
+        masks: for each of `k` masks its packed bits, as `Mask.bits` gives them.
+        entries: how many weights each is over.
+
+    Example:
+        >>> import torch
+        >>> index = BitIndex([np.array([5], np.uint8), np.array([3], np.uint8)], entries=3)
+        >>> index.products(torch.tensor([1, 2]), torch.tensor([10.0, 1.0])).round()
+        tensor([ 1., 10.])
+    """
+
+    def __init__(self, masks: Sequence[Bits], entries: int) -> None:
+        self._count = len(masks)
+        self._bits = np.zeros((entries, -(-len(masks) // 8)), dtype=np.uint8)
+        for first in range(0, len(masks), TURNED_AT_ONCE):
+            some = np.stack(masks[first : first + TURNED_AT_ONCE])
+            bits = np.unpackbits(some, axis=1, count=entries, bitorder="little")
+            turned = np.packbits(np.ascontiguousarray(bits.T), axis=1, bitorder="little")
+            self._bits[:, first // 8 : first // 8 + turned.shape[1]] = turned
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it takes."""
+        return self._bits.nbytes
+
+    def products(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Return `sum_t values[t] M_i[weights[t]]` for all masks.
+
+        Args:
+            weights: `t`, int64, the numbers of weights.
+            values: `t`, float32.
+
+        Returns:
+            `k`, float32.
+        """
+        planes = Planes(values[None], len(values))
+        return planes.values(planes.products(unpacked(self._bits[weights.numpy()])))[0, : self._count]

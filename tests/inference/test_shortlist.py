@@ -1,0 +1,99 @@
+"""A shortlist leaves the choice as it is where the gradient tells tasks apart, and says what it did not look at."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import supermasks.inference.shortlist as shortlist
+from supermasks import Network
+from supermasks.bases import RandomBase
+from supermasks.errors import ConfigError, InputError
+from supermasks.inference import Entropy, MaxProbability, Objective, OneShot, SuperfluousNeurons
+from supermasks.inference.gradients import batch_weight_gradients
+from supermasks.inference.shortlist import Shortlist
+from supermasks.inference.task_inference import uniform
+from supermasks.masks import Mask
+from supermasks.nets import fully_connected
+from supermasks.state import TaskState
+from supermasks.superposition import Superposition
+
+OBJECTIVES = [Entropy(), SuperfluousNeurons(), MaxProbability()]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_with_all_weights_and_all_tasks_it_is_exact(
+    worlds: Callable[..., Any], kind: str, objective: Objective
+) -> None:
+    world = worlds(kind, 6)
+    exact, listed = OneShot(objective), OneShot(objective, exact=False)
+    for method in ("infer", "infer_each"):
+        expected = getattr(exact, method)(world.superposition, world.inputs)
+        got = getattr(listed, method)(world.superposition, world.inputs)
+        torch.testing.assert_close(got.evidence, expected.evidence)
+        assert got.names() == expected.names()
+
+
+def test_of_the_listed_tasks_the_evidence_is_exact_and_of_others_it_is_not_looked_at(
+    worlds: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortlist, "LISTED", 3)
+    monkeypatch.setattr(shortlist, "LOOKED_AT", 7)
+    world = worlds("mlp", 12)
+    exact = OneShot().infer_each(world.superposition, world.inputs)
+    got = OneShot(exact=False).infer_each(world.superposition, world.inputs)
+    listed = got.evidence != -torch.inf
+    assert listed.sum(dim=1).tolist() == [3] * len(world.inputs)
+    torch.testing.assert_close(got.evidence[listed], exact.evidence[listed])
+    assert not bool((got.evidence.argmax(dim=1) != got.chosen).any())
+
+
+def test_the_list_is_of_the_tasks_with_the_largest_sums_over_the_largest_weights(
+    worlds: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortlist, "LISTED", 2)
+    monkeypatch.setattr(shortlist, "LOOKED_AT", 32)
+    monkeypatch.setattr(shortlist, "SAMPLED", 1)
+    monkeypatch.setattr(shortlist, "INDEXED_WEIGHTS", 1)
+    world = worlds("mlp", 9)
+    superposition = world.superposition
+    gradients = batch_weight_gradients(superposition, world.inputs, uniform(superposition), Entropy())
+    found = Shortlist(superposition)
+    (name,) = found.names
+    saliency = (gradients[name] * world.network.weights[name]).flatten().double()
+    # One less: what is looked at is larger than the least of the sampled.
+    largest = saliency.abs().argsort(descending=True)[:31]
+    sums = torch.stack([-saliency[largest][s.mask[name].flatten()[largest]].sum() for s in world.states])
+    expected = sorted(sums.argsort(descending=True)[:2].tolist())
+    assert list(found.candidates({name: gradients[name][None]})) == [expected]
+
+
+def test_equal_entries_are_not_all_looked_at() -> None:
+    row = torch.ones(100_000)
+    assert len(shortlist._largest(row)) == shortlist.LOOKED_AT
+    assert len(shortlist._largest(torch.zeros(50_000))) == shortlist.LOOKED_AT
+    assert shortlist._largest(torch.randn(20)).tolist() == list(range(20))
+    row = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    found = shortlist._largest(row)
+    assert 0.8 < len(found) / shortlist.LOOKED_AT < 1.25
+    assert float(row[found].abs().min()) >= float(row.abs().sort(descending=True).values[len(found) - 1])
+
+
+def test_tasks_without_masks_have_no_shortlist() -> None:
+    network = Network(fully_connected([4, 3]), RandomBase(0))
+    state = TaskState("t", (0, 1), (4,), Mask({}, {}), dense={"1.weight": torch.randn(3, 4)})
+    superposition = Superposition(network, [state])
+    assert OneShot().infer(superposition, torch.randn(1, 4)).names() == ["t"]
+    with pytest.raises(ConfigError, match="exact=True"):
+        OneShot(exact=False).infer(superposition, torch.randn(1, 4))
+
+
+def test_inputs_whose_outputs_are_no_numbers_are_refused(worlds: Callable[..., Any]) -> None:
+    world = worlds("mlp", 12)
+    inputs = world.inputs.clone()
+    inputs[2] = 3e38
+    for inference in (OneShot(), OneShot(exact=False)):
+        with pytest.raises(InputError, match="finite"):
+            inference.infer_each(world.superposition, inputs)

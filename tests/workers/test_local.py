@@ -1,0 +1,157 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from supermasks.errors import ConfigError, LabelError, UnknownTaskError, WorkerError
+from supermasks.workers import LocalProcesses, local
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are killed as POSIX does")
+
+
+def test_results_are_those_of_calling_the_job(jobs: ModuleType) -> None:
+    job, numbers = jobs.Scaled(torch.arange(5.0)), [3, 1, 4, 15, 9, 2, 6, 5]
+    found = dict(LocalProcesses(2, threads=2).run(job, numbers))
+    assert sorted(found) == sorted(numbers)
+    for number, (scaled, pid, threads) in found.items():
+        assert torch.equal(scaled, job(number)[0])
+        assert pid != os.getpid()
+        assert threads == 2
+    assert len({pid for _, pid, _ in found.values()}) <= 2
+    assert not multiprocessing.active_children()
+
+
+def test_nothing_is_done_for_no_number(jobs: ModuleType) -> None:
+    assert list(LocalProcesses(2).run(jobs.Raises(), [])) == []
+
+
+def test_numbers_that_come_first_are_begun_first(jobs: ModuleType, tmp_path: Path) -> None:
+    job, numbers = jobs.Steps(tmp_path), [5, 3, 8, 1, 9, 2, 5]  # one of them twice
+    assert list(LocalProcesses(1).run(job, numbers)) == [(number, number**2) for number in numbers]
+    assert [number for number, _ in job.begun()] == numbers
+
+
+def test_a_number_may_come_more_often_than_it_may_be_attempted(jobs: ModuleType) -> None:
+    assert [number for number, _ in LocalProcesses(1, attempts=2).run(jobs.Sum(()), [7] * 5)] == [7] * 5
+
+
+def test_the_tensors_of_the_job_are_shared(jobs: ModuleType) -> None:
+    job = jobs.Writes(torch.zeros(6))
+    list(LocalProcesses(2).run(job, range(6)))
+    assert job.tensor.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_a_killed_process_worked_on_is_done_again(jobs: ModuleType, tmp_path: Path) -> None:
+    job = jobs.Steps(tmp_path, jobs.sleep, (2,))
+    killer = threading.Thread(target=lambda: os.kill(job.wait(2), signal.SIGKILL))
+    killer.start()
+    found = list(LocalProcesses(2).run(job, range(6)))
+    killer.join()
+    assert sorted(found) == [(number, number**2) for number in range(6)]
+    assert [len(set(job.pids(number))) for number in range(6)] == [1, 1, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_number_that_ends_its_process_each_time_ends_the_run(jobs: ModuleType, tmp_path: Path, attempts: int) -> None:
+    job = jobs.Steps(tmp_path, jobs.end_at_once, (1,), times=9)
+    run = LocalProcesses(1, attempts=attempts).run(job, range(3))
+    assert next(run) == (0, 0)
+    with pytest.raises(WorkerError, match=f"^number 1 was begun {attempts} times"):
+        next(run)
+    assert len(set(job.pids(1))) == len(job.pids(1)) == attempts
+    assert not job.pids(2)
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_is_outlived_by_its_own_is_seen_to_be_lost(jobs: ModuleType, tmp_path: Path) -> None:
+    # Else its connection would stay open for the ten seconds that its child waits, or for ever.
+    job = jobs.Steps(tmp_path, jobs.end_and_be_outlived, (0,))
+    run = LocalProcesses(1).run(job, [0])
+    watch = threading.Timer(8, run.close)
+    watch.start()
+    assert list(run) == [(0, 0)]
+    watch.cancel()
+    assert len(job.pids(0)) == 2
+
+
+def test_an_exception_comes_out_as_itself(jobs: ModuleType) -> None:
+    workers = LocalProcesses(1)
+    with pytest.raises(LabelError) as raised:
+        list(workers.run(jobs.Raises(), [0]))
+    assert type(raised.value) is LabelError
+    assert raised.value.args == ("a label", 7)
+    with pytest.raises(UnknownTaskError, match="^a task$"):
+        list(workers.run(jobs.Raises(), [1]))
+    assert not multiprocessing.active_children()
+
+
+def test_an_exception_that_cannot_be_sent_is_told_by_name(jobs: ModuleType) -> None:
+    with pytest.raises(WorkerError, match="^a worker raised Unreadable: this and that$"):
+        list(LocalProcesses(1).run(jobs.Raises(), [2]))
+    with pytest.raises(WorkerError, match="^a worker raised ValueError: it holds a lock$"):
+        list(LocalProcesses(1).run(jobs.Raises(), [3]))
+
+
+def test_a_result_that_cannot_be_sent_is_an_error(jobs: ModuleType) -> None:
+    with pytest.raises(TypeError, match="cannot pickle"):
+        list(LocalProcesses(1).run(jobs.Raises(), [4]))
+
+
+def test_a_job_that_cannot_be_read_is_an_error(jobs: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WorkerError, match="did it say why"):
+        list(LocalProcesses(1, attempts=1).run(jobs.ReadOnlyHere(), [1]))
+    assert "nothing of it is installed" in capfd.readouterr().err
+
+
+def test_to_stop_early_leaves_no_process(jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_END_SECONDS", 0.5)
+    job = jobs.Steps(tmp_path, jobs.sleep_whatever_comes, (1, 2))
+    run = LocalProcesses(2).run(job, range(9))
+    assert next(run) == (0, 0)
+    job.wait(1)
+    job.wait(2)
+    run.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert not multiprocessing.active_children()
+    for _, pid in job.begun():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(("count", "threads", "attempts"), [(0, 1, 3), (1, 0, 3), (1, 1, 0), (-1, 1, 1)])
+def test_numbers_below_one_are_refused(count: int, threads: int, attempts: int) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        LocalProcesses(count, threads, attempts)
+
+
+def test_a_job_may_have_more_tensors_than_the_process_may_open_files(
+    jobs: ModuleType, elsewhere: Callable[..., str]
+) -> None:
+    code = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from supermasks.workers import LocalProcesses
+from worker_jobs import Sum
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    print(dict(LocalProcesses(1).run(Sum(tuple(torch.ones(2) for _ in range(300))), [4])))
+"""
+    assert elsewhere(code, Path(jobs.__file__ or "").parent) == "{4: 604.0}"
+
+
+def test_a_program_that_does_not_guard_its_beginning_is_told(jobs: ModuleType, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from supermasks.workers import LocalProcesses\nfrom worker_jobs import Sum\n"
+        "print(list(LocalProcesses(1).run(Sum((), 'more than fits into a pipe' * 10**5), [4])))"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'does not begin at `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
