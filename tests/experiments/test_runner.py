@@ -14,6 +14,7 @@ from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, Spl
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.experiments.runner import Silent
 from supermasks.experiments.split_images import SplitImages
+from supermasks.workers import LocalProcesses
 
 SMALL = PermutedMNIST(dataset="sample", tasks=3, steps=12, outputs=20, learning_rate=3e-3)
 
@@ -102,7 +103,7 @@ def test_a_run_that_lost_its_log_between_bank_and_log_goes_on(finished: Path, tm
     # The bank is written before the log: a kill in between leaves a task that the log does not know.
     with pytest.raises(KeyboardInterrupt):
         run(SMALL, tmp_path / "run", watcher=StopAt(13))
-    (tmp_path / "run" / "learned.json").unlink()
+    (tmp_path / "run" / "learned.jsonl").unlink()
     run(SMALL, tmp_path / "run", resume=True)
     assert read_record(tmp_path / "run")["accuracy"] == read_record(finished)["accuracy"]
 
@@ -187,12 +188,53 @@ def test_parts_of_a_run_are_not_taken_for_another(finished: Path, tmp_path: Path
             run(replace(SMALL, steps=13), copy, resume=resume)
 
 
-@pytest.mark.parametrize("name", ["run.json", "learned.json", "evaluated.json"])
+@pytest.mark.parametrize("name", ["run.json", "learned.jsonl", "evaluated.jsonl"])
 def test_a_damaged_file_of_a_run_is_named(finished: Path, tmp_path: Path, name: str) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
-    (copy / name).write_text((copy / name).read_text()[:-9])
+    (copy / name).write_text((copy / name).read_text()[9:])
     with pytest.raises(RunStateError, match=name):
         run(SMALL, copy, resume=True)
+
+
+@pytest.mark.parametrize("name", ["learned.jsonl", "evaluated.jsonl"])
+def test_a_line_that_a_killed_process_did_not_finish_is_made_anew(finished: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    whole = (copy / name).read_text()
+    (copy / name).write_text(whole[:-9])
+    (copy / "record.json").unlink()
+    run(SMALL, copy, resume=True)
+    assert [json.loads(line).keys() for line in (copy / name).read_text().splitlines()] == [
+        json.loads(line).keys() for line in whole.splitlines()
+    ]
+    assert read_record(copy)["accuracy"] == read_record(finished)["accuracy"]
+
+
+def test_tasks_that_workers_learned_are_those_of_one_after_the_other(finished: Path, tmp_path: Path) -> None:
+    run(SMALL, tmp_path / "run", workers=LocalProcesses(2))
+    for file in sorted((finished / "bank" / "tasks").iterdir()):
+        assert (tmp_path / "run" / "bank" / "tasks" / file.name).read_bytes() == file.read_bytes()
+    ours, theirs = read_record(tmp_path / "run"), read_record(finished)
+    assert ours["accuracy"] == theirs["accuracy"]
+    assert ours["workers"]["count"] == 2
+    assert theirs["workers"] is None
+
+
+def test_of_many_tasks_all_are_evaluated_at_checkpoints_only(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supermasks.experiments.runner.EVERY_ROW", 2)
+    monkeypatch.setattr(PermutedMNIST, "checkpoints", lambda self: [1, 3])
+    run(SMALL, tmp_path / "run")
+    ours, theirs = read_record(tmp_path / "run"), read_record(finished)
+    assert ours["accuracy"]["matrix"] is None
+    for same in ("mean", "per_task", "task_given", "given_per_task", "forgetting", "backward_transfer"):
+        assert ours["accuracy"][same] == theirs["accuracy"][same]
+    so_far = theirs["accuracy"]["so_far"]
+    assert ours["accuracy"]["so_far"] == [so_far[0], None, so_far[2]]
+    assert [[row["tasks"] for row in found["among"]] for found in ours["evaluations"]] == [[1, 3]] * 3
+    for one, other in zip(ours["evaluations"], theirs["evaluations"], strict=True):
+        assert one["among"][-1] == other["among"][-1]
+        assert one["among"][-1]["accuracy"] == one["accuracy"] == other["accuracy"]
 
 
 def test_a_density_that_keeps_nothing_fails_before_anything_is_written(tmp_path: Path) -> None:

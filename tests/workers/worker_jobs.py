@@ -98,12 +98,12 @@ def end_at_once() -> None:
 def end_and_be_outlived() -> None:
     """End, while a child has all files of this process, the connection too."""
     if os.fork() == 0:
-        time.sleep(10)
+        time.sleep(60)
         os._exit(0)
     end_at_once()
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """An exception that is pickled but cannot be read again."""
 
     def __init__(self, first: str, second: str) -> None:
@@ -120,7 +120,7 @@ class Raises:
         if number == 1:
             raise UnknownTaskError("a task")
         if number == 2:
-            raise Unreadable("this", "that")
+            raise UnreadableError("this", "that")
         if number == 3:
             error = ValueError("it holds a lock")
             error.lock = threading.Lock()  # pyright: ignore[reportAttributeAccessIssue]

@@ -207,13 +207,18 @@ def _about(experiment: Experiment, learner: Learner, tasks: int, command: Sequen
     }
 
 
-def _accuracy(rows: list[list[float | None]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the accuracies of a record: of the first evaluation, or with the task given where there is none."""
+def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the accuracies of a record: of the first evaluation, or with the task given where there is none.
+
+    Args:
+        rows: after each task, the accuracies of the last tasks up to it.
+        evaluations: with the task inferred.
+    """
     numbers = np.full((len(rows), len(rows)), np.nan)
     for i, row in enumerate(rows):
-        numbers[i, : i + 1] = [np.nan if entry is None else entry for entry in row]
+        numbers[i, i + 1 - len(row) : i + 1] = row
     matrix = [[*row, *[None] * (len(rows) - len(row))] for row in rows]
-    complete = all(entry is not None for row in rows for entry in row)
+    complete = all(len(row) == i + 1 for i, row in enumerate(rows))
     given = average_accuracy(numbers)
     return {
         "mean": evaluations[0]["accuracy"] if evaluations else given,
@@ -329,12 +334,12 @@ def _learn(
         )
 
     def note(seconds: float, curve: Sequence[float] = (), rounding: float = 0.0) -> None:
-        index, everything = len(learned), len(tasks) <= EVERY_ROW or len(learned) + 1 in checkpoints
-        accuracies = [
-            learner.accuracy(_test(tasks, j), learner.bank.names[j]) if everything or j == index else None
-            for j in range(index + 1)
-        ]
-        row = {"task": learner.bank.names[index], "seconds": seconds, "accuracies": accuracies}
+        names = learner.bank.names[: len(learned) + 1]
+        everything = len(tasks) <= EVERY_ROW or len(names) in checkpoints
+        measured = names if everything else names[-1:]
+        first = len(names) - len(measured)
+        accuracies = [learner.accuracy(_test(tasks, first + j), name) for j, name in enumerate(measured)]
+        row = {"task": names[-1], "seconds": seconds, "accuracies": accuracies}  # of the last tasks up to this one
         learned.append({**row, "curve": list(curve), "rounding": rounding})
         append_line(path, learned[-1])
         advance(learned[-1])
