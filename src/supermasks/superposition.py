@@ -14,6 +14,7 @@ from supermasks.state import TaskState
 
 Made = TypeVar("Made")
 
+NO_BITS = np.zeros(0, dtype=np.uint8)
 COUNTED_AT_ONCE = 32  # masks, at most 255: a count of them fits into a byte
 
 
@@ -56,6 +57,11 @@ class Superposition:
             for name, value in state.dense.items():
                 self._dense_of.setdefault(name, {})[i] = value.to(network.device)
         self.parameters = (*network.weights, *(name for name in self._dense_of if name not in network.weights))
+        # Looked up once: it takes longer than some products.
+        self._bits = {
+            name: [state.mask.bits(name) if name in state.mask else NO_BITS for state in self.states]
+            for name in network.weights
+        }
         self._buffer_names = {name for state in self.states for name in state.buffers}
         self._uniform: dict[str, Tensor] | None = None
         self.by_layers: bool | None = None
@@ -128,7 +134,7 @@ class Superposition:
             flat = gradient.flatten(1)
             if masked := [row for row, i in enumerate(among) if i not in dense]:
                 assert weight is not None  # what is no weight of the network, every task has dense
-                bits = [self.states[among[row]].mask.bits(name) for row in masked]
+                bits = [self._bits[name][among[row]] for row in masked]
                 result[:, masked] += mask_products(flat * weight.flatten(), bits).cpu()
             for row, i in enumerate(among):
                 if i in dense:
@@ -149,8 +155,7 @@ class Superposition:
                     result[row] += self.contract([(name, gradient[row : row + 1])], 1, of)[0]
                 continue
             saliency = gradient.flatten(1) * self.network.weights[name].flatten()
-            bits = [state.mask.bits(name) for state in self.states]
-            for sums, more in zip(result, listed_products(saliency, bits, lists), strict=True):
+            for sums, more in zip(result, listed_products(saliency, self._bits[name], lists), strict=True):
                 sums += more.cpu()
         return result
 
@@ -180,7 +185,7 @@ class Superposition:
         # Equal ones are counted: many tasks at once, in bytes.
         counts = np.zeros(weight.numel(), dtype=np.int32)
         for first in range(0, len(coefficients), COUNTED_AT_ONCE):
-            some = [self.states[i].mask.bits(name) for i, _ in coefficients[first : first + COUNTED_AT_ONCE]]
+            some = [self._bits[name][i] for i, _ in coefficients[first : first + COUNTED_AT_ONCE]]
             bits = np.unpackbits(np.stack(some), axis=1, count=weight.numel(), bitorder="little")
             counts += np.add.reduce(bits, axis=0, dtype=np.uint8)
         mixed = torch.from_numpy(counts).to(weight.device, torch.float32)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -56,12 +57,11 @@ class LocalProcesses(Workers):
         try:
             while waiting or any(worker.number is not None for worker in workers):
                 idle = [worker for worker in workers if worker.number is None]
-                while waiting and (idle or len(workers) < self.count):
-                    if idle:
-                        worker = idle.pop()
-                    else:
-                        worker = _Worker(job, self.threads)
-                        workers.append(worker)
+                # All of them, before one is given something to do, for which it must have been loaded.
+                for _ in range(min(self.count - len(workers), len(waiting) - len(idle))):
+                    idle.append(_Worker(job, self.threads))
+                    workers.append(idle[-1])
+                for worker in idle[: len(waiting)]:
                     worker.begin(waiting.pop())
                 for worker in _ready(workers):
                     number = worker.number
@@ -93,21 +93,26 @@ class _Worker:
         context = torch.multiprocessing.get_context("spawn")
         self.number: int | None = None
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_work, args=(job, other, threads), daemon=True)
+        # Without the job: what is passed here is written before the process reads it, and where that ends instead,
+        # more than a pipe takes would be waited for without end.
+        self._process = context.Process(target=_work, args=(other, threads), daemon=True)
+        self._unsent: Callable[[int], Any] | None = job
         try:
             self._process.start()
         except OSError as error:
             self._connection.close()
-            raise WorkerError(
-                "a worker cannot be started, or ended before it had read the job, as it does where a program does not "
-                f'begin at `if __name__ == "__main__":` ({error})'
-            ) from error
+            raise WorkerError(f"a worker process cannot be started ({error}); use fewer workers") from error
         finally:
             other.close()
 
     def begin(self, number: int) -> None:
         self.number = number
+        # By the pickle of torch, which moves tensors into shared memory and hands over its files.
+        job = b"" if self._unsent is None else bytes(ForkingPickler.dumps(self._unsent))
         with suppress(OSError):  # that it is gone is noticed when its result is waited for
+            if self._unsent is not None:
+                self._unsent = None
+                self._connection.send_bytes(job)
             self._connection.send_bytes(str(number).encode())
 
     def waited_for(self) -> Connection:
@@ -162,10 +167,11 @@ def _allow_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _work(job: Callable[[int], Any], connection: Connection, threads: int) -> None:
+def _work(connection: Connection, threads: int) -> None:
     # Control-C goes to all processes of a terminal; the one that asked for the work ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    job = _received(connection)
     while True:
         try:
             number = int(connection.recv_bytes())
@@ -173,6 +179,20 @@ def _work(job: Callable[[int], Any], connection: Connection, threads: int) -> No
             return
         # Not by torch's own pickle, which hands over files: a process that ends would take them along.
         connection.send_bytes(_answer(job, number))
+
+
+def _received(connection: Connection) -> Callable[[int], Any]:
+    try:
+        return connection.recv()
+    except Exception as error:
+        unreadable = WorkerError(
+            f"a worker cannot read the job ({type(error).__name__}: {error}); can it import what the job is made of?"
+        )
+
+    def fail(number: int) -> None:
+        raise unreadable
+
+    return fail
 
 
 def _answer(job: Callable[[int], Any], number: int) -> bytes:
