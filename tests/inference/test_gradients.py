@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from supermasks import Network
+from supermasks.bases import RandomBase
+from supermasks.errors import ConfigError
 from supermasks.inference import Entropy, MaxProbability, Objective, OneShot, SuperfluousNeurons
 from supermasks.inference.gradients import batch_gradient, each_gradient
+from supermasks.masks import Mask
+from supermasks.state import TaskState
+from supermasks.superposition import Superposition
 
 OBJECTIVES = [Entropy(), SuperfluousNeurons(), MaxProbability()]
 FORMULAS: dict[type[Objective], Callable[[Tensor, Tensor, int], Tensor]] = {
@@ -113,3 +119,103 @@ def test_one_shot_is_the_argmax_of_the_negative_gradient(world: Any, objective: 
     assert together.chosen.tolist() == [int(expected.mean(dim=0).argmax())]
     torch.testing.assert_close(together.evidence[0].double(), expected.mean(dim=0), rtol=1e-4, atol=1e-5)
     assert not each.tied.any()
+
+
+def test_gradients_through_the_first_layers_only(world: Any) -> None:
+    alpha = torch.full((5,), 0.2, dtype=torch.float64, requires_grad=True)
+    for layers in (1, 2):
+        taken = list(world.network.weights)[:layers]
+        constant, mixed = world.mixed(alpha.detach()), world.mixed(alpha, buffers_at=alpha)
+        logits = world.plain({**constant, **{name: mixed[name] for name in taken}}, world.inputs.double())
+        entropy = FORMULAS[Entropy](logits, logits, world.classes)
+        expected = -torch.stack([torch.autograd.grad(value, alpha, retain_graph=True)[0] for value in entropy])
+        inference = OneShot(layers=layers)
+        each = inference.infer_each(world.superposition, world.inputs)
+        torch.testing.assert_close(each.evidence.double(), expected, rtol=1e-4, atol=1e-5)
+        together = inference.infer(world.superposition, world.inputs)
+        torch.testing.assert_close(together.evidence[0].double(), expected.mean(dim=0), rtol=1e-4, atol=1e-5)
+        listed = OneShot(layers=layers, exact=False).infer_each(world.superposition, world.inputs)
+        torch.testing.assert_close(listed.evidence, each.evidence)
+
+
+def test_there_is_at_least_one_layer() -> None:
+    with pytest.raises(ConfigError, match="layers=0"):
+        OneShot(layers=0)
+
+
+class SequenceFirst(nn.Module):
+    """A layer that is called with what has the inputs second: three positions of three inputs look like one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.Linear(4, 6, bias=False), nn.Linear(6, 8, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.out(self.layer(inputs.transpose(0, 1)).relu().mean(dim=0))
+
+
+class UsedTwice(nn.Module):
+    """One layer is called twice, and its weight is used once more without calling it."""
+
+    def __init__(self, direct: bool) -> None:
+        super().__init__()
+        self.direct, self.layer, self.out = direct, nn.Linear(4, 4, bias=False), nn.Linear(4, 8, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.layer(self.layer(inputs).relu())
+        return self.out(hidden @ self.layer.weight.T if self.direct else hidden)
+
+
+class InPlace(nn.Module):
+    """What a layer returns is changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.Linear(4, 6, bias=False), nn.Linear(6, 8, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.out(self.layer(inputs).relu_())
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "by_layers"),
+    [
+        (SequenceFirst(), (3, 4), False),
+        (UsedTwice(direct=False), (4,), True),
+        (UsedTwice(direct=True), (4,), False),
+        (InPlace(), (4,), True),
+        (nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(9, 8)), (2, 5), True),
+        (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(), nn.Linear(16, 8)), (2, 4, 4), True),
+        (nn.Sequential(nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 8)), (3, 4), True),
+    ],
+    ids=["sequence-first", "called-twice", "used-directly", "in-place", "conv1d", "grouped", "places"],
+)
+@pytest.mark.parametrize("batch", [3, 5])
+def test_any_network_gives_each_input_its_own_gradient(
+    module: nn.Module, shape: tuple[int, ...], by_layers: bool, batch: int
+) -> None:
+    network = Network(module, RandomBase(0))
+    rng = torch.Generator().manual_seed(0)
+    masks = [{n: torch.rand(s, generator=rng) < 0.5 for n, s in network.shapes.items()} for _ in range(4)]
+    superposition = Superposition(
+        network, [TaskState(str(i), (0, 1, 2), shape, Mask.pack(mask)) for i, mask in enumerate(masks)]
+    )
+    inputs = torch.randn(batch, *shape, generator=rng)
+    alpha = torch.full((4,), 0.25, requires_grad=True)
+
+    def entropy(one: Tensor) -> Tensor:
+        mixed = {
+            name: weight * sum(a * mask[name] for a, mask in zip(alpha, masks, strict=True))
+            for name, weight in network.weights.items()
+        }
+        log_p = torch.func.functional_call(module, mixed, (one[None],)).log_softmax(dim=1)
+        return -(log_p.exp() * log_p).sum()
+
+    values = {**dict(module.named_parameters()), **network.constants}
+    with torch.no_grad():  # what is not masked is as in the network
+        for name, parameter in module.named_parameters():
+            parameter.copy_(values[name])
+    expected = torch.stack([torch.autograd.grad(entropy(one), alpha)[0] for one in inputs])
+    got = each_gradient(superposition, inputs, alpha.detach(), Entropy())
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    assert superposition.by_layers is by_layers

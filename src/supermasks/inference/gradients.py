@@ -18,7 +18,12 @@ GRADIENT_BYTES = 2**26
 
 
 def batch_gradient(
-    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, among: Sequence[int]
+    superposition: Superposition,
+    inputs: Tensor,
+    alpha: Tensor,
+    objective: Objective,
+    among: Sequence[int],
+    names: Sequence[str] | None = None,
 ) -> Tensor:
     """Return the gradient of the mean objective of a batch: one forward and one backward pass for all tasks.
 
@@ -28,15 +33,22 @@ def batch_gradient(
         alpha: `k`, where the gradient is taken.
         objective: of the logits.
         among: the tasks `i` whose `dL/dalpha_i` are wanted.
+        names: of the parameters through which the gradient is taken; all if None.
 
     Returns:
         `len(among)`.
     """
-    gradients = batch_weight_gradients(superposition, inputs, alpha, objective)
+    gradients = batch_weight_gradients(superposition, inputs, alpha, objective, names)
     return superposition.contract(((name, value[None]) for name, value in gradients.items()), 1, among)[0]
 
 
-def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> Tensor:
+def each_gradient(
+    superposition: Superposition,
+    inputs: Tensor,
+    alpha: Tensor,
+    objective: Objective,
+    names: Sequence[str] | None = None,
+) -> Tensor:
     """Return the gradient of each input's own objective, for all tasks: all inputs against all masks in one product.
 
     Args:
@@ -44,6 +56,7 @@ def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, o
         inputs: `batch x ...`.
         alpha: `k`, where the gradient is taken.
         objective: of the logits.
+        names: of the parameters through which the gradient is taken; all if None.
 
     Returns:
         `batch x k`.
@@ -52,28 +65,37 @@ def each_gradient(superposition: Superposition, inputs: Tensor, alpha: Tensor, o
     return torch.cat(
         [
             superposition.contract(gradients, rows, everyone)
-            for rows, gradients in each_weight_gradients(superposition, inputs, alpha, objective)
+            for rows, gradients in each_weight_gradients(superposition, inputs, alpha, objective, names)
         ]
     )
 
 
 def batch_weight_gradients(
-    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective
+    superposition: Superposition,
+    inputs: Tensor,
+    alpha: Tensor,
+    objective: Objective,
+    names: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Return `dL/dE`, the gradient of the mean objective of a batch in the effective weights, by name."""
+    """Return `dL/dE`, the gradient of the mean objective of a batch in effective weights, by name; in all if None."""
+    names = superposition.parameters if names is None else names
     # Tensors of inference mode cannot take part in a backward pass; copies made outside of it can.
     with torch.inference_mode(False), torch.enable_grad():
         inputs, alpha = inputs.detach().clone(), alpha.clone()
         weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
-        leaves = [weight.requires_grad_() for weight in weights.values()]
+        leaves = [weights[name].requires_grad_() for name in names]
         logits = superposition.network.forward(inputs, {**weights, **buffers})
         value = objective(logits, superposition.classes).mean()
         gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
-    return dict(zip(weights, gradients, strict=True))
+    return dict(zip(names, gradients, strict=True))
 
 
 def each_weight_gradients(
-    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective
+    superposition: Superposition,
+    inputs: Tensor,
+    alpha: Tensor,
+    objective: Objective,
+    names: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, Iterator[tuple[str, Tensor]]]]:
     """Yield `dL_b/dE`, the gradients of each input's own objective in the effective weights, for some inputs at a time.
 
@@ -86,6 +108,7 @@ def each_weight_gradients(
         inputs: `batch x ...`.
         alpha: `k`, where the gradient is taken.
         objective: of the logits.
+        names: of the parameters that are wanted; all if None.
 
     Yields:
         the number of inputs, and for each parameter its name and `inputs x ...`.
@@ -93,29 +116,33 @@ def each_weight_gradients(
     by_layers = superposition.by_layers
     if by_layers is None and len(inputs) > 1:
         superposition.by_layers = by_layers = _agree(superposition, inputs, alpha, objective)
-    sizes = [weight.numel() for weight in superposition.weights(alpha).values()]
+    names = superposition.parameters if names is None else names
+    weights = superposition.weights(alpha)
+    sizes = [weights[name].numel() for name in names]
     at_once = max(1, GRADIENT_BYTES // (4 * (max(sizes) if by_layers else sum(sizes))))
     for some in inputs.split(at_once):
         if by_layers and len(some) > 1:
-            yield len(some), _by_layers(superposition, some, alpha, objective)
+            yield len(some), _by_layers(superposition, some, alpha, objective, names)
         else:
-            yield len(some), iter(_one_by_one(superposition, some, alpha, objective).items())
+            yield len(some), iter(_one_by_one(superposition, some, alpha, objective, names).items())
 
 
-def _one_by_one(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> dict[str, Tensor]:
-    each = [batch_weight_gradients(superposition, one[None], alpha, objective) for one in inputs]
+def _one_by_one(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
+) -> dict[str, Tensor]:
+    each = [batch_weight_gradients(superposition, one[None], alpha, objective, names) for one in inputs]
     return {name: torch.stack([gradients[name] for gradients in each]) for name in each[0]}
 
 
 def _by_layers(
-    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the gradients of each input parameter by parameter; nothing if the network cannot be taken apart so."""
     network = superposition.network
     with torch.inference_mode(False), torch.enable_grad():
         inputs, alpha = inputs.detach().clone(), alpha.clone()
         effective = superposition.effective(alpha)
-        recorded = network.recorded(inputs, effective, superposition.parameters)
+        recorded = network.recorded(inputs, effective, names)
         if recorded is None:
             return
         logits, calls = recorded
@@ -123,15 +150,15 @@ def _by_layers(
         value = objective(logits, superposition.classes).sum()
         outputs = [call.output for call, _ in calls]
         gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
-    found: dict[str, list[Tensor]] = {name: [] for name in superposition.parameters}
-    last = {name: number for number, (_, names) in enumerate(calls) for name in names.values()}
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    last = {name: number for number, (_, of) in enumerate(calls) for name in of.values()}
     with torch.no_grad():
-        for number, ((call, names), gradient) in enumerate(zip(calls, gradients, strict=True)):
-            parameters = {short: effective[name] for short, name in names.items()}
+        for number, ((call, of), gradient) in enumerate(zip(calls, gradients, strict=True)):
+            parameters = {short: effective[name] for short, name in of.items()}
             for short, value in parameter_gradients(call, parameters, gradient).items():
-                found[names[short]].append(value)
+                found[of[short]].append(value)
             # As soon as it is known: not all layers are to be held at once.
-            for name in [name for name in set(names.values()) if last[name] == number]:
+            for name in [name for name in set(of.values()) if last[name] == number]:
                 yield name, sum(found[name][1:], found[name][0])
                 del found[name]
         for name in found:  # of layers that were not called
@@ -148,7 +175,7 @@ def _agree(superposition: Superposition, inputs: Tensor, alpha: Tensor, objectiv
     """
     if not superposition.network.can_record(superposition.parameters):
         return False
-    found = dict(_by_layers(superposition, inputs[:3], alpha, objective))
+    found = dict(_by_layers(superposition, inputs[:3], alpha, objective, superposition.parameters))
     if set(found) != set(superposition.parameters):
         return False
     for number in {0, len(inputs[:3]) - 1}:

@@ -7,6 +7,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from supermasks.errors import ConfigError
 from supermasks.inference.gradients import (
     batch_gradient,
     batch_weight_gradients,
@@ -30,10 +31,20 @@ class OneShot(TaskInference):
     Attributes:
         objective: what the right task makes small.
         exact: whether all tasks are compared by all weights.
+        layers: through the weights of how many parameters, from the input on, the gradient is taken; None for all.
+            Where tasks differ in their inputs, as permuted images do, the first one alone finds more than all.
+
+    Raises:
+        ConfigError: the number of layers is below 1.
     """
 
     objective: Objective = field(default_factory=Entropy)
     exact: bool = True
+    layers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layers is not None and self.layers < 1:
+            raise ConfigError(f"the gradient is taken through at least 1 layer, but layers={self.layers} came")
 
     @property
     def averages(self) -> bool:
@@ -42,26 +53,32 @@ class OneShot(TaskInference):
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         everyone, alpha = range(len(superposition)), uniform(superposition)
         if self.exact:
-            gradient = batch_gradient(superposition, inputs, alpha, self.objective, everyone)
+            gradient = batch_gradient(
+                superposition, inputs, alpha, self.objective, everyone, self._names(superposition)
+            )
             return decide(superposition, -gradient[None])
-        gradients = batch_weight_gradients(superposition, inputs, alpha, self.objective)
+        gradients = batch_weight_gradients(superposition, inputs, alpha, self.objective, self._names(superposition))
         return decide(superposition, _listed(superposition, 1, ((n, g[None]) for n, g in gradients.items())))
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        alpha = uniform(superposition)
+        alpha, names = uniform(superposition), self._names(superposition)
         if self.exact:
-            return decide(superposition, -each_gradient(superposition, inputs, alpha, self.objective))
-        some = each_weight_gradients(superposition, inputs, alpha, self.objective)
+            return decide(superposition, -each_gradient(superposition, inputs, alpha, self.objective, names))
+        some = each_weight_gradients(superposition, inputs, alpha, self.objective, names)
         return decide(superposition, torch.cat([_listed(superposition, rows, gradients) for rows, gradients in some]))
+
+    def _names(self, superposition: Superposition) -> tuple[str, ...]:
+        return superposition.parameters[: self.layers]
 
 
 def _listed(superposition: Superposition, rows: int, gradients: Iterator[tuple[str, Tensor]]) -> Tensor:
     """Return the evidence, `rows x k`, of the tasks that are on the list of each row."""
     shortlist = superposition.once(Shortlist)
     held = dict[str, Tensor]()
-    while not held.keys() >= set(shortlist.names):
-        name, gradient = next(gradients)
+    for name, gradient in gradients:
         held[name] = gradient
+        if held.keys() >= set(shortlist.names):
+            break
     evidence = torch.full((rows, len(superposition)), -torch.inf)
     lists = list(shortlist.candidates(held))
     for row, found in enumerate(superposition.contract_listed(chain(held.items(), gradients), lists)):

@@ -45,6 +45,7 @@ class Shortlist:
                 total += weight.numel()
         if any(name not in state.mask for state in superposition.states for name in self.names):
             raise ConfigError("a shortlist is made from masks, but there are tasks without one; use exact=True")
+        self._count = len(superposition)
         self._weights = [superposition.network.weights[name].flatten() for name in self.names]
         self._indices = [
             BitIndex([state.mask.bits(name) for state in superposition.states], weight.numel())
@@ -60,14 +61,16 @@ class Shortlist:
         """Yield the listed tasks of each loss, in the order of learning.
 
         Args:
-            gradients: `dL_b/dE` of each of `names`, `rows x ...`.
+            gradients: `dL_b/dE` of `names`, `rows x ...`; those that are not there count as 0.
         """
-        sizes = [len(weight) for weight in self._weights]
-        for rows in zip(*(gradients[name].flatten(1) for name in self.names), strict=True):
-            row = torch.cat([gradient * weight for gradient, weight in zip(rows, self._weights, strict=True)])
-            largest = _largest(row)
-            sums, first = torch.zeros(()), 0
-            for index, size in zip(self._indices, sizes, strict=True):
+        there = [number for number, name in enumerate(self.names) if name in gradients]
+        weights, indices = [self._weights[n] for n in there], [self._indices[n] for n in there]
+        sizes = [len(weight) for weight in weights]
+        for rows in zip(*(gradients[self.names[n]].flatten(1) for n in there), strict=True):
+            row = torch.cat([gradient * weight for gradient, weight in zip(rows, weights, strict=True)])
+            largest, first = _largest(row), 0
+            sums = torch.zeros(self._count)
+            for index, size in zip(indices, sizes, strict=True):
                 here = largest[(largest >= first) & (largest < first + size)]
                 if len(here):
                     sums = sums - index.products((here - first).cpu(), row[here].cpu())
