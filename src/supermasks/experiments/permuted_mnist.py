@@ -2,10 +2,17 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from supermasks.data import PermutedStream, load_source
+from supermasks.errors import ConfigError
 from supermasks.experiments.config import Published
-from supermasks.experiments.mnist import OUTPUTS, MNISTExperiment
+from supermasks.experiments.mnist import OBJECTIVES, OUTPUTS, MNISTExperiment
+from supermasks.inference import TaskInference
+from supermasks.learner import Learner
+from supermasks.nets import NETS
+from supermasks.recipes import recognisable
+from supermasks.training import Progress
 from supermasks.types import GNU, TaskStream
 
 PAPER = {  # (net, outputs, objective) -> accuracy after 10 tasks
@@ -26,20 +33,60 @@ PAPER = {  # (net, outputs, objective) -> accuracy after 10 tasks
     ("fc-1024-1024", 25, "G"): (0.9631, "Table 9"),
 }
 
+SETTLED = (
+    "optimiser",
+    "learning_rate",
+    "schedule",
+    "method",
+    "density",
+    "transfer",
+    "shared_scores",
+    "inference",
+    "objective",
+)
+"""The settings that a recipe has in place of."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PermutedMNIST(MNISTExperiment):
-    """PermutedMNIST in scenario GNu: the task is known in training and inferred from images in testing."""
+    """PermutedMNIST in scenario GNu: the task is known in training and inferred from images in testing.
+
+    Attributes:
+        recipe: the paper's settings, or those of `supermasks.recipes.recognisable`, which are more accurate.
+    """
 
     name = "permuted-mnist"
     scenario = GNU
 
     tasks: int = 10
+    recipe: Literal["paper", "recognisable"] = "paper"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.recipe == "recognisable" and any(getattr(self, name) != getattr(type(self), name) for name in SETTLED):
+            raise ConfigError(f"recipe={self.recipe} says what {', '.join(SETTLED)} are; leave these out")
+
+    @property
+    def title(self) -> str:
+        return super().title.replace(self.net, f"{self.net}-{self.recipe}") if self.recipe != "paper" else super().title
+
+    def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
+        if self.recipe == "paper":
+            return super().learner(tasks, out, progress)
+        outputs = OUTPUTS[self.net] if self.outputs is None else self.outputs
+        return Learner(NETS[self.net](outputs), seed=self.seed, **recognisable(self.steps, self.batch_size, self.exact))
+
+    def task_inference(self, objective: str) -> TaskInference:
+        if self.recipe == "paper":
+            return super().task_inference(objective)
+        return replace(recognisable(exact=self.exact)["inference"], objective=OBJECTIVES[objective]())
 
     def stream(self, data: Path | None) -> TaskStream:
         return PermutedStream(load_source(self.dataset, data), self.tasks, self.seed)
 
     def evaluations(self) -> list[tuple[str, str]]:
+        if self.recipe == "recognisable":
+            return list(dict.fromkeys([("G", self.scoring), ("G", "first-of-batch")]))
         paper = [(objective, "first-of-batch") for objective in ("H", "G")]
         return list(dict.fromkeys([(self.objective, self.scoring), *paper]))
 
