@@ -1,6 +1,20 @@
 """One network, thousands of tasks, no forgetting: supermasks over fixed weights, and task inference."""
 
-from supermasks import bases, data, errors, evaluation, inference, masks, methods, metrics, nets, scores, training
+from supermasks import (
+    bases,
+    data,
+    errors,
+    evaluation,
+    inference,
+    masks,
+    methods,
+    metrics,
+    nets,
+    recipes,
+    scores,
+    training,
+    workers,
+)
 from supermasks.bank import BankFolder, MaskBank
 from supermasks.errors import SupermasksError
 from supermasks.learner import Learner
@@ -33,6 +47,8 @@ __all__ = [
     "methods",
     "metrics",
     "nets",
+    "recipes",
     "scores",
     "training",
+    "workers",
 ]

@@ -24,7 +24,7 @@ from supermasks.errors import (
     MaskError,
     TaskError,
 )
-from supermasks.inference import INFERENCES, OBJECTIVES, OneShot, TaskInference
+from supermasks.inference import INFERENCES, OBJECTIVES, Calibration, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
 from supermasks.network import Network, check_inputs
@@ -68,6 +68,7 @@ class Learner:
     Attributes:
         network: the backbone over its base.
         bank: the states of the learned tasks.
+        calibration: how sure an inferred task is; None until `calibrate` was called. It is not saved with the bank.
 
     Example:
         >>> from supermasks.nets import fully_connected
@@ -101,6 +102,7 @@ class Learner:
         if self.network.over:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
+        self.calibration: Calibration | None = None
         self._superposed: tuple[Network, list[str], Superposition] | None = None
 
     def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
@@ -298,7 +300,37 @@ class Learner:
             found, confidence[rows] = self._classify(inputs[rows], state, chunk)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
-        return Prediction(labels, [belief.tasks[i] for i in chosen.tolist()], confidence, belief)
+        tasks = [belief.tasks[i] for i in chosen.tolist()]
+        if self.calibration is None or together:
+            return Prediction(labels, tasks, confidence, belief)
+        sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
+        return Prediction(labels, tasks, confidence, belief, sure, unknown)
+
+    def calibrate(self, held_out: Mapping[str, Examples], level: float = 0.01, chunk: int = 1000) -> Calibration:
+        """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
+
+        From then on `predict` says both, of inputs that are judged one by one. When tasks were added, or the inference
+        was changed, calibrate anew: a prediction with another set of tasks is refused.
+
+        Args:
+            held_out: examples that no task was trained on, by the name of their task: of some tasks, or of all.
+            level: the share of inputs of known tasks that may be called unknown.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            UnknownTaskError: no task of one of the names was learned.
+            ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
+        """
+        beliefs, truth = list[Belief](), list[str]()
+        for name, examples in held_out.items():
+            self.check_targets(examples, name)
+            for inputs, _ in examples.batches(chunk):
+                beliefs.append(self.infer(inputs, chunk=chunk))
+                truth += [name] * len(inputs)
+        if not beliefs:
+            raise ConfigError("a calibration needs held-out examples of at least one task, but none came")
+        self.calibration = Calibration.fit(Belief.joined(beliefs), truth, level)
+        return self.calibration
 
     def accuracy(self, examples: Examples, task: str, chunk: int = 1000) -> float:
         """Return the fraction of examples that a task's mask classifies rightly, the task being known.

@@ -3,8 +3,7 @@
 from typing import TypedDict
 
 from supermasks.inference import OneShot, SuperfluousNeurons
-from supermasks.methods import Method, SupSup
-from supermasks.scores import KaimingUniform
+from supermasks.methods import Diluted, Method
 from supermasks.training import Adam, Training
 
 
@@ -19,11 +18,11 @@ class Recipe(TypedDict):
 def recognisable(steps: int = 1000, batch_size: int = 128, exact: bool = True) -> Recipe:
     """Return settings whose masks are accurate and still tell by themselves which inputs are theirs.
 
-    Adam with a cosine schedule finds better masks in the same steps than SupSup's RMSprop does; at its usual rate,
-    though, masks become so different from each other that a mixture of them says little. Three things keep the task to
-    be recognised: a rate of 1e-3, with which few scores cross the threshold; the same initial scores for all tasks, so
-    that weights that no task decides upon are the same in all masks and say nothing; and evidence from the first layer
-    alone, by superfluous neurons. See docs/recognising.md for the figures.
+    Adam with a cosine schedule finds better masks in the same steps than SupSup's RMSprop does, but those masks differ
+    so much from each other that a mixture of them says little. Three things keep tasks recognisable: some steps in a
+    hundred are made with the mask diluted by the others (`Diluted`); all tasks begin with the same scores, so that
+    weights that no task decides upon are the same in all masks and drop out; and the evidence is that of superfluous
+    neurons, through the weights of the first layer alone. docs/recognising.md has the figures.
 
     Args:
         steps: of the optimiser, for each task.
@@ -35,10 +34,10 @@ def recognisable(steps: int = 1000, batch_size: int = 128, exact: bool = True) -
         >>> from supermasks.nets import lenet_300_100
         >>> learner = Learner(lenet_300_100(100), seed=0, **recognisable(steps=500))
         >>> learner.training.optimiser
-        Adam(learning_rate=0.001, betas=(0.9, 0.999), eps=1e-08)
+        Adam(learning_rate=0.002, betas=(0.9, 0.999), eps=1e-08)
     """
     return {
-        "method": SupSup(initial=KaimingUniform(shared=True)),
-        "training": Training(steps, batch_size, Adam(1e-3), "cosine"),
+        "method": Diluted(share=0.02, beta=0.25),
+        "training": Training(steps, batch_size, Adam(2e-3), "cosine"),
         "inference": OneShot(SuperfluousNeurons(), exact, layers=1),
     }

@@ -232,9 +232,15 @@ class Prediction:
         tasks: for each input the name of the task whose mask was used.
         confidence: `inputs`, the softmax probability of the label among the classes of its task.
         belief: how the task was inferred; None where the task was given.
+        task_confidence: `inputs`, how probable it is that the task is the right one; None where the learner was not
+            calibrated, or the task was given.
+        unknown: `inputs`, bool, whether the input seems to be of none of the tasks, so that label and task are the
+            best guess only; None where the learner was not calibrated, or the task was given.
     """
 
     labels: list[Hashable]
     tasks: list[str]
     confidence: Tensor
     belief: Belief | None
+    task_confidence: Tensor | None = None
+    unknown: Tensor | None = None

@@ -1,6 +1,7 @@
 """Which task do unlabelled inputs belong to? One algorithm a file, and the objectives that they minimise."""
 
 from supermasks.inference.binary import Binary
+from supermasks.inference.calibration import Calibration
 from supermasks.inference.exhaustive import Exhaustive
 from supermasks.inference.gradient_descent import GradientDescent
 from supermasks.inference.objectives import Entropy, MaxProbability, Objective, SuperfluousNeurons
@@ -17,6 +18,7 @@ __all__ = [
     "INFERENCES",
     "OBJECTIVES",
     "Binary",
+    "Calibration",
     "Entropy",
     "Exhaustive",
     "GradientDescent",

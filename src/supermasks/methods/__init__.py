@@ -1,11 +1,12 @@
 """How a task is learned over a network: one method a file."""
 
+from supermasks.methods.diluted import Diluted
 from supermasks.methods.exssnet import ExSSNeT
 from supermasks.methods.individual import Individual
 from supermasks.methods.method import Learned, Method, Trainable
 from supermasks.methods.supsup import SupSup
 
-METHODS: tuple[type[Method], ...] = (SupSup, ExSSNeT, Individual)
+METHODS: tuple[type[Method], ...] = (SupSup, Diluted, ExSSNeT, Individual)
 """The classes whose stored settings can be read back."""
 
-__all__ = ["METHODS", "ExSSNeT", "Individual", "Learned", "Method", "SupSup", "Trainable"]
+__all__ = ["METHODS", "Diluted", "ExSSNeT", "Individual", "Learned", "Method", "SupSup", "Trainable"]

@@ -100,6 +100,8 @@ def _common_steps(trainables: Sequence[Trainable], tasks: Sequence[Task], settin
     """Return the number of steps, the same for all tasks, or raise what stands in the way of one training."""
     if not tasks or len(trainables) != len(tasks):
         raise ConfigError(f"each task has its trainable, but {len(tasks)} tasks and {len(trainables)} trainables came")
+    if any(type(trainable) is not Trainable for trainable in trainables):
+        raise ConfigError("what this method trains is more than parameters that can be stacked; train each by itself")
     if settings.accumulate > 1 or settings.select_best or Processes.current().count > 1:
         raise ConfigError(
             "tasks are trained together without accumulate, select_best and several processes; train each by itself"
