@@ -34,7 +34,7 @@ def recognisable(steps: int = 1000, batch_size: int = 128, exact: bool = True) -
         >>> from supermasks.nets import lenet_300_100
         >>> learner = Learner(lenet_300_100(100), seed=0, **recognisable(steps=500))
         >>> learner.training.optimiser
-        Adam(learning_rate=0.002, betas=(0.9, 0.999), eps=1e-08)
+        Adam(learning_rate=0.002, weight_decay=0.0)
     """
     return {
         "method": Diluted(share=0.02, beta=0.25),

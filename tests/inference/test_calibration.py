@@ -1,0 +1,153 @@
+"""Confidence and unknown inputs, on evidence whose law is known, and against scikit-learn."""
+
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from torch import Tensor
+
+from supermasks import Examples, Learner
+from supermasks.data import PermutedStream, load_source
+from supermasks.errors import ConfigError, UnknownTaskError
+from supermasks.inference import Calibration
+from supermasks.nets import fully_connected
+from supermasks.recipes import recognisable
+from supermasks.types import Belief
+
+TASKS = tuple(f"t{n}" for n in range(20))
+
+
+def believe(evidence: Tensor, names: tuple[str, ...] = TASKS) -> Belief:
+    chosen = evidence.argmax(dim=1)
+    return Belief(names, torch.zeros_like(evidence), evidence, chosen, torch.zeros(len(chosen), dtype=torch.bool))
+
+
+def draw(count: int, seed: int, signal: float = 3.0) -> tuple[Belief, list[str]]:
+    """Noise of another scale for each input, and a signal at the right task."""
+    rng = torch.Generator().manual_seed(seed)
+    evidence = torch.randn(count, 20, generator=rng)
+    right = torch.randint(0, 20, (count,), generator=rng)
+    evidence[torch.arange(count), right] += signal
+    scale = torch.exp(3 * torch.randn(count, 1, generator=rng))
+    return believe(scale * evidence + 10 * scale), [TASKS[i] for i in right.tolist()]
+
+
+@pytest.mark.parametrize("level", [0.01, 0.1, 0.5])
+def test_known_inputs_are_called_unknown_as_often_as_was_asked_for(level: float) -> None:
+    calibration = Calibration.fit(*draw(5000, 0), level)
+    found = float(calibration.unknown(draw(20_000, 1)[0]).float().mean())
+    assert abs(found - level) < 4 * (level * (1 - level) / 5000) ** 0.5
+    assert float(calibration.unknown(draw(5000, 0)[0]).float().mean()) <= level
+
+
+def test_typicality_is_uniform_on_known_inputs() -> None:
+    typicality = Calibration.fit(*draw(4000, 0)).typicality(draw(4000, 1)[0]).sort().values
+    uniform = torch.arange(1, 4001) / 4000
+    assert float((typicality - uniform).abs().max()) < 1.63 * (2 / 4000) ** 0.5 + 1e-3  # Kolmogorov-Smirnov, 1%
+
+
+@pytest.mark.parametrize("signal", [2.0, 3.0, 4.0])
+def test_the_confidence_is_how_often_the_choice_is_right(signal: float) -> None:
+    calibration = Calibration.fit(*draw(5000, 0, signal))
+    belief, truth = draw(20_000, 1, signal)
+    confidence = calibration.confidence(belief).double()
+    right = torch.tensor([a == b for a, b in zip(belief.names(), truth, strict=True)], dtype=torch.float64)
+    assert abs(float(confidence.mean() - right.mean())) < 0.02
+    for low in (0.3, 0.5, 0.7, 0.9):
+        inside = (confidence >= low) & (confidence < low + 0.1)
+        if int(inside.sum()) > 500:
+            assert abs(float(confidence[inside].mean() - right[inside].mean())) < 0.07
+
+
+def test_the_temperature_has_the_largest_likelihood() -> None:
+    belief, truth = draw(2000, 0)
+    calibration = Calibration.fit(belief, truth)
+    evidence = belief.evidence.double()
+    others = evidence.scatter(1, belief.chosen[:, None], torch.nan)
+    mean = others.nanmean(dim=1, keepdim=True)
+    z = (evidence - mean) / (others - mean).square().nanmean(dim=1, keepdim=True).sqrt()
+    right = [TASKS.index(name) for name in truth]
+    losses = [
+        log_loss(right, (z / (calibration.temperature * factor)).softmax(dim=1).numpy(), labels=range(20))
+        for factor in (0.9, 1.0, 1.1)
+    ]
+    assert min(losses) == losses[1]
+
+
+def test_foreign_inputs_are_told_apart() -> None:
+    calibration = Calibration.fit(*draw(2000, 0, 6.0))
+    known, foreign = draw(2000, 1, 6.0)[0], draw(2000, 2, 0.0)[0]
+    scores = torch.cat([calibration.typicality(known), calibration.typicality(foreign)])
+    assert roc_auc_score([1] * 2000 + [0] * 2000, scores) > 0.98
+    assert float(calibration.unknown(foreign).float().mean()) > 0.6
+
+
+def test_what_was_not_looked_at_is_not_compared() -> None:
+    evidence = draw(300, 0)[0].evidence
+    listed = evidence.clone()
+    listed.scatter_(1, evidence.topk(12, dim=1, largest=False).indices, -torch.inf)
+    belief = believe(listed)
+    calibration = Calibration.fit(belief, belief.names())
+    alone = believe(listed[listed.isfinite()].view(300, 8), TASKS[:8])
+    same = Calibration.fit(alone, alone.names())
+    torch.testing.assert_close(calibration.leads, same.leads)
+    assert bool(calibration.confidence(belief).isfinite().all())
+
+
+def test_equal_evidence_is_no_lead_at_all() -> None:
+    belief, truth = draw(200, 0)
+    calibration = Calibration.fit(belief, truth)
+    flat = believe(torch.zeros(1, 20))
+    assert calibration.unknown(flat).tolist() == [True]
+    assert abs(float(calibration.confidence(flat)) - 1 / 20) < 1e-6
+
+
+def test_what_cannot_be_calibrated_is_refused() -> None:
+    belief, truth = draw(200, 0)
+    with pytest.raises(ConfigError, match="less than one of them"):
+        Calibration.fit(belief, truth, 0.001)
+    for level in (0.0, 1.0, -1.0):
+        with pytest.raises(ConfigError, match="between 0 and 1"):
+            Calibration.fit(belief, truth, level)
+    with pytest.raises(ConfigError, match="199 names"):
+        Calibration.fit(belief, truth[1:])
+    with pytest.raises(UnknownTaskError, match="foreign"):
+        Calibration.fit(belief, ["foreign", *truth[1:]])
+    two = believe(belief.evidence[:, :2], TASKS[:2])
+    with pytest.raises(ConfigError, match="at least 3 tasks"):
+        Calibration.fit(two, ["t0"] * 200)
+    calibration = Calibration.fit(belief, truth)
+    other = believe(belief.evidence, TASKS[::-1])
+    for asked in (calibration.confidence, calibration.typicality, calibration.unknown):
+        with pytest.raises(ConfigError, match="calibrate anew"):
+            asked(other)
+
+
+def test_a_learner_says_what_it_does_not_know() -> None:
+    stream = PermutedStream(load_source("sample"), tasks=12, seed=0)
+    learner = Learner(fully_connected([784, 64, 24]), seed=0, **recognisable(steps=150, batch_size=64))
+    for task in list(stream)[:6]:
+        learner.learn(task)
+    held_out, fresh = {}, []
+    for task in list(stream)[:6]:
+        inputs, targets = task.test.batch(torch.arange(len(task.test)))
+        half = len(inputs) // 2
+        held_out[task.name] = Examples(inputs[:half], targets[:half])
+        fresh.append(inputs[half:])
+    foreign = torch.cat([task.test.batch(torch.arange(100))[0] for task in list(stream)[6:]])
+    assert learner.predict(foreign).unknown is None
+    calibration = learner.calibrate(held_out, level=0.05)
+    known, other = learner.predict(torch.cat(fresh)), learner.predict(foreign)
+    assert float(known.unknown.float().mean()) < 0.1
+    assert float(other.unknown.float().mean()) > 0.3
+    scores = torch.cat([calibration.typicality(known.belief), calibration.typicality(other.belief)])
+    assert roc_auc_score([1] * len(known.tasks) + [0] * len(other.tasks), scores) > 0.85
+    assert float(known.task_confidence.mean()) > float(other.task_confidence.mean())
+    assert learner.predict(foreign, together=True).unknown is None
+    assert learner.predict(foreign, task="permuted-0000").unknown is None
+    learner.learn(stream[6])
+    with pytest.raises(ConfigError, match="calibrate anew"):
+        learner.predict(foreign)
+    with pytest.raises(ConfigError, match="none came"):
+        learner.calibrate({})
+    with pytest.raises(UnknownTaskError):
+        learner.calibrate({"no task": held_out["permuted-0000"]})
