@@ -15,11 +15,3 @@ def jobs() -> Iterator[ModuleType]:
         patch.syspath_prepend(here)
         patch.setenv("PYTHONPATH", here + os.pathsep + os.environ.get("PYTHONPATH", ""))
         yield import_module("worker_jobs")
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

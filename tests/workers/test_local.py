@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from supermasks.errors import ConfigError, LabelError, UnknownTaskError, WorkerError
+from supermasks.errors import ConfigError, LabelError, WorkerError
 from supermasks.workers import LocalProcesses, local
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are killed as POSIX does")
@@ -36,18 +37,15 @@ def test_nothing_is_done_for_no_number(jobs: ModuleType) -> None:
 
 
 def test_numbers_that_come_first_are_begun_first(jobs: ModuleType, tmp_path: Path) -> None:
-    job, numbers = jobs.Steps(tmp_path), [5, 3, 8, 1, 9, 2, 5]  # one of them twice
-    assert list(LocalProcesses(1).run(job, numbers)) == [(number, number**2) for number in numbers]
+    # One of them comes more often than it may be attempted.
+    job, numbers = jobs.Steps(tmp_path), [5, 3, 8, 1, 5, 5, 2, 9]
+    assert list(LocalProcesses(1, attempts=2).run(job, numbers)) == [(number, number**2) for number in numbers]
     assert [number for number, _ in job.begun()] == numbers
-
-
-def test_a_number_may_come_more_often_than_it_may_be_attempted(jobs: ModuleType) -> None:
-    assert [number for number, _ in LocalProcesses(1, attempts=2).run(jobs.Sum(()), [7] * 5)] == [7] * 5
 
 
 def test_the_tensors_of_the_job_are_shared(jobs: ModuleType) -> None:
     job = jobs.Writes(torch.zeros(6))
-    list(LocalProcesses(2).run(job, range(6)))
+    list(LocalProcesses(1).run(job, range(6)))
     assert job.tensor.tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -61,54 +59,56 @@ def test_what_a_killed_process_worked_on_is_done_again(jobs: ModuleType, tmp_pat
     assert [len(set(job.pids(number))) for number in range(6)] == [1, 1, 2, 1, 1, 1]
 
 
-@pytest.mark.parametrize("attempts", [1, 2])
-def test_a_number_that_ends_its_process_each_time_ends_the_run(jobs: ModuleType, tmp_path: Path, attempts: int) -> None:
+def test_a_number_that_ends_its_process_each_time_ends_the_run(jobs: ModuleType, tmp_path: Path) -> None:
     job = jobs.Steps(tmp_path, jobs.end_at_once, (1,), times=9)
-    with closing(LocalProcesses(1, attempts=attempts).run(job, range(3))) as run:
+    with closing(LocalProcesses(1, attempts=2).run(job, range(3))) as run:
         assert next(run) == (0, 0)
-        with pytest.raises(WorkerError, match=f"^number 1 was begun {attempts} times"):
+        with pytest.raises(WorkerError, match=r"^number 1 was begun 2 times"):
             next(run)
-    assert len(set(job.pids(1))) == len(job.pids(1)) == attempts
+    assert len(set(job.pids(1))) == len(job.pids(1)) == 2
     assert not job.pids(2)
     assert not multiprocessing.active_children()
 
 
 def test_a_process_that_is_outlived_by_its_own_is_seen_to_be_lost(jobs: ModuleType, tmp_path: Path) -> None:
-    # Else its connection would stay open for the minute that its child waits, or for ever.
+    # Else its connection would stay open for the ten minutes that its child waits.
     job = jobs.Steps(tmp_path, jobs.end_and_be_outlived, (0,))
     begun = time.monotonic()
     assert list(LocalProcesses(1).run(job, [0])) == [(0, 0)]
-    assert time.monotonic() - begun < 60
+    assert time.monotonic() - begun < 300
     assert len(job.pids(0)) == 2
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
 def test_an_exception_comes_out_as_itself(jobs: ModuleType) -> None:
-    workers = LocalProcesses(1)
     with pytest.raises(LabelError) as raised:
-        list(workers.run(jobs.Raises(), [0]))
+        list(LocalProcesses(1).run(jobs.Raises(), [0]))
     assert type(raised.value) is LabelError
     assert raised.value.args == ("a label", 7)
-    with pytest.raises(UnknownTaskError, match=r"^a task$"):
-        list(workers.run(jobs.Raises(), [1]))
     assert not multiprocessing.active_children()
 
 
 def test_an_exception_that_cannot_be_sent_is_told_by_name(jobs: ModuleType) -> None:
     with pytest.raises(WorkerError, match=r"^a worker raised UnreadableError: this and that$"):
-        list(LocalProcesses(1).run(jobs.Raises(), [2]))
+        list(LocalProcesses(1).run(jobs.Raises(), [1]))
     with pytest.raises(WorkerError, match=r"^a worker raised ValueError: it holds a lock$"):
-        list(LocalProcesses(1).run(jobs.Raises(), [3]))
+        list(LocalProcesses(1).run(jobs.Raises(), [2]))
 
 
 def test_a_result_that_cannot_be_sent_is_an_error(jobs: ModuleType) -> None:
     with pytest.raises(TypeError, match="cannot pickle"):
-        list(LocalProcesses(1).run(jobs.Raises(), [4]))
+        list(LocalProcesses(1).run(jobs.Raises(), [3]))
 
 
-def test_a_job_that_cannot_be_read_is_an_error(jobs: ModuleType, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(WorkerError, match="did it say why"):
-        list(LocalProcesses(1, attempts=1).run(jobs.ReadOnlyHere(), [1]))
-    assert "nothing of it is installed" in capfd.readouterr().err
+def test_a_job_that_cannot_be_read_is_an_error(jobs: ModuleType) -> None:
+    with pytest.raises(WorkerError, match=r"cannot read the job \(ImportError: nothing of it is installed"):
+        list(LocalProcesses(1).run(jobs.ReadOnlyHere(), [1]))
+
+
+def test_a_job_that_cannot_be_sent_is_an_error() -> None:
+    with pytest.raises((AttributeError, pickle.PicklingError), match="local object"):
+        list(LocalProcesses(1).run(lambda number: number, [1]))
+    assert not multiprocessing.active_children()
 
 
 def test_to_stop_early_leaves_no_process(jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,12 +144,13 @@ if __name__ == "__main__":
     assert elsewhere(code, Path(jobs.__file__ or "").parent) == "{4: 604.0}"
 
 
-def test_a_program_that_does_not_guard_its_beginning_is_told(jobs: ModuleType, tmp_path: Path) -> None:
+def test_a_program_that_does_not_guard_its_beginning_ends(jobs: ModuleType, tmp_path: Path) -> None:
+    # Its processes end before they have read the job, of which more is sent than a pipe takes.
     program = tmp_path / "program.py"
     program.write_text(
         "from supermasks.workers import LocalProcesses\nfrom worker_jobs import Sum\n"
-        "print(list(LocalProcesses(1).run(Sum((), 'more than fits into a pipe' * 10**5), [4])))"
+        "print(list(LocalProcesses(1, attempts=1).run(Sum((), 'text' * 10**6), [4])))"
     )
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 1
-    assert 'does not begin at `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert "did it say why it cannot begin" in done.stderr.splitlines()[-1]

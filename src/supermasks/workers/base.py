@@ -1,7 +1,7 @@
 """What workers do: one job, for many numbers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -11,7 +11,7 @@ class Workers(ABC):
     """Call a job on many numbers, several at a time, each in a process of its own; subclasses say where."""
 
     @abstractmethod
-    def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
+    def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
         """Yield each number with what the job returns for it, in the order in which they are done.
 
         What a lost worker was working on is done again by another. When the iteration ends, also before its end,

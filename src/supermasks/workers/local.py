@@ -3,7 +3,7 @@
 import pickle
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -50,7 +50,7 @@ class LocalProcesses(Workers):
                 f"{self.count}, {self.threads} and {self.attempts} came"
             )
 
-    def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
+    def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
         waiting, lost = list(reversed(numbers)), Counter[int]()
         workers = list[_Worker]()
         _allow_files()
@@ -107,13 +107,14 @@ class _Worker:
 
     def begin(self, number: int) -> None:
         self.number = number
-        # By the pickle of torch, which moves tensors into shared memory and hands over its files.
-        job = b"" if self._unsent is None else bytes(ForkingPickler.dumps(self._unsent))
+        parts = [str(number).encode()]
+        if self._unsent is not None:
+            # By the pickle of torch, which moves tensors into shared memory and hands over its files.
+            parts.insert(0, bytes(ForkingPickler.dumps(self._unsent)))
+            self._unsent = None
         with suppress(OSError):  # that it is gone is noticed when its result is waited for
-            if self._unsent is not None:
-                self._unsent = None
-                self._connection.send_bytes(job)
-            self._connection.send_bytes(str(number).encode())
+            for part in parts:
+                self._connection.send_bytes(part)
 
     def waited_for(self) -> Connection:
         return self._connection

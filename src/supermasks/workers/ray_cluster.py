@@ -48,8 +48,8 @@ class RayCluster(Workers):
         threads: with how many threads a task computes, and so many CPUs it reserves. As long as no node has so many,
             tasks wait for one.
         attempts: how often a number is begun at most, if processes or nodes are lost.
-        at_once: how many numbers are under way or queued at most; None: as many as the cluster has CPUs for, and few
-            more.
+        at_once: how many numbers are under way or queued at most; None: as many as the cluster has CPUs for, and two
+            more. A cluster that grows on demand grows to as many.
 
     Raises:
         ConfigError: a number is below 1, or the address is empty.
@@ -72,7 +72,7 @@ class RayCluster(Workers):
                 f"connected to already, but {self.address!r} came"
             )
 
-    def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Iterator[tuple[int, Result]]:
+    def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
         ray = _ray()
         with _connected(ray, self.address) as started:
             if started and (cpus := ray.cluster_resources().get("CPU", 0)) < self.threads:
