@@ -14,6 +14,7 @@ from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, Spl
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.experiments.runner import Silent
 from supermasks.experiments.split_images import SplitImages
+from supermasks.recipes import recognisable
 from supermasks.workers import LocalProcesses
 
 SMALL = PermutedMNIST(dataset="sample", tasks=3, steps=12, outputs=20, learning_rate=3e-3)
@@ -247,3 +248,52 @@ def test_a_record_of_another_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(RunStateError, match="schema"):
         read_record(tmp_path)
+
+
+def test_the_paper_has_figures_for_its_checkpoints() -> None:
+    def figures(**settings: object) -> list[float]:
+        return [figure.accuracy for figure in replace(PermutedMNIST(), **settings).published()]  # pyright: ignore
+
+    assert figures(tasks=250) == [0.9362, 0.9363]
+    assert figures(tasks=2500, outputs=500, exact=False) == [0.9345, 0.9345]
+    assert figures(tasks=50, net="fc-1024-1024", outputs=200) == [0.9614, 0.9619]
+    assert figures(tasks=11) == figures(tasks=2500) == figures(tasks=250, recipe="recognisable") == []
+
+
+def test_the_recipe_settles_training_and_inference(tmp_path: Path) -> None:
+    small = PermutedMNIST(
+        dataset="sample", tasks=3, steps=12, outputs=20, recipe="recognisable", scoring="first-of-batch"
+    )
+    finished = run(small, tmp_path / "run")
+    assert finished.record["method"] == "Diluted"
+    assert [(row["objective"], row["scoring"]) for row in finished.record["evaluations"]] == [("G", "first-of-batch")]
+    assert finished.learner.inference == recognisable()["inference"]
+    assert finished.learner.training == recognisable(steps=12)["training"]
+    assert small.title == "permuted-mnist-lenet-300-100-recognisable-seed0"
+    assert replace(small, exact=False).task_inference("G") == recognisable(exact=False)["inference"]
+    for settled in ({"learning_rate": 1e-3}, {"objective": "G"}, {"shared_scores": True}):
+        with pytest.raises(ConfigError, match="leave these out"):
+            replace(small, **settled)
+
+
+@pytest.mark.parametrize("inference", ["top-gamma", "gradient-descent"])
+def test_every_inference_can_be_run(finished: Path, tmp_path: Path, inference: str) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / "evaluated.jsonl").unlink()
+    settings = replace(SMALL, inference=inference, gamma=0.4, scoring="first-of-batch")  # pyright: ignore
+    config = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(
+        json.dumps({**config, "inference": inference, "gamma": 0.4, "scoring": "first-of-batch"})
+    )
+    record = run(settings, copy, resume=True).record
+    assert [row["inference"] for row in record["evaluations"]] == [inference] * 2
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_new_settings(finished: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    config = json.loads((copy / "run.json").read_text())
+    del config["gamma"], config["recipe"]
+    (copy / "run.json").write_text(json.dumps(config))
+    run(SMALL, copy, resume=True)
+    with pytest.raises(RunStateError, match=r"gamma was 0\.25, now 0\.3"):
+        run(replace(SMALL, gamma=0.3), copy, resume=True)
