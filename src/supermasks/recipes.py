@@ -19,10 +19,9 @@ def recognisable(steps: int = 1000, batch_size: int = 128, exact: bool = True) -
     """Return settings whose masks are accurate and still tell by themselves which inputs are theirs.
 
     Adam with a cosine schedule finds better masks in the same steps than SupSup's RMSprop does, but those masks differ
-    so much from each other that a mixture of them says little. Three things keep tasks recognisable: some steps in a
-    hundred are made with the mask diluted by the others (`Diluted`); all tasks begin with the same scores, so that
-    weights that no task decides upon are the same in all masks and drop out; and the evidence is that of superfluous
-    neurons, through the weights of the first layer alone. docs/recognising.md has the figures.
+    so much from each other that a mixture of them says little. Two things keep tasks recognisable: some steps in a
+    hundred are made with the mask diluted by all others (`Diluted`), and the evidence is that of superfluous neurons,
+    through the weights of the first layer alone. docs/recognising.md has the figures.
 
     Args:
         steps: of the optimiser, for each task.
@@ -37,7 +36,7 @@ def recognisable(steps: int = 1000, batch_size: int = 128, exact: bool = True) -
         Adam(learning_rate=0.002, weight_decay=0.0)
     """
     return {
-        "method": Diluted(share=0.02, beta=0.25),
+        "method": Diluted(share=0.06, beta=0.35),
         "training": Training(steps, batch_size, Adam(2e-3), "cosine"),
         "inference": OneShot(SuperfluousNeurons(), exact, layers=1),
     }

@@ -14,7 +14,7 @@ from supermasks.inference import OneShot, SuperfluousNeurons
 from supermasks.masks import TopK
 from supermasks.methods import Diluted, SupSup
 from supermasks.nets import fully_connected
-from supermasks.scores import KaimingUniform, Past
+from supermasks.scores import Past
 from supermasks.training import Adam, Training
 
 
@@ -28,10 +28,11 @@ def draws(seed: int, count: int) -> list[float]:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
-def test_some_effective_weights_are_diluted_by_the_common_mask(blobs: Callable[..., Task], share: float) -> None:
+def test_some_effective_weights_are_diluted_by_the_mean_of_masks(blobs: Callable[..., Task], share: float) -> None:
     net, method = network(), Diluted(share=share, beta=0.25)
     trainable = method.begin(net, blobs("t", 3), 5, Past())
-    start = {name: (value >= 0).float() for name, value in trainable.parameters.items()}
+    kept = {name: float((value >= 0).float().mean()) for name, value in trainable.parameters.items()}
+    assert all(0.3 < share < 0.7 for share in kept.values())
     with torch.no_grad():
         for value in trainable.parameters.values():
             value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
@@ -41,7 +42,7 @@ def test_some_effective_weights_are_diluted_by_the_common_mask(blobs: Callable[.
         got = method.effective(net, trainable)
         for name, weight in net.weights.items():
             own = (trainable.parameters[name].detach() >= 0).float()
-            mask = 0.75 * start[name] + 0.25 * own if drawn < share else own
+            mask = 0.75 * kept[name] + 0.25 * own if drawn < share else own
             torch.testing.assert_close(got[name].detach(), weight * mask)
 
 
@@ -81,7 +82,7 @@ def test_it_is_learned_saved_and_resumed_like_any_other(blobs: Callable[..., Tas
         stopped.learn(blobs("t", 3), stop, tmp_path / "checkpoint.pt")
     stopped.learn(blobs("t", 3), checkpoint=tmp_path / "checkpoint.pt")
     assert stopped.bank["t"].mask == whole.bank["t"].mask
-    plain = Learner(network(), seed=3, method=SupSup(initial=KaimingUniform(shared=True)), training=whole.training)
+    plain = Learner(network(), seed=3, method=SupSup(), training=whole.training)
     plain.learn(blobs("t", 3))
     assert plain.bank["t"].mask != whole.bank["t"].mask
     whole.save(tmp_path / "bank")
@@ -91,7 +92,7 @@ def test_it_is_learned_saved_and_resumed_like_any_other(blobs: Callable[..., Tas
 def test_masks_are_easier_to_recognise_in_a_superposition() -> None:
     """By the mean lead of the right task in evidence G, in standard deviations of the others."""
     leads, tasks = list[float](), PermutedStream(load_source("sample"), tasks=8, seed=0)
-    for method in (SupSup(initial=KaimingUniform(shared=True)), Diluted(share=0.2)):
+    for method in (SupSup(), Diluted(share=0.2)):
         learner = Learner(
             Network(fully_connected([784, 48, 24]), RandomBase(0)),
             seed=0,
@@ -114,9 +115,8 @@ def test_settings_that_cannot_work_are_refused(blobs: Callable[..., Task]) -> No
     for share, beta in ((0.0, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0)):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             Diluted(share=share, beta=beta)
-    with pytest.raises(ConfigError, match="shared=True"):
-        Diluted(initial=KaimingUniform())
-    assert Diluted(rule=TopK(0.5)).rule == TopK(0.5)
+    trainable = Diluted(rule=TopK(0.25)).begin(network(), blobs("t", 3), 5, Past())
+    assert trainable.kept == pytest.approx({"1.weight": 0.25, "3.weight": 0.25})
     learner = Learner(network(), method=Diluted(), training=Training(3, 16))
     with pytest.raises(ConfigError, match="train each by itself"):
         learner.learn_together([blobs("a", 1), blobs("b", 2)])
