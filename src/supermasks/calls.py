@@ -1,6 +1,6 @@
 """What the layers of a module are called with, and what they return, in a forward pass."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,17 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Layers whose gradient in their parameters is a sum over inputs, of what each input alone gives.
-RECORDED = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Embedding,
-)
+# Layers that are linear in their parameters, and treat each input by itself.
+RECORDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +61,40 @@ def recording(layers: Iterable[nn.Module]) -> Generator[Calls]:
             handle.remove()
 
 
+def applied(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """Return what a layer of a recorded type gives with these parameters; those that are left out count as 0.
+
+    The layer itself is not changed, so that it can be in use elsewhere.
+    """
+    own: Tensor = layer.get_parameter("weight")
+    weight = parameters["weight"] if "weight" in parameters else torch.zeros_like(own)
+    if isinstance(layer, nn.Embedding):
+        return nn.functional.embedding(inputs, weight, layer.padding_idx)
+    if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        # What these layers call themselves: it knows how they pad.
+        return layer._conv_forward(inputs, weight, parameters.get("bias"))  # pyright: ignore[reportPrivateUsage]
+    return nn.functional.linear(inputs, weight, parameters.get("bias"))
+
+
+def derivative(call: Call, parameters: Mapping[str, Tensor], gradient: Tensor) -> Tensor:
+    """Return the derivative of each input's own loss when the parameters of a layer move in a direction, `batch`.
+
+    The layer is linear in its parameters, so that its output moves by what it gives with the direction in their place,
+    and no gradient in the parameters is ever formed.
+
+    Args:
+        call: of the layer, with `batch x ...`.
+        parameters: the direction, by the short names of the layer's parameters.
+        gradient: in the output of the call, `batch x ...`.
+    """
+    return (applied(call.layer, parameters, call.inputs) * gradient).flatten(1).sum(dim=1)
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Return whether the gradient in the layer's parameters is that of what it computes: padding rows have none."""
+    return not isinstance(layer, nn.Embedding) or layer.padding_idx is None
+
+
 def parameter_gradients(call: Call, parameters: dict[str, Tensor], gradient: Tensor) -> dict[str, Tensor]:
     """Return the gradient of each input's own loss in the parameters of a layer.
 
@@ -90,7 +115,7 @@ def parameter_gradients(call: Call, parameters: dict[str, Tensor], gradient: Ten
 
     def of_one(inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         def called(parameters: dict[str, Tensor]) -> Tensor:
-            return torch.func.functional_call(layer, parameters, (inputs[None],))
+            return applied(layer, parameters, inputs[None])
 
         return torch.func.vjp(called, parameters)[1](gradient[None])[0]
 

@@ -106,6 +106,13 @@ class Superposition:
         """Return weights and buffers of a mixture together, as `Network.forward` takes them."""
         return {**self.weights(alpha), **self.buffers(alpha)}
 
+    def direction(self, index: int, name: str) -> Tensor:
+        """Return `dE/dalpha_index` of one parameter: `W * M_index`, or what the task has dense."""
+        dense = self._dense_of.get(name, {})
+        if index in dense:
+            return dense[index]
+        return self.network.weights[name] * self.network.entries(self.states[index], name)
+
     def member(self, index: int) -> dict[str, Tensor]:
         """Return the effective weights and buffers of one task."""
         return self.network.effective(self.states[index])

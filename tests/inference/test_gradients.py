@@ -25,6 +25,12 @@ FORMULAS: dict[type[Objective], Callable[[Tensor, Tensor, int], Tensor]] = {
 }
 
 
+@pytest.fixture(autouse=True, params=[1, 1000], ids=["by-directions", "by-weights"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of single inputs are taken in two ways, of many inputs and of few."""
+    monkeypatch.setattr("supermasks.inference.gradients.FEW_INPUTS", request.param)
+
+
 def points(count: int) -> list[Tensor]:
     rng = torch.Generator().manual_seed(1)
     skewed = torch.rand(count, generator=rng)
@@ -187,8 +193,13 @@ class InPlace(nn.Module):
         (nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(9, 8)), (2, 5), True),
         (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(), nn.Linear(16, 8)), (2, 4, 4), True),
         (nn.Sequential(nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 8)), (3, 4), True),
+        (
+            nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(48, 8)),
+            (2, 4, 4),
+            True,
+        ),
     ],
-    ids=["sequence-first", "called-twice", "used-directly", "in-place", "conv1d", "grouped", "places"],
+    ids=["sequence-first", "called-twice", "used-directly", "in-place", "conv1d", "grouped", "places", "reflecting"],
 )
 @pytest.mark.parametrize("batch", [3, 5])
 def test_any_network_gives_each_input_its_own_gradient(

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from supermasks.calls import parameter_gradients
+from supermasks.calls import Call, derivative, is_linear, parameter_gradients
 from supermasks.inference.objectives import Objective
 from supermasks.superposition import Superposition
+
+FEW_INPUTS = 8
+"""Of fewer inputs the gradients in weights are formed: unpacked masks go into their products as they are."""
 
 GRADIENT_BYTES = 2**26
 """How much memory the weight gradients of single inputs may take at a time, of one layer where they are sums."""
@@ -49,7 +52,7 @@ def each_gradient(
     objective: Objective,
     names: Sequence[str] | None = None,
 ) -> Tensor:
-    """Return the gradient of each input's own objective, for all tasks: all inputs against all masks in one product.
+    """Return the gradient of each input's own objective, for all tasks, from one forward and one backward pass.
 
     Args:
         superposition: `k` tasks.
@@ -62,6 +65,11 @@ def each_gradient(
         `batch x k`.
     """
     everyone = range(len(superposition))
+    names = superposition.parameters if names is None else names
+    if len(inputs) >= FEW_INPUTS and _by_layers_works(superposition, inputs, alpha, objective):
+        found = _by_directions(superposition, inputs, alpha, objective, names)
+        if found is not None:
+            return found
     return torch.cat(
         [
             superposition.contract(gradients, rows, everyone)
@@ -113,9 +121,7 @@ def each_weight_gradients(
     Yields:
         the number of inputs, and for each parameter its name and `inputs x ...`.
     """
-    by_layers = superposition.by_layers
-    if by_layers is None and len(inputs) > 1:
-        superposition.by_layers = by_layers = _agree(superposition, inputs, alpha, objective)
+    by_layers = _by_layers_works(superposition, inputs, alpha, objective)
     names = superposition.parameters if names is None else names
     weights = superposition.weights(alpha)
     sizes = [weights[name].numel() for name in names]
@@ -134,27 +140,40 @@ def _one_by_one(
     return {name: torch.stack([gradients[name] for gradients in each]) for name in each[0]}
 
 
+def _by_directions(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
+) -> Tensor | None:
+    """Return the gradients of each input for all tasks, `batch x k`: each layer is called once more for each task.
+
+    That needs no gradient of single inputs in weights at all, which for many inputs and some tasks costs more than
+    everything else. None where a layer does not allow for it.
+    """
+    passed = _recorded(superposition, inputs, alpha, objective, names)
+    if passed is None or not all(is_linear(call.layer) for call, _, _ in passed):
+        return None
+    result = torch.zeros(len(inputs), len(superposition), dtype=torch.float32)
+    with torch.no_grad():
+        for i in range(len(superposition)):
+            direction = {name: superposition.direction(i, name) for name in names}
+            for call, of, gradient in passed:
+                moved = {short: direction[name] for short, name in of.items()}
+                result[:, i] += derivative(call, moved, gradient).cpu()
+    return result
+
+
 def _by_layers(
     superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the gradients of each input parameter by parameter; nothing if the network cannot be taken apart so."""
-    network = superposition.network
-    with torch.inference_mode(False), torch.enable_grad():
-        inputs, alpha = inputs.detach().clone(), alpha.clone()
-        effective = superposition.effective(alpha)
-        recorded = network.recorded(inputs, effective, names)
-        if recorded is None:
-            return
-        logits, calls = recorded
-        # The objective of an input depends on its own logits alone, so that one pass gives the gradients of all.
-        value = objective(logits, superposition.classes).sum()
-        outputs = [call.output for call, _ in calls]
-        gradients = torch.autograd.grad(value, outputs, materialize_grads=True)
+    passed = _recorded(superposition, inputs, alpha, objective, names)
+    if passed is None:
+        return
+    values = superposition.weights(alpha)
     found: dict[str, list[Tensor]] = {name: [] for name in names}
-    last = {name: number for number, (_, of) in enumerate(calls) for name in of.values()}
+    last = {name: number for number, (_, of, _) in enumerate(passed) for name in of.values()}
     with torch.no_grad():
-        for number, ((call, of), gradient) in enumerate(zip(calls, gradients, strict=True)):
-            parameters = {short: effective[name] for short, name in of.items()}
+        for number, (call, of, gradient) in enumerate(passed):
+            parameters = {short: values[name] for short, name in of.items()}
             for short, value in parameter_gradients(call, parameters, gradient).items():
                 found[of[short]].append(value)
             # As soon as it is known: not all layers are to be held at once.
@@ -162,7 +181,29 @@ def _by_layers(
                 yield name, sum(found[name][1:], found[name][0])
                 del found[name]
         for name in found:  # of layers that were not called
-            yield name, torch.zeros(len(inputs), *effective[name].shape, device=effective[name].device)
+            yield name, torch.zeros(len(inputs), *values[name].shape, device=values[name].device)
+
+
+def _recorded(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
+) -> list[tuple[Call, dict[str, str], Tensor]] | None:
+    """Return the calls of the layers that have these parameters, with their names and the gradient in what came out."""
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs, alpha = inputs.detach().clone(), alpha.clone()
+        recorded = superposition.network.recorded(inputs, superposition.effective(alpha), names)
+        if recorded is None:
+            return None
+        logits, calls = recorded
+        # The objective of an input depends on its own logits alone, so that one pass gives the gradients of all.
+        value = objective(logits, superposition.classes).sum()
+        gradients = torch.autograd.grad(value, [call.output for call, _ in calls], materialize_grads=True)
+    return [(call, of, gradient) for (call, of), gradient in zip(calls, gradients, strict=True)]
+
+
+def _by_layers_works(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool:
+    if superposition.by_layers is None and len(inputs) > 1:
+        superposition.by_layers = _agree(superposition, inputs, alpha, objective)
+    return bool(superposition.by_layers)
 
 
 def _agree(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool | None:

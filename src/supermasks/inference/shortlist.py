@@ -9,7 +9,7 @@ from supermasks.errors import ConfigError
 from supermasks.masks import BitIndex
 from supermasks.superposition import Superposition
 
-LOOKED_AT = 6144
+LOOKED_AT = 4096
 """About how many weights decide who is on the list."""
 
 LISTED = 8
@@ -24,7 +24,7 @@ INDEXED_WEIGHTS = 2**16
 class Shortlist:
     """Finds the tasks that are worth an exact comparison.
 
-    Of the first layers, some 6,000 weights, those of largest `|dL/dE * W|`, are looked up in all masks, and the 8 tasks
+    Of the first layers, some 4,000 weights, those of largest `|dL/dE * W|`, are looked up in all masks, and the 8 tasks
     with the largest sums are listed. Permuted or otherwise transformed inputs are told apart by the first layer more
     surely than by all layers.
 
@@ -80,7 +80,7 @@ class Shortlist:
 
 
 def _largest(row: Tensor) -> Tensor:
-    """Return the indices of about 6,000 entries of largest magnitude, in their order; all if there are not more."""
+    """Return the indices of about 4,000 entries of largest magnitude, in their order; all if there are not more."""
     if len(row) <= LOOKED_AT:
         return torch.arange(len(row), device=row.device)
     # What is larger than the right share of every 16th entry: to sort out exactly so many takes ten times as long.

@@ -65,9 +65,10 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
     """
     if len(superposition) == 0:
         raise TaskError("there is no task to choose among; learn at least one task first")
+    if among is None:
+        return torch.full((len(superposition),), 1 / len(superposition), dtype=torch.float32)
     alpha = torch.zeros(len(superposition), dtype=torch.float32)
-    chosen = range(len(superposition)) if among is None else among
-    alpha[list(chosen)] = 1 / len(chosen)
+    alpha[list(among)] = 1 / len(among)
     return alpha
 
 

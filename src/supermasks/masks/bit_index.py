@@ -41,7 +41,7 @@ class BitIndex:
         return self._bits.nbytes
 
     def products(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Return `sum_t values[t] M_i[weights[t]]` for all masks.
+        """Return `sum_t values[t] M_i[weights[t]]` for all masks, with values rounded to 8 bits beside the largest.
 
         Args:
             weights: `t`, int64, the numbers of weights.
@@ -50,5 +50,5 @@ class BitIndex:
         Returns:
             `k`, float32.
         """
-        planes = Planes(values[None], len(values))
+        planes = Planes(values[None], len(values), planes=1)
         return planes.values(planes.products(unpacked(self._bits[weights.numpy()])))[0, : self._count]

@@ -85,16 +85,17 @@ class Planes:
     """Rows of floats as planes of 8-bit integers, whose products with bits are sums without rounding.
 
     Attributes:
-        digits: `3 x rows x width`, int8.
+        digits: `planes x rows x width`, int8.
 
     Args:
         rows: `rows x n`, float32, on the CPU.
         width: of a plane, at least `n`; what is behind the rows is 0.
+        planes: 3 for the precision of float32, 1 for that of 8 bits.
     """
 
-    def __init__(self, rows: Tensor, width: int) -> None:
-        self.digits = torch.zeros(PLANES, len(rows), width, dtype=torch.int8)
-        self._steps = torch.zeros(PLANES, len(rows), 1, dtype=torch.float64)
+    def __init__(self, rows: Tensor, width: int, planes: int = PLANES) -> None:
+        self.digits = torch.zeros(planes, len(rows), width, dtype=torch.int8)
+        self._steps = torch.zeros(planes, len(rows), 1, dtype=torch.float64)
         # Some rows at a time, so that they stay in the cache from one plane to the next.
         at_once = max(1, IN_CACHE // max(1, width))
         for first in range(0, len(rows), at_once):
@@ -114,24 +115,29 @@ class Planes:
         return torch._int_mm(digits, bits)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
     def values(self, sums: Tensor) -> Tensor:
-        """Return what sums over digits, `3 rows x k`, come to: `rows x k`, float32."""
-        return (sums.view(PLANES, -1, sums.shape[-1]) * self._steps).sum(dim=0).float()
+        """Return what sums over digits, `planes * rows x k`, come to: `rows x k`, float32."""
+        return (sums.view(len(self.digits), -1, sums.shape[-1]) * self._steps).sum(dim=0).float()
 
 
 def _divide(rows: Tensor, digits: Tensor, steps: Tensor) -> None:
     """Write the digits of some rows, and what a step of each plane is worth."""
-    largest = rows.abs().amax(dim=1, keepdim=True)
+    # By numpy: many small operations, of which torch would share each among threads that first have to meet.
+    values = rows.numpy()
+    largest = np.abs(values).max(axis=1, keepdims=True)
     # What cannot be finite must come out as no number, and never as a wrong one.
-    finite = largest.isfinite()
-    left = rows if bool(finite.all()) else rows.nan_to_num(0.0, 0.0, 0.0)
-    step = torch.where(finite, largest, 0.0) / 127
-    for plane, worth in zip(digits, steps, strict=True):
-        # Where there is nothing to divide, all entries are 0.
-        whole = (left * torch.where(step > 0, 1 / step, 0.0)).round_()
-        plane[:, : rows.shape[1]] = whole
-        left = torch.addcmul(left, whole, step, value=-1)
-        worth.copy_(torch.where(finite, step, torch.nan))
-        step = step / 254
+    finite = np.isfinite(largest)
+    left = values if finite.all() else np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    step = np.where(finite, largest, 0.0) / np.float32(127)
+    for plane, worth in zip(digits.numpy(), steps.numpy(), strict=True):
+        # Where there is nothing to divide, or too little for its inverse to be a number, all entries are 0.
+        there = step > np.finfo(np.float32).tiny
+        whole = left * np.where(there, 1 / np.where(there, step, 1.0), 0.0)
+        np.rint(whole, out=whole)
+        plane[:, : values.shape[1]] = whole
+        whole *= step
+        left = left - whole
+        worth[:] = np.where(finite, step, np.nan)
+        step = step / np.float32(254)
 
 
 def unpacked(bits: Bits) -> Tensor:
