@@ -128,13 +128,13 @@ def _training(record: Record, others: Sequence[Record]) -> str:
     ]
     if config.get("density") is not None:  # which then decides, not the budget
         config = {key: value for key, value in config.items() if key != "budget"}
-    # What an older record does not know of was at its default; None is a default, too. Density and method never are.
+    # What an older record does not know of was at its default; None is a default, too. These three never are.
     differing = [
         key
         for key, value in config.items()
         if key not in SHOWN
         and value is not None
-        and (key in ("density", "method") or any(other.get(key, value) != value for other in configs))
+        and (key in ("density", "method", "recipe") or any(other.get(key, value) != value for other in configs))
     ]
     length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
     return ", ".join([length, *(f"{key} {config[key]}" for key in differing if key != "epochs")])
