@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -655,3 +655,33 @@ def test_a_training_that_was_stopped_is_gone_on_with(small: Small, blobs: Blobs,
     stopped.learn(blobs("a"), checkpoint=tmp_path / "checkpoint")
     assert content(stopped) == content(whole)
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_another_task_of_the_same_name_is_another_task(
+    blobs: Callable[..., Task], small: Callable[..., Learner]
+) -> None:
+    learner = small(seed=0)
+    for name in ("a", "b", "c"):
+        learner.learn(blobs(name, 3))
+    x = inputs_of_blob(blobs("a", 3))
+    learner.calibrate({"a": blobs("a", 3).train}, level=0.5)
+    before = learner.infer(x).evidence
+    learner.bank.remove("c")
+    learner.learn(replace(blobs("other", 2), name="c"))
+    fresh = small(seed=0)
+    fresh.adopt(learner.bank)
+    assert not torch.equal(learner.infer(x).evidence, before)
+    assert torch.equal(learner.infer(x).evidence, fresh.infer(x).evidence)
+    with pytest.raises(ConfigError, match="calibrate anew"):
+        learner.predict(x)
+    learner.calibrate({"a": blobs("a", 3).train}, level=0.5)
+    assert learner.predict(x).unknown is not None
+    learner.inference = OneShot(SuperfluousNeurons())
+    with pytest.raises(ConfigError, match="calibrate anew"):
+        learner.predict(x)
+    learner.bank.rename("a", "z")
+    assert learner.infer(x).tasks == ("z", "b", "c")
+
+
+def inputs_of_blob(task: Task) -> torch.Tensor:
+    return task.train.batch(torch.arange(10))[0]

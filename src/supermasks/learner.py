@@ -103,7 +103,8 @@ class Learner:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
         self.calibration: Calibration | None = None
-        self._superposed: tuple[Network, list[str], Superposition] | None = None
+        self._superposed: tuple[tuple[Network, MaskBank, int], list[str], Superposition] | None = None
+        self._calibrated: tuple[tuple[Network, MaskBank, int], TaskInference] | None = None
 
     def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
         """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
@@ -303,6 +304,8 @@ class Learner:
         tasks = [belief.tasks[i] for i in chosen.tolist()]
         if self.calibration is None or together:
             return Prediction(labels, tasks, confidence, belief)
+        if self._calibrated != (self._tasks_now(), self.inference):
+            raise ConfigError("tasks or the inference were changed after the calibration; calibrate anew")
         sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
         return Prediction(labels, tasks, confidence, belief, sure, unknown)
 
@@ -310,7 +313,7 @@ class Learner:
         """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
 
         From then on `predict` says both, of inputs that are judged one by one. When tasks were added, or the inference
-        was changed, calibrate anew: a prediction with another set of tasks is refused.
+        was changed, calibrate anew: until then predictions without a task are refused.
 
         Args:
             held_out: examples that no task was trained on, by the name of their task: of some tasks, or of all.
@@ -329,6 +332,7 @@ class Learner:
                 truth += [name] * len(inputs)
         if not beliefs:
             raise ConfigError("a calibration needs held-out examples of at least one task, but none came")
+        self._calibrated = (self._tasks_now(), self.inference)
         self.calibration = Calibration.fit(Belief.joined(beliefs), truth, level)
         return self.calibration
 
@@ -638,12 +642,16 @@ class Learner:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
 
+    def _tasks_now(self) -> tuple[Network, MaskBank, int]:
+        """Return what differs whenever other tasks may hide behind the same names."""
+        return self.network, self.bank, self.bank.changes
+
     def _superposition(self, names: list[str]) -> Superposition:
         """Return the tasks of these names, mixed; the last mixture is kept, since it takes a look at all of them."""
         if not names:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         held = self._superposed
-        if held is None or held[0] is not self.network or held[1] != names:
+        if held is None or held[0] != self._tasks_now() or held[1] != names:
             states = [self.bank[name] for name in names]
             shapes = {state.input_shape for state in states}
             if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
@@ -651,7 +659,7 @@ class Learner:
                     f"tasks with inputs of shapes {sorted(shapes)} or of different types cannot be mixed; "
                     "name the task with predict(x, task=...)"
                 )
-            held = (self.network, names, Superposition(self.network, states))
+            held = (self._tasks_now(), names, Superposition(self.network, states))
             self._superposed = held
         return held[2]
 

@@ -46,6 +46,9 @@ class MaskBank:
     Of a bank that was opened from a folder, a task is read when it is asked for. Those that were asked for last stay
     in memory, `cache_bytes` of them at most.
 
+    Attributes:
+        changes: how often its tasks were changed: what was made of them holds as long as this number.
+
     Args:
         header: what the tasks are learned over.
         kept: the values of the backbone that no recipe brings back (`Network.kept`), once for all tasks.
@@ -76,6 +79,7 @@ class MaskBank:
         self.header = header
         self.kept: Mapping[str, Tensor] = ReadOnlyTensors(kept or {})
         self._stored = stored
+        self.changes = 0
         self._memory: Mapping[str, Tensor] | None = ReadOnlyTensors({}) if stored is None else None
         # None: the task is stored, under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
@@ -167,6 +171,7 @@ class MaskBank:
                 weights that the tasks of this bank do not leave.
         """
         check_follows(state, self._after, self.header)
+        self.changes += 1
         self._states[state.name] = state
         self._after[state.name] = written_digest(state, self.header.fingerprint)
 
@@ -182,6 +187,7 @@ class MaskBank:
         if new == name:
             return
         self.require_new(new)
+        self.changes += 1
         renamed = replace(state, name=new)
         self._recent.forget(name)
         self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
@@ -200,6 +206,7 @@ class MaskBank:
                 f"task {name!r} owns weights of the network that tasks after it use, so that it cannot be removed; "
                 "learn the others anew without it"
             )
+        self.changes += 1
         self._recent.forget(name)
         del self._states[name], self._after[name]
         return state
@@ -250,6 +257,7 @@ class MaskBank:
         for state in other:
             check_follows(state, after, ours)
             after[state.name], states[state.name] = written_digest(state, ours.fingerprint), state
+        self.changes += 1
         self._after = after
         self._states |= states
 
