@@ -161,9 +161,9 @@ class Superposition:
                 for row, of in enumerate(lists):
                     result[row] += self.contract([(name, gradient[row : row + 1])], 1, of)[0]
                 continue
-            saliency = gradient.flatten(1) * self.network.weights[name].flatten()
-            for sums, more in zip(result, listed_products(saliency, self._bits[name], lists), strict=True):
-                sums += more.cpu()
+            weight, bits = self.network.weights[name].flatten(), self._bits[name]
+            for sums, row, of in zip(result, gradient.flatten(1), lists, strict=True):
+                sums += listed_products(row * weight, [bits[i] for i in of]).cpu()
         return result
 
     def _mixed(self, alpha: Tensor) -> dict[str, Tensor]:

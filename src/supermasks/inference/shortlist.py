@@ -10,7 +10,7 @@ from supermasks.masks import BitIndex
 from supermasks.superposition import Superposition
 
 LOOKED_AT = 4096
-"""About how many weights decide who is on the list."""
+"""How many weights decide who is on the list."""
 
 LISTED = 8
 """How many tasks are on the list."""
@@ -24,7 +24,7 @@ INDEXED_WEIGHTS = 2**16
 class Shortlist:
     """Finds the tasks that are worth an exact comparison.
 
-    Of the first layers, some 4,000 weights, those of largest `|dL/dE * W|`, are looked up in all masks, and the 8 tasks
+    Of the first layers, the 4,096 weights of largest `|dL/dE * W|` are looked up in all masks, and the 8 tasks
     with the largest sums are listed. Permuted or otherwise transformed inputs are told apart by the first layer more
     surely than by all layers.
 
@@ -80,13 +80,14 @@ class Shortlist:
 
 
 def _largest(row: Tensor) -> Tensor:
-    """Return the indices of about 4,000 entries of largest magnitude, in their order; all if there are not more."""
+    """Return the indices of the 4,096 entries of largest magnitude; all if there are not more."""
     if len(row) <= LOOKED_AT:
         return torch.arange(len(row), device=row.device)
-    # What is larger than the right share of every 16th entry: to sort out exactly so many takes ten times as long.
+    # Only among those that are larger than twice the right share of every 16th entry: ten times faster than among all.
     magnitude = row.abs()
     some = magnitude[::SAMPLED]
-    least = some.topk(max(1, len(some) * LOOKED_AT // len(row)), sorted=False).values.amin()
-    found = (magnitude > least).nonzero().flatten()
-    # Where many entries are equal, the least of them may be most of all.
-    return found if LOOKED_AT // 2 <= len(found) <= 2 * LOOKED_AT else magnitude.topk(LOOKED_AT, sorted=False).indices
+    least = some.topk(max(1, min(len(some), 2 * len(some) * LOOKED_AT // len(row))), sorted=False).values.amin()
+    found = (magnitude >= least).nonzero().flatten()
+    if len(found) < LOOKED_AT:
+        return magnitude.topk(LOOKED_AT, sorted=False).indices
+    return found[magnitude[found].topk(LOOKED_AT, sorted=False).indices]

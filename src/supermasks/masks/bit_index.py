@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from supermasks.masks.products import Bits, Planes, unpacked
 
 TURNED_AT_ONCE = 64  # masks
+LOOKED_UP_AT_ONCE = 512  # weights
 
 
 class BitIndex:
@@ -50,5 +52,10 @@ class BitIndex:
         Returns:
             `k`, float32.
         """
-        planes = Planes(values[None], len(values), planes=1)
-        return planes.values(planes.products(unpacked(self._bits[weights.numpy()])))[0, : self._count]
+        planes, numbers = Planes(values[None], len(values), planes=1), weights.numpy()
+        sums = torch.zeros(1, 8 * self._bits.shape[1], dtype=torch.int32)
+        # What is unpacked should stay in the cache of the processor.
+        for first in range(0, len(numbers), LOOKED_UP_AT_ONCE):
+            bits = unpacked(self._bits[numbers[first : first + LOOKED_UP_AT_ONCE]])
+            sums += planes.products(bits, start=first)
+        return planes.values(sums)[0, : self._count]

@@ -13,15 +13,18 @@ from supermasks.masks.packing import unpack_bits
 Bits = npt.NDArray[np.uint8]
 
 UNPACKED_BYTES = 2**24  # of masks, at a time: what is unpacked should stay in the cache of the processor
-LONGEST = 2**23  # entries whose products with 127 certainly add up to less than 2**31
+LONGEST = 2**23  # entries whose products with 128 certainly add up to less than 2**31
 PLANES = 3
-IN_CACHE = 2**17  # entries
+IN_CACHE = 2**14  # entries
+LARGEST = 127 * 2**16  # of the integers that three digits make
+MIDDLE = 0x808080
+TINY = 1e-30
 
 
 def mask_products(rows: Tensor, masks: Sequence[Bits]) -> Tensor:
     """Return `sum_n rows[b, n] M_i[n]` for all rows and all masks, as if in float32.
 
-    On a CPU each row becomes three planes of 8-bit integers, `row = max|row| / 127 (a + b / 254 + c / 254^2)`, which is
+    On a CPU each row becomes three planes of 8-bit integers, `row = max|row| / 127 (a + b / 256 + c / 256^2)`, which is
     24 bits beside its largest entry, and their products with masks are summed without rounding: unpacked bits go
     into the product as they are, where floats would have to be made of them, and equal masks have equal sums.
 
@@ -61,24 +64,20 @@ def mask_products(rows: Tensor, masks: Sequence[Bits]) -> Tensor:
     return result
 
 
-def listed_products(rows: Tensor, masks: Sequence[Bits], lists: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Return for each row its sums over some of the masks, `sum_n rows[b, n] M_i[n]` for the `i` of its list.
+def listed_products(row: Tensor, masks: Sequence[Bits]) -> Tensor:
+    """Return `sum_n row[n] M_i[n]` for a few masks, the very sums of `mask_products`, but sooner.
 
     Args:
-        rows: `rows x n`, float32.
+        row: `n`, float32.
         masks: for each of `k` masks its packed bits.
-        lists: for each row the indices of masks.
 
     Returns:
-        for each row `len(list)` sums, float32, the very ones of `mask_products`.
+        `k`, float32.
     """
-    if rows.device.type != "cpu" or rows.shape[1] > LONGEST:
-        return [mask_products(row[None], [masks[i] for i in of])[0] for row, of in zip(rows, lists, strict=True)]
-    planes, sums = Planes(rows, 8 * -(-rows.shape[1] // 8)), list[Tensor]()
-    for number, of in enumerate(lists):
-        one = planes.row(number)
-        sums.append(one.values(one.products(unpacked(np.stack([masks[i] for i in of])).T))[0])
-    return sums
+    if row.device.type != "cpu" or len(row) > LONGEST or not masks:
+        return mask_products(row[None], masks)[0]
+    planes = Planes(row[None], 8 * -(-len(row) // 8))
+    return planes.values(planes.products(unpacked(np.stack(masks)).T))[0]
 
 
 class Planes:
@@ -94,19 +93,25 @@ class Planes:
     """
 
     def __init__(self, rows: Tensor, width: int, planes: int = PLANES) -> None:
-        self.digits = torch.zeros(planes, len(rows), width, dtype=torch.int8)
-        self._steps = torch.zeros(planes, len(rows), 1, dtype=torch.float64)
-        # Some rows at a time, so that they stay in the cache from one plane to the next.
-        at_once = max(1, IN_CACHE // max(1, width))
-        for first in range(0, len(rows), at_once):
-            some = slice(first, first + at_once)
-            _divide(rows[some], self.digits[:, some], self._steps[:, some])
-
-    def row(self, number: int) -> "Planes":
-        """Return the planes of one row."""
-        one = object.__new__(Planes)
-        one.digits, one._steps = self.digits[:, number : number + 1], self._steps[:, number : number + 1]
-        return one
+        # By numpy: many small operations, of which torch would share each among threads that first have to meet.
+        values = rows.numpy()
+        digits = np.zeros((planes, len(values), width), dtype=np.int8)
+        largest = np.maximum(values.max(axis=1, initial=0), -values.min(axis=1, initial=0))
+        # What is not finite must come out as no number, and never as a wrong one.
+        finite = np.isfinite(largest)
+        whole = np.float32(LARGEST >> 8 * (PLANES - planes))
+        # Block by block, so that it stays in the cache from one step to the next.
+        block = max(1, min(IN_CACHE, values.shape[1]))
+        for row in np.flatnonzero(finite & (largest > 0)):
+            # In float32, but where the inverse of a tiny number is too large for it.
+            factor = whole / largest[row] if largest[row] > TINY else np.float64(whole) / largest[row]
+            for first in range(0, values.shape[1], block):
+                part = values[row, first : first + block] * factor
+                _write_digits(part, digits[:, row, first : first + len(part)])
+        self.digits = torch.from_numpy(digits)
+        step = np.where(finite, largest.astype(np.float64) / whole, np.nan)
+        worth = 256.0 ** np.arange(planes)[:, None] * step
+        self._worth = torch.from_numpy(worth)[:, :, None]
 
     def products(self, bits: Tensor, start: int = 0) -> Tensor:
         """Return the sums of digits over bits, `n x k` of int8, that belong to the columns from `start` on."""
@@ -116,28 +121,21 @@ class Planes:
 
     def values(self, sums: Tensor) -> Tensor:
         """Return what sums over digits, `planes * rows x k`, come to: `rows x k`, float32."""
-        return (sums.view(len(self.digits), -1, sums.shape[-1]) * self._steps).sum(dim=0).float()
+        return (sums.view(len(self.digits), -1, sums.shape[-1]) * self._worth).sum(dim=0).float()
 
 
-def _divide(rows: Tensor, digits: Tensor, steps: Tensor) -> None:
-    """Write the digits of some rows, and what a step of each plane is worth."""
-    # By numpy: many small operations, of which torch would share each among threads that first have to meet.
-    values = rows.numpy()
-    largest = np.abs(values).max(axis=1, keepdims=True)
-    # What cannot be finite must come out as no number, and never as a wrong one.
-    finite = np.isfinite(largest)
-    left = values if finite.all() else np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    step = np.where(finite, largest, 0.0) / np.float32(127)
-    for plane, worth in zip(digits.numpy(), steps.numpy(), strict=True):
-        # Where there is nothing to divide, or too little for its inverse to be a number, all entries are 0.
-        there = step > np.finfo(np.float32).tiny
-        whole = left * np.where(there, 1 / np.where(there, step, 1.0), 0.0)
-        np.rint(whole, out=whole)
-        plane[:, : values.shape[1]] = whole
-        whole *= step
-        left = left - whole
-        worth[:] = np.where(finite, step, np.nan)
-        step = step / np.float32(254)
+def _write_digits(values: npt.NDArray[np.floating], digits: npt.NDArray[np.int8]) -> None:
+    """Write the digits of numbers of at most `LARGEST`, `planes x n`, the lowest first."""
+    np.rint(values, out=values)
+    if len(digits) == 1:
+        digits[0] = values
+        return
+    # Digits from -128 to 127 in a base of 256 are the bytes of the number, once each is moved by 128.
+    numbers = values.astype("<i4")
+    numbers += MIDDLE
+    numbers ^= MIDDLE
+    for plane, of in zip(digits, numbers.view(np.int8).reshape(-1, 4).T, strict=False):
+        plane[:] = of
 
 
 def unpacked(bits: Bits) -> Tensor:
