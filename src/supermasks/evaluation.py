@@ -1,7 +1,7 @@
 """How well a learner does on test data when it must find the task itself: three ways of scoring."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,9 @@ from supermasks.errors import ConfigError
 from supermasks.learner import Learner
 from supermasks.seeding import stream
 from supermasks.types import Examples, Scenario
+
+AT_ONCE = 10_000
+"""How many inputs are read at a time; it does not change a score."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class EachInput(Scoring):
         among: Sequence[str] | None = None,
     ) -> Score:
         right = found = 0
-        for inputs, targets in _batches(learner, task, examples, scenario, self.chunk):
+        _check(learner, task, examples, scenario)
+        for inputs, targets in examples.batches(self.chunk):
             prediction = learner.predict(inputs, among=among)
             identified = torch.tensor([name == task for name in prediction.tasks])
             correct = _matches(learner, task, prediction.labels, targets)
@@ -103,7 +107,10 @@ class FirstOfBatch(Scoring):
         scenario: Scenario,
         among: Sequence[str] | None = None,
     ) -> Score:
-        return _score_batches(learner, task, examples, scenario, self.batch_size, 1, among)
+        _check(learner, task, examples, scenario)
+        first, _ = examples.batch(torch.arange(0, len(examples), self.batch_size))
+        decided = learner.infer(first, among=among).names()
+        return _score_batches(learner, task, examples, scenario, self.batch_size, decided)
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,12 @@ class FullBatch(Scoring):
         scenario: Scenario,
         among: Sequence[str] | None = None,
     ) -> Score:
+        _check(learner, task, examples, scenario)
         mixed = shuffled(examples, task, learner.seed)
-        return _score_batches(learner, task, mixed, scenario, self.batch_size, self.batch_size, among)
+        decided = [
+            learner.infer(inputs, together=True, among=among).names()[0] for inputs, _ in mixed.batches(self.batch_size)
+        ]
+        return _score_batches(learner, task, mixed, scenario, self.batch_size, decided)
 
 
 def shuffled(examples: Examples, task: str, seed: int) -> Examples:
@@ -140,31 +151,22 @@ def shuffled(examples: Examples, task: str, seed: int) -> Examples:
 
 
 def _score_batches(
-    learner: Learner,
-    task: str,
-    examples: Examples,
-    scenario: Scenario,
-    size: int,
-    judged: int,
-    among: Sequence[str] | None,
+    learner: Learner, task: str, examples: Examples, scenario: Scenario, size: int, decided: Sequence[str]
 ) -> Score:
-    right = found = batches = 0
-    for inputs, targets in _batches(learner, task, examples, scenario, size):
-        batches += 1
-        (inferred,) = learner.infer(inputs[:judged], together=True, among=among).names()
-        found += inferred == task
-        if inferred == task or scenario.shared_labels:
+    """Return the score where each batch of `size` examples was decided to be of a task."""
+    right, number_of_batch = 0, torch.arange(len(examples)) // size
+    for inferred in set(decided) if scenario.shared_labels else {task}.intersection(decided):
+        batches = torch.tensor([name == inferred for name in decided])
+        for rows in batches[number_of_batch].nonzero().flatten().split(AT_ONCE):
+            inputs, targets = examples.batch(rows)
             right += int(_matches(learner, task, learner.predict(inputs, task=inferred).labels, targets).sum())
-    return Score(right / len(examples), found / batches)
+    return Score(right / len(examples), sum(name == task for name in decided) / len(decided))
 
 
-def _batches(
-    learner: Learner, task: str, examples: Examples, scenario: Scenario, size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _check(learner: Learner, task: str, examples: Examples, scenario: Scenario) -> None:
     if scenario.id_at_test:
         raise ConfigError(f"in scenario {scenario.name} the task is given; use learner.accuracy(examples, task)")
     learner.check_targets(examples, task)
-    return examples.batches(size)
 
 
 def _matches(learner: Learner, task: str, labels: Sequence[Hashable], targets: Tensor) -> Tensor:

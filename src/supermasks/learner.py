@@ -642,6 +642,10 @@ class Learner:
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
         return {name: describe(part) for name, part in parts.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the mixture of the tasks: whoever needs it makes it anew, sooner than it is sent."""
+        return {**self.__dict__, "_superposed": None}
+
     def _tasks_now(self) -> tuple[Network, MaskBank, int]:
         """Return what differs whenever other tasks may hide behind the same names."""
         return self.network, self.bank, self.bank.changes

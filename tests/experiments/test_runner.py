@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError, DensityError, RunStateError
 from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, SplitMNIST, read_record, run
 from supermasks.experiments.mnist import MNISTExperiment
-from supermasks.experiments.runner import Silent
+from supermasks.experiments.runner import EVALUATED
 from supermasks.experiments.split_images import SplitImages
+from supermasks.experiments.watcher import Silent
 from supermasks.recipes import recognisable
 from supermasks.workers import LocalProcesses
 
@@ -218,6 +221,33 @@ def test_tasks_that_workers_learned_are_those_of_one_after_the_other(finished: P
     assert ours["accuracy"] == theirs["accuracy"]
     assert ours["workers"]["count"] == 2
     assert theirs["workers"] is None
+    assert without_seconds(ours["evaluations"]) == without_seconds(theirs["evaluations"])
+
+
+def without_seconds(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in found.items() if key != "seconds"} for found in evaluations]
+
+
+@pytest.mark.parametrize("share_files", [True, False])
+def test_workers_recognise_tasks_where_they_can_read_the_bank(
+    share_files: bool, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = dict[str, int]()
+
+    class Here(LocalProcesses):
+        def run(self, job: Callable[[int], Any], numbers: Sequence[int]) -> Generator[tuple[int, Any]]:
+            asked[type(job).__name__] = len(numbers)
+            yield from ((number, job(number)) for number in reversed(numbers))
+
+    monkeypatch.setattr(Here, "share_files", share_files)
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / EVALUATED).unlink()
+    run(SMALL, tmp_path / "run", resume=True, workers=Here(2))
+    wanted = 3 * len(SMALL.evaluations())
+    assert asked.get("Recognise") == (wanted if share_files else None)
+    ours, theirs = read_record(tmp_path / "run"), read_record(finished)
+    assert without_seconds(ours["evaluations"]) == without_seconds(theirs["evaluations"])
+    assert len((tmp_path / "run" / EVALUATED).read_text().splitlines()) == wanted
 
 
 def test_of_many_tasks_all_are_evaluated_at_checkpoints_only(

@@ -7,10 +7,11 @@ from supermasks.experiments.permuted_mnist import PermutedMNIST
 from supermasks.experiments.pretrained_text import PretrainedText
 from supermasks.experiments.record import read_record, write_record
 from supermasks.experiments.rotated_mnist import RotatedMNIST
-from supermasks.experiments.runner import Watcher, run
+from supermasks.experiments.runner import run
 from supermasks.experiments.split_images import SplitCIFAR, SplitImageNet
 from supermasks.experiments.split_mnist import SplitMNIST
 from supermasks.experiments.text_sequence import GLUE, WebNLP
+from supermasks.experiments.watcher import Watcher
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
     kind.name: kind

@@ -5,8 +5,9 @@ from typing import Any
 
 from supermasks.experiments.permuted_mnist import PermutedMNIST
 from supermasks.experiments.record import read_json, write_json, write_record
-from supermasks.experiments.runner import Silent, Watcher, run
+from supermasks.experiments.runner import run
 from supermasks.experiments.sequential import train_sequentially
+from supermasks.experiments.watcher import Silent, Watcher
 from supermasks.metrics import average_accuracy, forgetting
 
 SEQUENTIAL = "sequential.json"

@@ -6,16 +6,16 @@ from itertools import islice
 from math import prod
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from supermasks.bank import BankFolder
 from supermasks.data import Rest, limited
-from supermasks.errors import ConfigError, RunStateError, TaskError
+from supermasks.errors import ConfigError, RunStateError
 from supermasks.evaluation import shuffled
 from supermasks.experiments.config import Experiment
-from supermasks.experiments.mnist import INFERENCES, SCORINGS
+from supermasks.experiments.recognition import recognise, test_examples
 from supermasks.experiments.record import (
     RECORD,
     append_line,
@@ -28,6 +28,7 @@ from supermasks.experiments.record import (
 )
 from supermasks.experiments.sequential import train_sequentially
 from supermasks.experiments.split_images import TRUNK
+from supermasks.experiments.watcher import Silent, Watcher
 from supermasks.learner import Learner
 from supermasks.masks import Mask, sparse_overlap, total_overlap
 from supermasks.metrics import (
@@ -40,7 +41,7 @@ from supermasks.metrics import (
 )
 from supermasks.spec import describe
 from supermasks.training import Fit
-from supermasks.types import Examples, TaskStream
+from supermasks.types import TaskStream
 from supermasks.workers import Workers
 
 RUN = "run.json"
@@ -49,35 +50,6 @@ EVALUATED = "evaluated.jsonl"
 CHECKPOINT = "checkpoint.pt"
 
 EVERY_ROW = 50  # of more tasks, all of them are measured at the checkpoints of the experiment only
-
-
-class Watcher(Protocol):
-    """Is told how far a run is; the command line draws progress bars from it."""
-
-    def begin(self, what: str, total: int) -> None:
-        """Note that something of `total` parts begins."""
-        ...
-
-    def advance(self, detail: str) -> None:
-        """Note that one part is done."""
-        ...
-
-    def step(self, done: int, total: int) -> None:
-        """Note how far the present part is."""
-        ...
-
-
-class Silent:
-    """A watcher that does nothing."""
-
-    def begin(self, what: str, total: int) -> None:
-        """Do nothing."""
-
-    def advance(self, detail: str) -> None:
-        """Do nothing."""
-
-    def step(self, done: int, total: int) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +85,8 @@ def run(
         resume: go on with the run that is in the folder, if there is one.
         watcher: is told how far the run is.
         command: kept in the record.
-        workers: learn tasks on these, several at a time; with the same number of threads the masks are the same.
+        workers: learn and recognise tasks on these, several at a time; with the same number of threads the masks are
+            the same.
 
     Raises:
         RunStateError: the folder holds a run and `resume` is not set, or holds another run.
@@ -135,7 +108,7 @@ def run(
     folder = _open_bank(learner, out)
     checkpoints = experiment.checkpoints()
     learned = _learn(learner, tasks, folder, out, watcher, checkpoints, workers)
-    evaluations = _evaluate(experiment, learner, tasks, out, watcher)
+    evaluations = recognise(experiment, learner, tasks, out / EVALUATED, watcher, workers)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
     record = {
         **_about(experiment, learner, len(tasks), command),
@@ -338,7 +311,7 @@ def _learn(
         everything = len(tasks) <= EVERY_ROW or len(names) in checkpoints
         measured = names if everything else names[-1:]
         first = len(names) - len(measured)
-        accuracies = [learner.accuracy(_test(tasks, first + j), name) for j, name in enumerate(measured)]
+        accuracies = [learner.accuracy(test_examples(tasks, first + j), name) for j, name in enumerate(measured)]
         row = {"task": names[-1], "seconds": seconds, "accuracies": accuracies}  # of the last tasks up to this one
         learned.append({**row, "curve": list(curve), "rounding": rounding})
         append_line(path, learned[-1])
@@ -366,64 +339,6 @@ def _learn(
     return learned
 
 
-def _evaluate(
-    experiment: Experiment, learner: Learner, tasks: TaskStream, out: Path, watcher: Watcher
-) -> list[dict[str, Any]]:
-    """Score tasks, the task not being told, by each pair of objective and scoring; the first is the headline.
-
-    Among the first tasks of each checkpoint, since what was learned later has changed none of them.
-    """
-    path, names = out / EVALUATED, learner.bank.names
-    done = {tuple(line["of"]): line for line in read_lines(path)}
-    results = list[dict[str, Any]]()
-    for objective, scoring in experiment.evaluations():
-        learner.inference = experiment.task_inference(objective)
-        for count in experiment.checkpoints():
-            watcher.begin(f"recognising among {count} ({objective}, {scoring})", count)
-            for index in range(count):
-                of = (objective, scoring, count, names[index])
-                if of not in done:
-                    start, score = perf_counter(), SCORINGS[scoring]()
-                    found = score.score(learner, names[index], _test(tasks, index), experiment.scenario, names[:count])
-                    done[of] = {
-                        "of": of,
-                        "accuracy": found.accuracy,
-                        "identification": found.identification,
-                        "seconds": perf_counter() - start,
-                    }
-                    append_line(path, done[of])
-                watcher.advance(f"{names[index]} {100 * done[of]['identification']:.1f}% recognised")
-        scores = {
-            count: [done[objective, scoring, count, name] for name in names[:count]]
-            for count in experiment.checkpoints()
-        }
-        last = scores[len(names)]
-        results.append(
-            {
-                "inference": next(name for name, kind in INFERENCES.items() if isinstance(learner.inference, kind)),
-                "objective": objective,
-                "scoring": scoring,
-                "accuracy": _mean(last, "accuracy"),
-                "task_identification": _mean(last, "identification"),
-                "per_task": [score["accuracy"] for score in last],
-                "seconds": sum(score["seconds"] for score in last),
-                "among": [
-                    {
-                        "tasks": count,
-                        "accuracy": _mean(of_count, "accuracy"),
-                        "task_identification": _mean(of_count, "identification"),
-                    }
-                    for count, of_count in scores.items()
-                ],
-            }
-        )
-    return results
-
-
-def _mean(scores: Sequence[Mapping[str, Any]], what: str) -> float:
-    return sum(score[what] for score in scores) / len(scores)
-
-
 def _route_by_mean(tasks: TaskStream, seed: int) -> dict[str, float]:
     """Return how often the nearest mean training image is that of the right task: by one image, and by 128 together."""
     few = len(tasks) > EVERY_ROW  # of many tasks, some images of each say enough
@@ -432,17 +347,10 @@ def _route_by_mean(tasks: TaskStream, seed: int) -> dict[str, float]:
     single = batches = found_single = found_batches = 0
     for index in range(len(tasks)):
         # The batches are those that a task inference is scored on.
-        mixed = shuffled(_test(tasks, index), tasks[index].name, seed)
+        mixed = shuffled(test_examples(tasks, index), tasks[index].name, seed)
         for inputs, _ in islice(mixed.batches(128), 10 if few else None):
             single += len(inputs)
             found_single += int((router.route(inputs) == index).sum())
             batches += 1
             found_batches += int(router.route(inputs.mean(dim=0, keepdim=True)) == index)
     return {"each_input": found_single / single, "full_batch": found_batches / batches}
-
-
-def _test(tasks: TaskStream, index: int) -> Examples:
-    examples = tasks[index].test
-    if examples is None:
-        raise TaskError(f"task {tasks[index].name!r} has no test examples, so it cannot be evaluated")
-    return examples

@@ -2,13 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 Result = TypeVar("Result")
 
 
 class Workers(ABC):
-    """Call a job on many numbers, several at a time, each in a process of its own; subclasses say where."""
+    """Call a job on many numbers, several at a time, each in a process of its own; subclasses say where.
+
+    Attributes:
+        share_files: whether they read the files of this machine, by the same names.
+    """
+
+    share_files: ClassVar[bool]
 
     @abstractmethod
     def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.multiprocessing
@@ -38,6 +38,8 @@ class LocalProcesses(Workers):
     Raises:
         ConfigError: a number is below 1.
     """
+
+    share_files: ClassVar[bool] = True
 
     count: int
     threads: int = 1
