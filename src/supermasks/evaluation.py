@@ -143,9 +143,9 @@ class FullBatch(Scoring):
         return _score_batches(learner, task, mixed, scenario, self.batch_size, decided)
 
 
-def shuffled(examples: Examples, task: str, seed: int) -> Examples:
-    """Return the test examples of a task in the random order in which full batches are drawn from them."""
-    indices = torch.from_numpy(stream(seed, "test-batches", task).permutation(len(examples)))
+def shuffled(examples: Examples, task: str, seed: int, count: int | None = None) -> Examples:
+    """Return the test examples of a task in the random order in which full batches are drawn, or so many of them."""
+    indices = torch.from_numpy(stream(seed, "test-batches", task).permutation(len(examples))[:count])
     rows = indices if examples.rows is None else examples.rows[indices]
     return Examples(examples.inputs, examples.targets[indices], examples.view, rows)
 

@@ -18,6 +18,7 @@ from supermasks.experiments.runner import EVALUATED
 from supermasks.experiments.split_images import SplitImages
 from supermasks.experiments.watcher import Silent
 from supermasks.recipes import recognisable
+from supermasks.spec import describe
 from supermasks.workers import LocalProcesses
 
 SMALL = PermutedMNIST(dataset="sample", tasks=3, steps=12, outputs=20, learning_rate=3e-3)
@@ -266,6 +267,26 @@ def test_of_many_tasks_all_are_evaluated_at_checkpoints_only(
     for one, other in zip(ours["evaluations"], theirs["evaluations"], strict=True):
         assert one["among"][-1] == other["among"][-1]
         assert one["among"][-1]["accuracy"] == one["accuracy"] == other["accuracy"]
+
+
+def test_at_checkpoints_some_images_are_judged_and_at_the_end_all(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PermutedMNIST, "checkpoints", lambda self: [2, 3])
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / EVALUATED).unlink()
+    (tmp_path / "run" / "run.json").unlink()
+    some = replace(SMALL, checkpoint_images=40)
+    (tmp_path / "run" / "run.json").write_text(json.dumps(describe(some)))
+    run(some, tmp_path / "run", resume=True)
+    ours, theirs = read_record(tmp_path / "run"), read_record(finished)
+    for one, other in zip(ours["evaluations"], theirs["evaluations"], strict=True):
+        assert one["among"][-1] == other["among"][-1]
+        # Of 40 images each.
+        assert (2 * 40 * one["among"][0]["accuracy"]) % 1 == pytest.approx(0)
+        assert one["among"][0]["accuracy"] == pytest.approx(other["among"][-1]["accuracy"], abs=0.25)
+    with pytest.raises(ConfigError, match="at least 1 image"):
+        replace(SMALL, checkpoint_images=0)
 
 
 def test_a_density_that_keeps_nothing_fails_before_anything_is_written(tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ class Experiment(ABC):
         """Return after how many tasks all of them are evaluated: at the end, and of many tasks as in the paper."""
         return [count for count in PAPER_CHECKPOINTS if 50 < self.tasks > count] + [self.tasks]
 
+    def judged(self, count: int) -> int | None:
+        """Return how many test examples of each task, drawn at random, are judged among `count` tasks; None for all."""
+        del count
+        return None
+
     def published(self) -> list[Published]:
         """Return the figures of papers to hold a run with these settings against."""
         return []

@@ -56,6 +56,8 @@ class PermutedMNIST(MNISTExperiment):
 
     Attributes:
         recipe: the paper's settings, or those of `supermasks.recipes.recognisable`, which are more accurate.
+        checkpoint_images: how many test images of each task are judged at checkpoints before the last, all if None:
+            2,500 tasks take hours at all of the paper's checkpoints, and some images of so many tasks say enough.
     """
 
     name = "permuted-mnist"
@@ -63,9 +65,12 @@ class PermutedMNIST(MNISTExperiment):
 
     tasks: int = 10
     recipe: Literal["paper", "recognisable"] = "paper"
+    checkpoint_images: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.checkpoint_images is not None and self.checkpoint_images < 1:
+            raise ConfigError(f"at least 1 image is judged, but checkpoint_images={self.checkpoint_images} came")
         if self.recipe == "recognisable" and any(getattr(self, name) != getattr(type(self), name) for name in SETTLED):
             raise ConfigError(f"recipe={self.recipe} says what {', '.join(SETTLED)} are; leave these out")
 
@@ -87,6 +92,9 @@ class PermutedMNIST(MNISTExperiment):
     def stream(self, data: Path | None) -> TaskStream:
         return PermutedStream(load_source(self.dataset, data), self.tasks, self.seed)
 
+    def judged(self, count: int) -> int | None:
+        return self.checkpoint_images if count < self.tasks else None
+
     def evaluations(self) -> list[tuple[str, str]]:
         if self.recipe == "recognisable":
             return list(dict.fromkeys([("G", self.scoring), ("G", "first-of-batch")]))
@@ -103,6 +111,7 @@ class PermutedMNIST(MNISTExperiment):
             scoring="each-input",
             tasks=10,
             exact=True,
+            checkpoint_images=None,
         )
         outputs = self.outputs or OUTPUTS[self.net]
         return [

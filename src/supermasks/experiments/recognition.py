@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from supermasks.errors import TaskError
+from supermasks.evaluation import shuffled
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.mnist import INFERENCES, SCORINGS
 from supermasks.experiments.record import append_line, read_lines
@@ -84,9 +85,10 @@ class Recognise:
         objective, scoring, count, index = self.wanted[number]
         self.learner.inference = self.experiment.task_inference(objective)
         names, start = self.learner.bank.names[:count], perf_counter()
-        score = SCORINGS[scoring]().score(
-            self.learner, names[index], test_examples(self.tasks, index), self.experiment.scenario, names
-        )
+        examples = test_examples(self.tasks, index)
+        if (some := self.experiment.judged(count)) is not None:
+            examples = shuffled(examples, names[index], self.learner.seed, some)
+        score = SCORINGS[scoring]().score(self.learner, names[index], examples, self.experiment.scenario, names)
         return {
             "of": [objective, scoring, count, names[index]],
             "accuracy": score.accuracy,
