@@ -269,6 +269,21 @@ def test_of_many_tasks_all_are_evaluated_at_checkpoints_only(
         assert one["among"][-1]["accuracy"] == one["accuracy"] == other["accuracy"]
 
 
+def test_a_calibrated_learner_is_shown_images_of_no_task(tmp_path: Path) -> None:
+    # Unpermuted images are of none of the permuted tasks; once permuted as a task is, they are of that task.
+    shown = replace(SMALL, tasks=6, steps=150, learning_rate=3e-4, outputs=40, foreign="sample")
+    run(shown, tmp_path / "run")
+    found = read_record(tmp_path / "run")["foreign"]
+    assert found["images"] == 2000
+    assert found["known_called_unknown"] == pytest.approx(found["level"], abs=0.01)
+    assert found["task_identification"] > 0.95
+    assert found["confidence"] == pytest.approx(found["task_identification"], abs=0.03)
+    assert found["foreign_auroc"] > 0.9
+    assert found["foreign_called_unknown"] > 0.3
+    assert found["disguised_auroc"] == pytest.approx(0.5, abs=0.04)
+    assert found["disguised_called_unknown"] == pytest.approx(found["level"], abs=0.01)
+
+
 def test_at_checkpoints_some_images_are_judged_and_at_the_end_all(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from torch import Tensor
+
 from supermasks.data import ImageSource
 from supermasks.errors import ConfigError
 from supermasks.inference import TaskInference
@@ -110,6 +112,18 @@ class Experiment(ABC):
     def judged(self, count: int) -> int | None:
         """Return how many test examples of each task, drawn at random, are judged among `count` tasks; None for all."""
         del count
+        return None
+
+    def foreign_inputs(self, data: Path | None) -> Tensor | None:
+        """Return inputs that belong to no task, for the learner to call unknown; None if that is not measured.
+
+        Args:
+            data: where the data sets lie; None looks in the usual places.
+
+        Raises:
+            DataUnavailableError: the data set is not there.
+        """
+        del data
         return None
 
     def published(self) -> list[Published]:

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 from supermasks.data import PermutedStream, load_source
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Published
@@ -58,6 +61,7 @@ class PermutedMNIST(MNISTExperiment):
         recipe: the paper's settings, or those of `supermasks.recipes.recognisable`, which are more accurate.
         checkpoint_images: how many test images of each task are judged at checkpoints before the last, all if None:
             2,500 tasks take hours at all of the paper's checkpoints, and some images of so many tasks say enough.
+        foreign: images that are of no task, which a learner that is calibrated is to call unknown; None measures none.
     """
 
     name = "permuted-mnist"
@@ -66,6 +70,7 @@ class PermutedMNIST(MNISTExperiment):
     tasks: int = 10
     recipe: Literal["paper", "recognisable"] = "paper"
     checkpoint_images: int | None = None
+    foreign: Literal["mnist", "fashion-mnist", "sample"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +100,12 @@ class PermutedMNIST(MNISTExperiment):
     def judged(self, count: int) -> int | None:
         return self.checkpoint_images if count < self.tasks else None
 
+    def foreign_inputs(self, data: Path | None) -> Tensor | None:
+        if self.foreign is None:
+            return None
+        inputs = load_source(self.foreign, data).test_inputs
+        return inputs if isinstance(inputs, Tensor) else inputs[torch.arange(len(inputs))]
+
     def evaluations(self) -> list[tuple[str, str]]:
         if self.recipe == "recognisable":
             return list(dict.fromkeys([("G", self.scoring), ("G", "first-of-batch")]))
@@ -112,6 +123,7 @@ class PermutedMNIST(MNISTExperiment):
             tasks=10,
             exact=True,
             checkpoint_images=None,
+            foreign=None,
         )
         outputs = self.outputs or OUTPUTS[self.net]
         return [

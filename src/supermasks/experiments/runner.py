@@ -9,12 +9,14 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from supermasks.bank import BankFolder
 from supermasks.data import Rest, limited
 from supermasks.errors import ConfigError, RunStateError
 from supermasks.evaluation import shuffled
 from supermasks.experiments.config import Experiment
+from supermasks.experiments.foreign import tell_foreign
 from supermasks.experiments.recognition import recognise, test_examples
 from supermasks.experiments.record import (
     RECORD,
@@ -99,6 +101,7 @@ def run(
     tasks = experiment.stream(data)
     if experiment.trains_first:
         _claim(experiment, out, resume)
+    foreign = experiment.foreign_inputs(data)  # before anything is learned: it may not be there
     learner = experiment.learner(tasks, out, watcher.step)
     _check_settings(experiment, learner, tasks)
     if not experiment.trains_first:
@@ -116,6 +119,7 @@ def run(
         "workers": None if workers is None else describe(workers),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
+        "foreign": None if foreign is None else _tell_foreign(experiment, learner, tasks, foreign),
         "baselines": {}
         if experiment.scenario.id_at_test
         else {"mean_input_router": _route_by_mean(tasks, learner.seed)},
@@ -178,6 +182,11 @@ def _about(experiment: Experiment, learner: Learner, tasks: int, command: Sequen
         "versions": versions(),
         "published": [describe(figure) for figure in experiment.published()],
     }
+
+
+def _tell_foreign(experiment: Experiment, learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[str, Any]:
+    learner.inference = experiment.task_inference(experiment.evaluations()[0][0])
+    return tell_foreign(learner, tasks, foreign)
 
 
 def _accuracy(rows: list[list[float]], evaluations: list[dict[str, Any]]) -> dict[str, Any]:
