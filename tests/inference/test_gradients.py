@@ -15,6 +15,7 @@ from supermasks.inference.gradients import batch_gradient, each_gradient
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
+from supermasks.types import Belief
 
 OBJECTIVES = [Entropy(), SuperfluousNeurons(), MaxProbability()]
 FORMULAS: dict[type[Objective], Callable[[Tensor, Tensor, int], Tensor]] = {
@@ -71,6 +72,46 @@ def test_gradient_of_each_input(world: Any, objective: Objective, truly: Callabl
     for alpha in points(5):
         got = each_gradient(world.superposition, world.inputs, alpha, objective)
         torch.testing.assert_close(got.double(), truly(world, objective, alpha), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
+def test_centred_gradients_leave_out_what_the_weights_of_a_neuron_share(world: Any, objective: Objective) -> None:
+    alpha = points(5)[1]
+    base = {name: value.detach() for name, value in world.mixed(alpha.double()).items()}
+    at = world.plain(base, world.inputs.double()).detach()
+    # Each task's direction, centred row by row: written out for a matrix of `neurons x everything into it`.
+    directions = []
+    for state in world.states:
+        of_task = dict[str, Tensor]()
+        for name, weight in world.network.weights.items():
+            rows = (weight * state.mask[name]).double().reshape(len(weight), -1)
+            of_task[name] = torch.stack([row - row.sum() / len(row) for row in rows]).reshape(weight.shape)
+        directions.append(of_task)
+
+    def moved(a: Tensor) -> Tensor:
+        values = dict(base)
+        for name in world.network.weights:
+            values[name] = base[name] + sum(a[i] * of_task[name] for i, of_task in enumerate(directions))
+        return FORMULAS[type(objective)](world.plain(values, world.inputs.double()), at, world.classes)
+
+    expected = torch.autograd.functional.jacobian(moved, torch.zeros(5, dtype=torch.float64))  # pyright: ignore
+    plain = each_gradient(world.superposition, world.inputs, alpha, objective)
+    got = each_gradient(world.superposition, world.inputs, alpha, objective, centred=True)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=1e-5)
+    assert float((got - plain).abs().max()) > 1e-3
+    mean = batch_gradient(world.superposition, world.inputs, alpha, objective, range(5), centred=True)
+    torch.testing.assert_close(mean.double(), expected.mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_centred_one_shot_takes_centred_gradients(world: Any, exact: bool) -> None:
+    inference, everyone = OneShot(Entropy(), exact, centred=True), torch.full((5,), 1 / 5)
+    expected = -each_gradient(world.superposition, world.inputs, everyone, Entropy(), centred=True)
+    for belief in (
+        inference.infer_each(world.superposition, world.inputs),
+        Belief.joined([inference.infer(world.superposition, one[None]) for one in world.inputs]),
+    ):
+        torch.testing.assert_close(belief.evidence, expected, rtol=1e-4, atol=1e-5)  # five tasks are all listed
 
 
 def test_gradient_among_some_tasks_at_their_mixture(world: Any) -> None:

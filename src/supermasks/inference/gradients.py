@@ -27,6 +27,7 @@ def batch_gradient(
     objective: Objective,
     among: Sequence[int],
     names: Sequence[str] | None = None,
+    centred: bool = False,
 ) -> Tensor:
     """Return the gradient of the mean objective of a batch: one forward and one backward pass for all tasks.
 
@@ -37,11 +38,12 @@ def batch_gradient(
         objective: of the logits.
         among: the tasks `i` whose `dL/dalpha_i` are wanted.
         names: of the parameters through which the gradient is taken; all if None.
+        centred: without what all weights of a neuron share (`centre`).
 
     Returns:
         `len(among)`.
     """
-    gradients = batch_weight_gradients(superposition, inputs, alpha, objective, names)
+    gradients = batch_weight_gradients(superposition, inputs, alpha, objective, names, centred)
     return superposition.contract(((name, value[None]) for name, value in gradients.items()), 1, among)[0]
 
 
@@ -51,6 +53,7 @@ def each_gradient(
     alpha: Tensor,
     objective: Objective,
     names: Sequence[str] | None = None,
+    centred: bool = False,
 ) -> Tensor:
     """Return the gradient of each input's own objective, for all tasks, from one forward and one backward pass.
 
@@ -60,6 +63,7 @@ def each_gradient(
         alpha: `k`, where the gradient is taken.
         objective: of the logits.
         names: of the parameters through which the gradient is taken; all if None.
+        centred: without what all weights of a neuron share (`centre`).
 
     Returns:
         `batch x k`.
@@ -67,13 +71,13 @@ def each_gradient(
     everyone = range(len(superposition))
     names = superposition.parameters if names is None else names
     if len(inputs) >= FEW_INPUTS and _by_layers_works(superposition, inputs, alpha, objective):
-        found = _by_directions(superposition, inputs, alpha, objective, names)
+        found = _by_directions(superposition, inputs, alpha, objective, names, centred)
         if found is not None:
             return found
     return torch.cat(
         [
             superposition.contract(gradients, rows, everyone)
-            for rows, gradients in each_weight_gradients(superposition, inputs, alpha, objective, names)
+            for rows, gradients in each_weight_gradients(superposition, inputs, alpha, objective, names, centred)
         ]
     )
 
@@ -84,6 +88,7 @@ def batch_weight_gradients(
     alpha: Tensor,
     objective: Objective,
     names: Sequence[str] | None = None,
+    centred: bool = False,
 ) -> dict[str, Tensor]:
     """Return `dL/dE`, the gradient of the mean objective of a batch in effective weights, by name; in all if None."""
     names = superposition.parameters if names is None else names
@@ -95,7 +100,8 @@ def batch_weight_gradients(
         logits = superposition.network.forward(inputs, {**weights, **buffers})
         value = objective(logits, superposition.classes).mean()
         gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
-    return dict(zip(names, gradients, strict=True))
+    found = dict(zip(names, gradients, strict=True))
+    return {name: centre(gradient) for name, gradient in found.items()} if centred else found
 
 
 def each_weight_gradients(
@@ -104,6 +110,7 @@ def each_weight_gradients(
     alpha: Tensor,
     objective: Objective,
     names: Sequence[str] | None = None,
+    centred: bool = False,
 ) -> Iterator[tuple[int, Iterator[tuple[str, Tensor]]]]:
     """Yield `dL_b/dE`, the gradients of each input's own objective in the effective weights, for some inputs at a time.
 
@@ -117,6 +124,7 @@ def each_weight_gradients(
         alpha: `k`, where the gradient is taken.
         objective: of the logits.
         names: of the parameters that are wanted; all if None.
+        centred: without what all weights of a neuron share (`centre`).
 
     Yields:
         the number of inputs, and for each parameter its name and `inputs x ...`.
@@ -128,9 +136,29 @@ def each_weight_gradients(
     at_once = max(1, GRADIENT_BYTES // (4 * (max(sizes) if by_layers else sum(sizes))))
     for some in inputs.split(at_once):
         if by_layers and len(some) > 1:
-            yield len(some), _by_layers(superposition, some, alpha, objective, names)
+            found = _by_layers(superposition, some, alpha, objective, names)
         else:
-            yield len(some), iter(_one_by_one(superposition, some, alpha, objective, names).items())
+            found = iter(_one_by_one(superposition, some, alpha, objective, names).items())
+        yield len(some), ((name, centre(value, 1)) for name, value in found) if centred else found
+
+
+def centre(value: Tensor, rows: int = 0) -> Tensor:
+    """Return a gradient in weights without what all weights of a neuron have in common: their mean is subtracted.
+
+    Of a linear layer, whose gradient is `g_j x_i`, it becomes `g_j (x_i - mean(x))`.
+
+    Args:
+        value: of the shape of the parameter, `neurons x ...`; what has no further dimension is left as it is.
+        rows: 1 where there is one such gradient for each of some inputs, `inputs x neurons x ...`.
+
+    Example:
+        >>> centre(torch.tensor([[1.0, 3.0], [5.0, 5.0]]))
+        tensor([[-1.,  1.],
+                [ 0.,  0.]])
+    """
+    if value.dim() < rows + 2:
+        return value
+    return value - value.mean(dim=tuple(range(rows + 1, value.dim())), keepdim=True)
 
 
 def _one_by_one(
@@ -141,7 +169,12 @@ def _one_by_one(
 
 
 def _by_directions(
-    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
+    superposition: Superposition,
+    inputs: Tensor,
+    alpha: Tensor,
+    objective: Objective,
+    names: Sequence[str],
+    centred: bool,
 ) -> Tensor | None:
     """Return the gradients of each input for all tasks, `batch x k`: each layer is called once more for each task.
 
@@ -154,7 +187,9 @@ def _by_directions(
     result = torch.zeros(len(inputs), len(superposition), dtype=torch.float32)
     with torch.no_grad():
         for i in range(len(superposition)):
+            # To centre the gradient or the direction is the same for their product.
             direction = {name: superposition.direction(i, name) for name in names}
+            direction = {name: centre(value) for name, value in direction.items()} if centred else direction
             for call, of, gradient in passed:
                 moved = {short: direction[name] for short, name in of.items()}
                 result[:, i] += derivative(call, moved, gradient).cpu()
