@@ -66,6 +66,7 @@ class MNISTExperiment(Experiment):
         inference: how the task of test inputs is found.
         gamma: the share of the tasks that top-gamma keeps in each round.
         exact: whether One-Shot looks at all tasks by all weights, or makes a shortlist first.
+        centred: whether One-Shot leaves out what all weights into a neuron share; not in the paper, and finds more.
         objective: entropy H, superfluous neurons G, or maximal probability M.
         scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
     """
@@ -88,6 +89,7 @@ class MNISTExperiment(Experiment):
     inference: Literal["one-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "one-shot"
     gamma: float = 0.25
     exact: bool = True
+    centred: bool = False
     objective: Literal["H", "G", "M"] = "H"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
 
@@ -120,8 +122,9 @@ class MNISTExperiment(Experiment):
 
     def task_inference(self, objective: str) -> TaskInference:
         of = OBJECTIVES[objective]()
-        if not self.exact and self.inference != "one-shot":
-            raise ConfigError(f"a shortlist is made for one-shot only, but inference={self.inference} came")
+        if (self.centred or not self.exact) and self.inference != "one-shot":
+            what = "gradients are centred" if self.centred else "a shortlist is made"
+            raise ConfigError(f"{what} for one-shot only, but inference={self.inference} came")
         if self.inference == "one-shot":
-            return OneShot(of, self.exact)
+            return OneShot(of, self.exact, centred=self.centred)
         return TopGamma(of, self.gamma) if self.inference == "top-gamma" else INFERENCES[self.inference](of)

@@ -48,6 +48,7 @@ SETTLED = (
     "transfer",
     "shared_scores",
     "inference",
+    "centred",
     "objective",
 )
 """The settings that a recipe has in place of."""
