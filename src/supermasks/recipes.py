@@ -6,6 +6,9 @@ from supermasks.inference import OneShot, SuperfluousNeurons
 from supermasks.methods import Diluted, Method
 from supermasks.training import Adam, Training
 
+RECOGNISABLE_OUTPUTS = 500
+"""Real and superfluous neurons together, with which `recognisable` was tried; ten of them are classes."""
+
 
 class Recipe(TypedDict):
     """What a `Learner` takes beside a backbone and a seed."""
@@ -19,24 +22,25 @@ def recognisable(steps: int = 1000, batch_size: int = 128, exact: bool = True) -
     """Return settings whose masks are accurate and still tell by themselves which inputs are theirs.
 
     Adam with a cosine schedule finds better masks in the same steps than SupSup's RMSprop does, but those masks differ
-    so much from each other that a mixture of them says little. Two things keep tasks recognisable: some steps in a
-    hundred are made with the mask diluted by all others (`Diluted`), and the evidence is that of superfluous neurons,
-    through the weights of the first layer alone. docs/recognising.md has the figures.
+    so much from each other that a mixture of them says little. Three things keep tasks recognisable: some steps in a
+    hundred are made with the mask diluted by all others (`Diluted`), the evidence is that of superfluous neurons, of
+    which there should be many (`RECOGNISABLE_OUTPUTS` for ten classes), and gradients are centred.
+    docs/recognising.md has the figures.
 
     Args:
         steps: of the optimiser, for each task.
         batch_size: examples a step.
-        exact: whether all tasks are compared by all weights of the layer, or a shortlist is made first.
+        exact: whether all tasks are compared by all weights, or a shortlist is made first.
 
     Example:
         >>> from supermasks import Learner
         >>> from supermasks.nets import lenet_300_100
-        >>> learner = Learner(lenet_300_100(100), seed=0, **recognisable(steps=500))
+        >>> learner = Learner(lenet_300_100(RECOGNISABLE_OUTPUTS), seed=0, **recognisable(steps=500))
         >>> learner.training.optimiser
         Adam(learning_rate=0.002, weight_decay=0.0)
     """
     return {
-        "method": Diluted(share=0.06, beta=0.35),
+        "method": Diluted(share=0.04, beta=0.35),
         "training": Training(steps, batch_size, Adam(2e-3), "cosine"),
-        "inference": OneShot(SuperfluousNeurons(), exact, layers=1),
+        "inference": OneShot(SuperfluousNeurons(), exact, centred=True),
     }

@@ -334,10 +334,13 @@ def test_the_recipe_settles_training_and_inference(tmp_path: Path) -> None:
     assert finished.record["method"] == "Diluted"
     assert [(row["objective"], row["scoring"]) for row in finished.record["evaluations"]] == [("G", "first-of-batch")]
     assert finished.learner.inference == recognisable()["inference"]
+    assert finished.learner.network.outputs((1, 28, 28)) == 20
+    many = replace(small, outputs=None)
+    assert many.learner(many.stream(None), tmp_path, lambda done, total: None).network.outputs((1, 28, 28)) == 500
     assert finished.learner.training == recognisable(steps=12)["training"]
     assert small.title == "permuted-mnist-lenet-300-100-recognisable-seed0"
     assert replace(small, exact=False).task_inference("G") == recognisable(exact=False)["inference"]
-    for settled in ({"learning_rate": 1e-3}, {"objective": "G"}, {"shared_scores": True}):
+    for settled in ({"learning_rate": 1e-3}, {"objective": "G"}, {"shared_scores": True}, {"centred": True}):
         with pytest.raises(ConfigError, match="leave these out"):
             replace(small, **settled)
 
