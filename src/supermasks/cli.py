@@ -140,7 +140,7 @@ def _run_command(kind: type[Experiment]) -> Callable[..., None]:
         out: folder for the bank, the record and the report; by default in runs, named after the settings.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         resume: go on with the run that was stopped in the folder.
-        workers: learn so many tasks at the same time, each in a process of one thread.
+        workers: learn and recognise so many tasks at the same time, each in a process of one thread.
         ray: learn tasks on a Ray cluster, at this address ("auto" for the one of this machine).
     """
     command.__annotations__["settings"] = tyro.conf.OmitArgPrefixes[kind]
