@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from supermasks.evaluation import first_of, shuffled
-from supermasks.experiments.recognition import test_examples
+from supermasks.experiments.recognition import judged_examples
 from supermasks.learner import Learner
 from supermasks.metrics import auroc
 from supermasks.seeding import stream
@@ -35,7 +35,7 @@ def tell_foreign(learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[s
     each = -(-IMAGES // len(tasks))
     held_out, judged, views = dict[str, Examples](), list[tuple[str, Tensor]](), list[View | None]()
     for index, name in enumerate(learner.bank.names):
-        examples = test_examples(tasks, index)
+        examples = judged_examples(tasks, index)
         some = shuffled(examples, name, learner.seed, 2 * each)
         half = len(some) // 2
         held_out[name] = first_of(some, half)

@@ -85,7 +85,7 @@ class Recognise:
         objective, scoring, count, index = self.wanted[number]
         self.learner.inference = self.experiment.task_inference(objective)
         names, start = self.learner.bank.names[:count], perf_counter()
-        examples = test_examples(self.tasks, index)
+        examples = judged_examples(self.tasks, index)
         if (some := self.experiment.judged(count)) is not None:
             examples = shuffled(examples, names[index], self.learner.seed, some)
         score = SCORINGS[scoring]().score(self.learner, names[index], examples, self.experiment.scenario, names)
@@ -106,7 +106,7 @@ def _lines(job: Recognise, workers: Workers | None) -> Generator[dict[str, Any]]
         yield line
 
 
-def test_examples(tasks: TaskStream, index: int) -> Examples:
+def judged_examples(tasks: TaskStream, index: int) -> Examples:
     """Return the test examples of a task.
 
     Raises:

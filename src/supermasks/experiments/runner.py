@@ -17,7 +17,7 @@ from supermasks.errors import ConfigError, RunStateError
 from supermasks.evaluation import shuffled
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.foreign import tell_foreign
-from supermasks.experiments.recognition import recognise, test_examples
+from supermasks.experiments.recognition import recognise, judged_examples
 from supermasks.experiments.record import (
     RECORD,
     append_line,
@@ -320,7 +320,7 @@ def _learn(
         everything = len(tasks) <= EVERY_ROW or len(names) in checkpoints
         measured = names if everything else names[-1:]
         first = len(names) - len(measured)
-        accuracies = [learner.accuracy(test_examples(tasks, first + j), name) for j, name in enumerate(measured)]
+        accuracies = [learner.accuracy(judged_examples(tasks, first + j), name) for j, name in enumerate(measured)]
         row = {"task": names[-1], "seconds": seconds, "accuracies": accuracies}  # of the last tasks up to this one
         learned.append({**row, "curve": list(curve), "rounding": rounding})
         append_line(path, learned[-1])
@@ -356,7 +356,7 @@ def _route_by_mean(tasks: TaskStream, seed: int) -> dict[str, float]:
     single = batches = found_single = found_batches = 0
     for index in range(len(tasks)):
         # The batches are those that a task inference is scored on.
-        mixed = shuffled(test_examples(tasks, index), tasks[index].name, seed)
+        mixed = shuffled(judged_examples(tasks, index), tasks[index].name, seed)
         for inputs, _ in islice(mixed.batches(128), 10 if few else None):
             single += len(inputs)
             found_single += int((router.route(inputs) == index).sum())
