@@ -282,6 +282,8 @@ def test_a_calibrated_learner_is_shown_images_of_no_task(tmp_path: Path) -> None
     assert found["foreign_called_unknown"] > 0.3
     assert found["disguised_auroc"] == pytest.approx(0.5, abs=0.04)
     assert found["disguised_called_unknown"] == pytest.approx(found["level"], abs=0.01)
+    with pytest.raises(ConfigError, match="3 tasks at least"):
+        replace(shown, tasks=2)
 
 
 def test_at_checkpoints_some_images_are_judged_and_at_the_end_all(

@@ -12,6 +12,7 @@ from supermasks.errors import ConfigError
 from supermasks.experiments.config import Published
 from supermasks.experiments.mnist import OBJECTIVES, OUTPUTS, MNISTExperiment
 from supermasks.inference import TaskInference
+from supermasks.inference.calibration import LEAST_TASKS
 from supermasks.learner import Learner
 from supermasks.nets import NETS
 from supermasks.recipes import RECOGNISABLE_OUTPUTS, recognisable
@@ -78,6 +79,8 @@ class PermutedMNIST(MNISTExperiment):
         super().__post_init__()
         if self.checkpoint_images is not None and self.checkpoint_images < 1:
             raise ConfigError(f"at least 1 image is judged, but checkpoint_images={self.checkpoint_images} came")
+        if self.foreign is not None and self.tasks < LEAST_TASKS:
+            raise ConfigError(f"to call images unknown takes {LEAST_TASKS} tasks at least, but tasks={self.tasks} came")
         if self.recipe == "recognisable" and any(getattr(self, name) != getattr(type(self), name) for name in SETTLED):
             raise ConfigError(f"recipe={self.recipe} says what {', '.join(SETTLED)} are; leave these out")
 

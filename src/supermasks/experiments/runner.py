@@ -17,7 +17,7 @@ from supermasks.errors import ConfigError, RunStateError
 from supermasks.evaluation import shuffled
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.foreign import tell_foreign
-from supermasks.experiments.recognition import recognise, judged_examples
+from supermasks.experiments.recognition import judged_examples, recognise
 from supermasks.experiments.record import (
     RECORD,
     append_line,
