@@ -336,9 +336,6 @@ def test_the_recipe_settles_training_and_inference(tmp_path: Path) -> None:
     assert finished.record["method"] == "Diluted"
     assert [(row["objective"], row["scoring"]) for row in finished.record["evaluations"]] == [("G", "first-of-batch")]
     assert finished.learner.inference == recognisable()["inference"]
-    assert finished.learner.network.outputs((1, 28, 28)) == 20
-    many = replace(small, outputs=None)
-    assert many.learner(many.stream(None), tmp_path, lambda done, total: None).network.outputs((1, 28, 28)) == 500
     assert finished.learner.training == recognisable(steps=12)["training"]
     assert small.title == "permuted-mnist-lenet-300-100-recognisable-seed0"
     assert replace(small, exact=False).task_inference("G") == recognisable(exact=False)["inference"]
@@ -347,7 +344,7 @@ def test_the_recipe_settles_training_and_inference(tmp_path: Path) -> None:
             replace(small, **settled)
 
 
-@pytest.mark.parametrize("inference", ["top-gamma", "gradient-descent"])
+@pytest.mark.parametrize("inference", ["top-gamma", "gradient-descent", "two-shot"])
 def test_every_inference_can_be_run(finished: Path, tmp_path: Path, inference: str) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     (copy / "evaluated.jsonl").unlink()

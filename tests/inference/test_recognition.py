@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supermasks import Examples, Learner, Task
-from supermasks.inference import Binary, Entropy, Exhaustive, MaxProbability, OneShot, SuperfluousNeurons
+from supermasks.inference import Binary, Entropy, Exhaustive, MaxProbability, OneShot, SuperfluousNeurons, TwoShot
 from supermasks.nets import fully_connected
 from supermasks.training import RMSprop, Training
 
@@ -57,6 +57,8 @@ def test_the_tasks_are_learned(learned: tuple[Learner, list[Task]]) -> None:
         (OneShot(Entropy()), 0.9),
         (OneShot(SuperfluousNeurons()), 0.9),
         (OneShot(MaxProbability()), 0.6),  # the weakest, also in the paper (Appendix C)
+        (OneShot(SuperfluousNeurons(), centred=True), 0.9),
+        (TwoShot(SuperfluousNeurons(), centred=True, listed=2), 0.9),
         (Binary(Entropy()), 0.9),
         (Binary(SuperfluousNeurons()), 0.9),
         (Exhaustive(Entropy()), 0.9),

@@ -36,7 +36,7 @@ class ClassIncremental(SplitImages):
     density: float | None = 0.1
     epochs: float = 60
     outputs: int | None = None
-    inference: Literal["one-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "one-shot"
+    inference: Literal["one-shot", "two-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "one-shot"
     objective: Literal["H", "G", "M"] = "H"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
 

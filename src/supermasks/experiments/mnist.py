@@ -19,6 +19,7 @@ from supermasks.inference import (
     SuperfluousNeurons,
     TaskInference,
     TopGamma,
+    TwoShot,
 )
 from supermasks.learner import Learner
 from supermasks.masks import Threshold, TopK
@@ -32,11 +33,13 @@ OUTPUTS = {"lenet-300-100": 100, "fc-1024-1024": 500}
 OPTIMISERS = {"rmsprop": RMSprop, "adam": Adam}
 INFERENCES: dict[str, type[OneShot] | type[Binary] | type[TopGamma] | type[GradientDescent] | type[Exhaustive]] = {
     "one-shot": OneShot,
+    "two-shot": TwoShot,
     "binary": Binary,
     "top-gamma": TopGamma,
     "gradient-descent": GradientDescent,
     "exhaustive": Exhaustive,
 }
+SHOTS: dict[str, type[OneShot]] = {"one-shot": OneShot, "two-shot": TwoShot}
 OBJECTIVES: dict[str, type[Objective]] = {"H": Entropy, "G": SuperfluousNeurons, "M": MaxProbability}
 SCORINGS: dict[str, type[Scoring]] = {"each-input": EachInput, "first-of-batch": FirstOfBatch, "full-batch": FullBatch}
 
@@ -65,8 +68,8 @@ class MNISTExperiment(Experiment):
         shared_scores: scores of all tasks begin with the same random numbers, not each with its own.
         inference: how the task of test inputs is found.
         gamma: the share of the tasks that top-gamma keeps in each round.
-        exact: whether One-Shot looks at all tasks by all weights, or makes a shortlist first.
-        centred: whether One-Shot leaves out what all weights into a neuron share; not in the paper, and finds more.
+        exact: whether one-shot and two-shot look at all tasks by all weights, or make a shortlist first.
+        centred: whether one-shot and two-shot leave out what all weights into a neuron share; this finds more.
         objective: entropy H, superfluous neurons G, or maximal probability M.
         scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
     """
@@ -86,7 +89,7 @@ class MNISTExperiment(Experiment):
     together: bool = False
     mask_share: float = 0.5
     shared_scores: bool = False
-    inference: Literal["one-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "one-shot"
+    inference: Literal["one-shot", "two-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "one-shot"
     gamma: float = 0.25
     exact: bool = True
     centred: bool = False
@@ -122,9 +125,9 @@ class MNISTExperiment(Experiment):
 
     def task_inference(self, objective: str) -> TaskInference:
         of = OBJECTIVES[objective]()
-        if (self.centred or not self.exact) and self.inference != "one-shot":
+        if (kind := SHOTS.get(self.inference)) is not None:
+            return kind(of, self.exact, centred=self.centred)
+        if self.centred or not self.exact:
             what = "gradients are centred" if self.centred else "a shortlist is made"
-            raise ConfigError(f"{what} for one-shot only, but inference={self.inference} came")
-        if self.inference == "one-shot":
-            return OneShot(of, self.exact, centred=self.centred)
+            raise ConfigError(f"{what} for one-shot and two-shot only, but inference={self.inference} came")
         return TopGamma(of, self.gamma) if self.inference == "top-gamma" else INFERENCES[self.inference](of)

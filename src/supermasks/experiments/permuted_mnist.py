@@ -15,7 +15,7 @@ from supermasks.inference import TaskInference
 from supermasks.inference.calibration import LEAST_TASKS
 from supermasks.learner import Learner
 from supermasks.nets import NETS
-from supermasks.recipes import RECOGNISABLE_OUTPUTS, recognisable
+from supermasks.recipes import recognisable
 from supermasks.training import Progress
 from supermasks.types import GNU, TaskStream
 
@@ -60,8 +60,7 @@ class PermutedMNIST(MNISTExperiment):
     """PermutedMNIST in scenario GNu: the task is known in training and inferred from images in testing.
 
     Attributes:
-        recipe: the paper's settings, or those of `supermasks.recipes.recognisable`, which are more accurate; it has 500
-            outputs where none are given.
+        recipe: the paper's settings, or those of `supermasks.recipes.recognisable`, which are more accurate.
         checkpoint_images: how many test images of each task are judged at checkpoints before the last, all if None:
             2,500 tasks take hours at all of the paper's checkpoints, and some images of so many tasks say enough.
         foreign: images that are of no task, which a learner that is calibrated is to call unknown; None measures none.
@@ -91,7 +90,7 @@ class PermutedMNIST(MNISTExperiment):
     def learner(self, tasks: TaskStream, out: Path, progress: Progress) -> Learner:
         if self.recipe == "paper":
             return super().learner(tasks, out, progress)
-        outputs = RECOGNISABLE_OUTPUTS if self.outputs is None else self.outputs
+        outputs = OUTPUTS[self.net] if self.outputs is None else self.outputs
         return Learner(NETS[self.net](outputs), seed=self.seed, **recognisable(self.steps, self.batch_size, self.exact))
 
     def task_inference(self, objective: str) -> TaskInference:

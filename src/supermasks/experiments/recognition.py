@@ -125,7 +125,7 @@ def _summary(
     last = scores[experiment.tasks]
     inference = experiment.task_inference(objective)
     return {
-        "inference": next(name for name, kind in INFERENCES.items() if isinstance(inference, kind)),
+        "inference": next(name for name, kind in INFERENCES.items() if type(inference) is kind),
         "objective": objective,
         "scoring": scoring,
         "accuracy": _mean(last, "accuracy"),

@@ -25,7 +25,7 @@ class RotatedMNIST(MNISTExperiment):
     net: Literal["lenet-300-100", "fc-1024-1024"] = "fc-1024-1024"
     outputs: int | None = 200
     shared_scores: bool = True
-    inference: Literal["one-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "binary"
+    inference: Literal["one-shot", "two-shot", "binary", "top-gamma", "gradient-descent", "exhaustive"] = "binary"
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "full-batch"
 
     def stream(self, data: Path | None) -> TaskStream:

@@ -9,9 +9,10 @@ from supermasks.inference.one_shot import OneShot
 from supermasks.inference.running import RunningInference
 from supermasks.inference.task_inference import TaskInference
 from supermasks.inference.top_gamma import TopGamma
+from supermasks.inference.two_shot import TwoShot
 
 OBJECTIVES: tuple[type[Objective], ...] = (Entropy, SuperfluousNeurons, MaxProbability)
-INFERENCES: tuple[type[TaskInference], ...] = (OneShot, Binary, TopGamma, GradientDescent, Exhaustive)
+INFERENCES: tuple[type[TaskInference], ...] = (OneShot, TwoShot, Binary, TopGamma, GradientDescent, Exhaustive)
 """The classes whose stored settings can be read back."""
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "SuperfluousNeurons",
     "TaskInference",
     "TopGamma",
+    "TwoShot",
 ]

@@ -43,7 +43,7 @@ class Diluted(SupSup):
         ConfigError: a number is not between 0 and 1.
     """
 
-    share: float = 0.04
+    share: float = 0.06
     beta: float = 0.35
 
     def __post_init__(self) -> None:
