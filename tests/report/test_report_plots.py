@@ -59,6 +59,21 @@ def test_any_number_of_tasks_can_be_drawn(record: Make, tmp_path: Path, tasks: i
         check_picture(path)
 
 
+def test_what_more_tasks_cost_is_drawn_where_checkpoints_were_evaluated(record: Make, tmp_path: Path) -> None:
+    run = with_tasks(record(), 60)
+    run["accuracy"]["so_far"] = [0.93] * 60
+    run["published"] = [FIGURE]
+    assert "among.png" not in [path.name for path in plot_record(run, tmp_path)]
+    for evaluation in run["evaluations"]:
+        evaluation["among"] = [{"tasks": n, "accuracy": 0.9, "task_identification": 0.99} for n in (10, 50, 60)]
+    (path,) = [path for path in plot_record(run, tmp_path) if path.name == "among.png"]
+    high = check_picture(path)
+    for evaluation in run["evaluations"]:
+        evaluation["among"][-1]["task_identification"] = 0.5
+    plot_record(run, tmp_path)
+    assert (check_picture(path) != high).any()  # the right panel shows it
+
+
 def test_what_each_task_costs_is_drawn_where_it_is_known(record: Make, tmp_path: Path) -> None:
     run = with_tasks(record(), 5)
     assert [path.name for path in plot_record(run, tmp_path / "old")] == NAMES

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from supermasks.report.among import plot_among
 from supermasks.report.extra import MaxNLocator
 from supermasks.report.growth import plot_growth
 from supermasks.report.style import (
     BLUE,
     GREEN,
     GREY,
+    LEAST_SPAN,
     ORANGE,
     RED,
     SERIES,
@@ -25,7 +27,6 @@ from supermasks.report.style import (
 from supermasks.report.summary import Record, describe_evaluation, published_for
 
 MOST_NUMBERS = 12  # more tasks than this, and the numbers in the cells could not be read
-LEAST_SPAN = 2.0  # points; a narrower axis would make noise look like a finding
 FLOAT32_BITS = 32
 
 
@@ -38,14 +39,14 @@ def plot_record(record: Record, folder: Path) -> list[Path]:
 
     Returns:
         the files: `accuracy.png`, where there is a matrix of accuracies `forgetting.png`, where there are masks
-        `bytes.png`, of several tasks `growth.png`.
+        `bytes.png`, where checkpoints were evaluated `among.png`, of several tasks `growth.png`.
     """
     pictures = [_plot_accuracy(record, folder / "accuracy.png")]
     if record["accuracy"]["matrix"] is not None:  # of many tasks not all of it is measured
         pictures.append(_plot_forgetting(record, folder / "forgetting.png"))
     if record["bytes"]["masks"]:
         pictures.append(_plot_bytes(record, folder / "bytes.png"))
-    return [*pictures, *plot_growth(record, folder)]
+    return [*pictures, *plot_among(record, folder), *plot_growth(record, folder)]
 
 
 def _plot_forgetting(record: Record, path: Path) -> Path:
