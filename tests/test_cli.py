@@ -60,7 +60,7 @@ def test_inspect_lists_tasks_and_bytes(finished: Path, inside: str, capsys: pyte
         (["run", "permuted-mnist", "--data", "/nowhere"], "supermasks data fetch mnist"),
         (["run", "permuted-mnist", "--workers", "2", "--ray", "auto"], "choose one"),
         (["run", "permuted-mnist", "--dataset", "sample", "--workers", "0"], "at least 1"),
-        (["run", "permuted-mnist", "--dataset", "sample", "--no-exact", "--inference", "binary"], "one-shot and two-shot only"),
+        (["run", "permuted-mnist", "--dataset", "sample", "--no-exact", "--inference", "binary"], "and two-shot only"),
         (["run", "permuted-mnist", "--dataset", "sample", "--steps", "0"], "at least 1"),
         (["report", "/nowhere"], "record.json"),
         (["inspect", "/nowhere"], "no bank"),
