@@ -1,6 +1,7 @@
 """What every task inference keeps to; a new one joins with one row."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,13 +20,22 @@ from supermasks.inference import (
     SuperfluousNeurons,
     TaskInference,
     TopGamma,
+    TwoShot,
 )
 from supermasks.spec import build, describe
 from supermasks.superposition import Superposition
 
 ROWS: list[TaskInference] = [
     kind(objective)
-    for kind in (OneShot, Binary, TopGamma, GradientDescent, Exhaustive)
+    for kind in (
+        OneShot,
+        TwoShot,
+        partial(TwoShot, listed=3, centred=True),
+        Binary,
+        TopGamma,
+        GradientDescent,
+        Exhaustive,
+    )
     for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
 ]
 
