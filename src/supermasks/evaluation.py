@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from supermasks.data import reordered
 from supermasks.errors import ConfigError
 from supermasks.learner import Learner
 from supermasks.seeding import stream
@@ -145,17 +146,7 @@ class FullBatch(Scoring):
 
 def shuffled(examples: Examples, task: str, seed: int, count: int | None = None) -> Examples:
     """Return the test examples of a task in the random order in which full batches are drawn, or so many of them."""
-    return _at(examples, torch.from_numpy(stream(seed, "test-batches", task).permutation(len(examples))[:count]))
-
-
-def first_of(examples: Examples, count: int) -> Examples:
-    """Return the first so many examples."""
-    return _at(examples, torch.arange(len(examples))[:count])
-
-
-def _at(examples: Examples, indices: Tensor) -> Examples:
-    rows = indices if examples.rows is None else examples.rows[indices]
-    return Examples(examples.inputs, examples.targets[indices], examples.view, rows)
+    return reordered(examples, stream(seed, "test-batches", task).permutation(len(examples))[:count])
 
 
 def _score_batches(

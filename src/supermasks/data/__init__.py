@@ -16,6 +16,7 @@ from supermasks.data.places import data_directory
 from supermasks.data.rotated import RotatedStream
 from supermasks.data.sources import ImageSource, Normalisation
 from supermasks.data.split import SplitStream
+from supermasks.data.subset import reordered
 from supermasks.data.text import TextSource, load_texts, texts_from
 from supermasks.data.text_sequences import SEQUENCES
 from supermasks.data.tokens import TokenIds, text_task
@@ -50,6 +51,7 @@ __all__ = [
     "make_task",
     "minilm_folder",
     "read_idx",
+    "reordered",
     "text_task",
     "texts_from",
     "with_validation",

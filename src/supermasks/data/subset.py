@@ -1,4 +1,4 @@
-"""Some of the examples, with nothing copied but their rows and targets."""
+"""Some of the examples, or all in another order, with nothing copied but their rows and targets."""
 
 import numpy as np
 import torch
@@ -15,6 +15,17 @@ def subset(examples: Examples, chosen: NDArray[np.integer]) -> Examples:
         >>> subset(examples, np.array([3, 1])).targets.tolist()
         [1, 3]
     """
-    indices = torch.from_numpy(np.sort(chosen).astype(np.int64)).to(examples.targets.device)
+    return reordered(examples, np.sort(chosen))
+
+
+def reordered(examples: Examples, chosen: NDArray[np.integer]) -> Examples:
+    """Return the examples at the indices `chosen`, in the order of these, of the same inputs and view.
+
+    Example:
+        >>> examples = Examples(torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]))
+        >>> reordered(examples, np.array([3, 1])).targets.tolist()
+        [3, 1]
+    """
+    indices = torch.from_numpy(chosen.astype(np.int64)).to(examples.targets.device)
     rows = indices if examples.rows is None else examples.rows[indices.to(examples.rows.device)]
     return Examples(examples.inputs, examples.targets[indices], examples.view, rows)

@@ -3,10 +3,12 @@
 from itertools import cycle
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.evaluation import first_of, shuffled
+from supermasks.data import reordered
+from supermasks.evaluation import shuffled
 from supermasks.experiments.recognition import judged_examples
 from supermasks.learner import Learner
 from supermasks.metrics import auroc
@@ -38,7 +40,7 @@ def tell_foreign(learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[s
         examples = judged_examples(tasks, index)
         some = shuffled(examples, name, learner.seed, 2 * each)
         half = len(some) // 2
-        held_out[name] = first_of(some, half)
+        held_out[name] = reordered(some, np.arange(half))
         judged.append((name, some.batch(torch.arange(half, len(some)))[0]))
         views.append(examples.view)
     calibration = learner.calibrate(held_out, LEVEL)

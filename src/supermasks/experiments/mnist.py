@@ -39,7 +39,6 @@ INFERENCES: dict[str, type[OneShot] | type[Binary] | type[TopGamma] | type[Gradi
     "gradient-descent": GradientDescent,
     "exhaustive": Exhaustive,
 }
-SHOTS: dict[str, type[OneShot]] = {"one-shot": OneShot, "two-shot": TwoShot}
 OBJECTIVES: dict[str, type[Objective]] = {"H": Entropy, "G": SuperfluousNeurons, "M": MaxProbability}
 SCORINGS: dict[str, type[Scoring]] = {"each-input": EachInput, "first-of-batch": FirstOfBatch, "full-batch": FullBatch}
 
@@ -125,9 +124,10 @@ class MNISTExperiment(Experiment):
 
     def task_inference(self, objective: str) -> TaskInference:
         of = OBJECTIVES[objective]()
-        if (kind := SHOTS.get(self.inference)) is not None:
+        kind = INFERENCES[self.inference]
+        if issubclass(kind, OneShot):
             return kind(of, self.exact, centred=self.centred)
         if self.centred or not self.exact:
             what = "gradients are centred" if self.centred else "a shortlist is made"
             raise ConfigError(f"{what} for one-shot and two-shot only, but inference={self.inference} came")
-        return TopGamma(of, self.gamma) if self.inference == "top-gamma" else INFERENCES[self.inference](of)
+        return TopGamma(of, self.gamma) if kind is TopGamma else kind(of)

@@ -14,7 +14,7 @@ class Workers(ABC):
         share_files: whether they read the files of this machine, by the same names.
     """
 
-    share_files: ClassVar[bool]
+    share_files: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:

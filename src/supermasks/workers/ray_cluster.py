@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -54,8 +54,6 @@ class RayCluster(Workers):
     Raises:
         ConfigError: a number is below 1, or the address is empty.
     """
-
-    share_files: ClassVar[bool] = False
 
     address: str | None = None
     threads: int = 1
