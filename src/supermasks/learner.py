@@ -96,6 +96,11 @@ class Learner:
         self.method = method or SupSup()
         self.training = training or Training()
         self.inference = inference or OneShot()
+        if self.training.weight_optimiser is not None and not self.method.writes:
+            raise ConfigError(
+                f"{type(self.method).__name__} trains no weights beside a mask, but a weight_optimiser came; "
+                "leave it out, or learn by ExSSNeT"
+            )
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         self.network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))

@@ -32,6 +32,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "exssnet": {"method": "exssnet", "density": 0.3},
     "exssnet-kkt": {"method": "exssnet", "density": 0.3, "transfer": "kkt"},
     "exssnet-int4": {"method": "exssnet", "density": 0.3, "weights": "int4", "together": True},
+    "exssnet-sgd": {"method": "exssnet", "density": 0.3, "weight_optimiser": "sgd", "weight_rate": 100},
     "individual": {"method": "individual"},
     "individual-warm": {"method": "individual-warm"},
     "separate-heads": {"method": "separate-heads"},
@@ -206,6 +207,8 @@ def test_exssnet_is_held_against_its_table() -> None:
     assert replace(settings, together=True).published() == []
     with pytest.raises(ConfigError, match="trains no weights"):
         SplitCIFAR(together=True)
+    with pytest.raises(ConfigError, match="trains no weights"):
+        SplitCIFAR(weight_optimiser="sgd")
     mnist = SplitMNIST(method="exssnet", steps=5640, optimiser="adam", learning_rate=1e-3, schedule="cosine", seed=2)
     assert [figure.accuracy for figure in mnist.published()] == [0.997]
     assert replace(mnist, steps=1000).published() == []

@@ -77,8 +77,9 @@ def test_each_trains_the_weights_that_none_before_it_uses_and_no_other(blobs: Bl
 
 def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> None:
     """By hand: gradients of `x -> relu(x (W1 * M1)') (W2 * M2)'` times the free mask, and plain descent."""
-    method, task, other = ExSSNeT(TopK(0.5), mask_share=0.25, weight_rate=0.5), blobs("one"), blobs("two")
-    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(0.1, 0.0, 0.0), steps=40)
+    method, task, other = ExSSNeT(TopK(0.5), mask_share=0.25), blobs("one"), blobs("two")
+    settings = {"steps": 40, "weight_optimiser": SGD(0.05, 0.0)}
+    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(0.1, 0.0, 0.0), **settings)
     learner.learn(other)
     start = {name: weight.clone() for name, weight in learner.network.weights.items()}
     learner.learn(task)
@@ -101,16 +102,20 @@ def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> No
 
 
 def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
-    """By hand: plain descent on scores by `g * W`, and on weights that are free by `g * M`, with `g = dL/d(W M)`."""
+    """By hand, with `g = dL/d(W M)`: plain descent on scores by `g * W`, and of weights that are free Nesterov's.
+
+    The gradient of these is `d = g * M + decay * W`, their momentum `v = 0.9 v + d`, and their step `d + 0.9 v`.
+    """
     rate, task, other = 0.05, blobs("one"), blobs("two")
-    method = ExSSNeT(TopK(0.5), together=True, weight_rate=1.5)
-    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(rate, 0.0, 0.0), steps=40)
+    method, settings = ExSSNeT(TopK(0.5), together=True), {"steps": 40, "weight_optimiser": SGD(0.02, 0.9, 0.1, True)}
+    learner = learner_of(fully_connected([8, 16, 6]), method, SGD(rate, 0.0, 0.0), **settings)
     learner.learn(other)
     start = {name: weight.clone() for name, weight in learner.network.weights.items()}
     learner.learn(task)
     state, used = learner.bank["one"], learner.bank["two"].mask
     order, own = Order.of("one", len(task.train), 16, 0), {name: weight.clone() for name, weight in start.items()}
     scores = KaimingUniform().scores(learner.network.shapes, "one", 0, Past())
+    momenta = {name: torch.zeros_like(weight) for name, weight in own.items()}
     assert isinstance(task.train.inputs, Tensor)
     for _ in range(40):
         rows, masks = order.next(), {}
@@ -122,7 +127,9 @@ def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
         nn.functional.cross_entropy(hidden @ effective["3.weight"].T, task.train.targets[rows]).backward()
         for name, value in effective.items():
             assert value.grad is not None
-            moved = own[name] - 1.5 * rate * value.grad * masks[name] * ~used[name]
+            direction = value.grad * masks[name] + 0.1 * own[name]
+            momenta[name] = 0.9 * momenta[name] + direction
+            moved = own[name] - 0.02 * (direction + 0.9 * momenta[name]) * ~used[name]
             scores[name] = scores[name] - rate * value.grad * own[name] * torch.where(scores[name] < 0, -1.0, 1.0)
             own[name] = moved
     for name, weight in learner.network.weights.items():
@@ -130,6 +137,33 @@ def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
         torch.testing.assert_close(weight[free], own[name][free], rtol=0, atol=2e-5)
         assert not torch.equal(weight[free], start[name][free])
         assert torch.equal(weight[~free], start[name][~free])
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("stop", [7, 20, 33])
+def test_stopped_it_goes_on_with_both_optimisers_where_they_were(
+    blobs: Blobs, tmp_path: Path, together: bool, stop: int
+) -> None:
+    def stopping(done: int, steps: int) -> None:
+        if done == stop:
+            raise KeyboardInterrupt
+
+    settings = {"steps": 40, "weight_optimiser": SGD(0.05, 0.9, 0.1, True)}
+    whole, stopped = (
+        learner_of(fully_connected([8, 16, 6]), ExSSNeT(TopK(0.5), together=together), Adam(1e-2), **settings)
+        for _ in range(2)
+    )
+    whole.learn(blobs("one"))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.learn(blobs("one"), stopping, tmp_path / "checkpoint")
+    stopped.learn(blobs("one"), checkpoint=tmp_path / "checkpoint")
+    assert torch.equal(logits(stopped, blobs("one")), logits(whole, blobs("one")))
+    assert all(torch.equal(stopped.network.weights[name], w) for name, w in whole.network.weights.items())
+
+
+def test_an_optimiser_of_weights_where_none_are_trained_is_refused() -> None:
+    with pytest.raises(ConfigError, match="SupSup trains no weights"):
+        learner_of(fully_connected([8, 16, 6]), SupSup(), weight_optimiser=SGD())
 
 
 def test_ssnet_forgets(blobs: Blobs) -> None:
@@ -282,9 +316,7 @@ def test_tasks_that_build_on_each_other_are_not_learned_together(blobs: Blobs, t
         learner_of(fully_connected([8, 16, 6]), ExSSNeT(together=together)).learn_together([blobs("a"), blobs("b")])
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"mask_share": 0.0}, {"mask_share": 1.0}, {"weight_rate": 0.0}, {"precision": "int2"}]
-)
+@pytest.mark.parametrize("wrong", [{"mask_share": 0.0}, {"mask_share": 1.0}, {"precision": "int2"}])
 def test_settings_out_of_range_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError):
         ExSSNeT(**wrong)

@@ -59,23 +59,23 @@ def test_the_head_has_a_rate_of_its_own_and_goes_first(
 
 
 def test_while_the_head_goes_first_nothing_else_moves() -> None:
-    settings = Training(100, head_first=0.25, head_rate=10, optimiser=SGD(1.0))
+    settings = Training(100, head_first=0.25, head_rate=10, optimiser=SGD(1.0), weight_optimiser=Adam(3.0))
     names = ("trunk", "bias", "head")
     values = {name: torch.zeros(1, requires_grad=True) for name in names}
 
-    def rates(step: int, heads: list[str], multiples: dict[str, float]) -> dict[str, float]:
-        optimiser = settings.build_optimiser(values, heads, multiples)
+    def rates(step: int, heads: list[str], weights: list[str]) -> dict[str, float]:
+        optimiser = settings.build_optimiser(values, heads, weights)
         largest = [group["lr"] for group in optimiser.param_groups]
         settings.set_rates(optimiser, largest, step, 100)
         return {n: g["lr"] for n in names for g in optimiser.param_groups if any(v is values[n] for v in g["params"])}
 
-    assert rates(25, ["head"], {}) == {"trunk": 0.0, "bias": 0.0, "head": 10.0}
-    assert rates(26, ["head"], {}) == {"trunk": 1.0, "bias": 1.0, "head": 10.0}
-    assert rates(25, ["head"], {"bias": 3.0, "head": 2.0}) == {"trunk": 0.0, "bias": 0.0, "head": 20.0}
-    assert rates(26, ["head"], {"bias": 3.0, "head": 2.0}) == {"trunk": 1.0, "bias": 3.0, "head": 20.0}
+    assert rates(25, ["head"], []) == {"trunk": 0.0, "bias": 0.0, "head": 10.0}
+    assert rates(26, ["head"], []) == {"trunk": 1.0, "bias": 1.0, "head": 10.0}
+    assert rates(25, ["head"], ["bias"]) == {"trunk": 0.0, "bias": 0.0, "head": 10.0}
+    assert rates(26, ["head"], ["bias"]) == {"trunk": 1.0, "bias": 3.0, "head": 10.0}
     # Where there is nothing but a head, or no head, nothing waits.
-    assert rates(1, [], {"bias": 3.0}) == {"trunk": 1.0, "bias": 3.0, "head": 1.0}
-    assert rates(1, list(names), {}) == dict.fromkeys(names, 1.0)
+    assert rates(1, [], ["bias"]) == {"trunk": 1.0, "bias": 3.0, "head": 1.0}
+    assert rates(1, list(names), []) == dict.fromkeys(names, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def run(task: Task, training: Training, seed: int = 3) -> tuple[dict[str, Tensor
         (Adam(1e-2, 0.1), lambda p: torch.optim.Adam(p, lr=1e-2, weight_decay=0.1)),
         (AdamW(1e-2), lambda p: torch.optim.AdamW(p, lr=1e-2, weight_decay=0.01)),
         (SGD(0.1, 0.5, 0.01), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=0.01)),
+        (SGD(0.1, 0.9, nesterov=True), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)),
     ],
     ids=lambda value: repr(value) if isinstance(value, Optimiser) else "",  # a lambda has another name in each process
 )
@@ -123,6 +124,11 @@ def test_one_bad_batch_is_noticed_even_if_later_ones_are_good(blobs: Blobs) -> N
 def test_rates_that_are_no_rates_are_refused(kind: type[SGD], rate: float) -> None:
     with pytest.raises(ConfigError, match="learning rate"):
         kind(rate)
+
+
+def test_nesterov_without_a_momentum_is_refused() -> None:
+    with pytest.raises(ConfigError, match="momentum"):
+        SGD(0.1, momentum=0.0, nesterov=True)
 
 
 @pytest.mark.parametrize("decay", [-0.1, float("inf"), float("nan")])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from supermasks.errors import ConfigError
 from supermasks.spec import build, describe
-from supermasks.training import AUGMENTATIONS, OPTIMISERS, Adam, AdamW, CropAndFlip, RMSprop, Training
+from supermasks.training import AUGMENTATIONS, OPTIMISERS, SGD, Adam, AdamW, CropAndFlip, RMSprop, Training
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ def test_epochs_are_joined_without_gaps(epochs: Fraction, examples: int, size: i
     [
         Training(epochs=2.5, warmup=0.1, accumulate=4, precision="bfloat16", select_best=True),
         Training(optimiser=AdamW(1e-3, 0.1), augmentation=CropAndFlip(2, flip=False)),
+        Training(weight_optimiser=SGD(0.1, weight_decay=5e-4, nesterov=True)),
     ],
 )
 def test_settings_are_stored(settings: Training) -> None:

@@ -7,8 +7,10 @@ from supermasks.masks import MaskRule
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.owned import Precision
 from supermasks.scores import KKT, InitialScores, KaimingUniform, MeanOfMasks, MeanOfScores
+from supermasks.training import SGD, Adam, Optimiser
 
 Transfer = Literal["none", "masks", "scores", "kkt"]
+WeightOptimiser = Literal["adam", "sgd"]
 
 TRAINING_WEIGHTS = ("ssnet", "exssnet")
 MASKED = ("supsup", *TRAINING_WEIGHTS)
@@ -40,7 +42,6 @@ def masked_method(
     weights: Precision = "float32",
     together: bool = False,
     mask_share: float = 0.5,
-    weight_rate: float = 1.0,
 ) -> SupSup:
     """Return SupSup, SSNeT or ExSSNeT.
 
@@ -51,22 +52,40 @@ def masked_method(
         weights: in which precision trained weights are kept.
         together: whether weights are trained together with the mask, not after it.
         mask_share: the share of the training in which the mask is found, where weights are trained after it.
-        weight_rate: the learning rate of weights, as a multiple of that of scores.
     """
     if name == "supsup":
         return SupSup(rule, initial)
-    return ExSSNeT(rule, initial, name == "exssnet", weights, together, mask_share, weight_rate)
+    return ExSSNeT(rule, initial, name == "exssnet", weights, together, mask_share)
 
 
-def check_weights(name: str, weights: Precision, together: bool, weight_rate: float = 1.0) -> None:
+def weight_optimiser(kind: WeightOptimiser, learning_rate: float, multiple: float) -> Optimiser | None:
+    """Return what makes the steps of trained weights; None where it is what makes those of scores.
+
+    Args:
+        kind: Adam, or stochastic gradient descent with Nesterov's momentum of 0.9 and a weight decay of 5e-4, which
+            are usual for images.
+        learning_rate: of scores.
+        multiple: of it, for weights.
+    """
+    if kind == "sgd":
+        return SGD(learning_rate * multiple, weight_decay=5e-4, nesterov=True)
+    return None if multiple == 1 else Adam(learning_rate * multiple)
+
+
+def check_weights(
+    name: str, weights: Precision, together: bool, weight_rate: float = 1.0, optimiser: WeightOptimiser = "adam"
+) -> None:
     """Raise ConfigError if weights are to be kept in some precision, or trained in some way, but none are trained."""
-    if (weights != "float32" or together or weight_rate != 1) and name not in TRAINING_WEIGHTS:
+    changed = weights != "float32" or together or weight_rate != 1 or optimiser != "adam"
+    if changed and name not in TRAINING_WEIGHTS:
         raise ConfigError(
-            f"method {name!r} trains no weights; leave weights, together and weight-rate at their defaults"
+            f"method {name!r} trains no weights; leave weights, together, weight-rate and weight-optimiser at their "
+            "defaults"
         )
 
 
-def name_of_weights(together: bool, weight_rate: float, weights: Precision) -> str:
+def name_of_weights(together: bool, weight_rate: float, weights: Precision, optimiser: WeightOptimiser = "adam") -> str:
     """Return how weights are trained and kept, as a part of the name of a run; empty where it is as in the paper."""
-    words = ("together" if together else "", "" if weight_rate == 1 else f"rate{weight_rate:g}")
+    rate = "" if weight_rate == 1 else f"rate{weight_rate:g}"
+    words = ("together" if together else "", "" if optimiser == "adam" else optimiser, rate)
     return "".join(f"-{word}" for word in (*words, "" if weights == "float32" else weights) if word)

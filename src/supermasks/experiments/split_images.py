@@ -15,10 +15,12 @@ from supermasks.experiments.config import Experiment, Published, classes_per_tas
 from supermasks.experiments.masked import (
     MASKED,
     Transfer,
+    WeightOptimiser,
     check_weights,
     initial_scores,
     masked_method,
     name_of_weights,
+    weight_optimiser,
 )
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
@@ -81,6 +83,8 @@ class SplitImages(Experiment):
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
         weight_rate: the learning rate of these weights, as a multiple.
+        weight_optimiser: of these weights: Adam, or descent with Nesterov's momentum and weight decay, which then wants
+            a multiple of about 100.
         net: the backbone.
         width: channels of the stem and the first stage of ResNet-18.
         classes_per_task: of each task, where not all classes are to be used; None divides them among the tasks.
@@ -108,6 +112,7 @@ class SplitImages(Experiment):
     together: bool = False
     mask_share: float = 0.5
     weight_rate: float = 1.0
+    weight_optimiser: WeightOptimiser = "adam"
     net: Literal["resnet-18", "resnet-50", "conv-4", "conv-6", "lenet-5"] = "resnet-18"
     width: int = 20
     classes_per_task: int | None = None
@@ -124,13 +129,13 @@ class SplitImages(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together, self.weight_rate)
+        check_weights(self.method, self.weights, self.together, self.weight_rate, self.weight_optimiser)
 
     @property
     def title(self) -> str:
         kept = f"er{self.budget}" if self.density is None else f"density{self.density}"
         masks = f"-{kept}-transfer-{self.transfer}" if self.method in MASKED else ""
-        weights = name_of_weights(self.together, self.weight_rate, self.weights)
+        weights = name_of_weights(self.together, self.weight_rate, self.weights, self.weight_optimiser)
         return f"{self.name}-{self.dataset}-{self.method}{masks}{weights}-seed{self.seed}"
 
     @property
@@ -163,7 +168,6 @@ class SplitImages(Experiment):
                 self.weights,
                 self.together,
                 self.mask_share,
-                self.weight_rate,
             )
             return self._learner(network(module, RandomBase(self.seed)), method)
         if self.method in ("individual", "individual-warm"):
@@ -202,6 +206,7 @@ class SplitImages(Experiment):
             select_best=self.validation > 0,
             statistics_batches=self.statistics_batches,
             statistics_precision=self.statistics_precision,
+            weight_optimiser=weight_optimiser(self.weight_optimiser, self.learning_rate, self.weight_rate),
         )
         return Learner(network, seed=self.seed, method=method, training=training)
 

@@ -29,6 +29,7 @@ from supermasks.experiments.masked import (
     initial_scores,
     masked_method,
     name_of_weights,
+    weight_optimiser,
 )
 from supermasks.learner import Learner
 from supermasks.masks import TopK
@@ -140,6 +141,7 @@ class TextSequence(Experiment):
             optimiser=Adam(self.learning_rate),
             schedule="cosine",
             select_best=self.validation > 0,
+            weight_optimiser=weight_optimiser("adam", self.learning_rate, self.weight_rate),
         )
         method = Individual()
         if self.method in MASKED:
@@ -151,7 +153,6 @@ class TextSequence(Experiment):
                 self.weights,
                 self.together,
                 self.mask_share,
-                self.weight_rate,
             )
         return Learner(network, seed=self.seed, method=method, training=training)
 

@@ -55,7 +55,7 @@ class Diluted(SupSup):
         with torch.no_grad():
             masks = self.rule.masks({name: begun.parameters[name] for name in network.weights})
         kept = {name: float(mask.mean()) for name, mask in masks.items()}
-        return _Beside(begun.parameters, begun.buffers, begun.rates, kept)
+        return _Beside(begun.parameters, begun.buffers, begun.weights, kept)
 
     def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
         effective = super().effective(network, trainable)

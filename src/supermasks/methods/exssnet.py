@@ -71,10 +71,12 @@ class ExSSNeT(SupSup):
         together: train mask and weights in the same steps.
         mask_share: the share of the training in which the mask is found, where they are not trained together; the
             weights have the rest.
-        weight_rate: the learning rate of the weights, as a multiple of that of the scores.
+
+    Weights want larger steps than scores, `Training(weight_optimiser=)`: on photographs, for instance, Nesterov's with
+    weight decay.
 
     Raises:
-        ConfigError: the share is not between 0 and 1, the rate is not positive, or there is no such precision.
+        ConfigError: the share is not between 0 and 1, or there is no such precision.
     """
 
     rule: MaskRule = field(default_factory=lambda: TopK(0.1))
@@ -82,13 +84,10 @@ class ExSSNeT(SupSup):
     precision: Precision = "float32"
     together: bool = False
     mask_share: float = 0.5
-    weight_rate: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_share < 1:
             raise ConfigError(f"masks have a share of the training between 0 and 1, but {self.mask_share} came")
-        if not 0 < self.weight_rate < float("inf"):
-            raise ConfigError(f"the rate of weights is a positive multiple, but {self.weight_rate} came")
         if self.precision not in PRECISIONS:
             raise ConfigError(
                 f"the precision of weights is one of {', '.join(PRECISIONS)}, but {self.precision!r} came"
@@ -165,5 +164,6 @@ class ExSSNeT(SupSup):
             if found is None
             else {name: weight * found.mask[name].to(network.device) for name, weight in network.weights.items()}
         )
-        rates = dict.fromkeys(vectors, self.weight_rate)
-        return _Weights(detached, trainable.buffers, rates, free=free, places=places, found=found, masked=masked)
+        return _Weights(
+            detached, trainable.buffers, tuple(vectors), free=free, places=places, found=found, masked=masked
+        )

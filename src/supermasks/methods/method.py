@@ -1,7 +1,7 @@
 """What a method is: it begins a task, computes effective weights while the task is trained, and finishes it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import prod, sqrt
 
@@ -26,12 +26,12 @@ class Trainable:
     Attributes:
         parameters: what the optimiser changes, by the name of the parameter that it belongs to.
         buffers: the buffers of the network, changed by its normalisation layers while it trains.
-        rates: the learning rates of parameters as multiples of that of the training, by name; 1 where there is none.
+        weights: the names of those parameters that are weights beside a mask: they may have an optimiser of their own.
     """
 
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
-    rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    weights: Collection[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -171,7 +171,7 @@ class _Run:
         self.steps = settings.total_steps(len(task.train))
         self.step, self.seconds = 0, 0.0
         self.parameters = list(trainable.parameters.values())
-        self.optimiser = settings.build_optimiser(trainable.parameters, network.head_shapes(1), trainable.rates)
+        self.optimiser = settings.build_optimiser(trainable.parameters, network.head_shapes(1), trainable.weights)
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
         self.augmenting = stream(seed, "augmentation", task.name)

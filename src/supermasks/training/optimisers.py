@@ -1,7 +1,7 @@
 """Optimisers as settings: small frozen values that make the torch optimiser they describe."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -97,11 +97,57 @@ class SGD(Optimiser):
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and self.momentum <= 0:
+            raise ConfigError(f"Nesterov's steps need a momentum, but momentum={self.momentum} came")
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, fused=True
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+            fused=True,
         )
+
+
+class Optimisers:
+    """Several torch optimisers, each of its own parameters, that make their steps as one.
+
+    Attributes:
+        members: the optimisers.
+    """
+
+    def __init__(self, members: Sequence[torch.optim.Optimizer]) -> None:
+        self.members = tuple(members)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all members, in their order."""
+        return [group for member in self.members for group in member.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients."""
+        for member in self.members:
+            member.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Make a step of each member."""
+        for member in self.members:
+            member.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all members."""
+        return {"members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to states that `state_dict` has returned."""
+        for member, state in zip(self.members, state_dict["members"], strict=True):
+            member.load_state_dict(state)
 
 
 OPTIMISERS: tuple[type[Optimiser], ...] = (RMSprop, Adam, AdamW, SGD)

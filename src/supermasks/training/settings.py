@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError
 from supermasks.training.augmentation import Augmentation
-from supermasks.training.optimisers import Optimiser, RMSprop
+from supermasks.training.optimisers import Optimiser, Optimisers, RMSprop
 from supermasks.training.schedule import Schedule, rate_factor
 
 Precision = Literal["float32", "bfloat16"]
@@ -27,6 +27,8 @@ class Training:
         steps: optimiser steps a task; 1000 where neither steps nor epochs are given, None where epochs are.
         batch_size: examples a step; a shuffled epoch follows the other without gaps.
         optimiser: makes the steps.
+        weight_optimiser: makes those of weights that are trained beside a mask (ExSSNeT, SSNeT), in place of the
+            other; the schedule is of both.
         schedule: of the learning rate, "constant" or "cosine" (to 0 at the last step).
         epochs: in place of steps, how often each example is seen, any positive number; see `total_steps`.
         warmup: the fraction of all steps, from the first on, over which the learning rate rises linearly from 0.
@@ -67,6 +69,7 @@ class Training:
     head_first: float = 0.0
     statistics_batches: int = 0
     statistics_precision: Literal["float32", "float16"] = "float32"
+    weight_optimiser: Optimiser | None = None
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
@@ -101,29 +104,28 @@ class Training:
             raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
 
     def build_optimiser(
-        self, parameters: Mapping[str, Tensor], heads: Collection[str], rates: Mapping[str, float]
-    ) -> torch.optim.Optimizer:
-        """Return a new torch optimiser of these parameters.
+        self, parameters: Mapping[str, Tensor], heads: Collection[str], weights: Collection[str]
+    ) -> torch.optim.Optimizer | Optimisers:
+        """Return a new torch optimiser of these parameters, or several as one.
 
         Args:
             parameters: by name.
             heads: the names of those that belong to a head.
-            rates: multiples of the learning rate, by name; 1 where there is none.
+            weights: the names of those that are weights which are trained beside a mask.
         """
         both = 0 < sum(name in heads for name in parameters) < len(parameters)
-        groups: dict[tuple[float, bool], list[Tensor]] = {}
+        groups: dict[Optimiser, dict[tuple[float, bool], list[Tensor]]] = {}
         for name, value in parameters.items():
             head = name in heads
-            multiple = rates.get(name, 1.0) * (self.head_rate if head and both else 1.0)
-            groups.setdefault((multiple, both and not head and self.head_first > 0), []).append(value)
-        if list(groups) == [(1.0, False)]:
-            return self.optimiser.build(parameters.values())
-        rate = self.optimiser.learning_rate
-        return self.optimiser.build(
-            [{"params": values, "lr": rate * multiple, WAITS: waits} for (multiple, waits), values in groups.items()]
-        )
+            optimiser = self.weight_optimiser if self.weight_optimiser and name in weights else self.optimiser
+            group = (self.head_rate if head and both else 1.0, both and not head and self.head_first > 0)
+            groups.setdefault(optimiser, {}).setdefault(group, []).append(value)
+        members = [_build(optimiser, of_one) for optimiser, of_one in groups.items()]
+        return members[0] if len(members) == 1 else Optimisers(members)
 
-    def set_rates(self, optimiser: torch.optim.Optimizer, largest: Sequence[float], step: int, steps: int) -> None:
+    def set_rates(
+        self, optimiser: torch.optim.Optimizer | Optimisers, largest: Sequence[float], step: int, steps: int
+    ) -> None:
         """Give each group of the optimiser its learning rate at a step.
 
         Args:
@@ -151,3 +153,13 @@ class Training:
             return self.steps
         assert self.epochs is not None  # one of them is given
         return ceil(self.epochs * examples / self.batch_size)
+
+
+def _build(optimiser: Optimiser, groups: Mapping[tuple[float, bool], list[Tensor]]) -> torch.optim.Optimizer:
+    """Return an optimiser of groups, each with a multiple of its learning rate, some of which wait for heads."""
+    if list(groups) == [(1.0, False)]:
+        return optimiser.build(groups[1.0, False])
+    rate = optimiser.learning_rate
+    return optimiser.build(
+        [{"params": values, "lr": rate * multiple, WAITS: waits} for (multiple, waits), values in groups.items()]
+    )

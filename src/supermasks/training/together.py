@@ -59,7 +59,7 @@ def fit_together(
     steps = _common_steps(trainables, tasks, settings)
     parameters = {name: tensor.requires_grad_() for name, tensor in _stack(trainables, "parameters").items()}
     buffers = _stack(trainables, "buffers")
-    optimiser = settings.build_optimiser(parameters, network.head_shapes(1), trainables[0].rates)
+    optimiser = settings.build_optimiser(parameters, network.head_shapes(1), trainables[0].weights)
     largest_rates = [group["lr"] for group in optimiser.param_groups]
     orders = [Order.of(task.name, len(task.train), settings.batch_size, seed) for task in tasks]
     augmenting = [stream(seed, "augmentation", task.name) for task in tasks]
