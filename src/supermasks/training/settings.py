@@ -114,13 +114,14 @@ class Training:
             weights: the names of those that are weights which are trained beside a mask.
         """
         both = 0 < sum(name in heads for name in parameters) < len(parameters)
-        groups: dict[Optimiser, dict[tuple[float, bool], list[Tensor]]] = {}
+        groups: dict[bool, dict[tuple[float, bool], list[Tensor]]] = {}
         for name, value in parameters.items():
             head = name in heads
-            optimiser = self.weight_optimiser if self.weight_optimiser and name in weights else self.optimiser
             group = (self.head_rate if head and both else 1.0, both and not head and self.head_first > 0)
-            groups.setdefault(optimiser, {}).setdefault(group, []).append(value)
-        members = [_build(optimiser, of_one) for optimiser, of_one in groups.items()]
+            apart = self.weight_optimiser is not None and name in weights
+            groups.setdefault(apart, {}).setdefault(group, []).append(value)
+        settings = {False: self.optimiser, True: self.weight_optimiser or self.optimiser}
+        members = [_build(settings[apart], of_one) for apart, of_one in groups.items()]
         return members[0] if len(members) == 1 else Optimisers(members)
 
     def set_rates(
