@@ -84,7 +84,7 @@ def check_weights(
         )
 
 
-def name_of_weights(together: bool, weight_rate: float, weights: Precision, optimiser: WeightOptimiser = "adam") -> str:
+def name_of_weights(together: bool, weight_rate: float, weights: Precision, optimiser: WeightOptimiser) -> str:
     """Return how weights are trained and kept, as a part of the name of a run; empty where it is as in the paper."""
     rate = "" if weight_rate == 1 else f"rate{weight_rate:g}"
     words = ("together" if together else "", "" if optimiser == "adam" else optimiser, rate)

@@ -25,6 +25,7 @@ from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.experiments.masked import (
     MASKED,
     Transfer,
+    WeightOptimiser,
     check_weights,
     initial_scores,
     masked_method,
@@ -73,6 +74,8 @@ class TextSequence(Experiment):
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
         weight_rate: the learning rate of these weights, as a multiple.
+        weight_optimiser: of these weights: Adam, or descent with Nesterov's momentum and weight decay, which then wants
+            a multiple of about 100.
         channels: of each of the three convolutions.
         length: of a text in tokens, to which it is padded or truncated.
         train_texts: at most so many of the training texts of each task; None for all. Which ones does not depend on the
@@ -102,6 +105,7 @@ class TextSequence(Experiment):
     together: bool = False
     mask_share: float = 0.5
     weight_rate: float = 1.0
+    weight_optimiser: WeightOptimiser = "adam"
     channels: int = 100
     length: int = 256
     train_texts: int | None = None
@@ -113,7 +117,7 @@ class TextSequence(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together, self.weight_rate)
+        check_weights(self.method, self.weights, self.together, self.weight_rate, self.weight_optimiser)
         object.__setattr__(self, "tasks", len(SEQUENCES[self.sequence]))
         object.__setattr__(self, "dataset", "+".join(SEQUENCES[self.sequence]))
 
@@ -121,7 +125,7 @@ class TextSequence(Experiment):
     def title(self) -> str:
         over = self.embeddings if self.embeddings in (MINILM, GLOVE) else Path(self.embeddings).stem
         transfer = "" if self.transfer == "none" else f"-transfer-{self.transfer}"
-        weights = name_of_weights(self.together, self.weight_rate, self.weights)
+        weights = name_of_weights(self.together, self.weight_rate, self.weights, self.weight_optimiser)
         return f"{self.name}-{self.sequence}-{over}-{self.method}{transfer}{weights}-seed{self.seed}"
 
     def stream(self, data: Path | None) -> TaskStream:
@@ -141,7 +145,7 @@ class TextSequence(Experiment):
             optimiser=Adam(self.learning_rate),
             schedule="cosine",
             select_best=self.validation > 0,
-            weight_optimiser=weight_optimiser("adam", self.learning_rate, self.weight_rate),
+            weight_optimiser=weight_optimiser(self.weight_optimiser, self.learning_rate, self.weight_rate),
         )
         method = Individual()
         if self.method in MASKED:
