@@ -18,6 +18,7 @@ from supermasks.masks import ER, Mask
 from supermasks.nets import resnet18
 from supermasks.network import Network
 from supermasks.report import write_report
+from supermasks.training import CropAndFlip
 
 SMALL = SplitCIFAR(
     dataset="sample", net="lenet-5", tasks=5, epochs=1, train_images=400, batch_size=32, learning_rate=3e-3
@@ -213,6 +214,17 @@ def test_exssnet_is_held_against_its_table() -> None:
     assert [figure.accuracy for figure in mnist.published()] == [0.997]
     assert replace(mnist, steps=1000).published() == []
     assert [figure.accuracy for figure in SplitMNIST().published()] == [0.996]
+
+
+def test_images_are_shifted_only_where_they_are_augmented() -> None:
+    tasks = SMALL.stream(None)
+    settings = replace(SMALL, augment=True, shift=0)
+    learner = settings.learner(tasks, Path("unused"), lambda done, total: None)
+    assert learner.training.augmentation == CropAndFlip(0)
+    with pytest.raises(ConfigError, match="only where they are augmented"):
+        replace(SMALL, shift=0)
+    with pytest.raises(ConfigError, match="at least 0"):
+        replace(SMALL, augment=True, shift=-1)
 
 
 def test_learning_curves_are_recorded_where_the_best_epoch_is_selected(tmp_path: Path) -> None:

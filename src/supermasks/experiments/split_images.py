@@ -11,6 +11,7 @@ from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
+from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.experiments.masked import (
     MASKED,
@@ -92,6 +93,8 @@ class SplitImages(Experiment):
         train_images: a random part of the training images of each task; None for all.
         validation: the fraction of the training images by which the best epoch is selected; 0 for none.
         augment: whether training images are randomly shifted and mirrored.
+        shift: of augmented images, at most so many pixels up or down and left or right; 0 only mirrors them, which
+            is enough where a training is short.
         batch_size: training images a step.
         learning_rate: of Adam, at its largest.
         warmup: the fraction of the training over which the learning rate rises.
@@ -120,6 +123,7 @@ class SplitImages(Experiment):
     train_images: int | None = None
     validation: float = 0.0
     augment: bool = False
+    shift: int = CropAndFlip.padding
     batch_size: int = 128
     learning_rate: float = 1e-3
     warmup: float = 0.0
@@ -130,6 +134,9 @@ class SplitImages(Experiment):
 
     def __post_init__(self) -> None:
         check_weights(self.method, self.weights, self.together, self.weight_rate, self.weight_optimiser)
+        CropAndFlip(self.shift)  # refuses a number below 0
+        if self.shift != CropAndFlip.padding and not self.augment:
+            raise ConfigError(f"images are shifted by {self.shift} pixels only where they are augmented; add augment")
 
     @property
     def title(self) -> str:
@@ -202,7 +209,7 @@ class SplitImages(Experiment):
             schedule="cosine",
             warmup=self.warmup,
             precision=self.precision,
-            augmentation=CropAndFlip() if self.augment else None,
+            augmentation=CropAndFlip(self.shift) if self.augment else None,
             select_best=self.validation > 0,
             statistics_batches=self.statistics_batches,
             statistics_precision=self.statistics_precision,
