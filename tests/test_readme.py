@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from supermasks.experiments import read_record
 from supermasks.report import markdown_table, read_runs, summarise
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "docs/results.md"
 
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,10 +32,27 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_table_is_made_from_the_records() -> None:
-    table = markdown_table(summarise(read_runs([README.parent / "results"]).values())).strip()
-    assert table in README.read_text(encoding="utf-8"), "run: python tools/update_readme.py"
+    table = markdown_table(summarise(read_runs([ROOT / "results"]).values())).strip()
+    assert table in RESULTS.read_text(encoding="utf-8"), "run: python tools/update_results.py"
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8")):
-        assert target.startswith("http") or (README.parent / target).exists(), target
+def test_the_figures_are_those_of_the_records_beside_them() -> None:
+    """The linked record's last way to find the task; the mean of all seeds where the row speaks of seeds."""
+    rows = [line.split("|")[1:-1] for line in README.read_text(encoding="utf-8").splitlines() if "](results/" in line]
+    assert len(rows) >= 7
+    for what, measured, compared in rows:
+        for names, figures in ((what, measured), (compared, compared)):
+            for name in re.findall(r"\]\(results/([^)]+)\)", names):
+                seeds = f"{name[:-1]}?" if "seeds" in names else name
+                found = [_accuracy(read_record(folder)) for folder in (ROOT / "results").glob(seeds)]
+                assert f"{100 * sum(found) / len(found):.2f}" in figures, (name, found)
+
+
+def _accuracy(record: dict[str, Any]) -> float:
+    return (record["evaluations"] or [{"accuracy": record["accuracy"]["mean"]}])[-1]["accuracy"]
+
+
+@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
