@@ -4,10 +4,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from supermasks import Learner
 from supermasks.data import make_task
 from supermasks.errors import ConfigError, InputError, LabelError, SupermasksError, TaskError
+from supermasks.training import Adam, Training
 
 PIXELS = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 LABELS = [7, 3, 7]
@@ -271,3 +274,57 @@ def test_validation_data_that_cannot_be_is_refused(validation: object, error: ty
 @pytest.mark.parametrize("error", [InputError, LabelError, TaskError, ConfigError])
 def test_all_errors_are_of_the_library(error: type) -> None:
     assert issubclass(error, SupermasksError)
+
+
+IDS = np.array([[5, 0, 2**40], [7, 7, 0]])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        torch.from_numpy(IDS),
+        IDS,
+        IDS.tolist(),
+        [torch.from_numpy(row) for row in IDS],
+        tuple(IDS.astype(np.uint64)),
+    ],
+    ids=["tensor", "array", "lists", "tensors", "unsigned"],
+)
+def test_token_ids_are_taken_as_they_are(inputs: object) -> None:
+    task = make_task("it", (inputs, ["a", "b"]), token_ids=True)
+    assert task.train.inputs.dtype == torch.int64
+    assert task.train.batch(torch.arange(2))[0].tolist() == IDS.tolist()
+
+
+def test_token_ids_from_a_loader() -> None:
+    pairs = [(torch.tensor([n, n + 1]), n % 2) for n in range(5)]
+    task = make_task("it", DataLoader(pairs, batch_size=2), token_ids=True)  # type: ignore[arg-type]
+    assert task.train.batch(torch.arange(5))[0].tolist() == [[n, n + 1] for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (torch.zeros(2, 3), "must be integers, but float32 came"),
+        (torch.zeros(2, 3, dtype=torch.bool), "bool came"),
+        ([["a"], ["b"]], "U1 came"),
+        ([[1, 2], [3, -100]], "-100 came"),
+        ([[1, 2], [3]], r"\(2,\) and \(1,\) came; resize or pad"),
+        ([[[1, 2], [3]], [[1, 2], [3]]], "pad them first"),
+    ],
+)
+def test_what_is_no_token_id_is_refused(inputs: object, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make_task("it", (inputs, [0, 1]), token_ids=True)
+
+
+def test_a_network_learns_from_token_ids_of_ones_own() -> None:
+    """The first token tells the class."""
+    ids = np.random.default_rng(0).integers(1, 9, (64, 4))
+    words = ["odd" if first % 2 else "even" for first in ids[:, 0]]
+    task = make_task("parity", (ids, words), token_ids=True)
+    net = nn.Sequential(nn.Embedding(9, 16), nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
+    learner = Learner(net, seed=0, training=Training(steps=150, batch_size=16, optimiser=Adam(1e-2)))
+    learner.learn(task)
+    answers = learner.predict(torch.from_numpy(ids), task="parity").labels
+    assert sum(a == w for a, w in zip(answers, words, strict=True)) >= 60

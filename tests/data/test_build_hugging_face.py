@@ -64,6 +64,14 @@ def test_images_in_colour_have_their_channels_first() -> None:
     assert task.validation.targets.tolist() == [1]
 
 
+def test_texts_that_are_tokenised_already() -> None:
+    columns = {"input_ids": [[101, 7, 102], [101, 102, 0]], "attention_mask": [[1, 1, 1], [1, 1, 0]], "label": [1, 0]}
+    data = hf.Dataset.from_dict(columns)
+    assert make_task("it", data, token_ids=True).train.inputs.tolist() == columns["input_ids"]
+    with pytest.raises(InputError, match="token_ids=True"):
+        make_task("it", data)
+
+
 def test_a_class_without_a_name_is_refused() -> None:
     features = hf.Features({"input": hf.Sequence(hf.Value("float32")), "y": hf.ClassLabel(names=["cat", "dog"])})
     data = hf.Dataset.from_dict({"input": VECTORS, "y": [0, 1, -1]}, features=features)

@@ -22,6 +22,7 @@ def make_task(
     inputs: str | None = None,
     label: str | None = None,
     validation: object | None = None,
+    token_ids: bool = False,
 ) -> Task:
     """Make a task of the examples in `train`, in `test` to measure it on, and in `validation` to choose by.
 
@@ -35,7 +36,9 @@ def make_task(
 
     Floating-point inputs are taken as they are, as float32. Inputs of uint8 are divided by 255, and
     those of shape `height x width` become `1 x height x width`. Images of PIL are turned from
-    `height x width x channels` to `channels x height x width`; arrays and tensors are not.
+    `height x width x channels` to `channels x height x width`; arrays and tensors are not. Other integers are
+    refused, unless they are said to be token ids: those are taken as they are, as int64, for networks that begin
+    with an embedding.
 
     Args:
         name: what the task is asked for by.
@@ -44,15 +47,16 @@ def make_task(
         classes: its labels, in the order of the outputs; by default the distinct labels in `train`,
             sorted if they can be, else as they first appear.
         inputs: the column of the inputs; may be left out where exactly one of the columns `image`,
-            `img`, `pixels`, `input` and `inputs` exists.
+            `img`, `pixels`, `input`, `inputs` and `input_ids` exists.
         label: the column of the labels; may be left out where exactly one of the columns `label`,
             `labels` and `y` exists. Labels of the type `ClassLabel` become their names.
         validation: what the best of several is chosen by while it is learned; a number above 0 and below 1 is
             the fraction of `train` that is set aside for it, as by `with_validation`.
+        token_ids: whether inputs are numbers of tokens, padded to one length.
 
     Raises:
-        InputError: the data is of none of these forms, or inputs are of integers other than uint8, are
-            not finite, or differ in shape.
+        InputError: the data is of none of these forms, or inputs are of integers other than uint8 (token ids: of
+            other than integers, or negative), are not finite, or differ in shape.
         LabelError: a label is not among the classes or cannot be one.
         TaskError: there are no examples, or not as many labels as inputs.
         ConfigError: a column does not exist or is not clear, or a fraction is none.
@@ -61,13 +65,15 @@ def make_task(
         >>> task = make_task("logic", ([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]], ["no", "no", "yes"]))
         >>> task.classes, task.train.shape, task.train.targets.tolist()
         (('no', 'yes'), (2,), [0, 0, 1])
+        >>> make_task("moods", ([[4, 8, 0], [4, 15, 16]], ["sad", "glad"]), token_ids=True).train.inputs.dtype
+        torch.int64
     """
-    train_inputs, train_labels = gather(train, f"the training data of task {name!r}", inputs, label)
+    train_inputs, train_labels = gather(train, f"the training data of task {name!r}", inputs, label, token_ids)
     labels = _distinct(train_labels) if classes is None else plain_labels(classes, f"the classes of task {name!r}")
     known = tuple(labels)
 
     def part(data: object, what: str) -> Examples:
-        return _examples(what, *gather(data, f"the {what}", inputs, label), known)
+        return _examples(what, *gather(data, f"the {what}", inputs, label, token_ids), known)
 
     task = Task(
         name,

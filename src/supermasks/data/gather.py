@@ -1,7 +1,7 @@
 """Read inputs and labels out of whatever holds them."""
 
 import sys
-from collections.abc import Hashable, Sequence, Sized
+from collections.abc import Callable, Hashable, Sequence, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -9,17 +9,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from supermasks.data.samples import stack
+from supermasks.data.samples import stack, stack_ids
 from supermasks.errors import ConfigError, InputError, LabelError, TaskError
 
-INPUT_COLUMNS = ("image", "img", "pixels", "input", "inputs")
+INPUT_COLUMNS = ("image", "img", "pixels", "input", "inputs", "input_ids")
 LABEL_COLUMNS = ("label", "labels", "y")
 
 
-def gather(data: Any, what: str, inputs: str | None, label: str | None) -> tuple[Tensor, list[Hashable]]:
-    """Return the inputs (`examples x ...`, float32) and the labels in `data`, which errors call `what`.
+_Stack = Callable[[object, str], Tensor]
+"""Makes one tensor of inputs, which errors call by the second argument."""
 
-    `inputs` and `label` name the columns of a Hugging Face data set, and only of that.
+
+def gather(
+    data: Any, what: str, inputs: str | None, label: str | None, token_ids: bool
+) -> tuple[Tensor, list[Hashable]]:
+    """Return the inputs (`examples x ...`) and the labels in `data`, which errors call `what`.
+
+    `inputs` and `label` name the columns of a Hugging Face data set, and only of that. Inputs become float32, and
+    token ids int64.
 
     Raises:
         InputError: the data is of no known form, or its inputs cannot be used.
@@ -27,8 +34,9 @@ def gather(data: Any, what: str, inputs: str | None, label: str | None) -> tuple
         TaskError: a batch has not as many labels as inputs.
         ConfigError: a column is missing, not clear, or named where there are none.
     """
+    stacked = stack_ids if token_ids else stack
     if _is_hugging_face(data, "datasets.arrow_dataset", "Dataset"):
-        return _from_columns(data, what, inputs, label)
+        return _from_columns(data, what, inputs, label, stacked)
     if inputs is not None or label is not None:
         raise ConfigError(
             f"inputs and label name columns of a Hugging Face datasets.Dataset, but {what} is a {_kind(data)}; "
@@ -36,13 +44,13 @@ def gather(data: Any, what: str, inputs: str | None, label: str | None) -> tuple
         )
     whole = _two(data) if _is(data, tuple) else None
     if whole is not None:
-        return stack(whole[0], what), plain_labels(whole[1], what)
+        return stacked(whole[0], what), plain_labels(whole[1], what)
     if _is(data, DataLoader):
-        return _from_batches(data, what)
+        return _from_batches(data, what, stacked)
     _refuse_iterable(data, what)
     if _is(data, Dataset) and _is(data, Sized):
         pairs = [_pair(data[index], what) for index in range(len(data))]
-        return stack([sample for sample, _ in pairs], what), plain_labels([label for _, label in pairs], what)
+        return stacked([sample for sample, _ in pairs], what), plain_labels([label for _, label in pairs], what)
     raise InputError(
         f"{what} must be a tuple (inputs, labels), a map-style torch Dataset, a DataLoader, or a Hugging Face "
         f"datasets.Dataset, but is a {_kind(data)}; convert it, or choose one split of it"
@@ -87,13 +95,13 @@ def _two(item: object) -> tuple[object, object] | None:
     return (items[0], items[1]) if len(items) == 2 else None
 
 
-def _from_batches(loader: "DataLoader[object]", what: str) -> tuple[Tensor, list[Hashable]]:
+def _from_batches(loader: "DataLoader[object]", what: str, stacked: _Stack) -> tuple[Tensor, list[Hashable]]:
     _refuse_iterable(loader.dataset, what)
     parts: list[Tensor] = []
     labels: list[Hashable] = []
     for batch in loader:
         samples, targets = _pair(batch, what)
-        part, names = stack(samples, what), plain_labels(targets, what)
+        part, names = stacked(samples, what), plain_labels(targets, what)
         parts.append(part)
         labels.extend(names)
         if part.shape[1:] != parts[0].shape[1:]:
@@ -107,10 +115,12 @@ def _from_batches(loader: "DataLoader[object]", what: str) -> tuple[Tensor, list
                 f"each batch of {what} must have one label for each input, but one has {len(part)} inputs and "
                 f"{len(names)} labels; check its collate_fn"
             )
-    return (torch.cat(parts) if parts else torch.zeros(0, 1)), labels
+    return (torch.cat(parts) if parts else stacked([], what)), labels
 
 
-def _from_columns(data: Any, what: str, inputs: str | None, label: str | None) -> tuple[Tensor, list[Hashable]]:
+def _from_columns(
+    data: Any, what: str, inputs: str | None, label: str | None, stacked: _Stack
+) -> tuple[Tensor, list[Hashable]]:
     columns: list[str] = list(data.column_names)
     input_column = _column("inputs", inputs, INPUT_COLUMNS, columns, what)
     label_column = _column("label", label, LABEL_COLUMNS, columns, what)
@@ -122,8 +132,8 @@ def _from_columns(data: Any, what: str, inputs: str | None, label: str | None) -
     labels = plain_labels(values, what)
     feature = data.features[label_column]
     if _is_hugging_face(feature, "datasets.features.features", "ClassLabel"):
-        return stack(samples, what), [_class_name(number, list(feature.names), what) for number in labels]
-    return stack(samples, what), labels
+        return stacked(samples, what), [_class_name(number, list(feature.names), what) for number in labels]
+    return stacked(samples, what), labels
 
 
 def _column(argument: str, named: str | None, usual: tuple[str, ...], columns: list[str], what: str) -> str:

@@ -1,4 +1,4 @@
-"""Inputs of many kinds, numbers or images, to one tensor of float32."""
+"""Inputs of many kinds, numbers, images or token ids, to one tensor."""
 
 import sys
 from collections.abc import Sequence
@@ -39,13 +39,51 @@ def stack(samples: object, what: str) -> Tensor:
         return torch.zeros(0, 1)
     if all(isinstance(item, (list, tuple, int, float, np.generic)) for item in items):
         return _scaled(_nested(items, what), False, what)
-    tensors = [_sample(item, what) for item in items]
+    return _stacked([_sample(item, what) for item in items], what)
+
+
+def stack_ids(samples: object, what: str) -> Tensor:
+    """Return `samples`, a tensor, array or list of one input each, as int64 `examples x ...`, the numbers as they are.
+
+    Raises:
+        InputError: they are no integers, negative, or differ in shape; `what` is what the message calls them.
+
+    Example:
+        >>> stack_ids([[101, 7, 102], [101, 102, 0]], "the example")
+        tensor([[101,   7, 102],
+                [101, 102,   0]])
+    """
+    if isinstance(samples, (list, tuple)):
+        items = cast("Sequence[object]", samples)
+        ids = _stacked([_ids(item, what) for item in items], what) if items else torch.zeros(0, 1, dtype=torch.int64)
+    else:
+        ids = _ids(samples, what)
+    if bool((ids < 0).any()):
+        raise InputError(f"token ids of {what} are 0 or more, but {int(ids.min())} came; put the id of padding there")
+    return ids
+
+
+def _ids(numbers: object, what: str) -> Tensor:
+    if isinstance(numbers, Tensor):
+        numbers = numbers.detach().cpu().numpy()
+    try:
+        array = np.asarray(numbers)
+    except ValueError as error:
+        raise InputError(f"the token ids of {what} must have one shape, but differ; pad them first") from error
+    if array.dtype.kind not in "iu":
+        raise InputError(
+            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, or leave out token_ids"
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _stacked(tensors: Sequence[Tensor], what: str) -> Tensor:
     shapes = list(dict.fromkeys(tuple(tensor.shape) for tensor in tensors))
     if len(shapes) > 1:
         raise InputError(
             f"the inputs of {what} must have one shape, but {shapes[0]} and {shapes[1]} came; resize or pad them first"
         )
-    return torch.stack(tensors)
+    return torch.stack(list(tensors))
 
 
 def _sample(item: object, what: str) -> Tensor:
@@ -94,7 +132,8 @@ def _scaled(values: Tensor, gray: bool, what: str) -> Tensor:
 def _unusable(kind: str, what: str) -> str:
     return (
         f"the inputs of {what} must be floating-point numbers, taken as they are, or uint8, divided by 255, "
-        f"but {kind} came; convert them to float32 and scale them, or to uint8 if they are pixels"
+        f"but {kind} came; convert them to float32 and scale them, or to uint8 if they are pixels, or say "
+        "token_ids=True if that is what they are"
     )
 
 
