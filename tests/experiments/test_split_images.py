@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from supermasks.bank import csc_bytes
+from supermasks.bank import BankFolder, csc_bytes
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
 from supermasks.experiments import SplitCIFAR, SplitImageNet, SplitMNIST, read_record, run
@@ -19,6 +19,7 @@ from supermasks.nets import resnet18
 from supermasks.network import Network
 from supermasks.report import write_report
 from supermasks.training import CropAndFlip
+from supermasks.workers import LocalProcesses
 
 SMALL = SplitCIFAR(
     dataset="sample", net="lenet-5", tasks=5, epochs=1, train_images=400, batch_size=32, learning_rate=3e-3
@@ -225,6 +226,21 @@ def test_images_are_shifted_only_where_they_are_augmented() -> None:
         replace(SMALL, shift=0)
     with pytest.raises(ConfigError, match="at least 0"):
         replace(SMALL, augment=True, shift=-1)
+
+
+def test_later_tasks_may_have_fewer_epochs(tmp_path: Path) -> None:
+    settings = replace(SMALL, tasks=2, classes_per_task=5, later_epochs=0.25)
+    tasks, out = settings.stream(None), tmp_path / "run"
+    run(settings, out)
+    bank = BankFolder(out / "bank").open()
+    for number, epochs in enumerate((1, 0.25)):
+        learner = replace(settings, epochs=epochs).learner(tasks, out, lambda done, total: None)
+        learner.learn(tasks[number])
+        assert learner.bank[tasks[number].name].mask == bank[tasks[number].name].mask
+    with pytest.raises(ConfigError, match="workers"):
+        run(settings, tmp_path / "apart", workers=LocalProcesses(2))
+    with pytest.raises(ConfigError, match="later-epochs"):
+        replace(settings, method="sequential")
 
 
 def test_learning_curves_are_recorded_where_the_best_epoch_is_selected(tmp_path: Path) -> None:

@@ -104,13 +104,15 @@ def run(
     foreign = experiment.foreign_inputs(data)  # before anything is learned: it may not be there
     learner = experiment.learner(tasks, out, watcher.step)
     _check_settings(experiment, learner, tasks)
+    if workers is not None and any(experiment.training(learner.training, n) != learner.training for n in (0, 1)):
+        raise ConfigError("workers train all tasks alike, but these settings do not; leave out the workers")
     if not experiment.trains_first:
         _claim(experiment, out, resume)
     if experiment.forgets:
         return _run_sequentially(experiment, learner, tasks, out, watcher, command)
     folder = _open_bank(learner, out)
     checkpoints = experiment.checkpoints()
-    learned = _learn(learner, tasks, folder, out, watcher, checkpoints, workers)
+    learned = _learn(experiment, learner, tasks, folder, out, watcher, checkpoints, workers)
     evaluations = recognise(experiment, learner, tasks, out / EVALUATED, watcher, workers)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
     record = {
@@ -299,6 +301,7 @@ def _open_bank(learner: Learner, out: Path) -> BankFolder:
 
 
 def _learn(
+    experiment: Experiment,
     learner: Learner,
     tasks: TaskStream,
     folder: BankFolder,
@@ -340,8 +343,10 @@ def _learn(
         note(0.0)
     if workers is not None:
         learner.learn_apart(Rest(tasks, len(learned)), workers, keep)
+    usual = learner.training
     for index in range(len(learned), len(tasks)):
         start, task = perf_counter(), tasks[index]
+        learner.training = experiment.training(usual, index)
         report = learner.learn(task, watcher.step, out / CHECKPOINT)
         folder.append(learner.bank[task.name], learner.bank.memory)
         note(perf_counter() - start, report.validation, report.rounding)

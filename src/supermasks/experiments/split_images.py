@@ -90,6 +90,8 @@ class SplitImages(Experiment):
         width: channels of the stem and the first stage of ResNet-18.
         classes_per_task: of each task, where not all classes are to be used; None divides them among the tasks.
         epochs: passes over the training images of a task.
+        later_epochs: of the tasks after the first, where Transfer or KKT is to save some (SupSup, Figure 11; ExSSNeT,
+            Figure 4).
         train_images: a random part of the training images of each task; None for all.
         validation: the fraction of the training images by which the best epoch is selected; 0 for none.
         augment: whether training images are randomly shifted and mirrored.
@@ -120,6 +122,7 @@ class SplitImages(Experiment):
     width: int = 20
     classes_per_task: int | None = None
     epochs: float = 250
+    later_epochs: float | None = None
     train_images: int | None = None
     validation: float = 0.0
     augment: bool = False
@@ -137,6 +140,8 @@ class SplitImages(Experiment):
         CropAndFlip(self.shift)  # refuses a number below 0
         if self.shift != CropAndFlip.padding and not self.augment:
             raise ConfigError(f"images are shifted by {self.shift} pixels only where they are augmented; add augment")
+        if self.later_epochs is not None and self.forgets:
+            raise ConfigError("the lower bound trains all tasks alike; leave out later-epochs")
 
     @property
     def title(self) -> str:
@@ -144,6 +149,9 @@ class SplitImages(Experiment):
         masks = f"-{kept}-transfer-{self.transfer}" if self.method in MASKED else ""
         weights = name_of_weights(self.together, self.weight_rate, self.weights, self.weight_optimiser)
         return f"{self.name}-{self.dataset}-{self.method}{masks}{weights}-seed{self.seed}"
+
+    def training(self, usual: Training, index: int) -> Training:
+        return usual if self.later_epochs is None or index == 0 else replace(usual, epochs=self.later_epochs)
 
     @property
     def forgets(self) -> bool:
