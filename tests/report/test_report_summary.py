@@ -131,5 +131,15 @@ def test_settings_without_a_column_are_named_where_runs_differ_in_them(record: M
     ]
 
 
+def test_a_setting_that_an_older_version_did_not_know_had_its_default(record: Make) -> None:
+    """Here `centred`, which is False by default."""
+    assert "centred" not in record()["config"]
+    rows = summarise([record(seed=0), record(seed=1, centred=False), record(seed=2, centred=True)])
+    assert [(row.seeds, row.training) for row in rows if row.how == rows[0].how] == [
+        (2, "500 steps"),
+        (1, "500 steps, centred True"),
+    ]
+
+
 def test_records_without_any_are_no_rows() -> None:
     assert summarise([]) == []

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from statistics import fmean, stdev
 from typing import Any
 
+from supermasks.experiments import EXPERIMENTS
 from supermasks.experiments.mnist import OUTPUTS
 
 Record = dict[str, Any]
@@ -79,17 +80,29 @@ class Row:
 def summarise(records: Iterable[Record]) -> list[Row]:
     """Return the rows of a table of these records, in the order in which their settings first appear.
 
-    Records are one group where experiment and config agree in all but the seed; versions are not compared. Of records
-    that agree in the seed too only the first counts, since repeating a run tells nothing about other seeds.
+    Records are one group where experiment and config agree in all but the seed; versions are not compared, and settings
+    that came with a later version of the library had their defaults before. Of records that agree in the seed too only
+    the first counts, since repeating a run tells nothing about other seeds.
 
     Args:
         records: as `read_record` returns them.
     """
     groups: dict[str, dict[int, Record]] = {}
-    for record in records:
+    for record in map(_completed, records):
         groups.setdefault(_settings(record), {}).setdefault(record["seed"], record)
     runs = [list(group.values()) for group in groups.values()]
     return [row for group in runs for row in _rows(group, _training(group[0], [other[0] for other in runs]))]
+
+
+def _completed(record: Record) -> Record:
+    """Return a record with the settings that its version did not know."""
+    return {**record, "config": {**_defaults(record), **record["config"]}}
+
+
+def _defaults(record: Record) -> dict[str, Any]:
+    kind = EXPERIMENTS.get(record["experiment"])
+    known = () if kind is None else fields(kind)
+    return {field.name: field.default for field in known if field.default is not MISSING}
 
 
 def outputs_of(record: Record) -> int | None:
@@ -118,8 +131,8 @@ def _settings(record: Record) -> str:
 
 
 def _training(record: Record, others: Sequence[Record]) -> str:
-    """Return steps or epochs, and each setting that no column shows and that is another in a run of the same kind."""
-    config = record["config"]
+    """Return steps or epochs, and the settings that no column shows, are not the default, and differ in a like run."""
+    config, defaults = record["config"], _defaults(record)
     configs = [
         other["config"]
         for other in others
@@ -128,16 +141,25 @@ def _training(record: Record, others: Sequence[Record]) -> str:
     ]
     if config.get("density") is not None:  # which then decides, not the budget
         config = {key: value for key, value in config.items() if key != "budget"}
-    # What an older record does not know of was at its default; None is a default, too. These three never are.
-    differing = [
+
+    def differs(key: str) -> bool:
+        return any(other[key] != config[key] for other in configs if key in other)
+
+    # The method is named even where it is the default, which is not the same in all experiments; density and recipe
+    # are named even where all runs agree in them.
+    named = [
         key
         for key, value in config.items()
         if key not in SHOWN
         and value is not None
-        and (key in ("density", "method", "recipe") or any(other.get(key, value) != value for other in configs))
+        and (
+            differs(key)
+            if key == "method"
+            else value != defaults.get(key) and (key in ("density", "recipe") or differs(key))
+        )
     ]
     length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
-    return ", ".join([length, *(f"{key} {config[key]}" for key in differing if key != "epochs")])
+    return ", ".join([length, *(f"{key} {config[key]}" for key in named if key != "epochs")])
 
 
 def _rows(group: Sequence[Record], training: str) -> list[Row]:
