@@ -1,9 +1,9 @@
 """An experiment as a typed value: everything that its numbers depend on, and nothing else."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -82,6 +82,11 @@ class Experiment(ABC):
         Raises:
             ConfigError: a number is out of range, or there are fewer outputs than the settings need.
         """
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the settings that have a default, which is also what they were in versions that did not know them."""
+        return {field.name: field.default for field in fields(cls) if field.default is not MISSING}
 
     def training(self, usual: Training, index: int) -> Training:
         """Return how the task at `index` is trained, where that is not as `usual`, which is the learner's."""

@@ -1,7 +1,7 @@
 """One runner for all experiments: learn, evaluate, record; it can be stopped at any moment and go on later."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -272,9 +272,7 @@ def _claim(experiment: Experiment, out: Path, resume: bool) -> None:
             raise RunStateError(
                 f"{out} holds a run already; go on with it by --resume, or choose another folder by --out"
             )
-        # Settings that came with a later version of the library had their defaults before.
-        defaults = {field.name: field.default for field in fields(experiment) if field.default is not MISSING}
-        stored = {**defaults, **read_json(out / RUN)}
+        stored = {**experiment.defaults(), **read_json(out / RUN)}
         if stored != config:
             changed = {key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key)}
             differences = "; ".join(

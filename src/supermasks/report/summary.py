@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
@@ -101,8 +101,7 @@ def _completed(record: Record) -> Record:
 
 def _defaults(record: Record) -> dict[str, Any]:
     kind = EXPERIMENTS.get(record["experiment"])
-    known = () if kind is None else fields(kind)
-    return {field.name: field.default for field in known if field.default is not MISSING}
+    return {} if kind is None else kind.defaults()
 
 
 def outputs_of(record: Record) -> int | None:
