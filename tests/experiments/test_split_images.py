@@ -18,7 +18,7 @@ from supermasks.masks import ER, Mask
 from supermasks.nets import resnet18
 from supermasks.network import Network
 from supermasks.report import write_report
-from supermasks.training import CropAndFlip
+from supermasks.training import SGD, Adam, CropAndFlip
 from supermasks.workers import LocalProcesses
 
 SMALL = SplitCIFAR(
@@ -215,6 +215,21 @@ def test_exssnet_is_held_against_its_table() -> None:
     assert [figure.accuracy for figure in mnist.published()] == [0.997]
     assert replace(mnist, steps=1000).published() == []
     assert [figure.accuracy for figure in SplitMNIST().published()] == [0.996]
+
+
+def test_individual_networks_are_trained_as_weights_beside_a_mask_are(tmp_path: Path) -> None:
+    """What is compared with ExSSNeT has the same steps; scores keep Adam's."""
+    sgd = SGD(0.15, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    chosen: dict[str, Any] = {"weight_optimiser": "sgd", "weight_rate": 50.0}  # of 3e-3
+    tasks = SMALL.stream(None)
+    for method in ("individual", "individual-warm"):
+        training = replace(SMALL, method=method, **chosen).learner(tasks, tmp_path, Silent()).training
+        assert (training.optimiser, training.weight_optimiser) == (sgd, None)
+    training = replace(SMALL, method="exssnet", density=0.3, **chosen).learner(tasks, tmp_path, Silent()).training
+    assert (training.optimiser, training.weight_optimiser) == (Adam(3e-3), sgd)
+    for refused in ({"together": True}, {"weights": "int4"}):
+        with pytest.raises(ConfigError, match="beside a mask"):
+            SplitCIFAR(method="individual", **refused)
 
 
 def test_images_are_shifted_only_where_they_are_augmented() -> None:

@@ -14,6 +14,7 @@ WeightOptimiser = Literal["adam", "sgd"]
 
 TRAINING_WEIGHTS = ("ssnet", "exssnet")
 MASKED = ("supsup", *TRAINING_WEIGHTS)
+INDIVIDUAL = ("individual", "individual-warm")
 
 
 def initial_scores(transfer: Transfer, neighbours: int = 10, examples: int = 640) -> InitialScores:
@@ -58,29 +59,37 @@ def masked_method(
     return ExSSNeT(rule, initial, name == "exssnet", weights, together, mask_share)
 
 
-def weight_optimiser(kind: WeightOptimiser, learning_rate: float, multiple: float) -> Optimiser | None:
-    """Return what makes the steps of trained weights; None where it is what makes those of scores.
+def optimisers(
+    name: str, kind: WeightOptimiser, learning_rate: float, multiple: float
+) -> tuple[Optimiser, Optimiser | None]:
+    """Return what makes all steps but those of weights beside a mask, and what makes these; None where it is the same.
 
     Args:
-        kind: Adam, or stochastic gradient descent with Nesterov's momentum of 0.9 and a weight decay of 5e-4, which
-            are usual for images.
-        learning_rate: of scores.
+        name: of the method; one without masks makes all steps as these others make those of weights.
+        kind: of weights: Adam, or stochastic gradient descent with Nesterov's momentum of 0.9 and a weight decay of
+            5e-4, which are usual for images.
+        learning_rate: of scores, which Adam moves.
         multiple: of it, for weights.
     """
-    if kind == "sgd":
-        return SGD(learning_rate * multiple, weight_decay=5e-4, nesterov=True)
-    return None if multiple == 1 else Adam(learning_rate * multiple)
+    scores = Adam(learning_rate)
+    rate = learning_rate * multiple
+    weights = SGD(rate, weight_decay=5e-4, nesterov=True) if kind == "sgd" else Adam(rate)
+    if name not in TRAINING_WEIGHTS:
+        return weights, None
+    return scores, None if weights == scores else weights
 
 
 def check_weights(
     name: str, weights: Precision, together: bool, weight_rate: float = 1.0, optimiser: WeightOptimiser = "adam"
 ) -> None:
     """Raise ConfigError if weights are to be kept in some precision, or trained in some way, but none are trained."""
-    changed = weights != "float32" or together or weight_rate != 1 or optimiser != "adam"
-    if changed and name not in TRAINING_WEIGHTS:
+    if (weights != "float32" or together) and name not in TRAINING_WEIGHTS:
         raise ConfigError(
-            f"method {name!r} trains no weights; leave weights, together, weight-rate and weight-optimiser at their "
-            "defaults"
+            f"method {name!r} trains no weights beside a mask; leave weights and together at their defaults"
+        )
+    if (weight_rate != 1 or optimiser != "adam") and name not in (*TRAINING_WEIGHTS, *INDIVIDUAL):
+        raise ConfigError(
+            f"method {name!r} trains no weights; leave weight-rate and weight-optimiser at their defaults"
         )
 
 

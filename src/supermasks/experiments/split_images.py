@@ -14,6 +14,7 @@ from supermasks.data import MappedStream, SplitStream, limited, load_source, wit
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.experiments.masked import (
+    INDIVIDUAL,
     MASKED,
     Transfer,
     WeightOptimiser,
@@ -21,7 +22,7 @@ from supermasks.experiments.masked import (
     initial_scores,
     masked_method,
     name_of_weights,
-    weight_optimiser,
+    optimisers,
 )
 from supermasks.learner import Learner
 from supermasks.masks import ER, TopK
@@ -29,7 +30,7 @@ from supermasks.methods import Individual, SupSup
 from supermasks.nets import NETS, resnet18, resnet50
 from supermasks.network import Network
 from supermasks.owned import Precision
-from supermasks.training import Adam, CropAndFlip, Progress, Training
+from supermasks.training import CropAndFlip, Progress, Training
 from supermasks.types import GG, TaskStream
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
@@ -83,9 +84,9 @@ class SplitImages(Experiment):
         weights: in which precision SSNeT and ExSSNeT keep what they train.
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
-        weight_rate: the learning rate of these weights, as a multiple.
-        weight_optimiser: of these weights: Adam, or descent with Nesterov's momentum and weight decay, which then wants
-            a multiple of about 100.
+        weight_rate: the learning rate of these weights, or of individually trained networks, as a multiple.
+        weight_optimiser: of the same: Adam, or descent with Nesterov's momentum and weight decay, which then wants a
+            multiple of about 100.
         net: the backbone.
         width: channels of the stem and the first stage of ResNet-18.
         classes_per_task: of each task, where not all classes are to be used; None divides them among the tasks.
@@ -185,7 +186,7 @@ class SplitImages(Experiment):
                 self.mask_share,
             )
             return self._learner(network(module, RandomBase(self.seed)), method)
-        if self.method in ("individual", "individual-warm"):
+        if self.method in INDIVIDUAL:
             return self._learner(network(module, RandomBase(self.seed)), Individual(warm=self.method.endswith("warm")))
         head = next(reversed([name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]))
         if self.method == "sequential":
@@ -210,10 +211,12 @@ class SplitImages(Experiment):
         return NETS[self.net](outputs, channels, size)
 
     def _learner(self, network: Network, method: SupSup | Individual | None = None) -> Learner:
+        of_all, of_weights = optimisers(self.method, self.weight_optimiser, self.learning_rate, self.weight_rate)
         training = Training(
             epochs=self.epochs,
             batch_size=self.batch_size,
-            optimiser=Adam(self.learning_rate),
+            optimiser=of_all,
+            weight_optimiser=of_weights,
             schedule="cosine",
             warmup=self.warmup,
             precision=self.precision,
@@ -221,7 +224,6 @@ class SplitImages(Experiment):
             select_best=self.validation > 0,
             statistics_batches=self.statistics_batches,
             statistics_precision=self.statistics_precision,
-            weight_optimiser=weight_optimiser(self.weight_optimiser, self.learning_rate, self.weight_rate),
         )
         return Learner(network, seed=self.seed, method=method, training=training)
 

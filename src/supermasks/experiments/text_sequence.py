@@ -30,7 +30,7 @@ from supermasks.experiments.masked import (
     initial_scores,
     masked_method,
     name_of_weights,
-    weight_optimiser,
+    optimisers,
 )
 from supermasks.learner import Learner
 from supermasks.masks import TopK
@@ -39,7 +39,7 @@ from supermasks.nets import TextCNN
 from supermasks.network import Network
 from supermasks.owned import Precision
 from supermasks.seeding import stream
-from supermasks.training import Adam, Progress, Training
+from supermasks.training import Progress, Training
 from supermasks.types import GG, Examples, Store, Task, TaskStream
 
 GLOVE = "glove"
@@ -73,9 +73,9 @@ class TextSequence(Experiment):
         weights: in which precision SSNeT and ExSSNeT keep what they train.
         together: whether these train weights in the same steps as the mask, not after it as in the paper.
         mask_share: the share of the epochs in which these find the mask; the weights have the rest.
-        weight_rate: the learning rate of these weights, as a multiple.
-        weight_optimiser: of these weights: Adam, or descent with Nesterov's momentum and weight decay, which then wants
-            a multiple of about 100.
+        weight_rate: the learning rate of these weights, or of individually trained networks, as a multiple.
+        weight_optimiser: of the same: Adam, or descent with Nesterov's momentum and weight decay, which then wants a
+            multiple of about 100.
         channels: of each of the three convolutions.
         length: of a text in tokens, to which it is padded or truncated.
         train_texts: at most so many of the training texts of each task; None for all. Which ones does not depend on the
@@ -139,13 +139,14 @@ class TextSequence(Experiment):
         # Without normalisation, what is left of the network must be as loud as the whole.
         base = RandomBase(self.seed, density=self.density if self.method in MASKED else 1.0)
         network = Network(TextCNN(outputs, width, self.channels), base, device=self.device)
+        of_all, of_weights = optimisers(self.method, self.weight_optimiser, self.learning_rate, self.weight_rate)
         training = Training(
             epochs=self.epochs,
             batch_size=self.batch_size,
-            optimiser=Adam(self.learning_rate),
+            optimiser=of_all,
+            weight_optimiser=of_weights,
             schedule="cosine",
             select_best=self.validation > 0,
-            weight_optimiser=weight_optimiser(self.weight_optimiser, self.learning_rate, self.weight_rate),
         )
         method = Individual()
         if self.method in MASKED:
