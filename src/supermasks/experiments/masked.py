@@ -62,10 +62,10 @@ def masked_method(
 def optimisers(
     name: str, kind: WeightOptimiser, learning_rate: float, multiple: float
 ) -> tuple[Optimiser, Optimiser | None]:
-    """Return what makes all steps but those of weights beside a mask, and what makes these; None where it is the same.
+    """Return the optimiser of a training, and that of weights beside a mask, None where it is the same.
 
     Args:
-        name: of the method; one without masks makes all steps as these others make those of weights.
+        name: of the method; one without masks has the optimiser of weights for everything.
         kind: of weights: Adam, or stochastic gradient descent with Nesterov's momentum of 0.9 and a weight decay of
             5e-4, which are usual for images.
         learning_rate: of scores, which Adam moves.
