@@ -12,6 +12,7 @@ DPI = 150
 LEAST_SPAN = 2.0  # points; a narrower axis would make noise look like a finding
 # Okabe and Ito's colours, which stay apart for colour-blind eyes and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+PINK, SKY = "#CC79A7", "#56B4E9"
 SERIES = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "D"))
 
 

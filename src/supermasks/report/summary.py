@@ -88,13 +88,13 @@ def summarise(records: Iterable[Record]) -> list[Row]:
         records: as `read_record` returns them.
     """
     groups: dict[str, dict[int, Record]] = {}
-    for record in map(_completed, records):
+    for record in map(completed, records):
         groups.setdefault(_settings(record), {}).setdefault(record["seed"], record)
     runs = [list(group.values()) for group in groups.values()]
     return [row for group in runs for row in _rows(group, _training(group[0], [other[0] for other in runs]))]
 
 
-def _completed(record: Record) -> Record:
+def completed(record: Record) -> Record:
     """Return a record with the settings that its version did not know."""
     return {**record, "config": {**_defaults(record), **record["config"]}}
 

@@ -1,31 +1,71 @@
 """Accuracy against bytes: what each way of keeping tasks apart gains for what it takes to store."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import NamedTuple
 
-from supermasks.report.style import BLUE, GREEN, GREY, ORANGE, RED, new_figure, plain_axes, save, si_bytes
-from supermasks.report.summary import Record
+from supermasks.experiments.masked import MASKED
+from supermasks.report.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure, plain_axes, save, si_bytes
+from supermasks.report.summary import Record, completed
 
-LINES = {  # the value of `transfer` -> what its line is called, colour and marker
-    "none": ("SupSup", BLUE, "o"),
-    "masks": ("SupSup, Transfer of masks", GREEN, "^"),
-    "scores": ("SupSup, Transfer of scores", ORANGE, "D"),
+LOOKS = {  # method and what scores begin with -> what it is called, colour, marker
+    ("supsup", "none"): ("SupSup", BLUE, "o"),
+    ("supsup", "masks"): ("SupSup, Transfer of masks", GREEN, "^"),
+    ("supsup", "scores"): ("SupSup, Transfer of scores", ORANGE, "D"),
+    ("supsup", "kkt"): ("SupSup, KKT", SKY, "o"),
+    ("ssnet", "none"): ("SSNeT", PINK, "v"),
+    ("ssnet", "kkt"): ("SSNeT, KKT", PINK, "<"),
+    ("exssnet", "none"): ("ExSSNeT", GREEN, "s"),
+    ("exssnet", "kkt"): ("ExSSNeT, KKT", ORANGE, "P"),
+    ("individual", "none"): ("individually trained", RED, "s"),
+    ("individual-warm", "none"): ("individually trained, warm", RED, "P"),
+    ("sequential", "none"): ("one network trained on and on", RED, "x"),
+    ("separate-heads", "none"): ("separate heads", GREY, "v"),
+    ("separate-heads-random", "none"): ("separate heads, random trunk", GREY, "X"),
 }
-OTHERS = {
-    "individual": ("individually trained", RED, "s"),
-    "individual-warm": ("individually trained, warm", RED, "P"),
-    "sequential": ("one network trained on and on", RED, "x"),
-    "separate-heads": ("separate heads", GREY, "v"),
-    "separate-heads-random": ("separate heads, random trunk", GREY, "X"),
-}
+OTHER = ("", "black", "*")
+SIZES = ("budget", "density")  # of a mask: what differs along a line
+WEIGHTS = ("weights", "together", "mask_share", "weight_rate", "weight_optimiser")  # how they are trained and kept
+# What differs between ways, or is heeded by some only: runs can be held against each other whatever it is.
+FREE = ("method", "transfer", "neighbours", "kkt_examples", *WEIGHTS, *SIZES, "seed")
+
+
+class Way(NamedTuple):
+    """What a line stands for.
+
+    Attributes:
+        method: its name on the command line.
+        transfer: what scores begin with.
+        equal: whether all layers keep the same fraction of their weights; otherwise they share them by neurons.
+        weights: how weights are trained and kept, in words.
+    """
+
+    method: str
+    transfer: str
+    equal: bool
+    weights: str
+
+
+class Point(NamedTuple):
+    """What the runs of one way and one size of masks come to, averaged over seeds.
+
+    Attributes:
+        bytes: a task, of the bank and the trunk on disk.
+        accuracy: in percent, the task being given.
+        size: of the masks: "4%" of each layer, "ER 16"; empty where scores have a threshold, or there are no masks.
+    """
+
+    bytes: float
+    accuracy: float
+    size: str
 
 
 def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draw accuracy against bytes a task for the runs of one experiment that differ in method or budget.
+    """Draw accuracy against bytes a task for the runs of one experiment that differ in method or size of the masks.
 
-    Full marks stand at the bytes on disk, hollow ones at what an ideal code of the masks would take, statistics
-    included. Runs that differ only in their seed are averaged.
+    Layers share the weights of a mask by neurons (full marks), or keep the same fraction each (hollow marks).
 
     Args:
         records: as `read_record` returns them.
@@ -34,26 +74,24 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
     Returns:
         the file, `tradeoff.png`; none unless there are at least two such runs of the experiment that has most.
     """
-    groups: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        config = record["config"]
-        if "method" in config and "budget" in config:
-            rest = {key: value for key, value in config.items() if key not in ("method", "budget", "transfer", "seed")}
-            groups.setdefault((record["experiment"], *sorted(rest.items(), key=str)), []).append(record)
-    runs = max(groups.values(), key=len, default=[])
-    if len({(run["config"]["method"], run["config"]["budget"], run["config"]["transfer"]) for run in runs}) < 2:
+    runs = comparable(records)
+    lines = tradeoff_lines(runs)
+    if sum(map(len, lines.values())) < 2:
         return []
     figure = new_figure(8.4, 5.4)
     axes = plain_axes(figure.subplots())
     axes.set_xscale("log")
-    for transfer, (label, colour, marker) in LINES.items():
-        points = _means([r for r in runs if r["config"]["method"] == "supsup" and r["config"]["transfer"] == transfer])
-        _draw(axes, [points[budget] for budget in sorted(points)], label, colour, marker)
-    for method, (label, colour, marker) in OTHERS.items():
-        points = _means([run for run in runs if run["config"]["method"] == method])
-        _draw(axes, list(points.values())[:1], label, colour, marker)
+    for way, points in lines.items():
+        _, colour, marker = LOOKS.get((way.method, way.transfer), OTHER)
+        count, accuracy, sizes = zip(*points, strict=True)
+        look = {"linestyle": "--", "markerfacecolor": "none"} if way.equal else {"linestyle": "-"}
+        axes.plot(count, accuracy, marker=marker, color=colour, label=_label(way, list(lines)), **look)
+        for x, y, size in zip(count, accuracy, sizes, strict=True):
+            axes.annotate(
+                size, (x, y), (0, 6), textcoords="offset points", horizontalalignment="center", fontsize=7, color=colour
+            )
     axes.xaxis.set_major_formatter(_in_words)
-    axes.set_xlabel("bytes a task (full: on disk; hollow: entropy of the masks, and statistics)")
+    axes.set_xlabel("bytes a task on disk")
     axes.set_ylabel("accuracy, the task being given, %")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=9)
@@ -63,31 +101,52 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
     return [save(figure, folder / "tradeoff.png")]
 
 
-def _means(runs: list[Record]) -> dict[int, tuple[float, float, float]]:
-    """Return by budget the mean bytes on disk, the mean bytes of an ideal code, and the mean accuracy in percent."""
-    by_budget: dict[int, list[Record]] = {}
-    for run in runs:
-        by_budget.setdefault(run["config"]["budget"], []).append(run)
-    return {budget: _mean(group) for budget, group in by_budget.items()}
+def comparable(records: Iterable[Record]) -> list[Record]:
+    """Return the most runs that agree in all but seed, method, size of masks, and settings that only some heed."""
+    groups: dict[str, list[Record]] = {}
+    for record in map(completed, records):
+        config = record["config"]
+        if "method" in config and "density" in config:
+            rest = {key: value for key, value in config.items() if key not in FREE}
+            groups.setdefault(json.dumps([record["experiment"], rest], sort_keys=True), []).append(record)
+    return max(groups.values(), key=len, default=[])
 
 
-def _mean(group: list[Record]) -> tuple[float, float, float]:
-    ideal = [
-        (run["bytes"]["entropy_bound"] + sum(run["bytes"].get(item, 0) for item in ("owned", "norm", "dense", "trunk")))
-        / run["tasks"]
-        for run in group
-    ]
-    disk = [(run["bytes"]["total"] + run["bytes"]["trunk"]) / run["tasks"] for run in group]
-    accuracy = [100 * run["accuracy"]["mean"] for run in group]
-    return sum(disk) / len(group), sum(ideal) / len(group), sum(accuracy) / len(group)
+def tradeoff_lines(records: Iterable[Record]) -> dict[Way, list[Point]]:
+    """Return the points of each way, in the order of their bytes.
+
+    They are means over the seeds that all of them have, since seeds have different classes; over all seeds if there
+    is none.
+    """
+    runs: dict[Way, dict[str, dict[int, Record]]] = {}
+    for record in records:
+        config = record["config"]
+        masked = config["method"] in MASKED
+        equal = masked and config["density"] is not None
+        shared = masked and not equal and "budget" in config
+        size = f"{100 * config['density']:g}%" if equal else f"ER {config['budget']}" if shared else ""
+        weights = ", ".join(f"{key} {config[key]}" for key in WEIGHTS if key in config)
+        way = Way(config["method"], config["transfer"] if masked else "none", equal, weights)
+        runs.setdefault(way, {}).setdefault(size, {})[record["seed"]] = record
+    seeds = [set(group) for sizes in runs.values() for group in sizes.values()]
+    common = set.intersection(*seeds) or set.union(*seeds) if seeds else set()
+    return {
+        way: sorted(_mean([group[seed] for seed in sorted(common & set(group))], size) for size, group in sizes.items())
+        for way, sizes in runs.items()
+    }
 
 
-def _draw(axes: Any, points: list[tuple[float, float, float]], label: str, colour: str, marker: str) -> None:
-    if not points:
-        return
-    disk, ideal, accuracy = zip(*points, strict=True)
-    axes.plot(disk, accuracy, marker=marker, color=colour, label=label)
-    axes.plot(ideal, accuracy, marker=marker, color=colour, markerfacecolor="none", linestyle=":", alpha=0.8)
+def _mean(runs: list[Record], size: str) -> Point:
+    disk = fmean((run["bytes"]["total"] + run["bytes"].get("trunk", 0)) / run["tasks"] for run in runs)
+    return Point(disk, 100 * fmean(run["accuracy"]["mean"] for run in runs), size)
+
+
+def _label(way: Way, ways: list[Way]) -> str:
+    """Return what a way is called among others; how weights are trained is said where it tells two of them apart."""
+    name, _, _ = LOOKS.get((way.method, way.transfer), (f"{way.method}, {way.transfer}", *OTHER[1:]))
+    sharing = ", same fraction of each layer" if way.equal else ""
+    alike = [other for other in ways if other[:3] == way[:3]]
+    return name + sharing + (f" ({way.weights})" if len(alike) > 1 else "")
 
 
 def _in_words(value: float, position: int | None = None) -> str:
