@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from supermasks import Examples, Learner, Network, Task
 from supermasks.bases import RandomBase
+from supermasks.errors import UnsupportedModuleError
 from supermasks.nets import fully_connected, resnet18
 from supermasks.nets.hugging_face import HuggingFaceClassifier, HuggingFaceEncoder
 from supermasks.training import Adam, Training
@@ -301,3 +302,63 @@ def test_copies_of_a_learner_agree() -> None:
     inputs = tasks[0].train.inputs
     assert isinstance(inputs, Tensor)
     assert torch.equal(other.network.logits(inputs, other.bank["a"]), learner.network.logits(inputs, learner.bank["a"]))
+
+
+class PaddedTransformer(nn.Module):
+    """Padding, token 0, is masked, as is usual; what is all padding has no answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 16, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 6)
+
+    def forward(self, words: Tensor) -> Tensor:
+        if bool((words == 0).all(dim=1).any()):
+            raise ValueError("a text is all padding")
+        return self.head(self.encoder(self.embedding(words), src_key_padding_mask=words == 0).mean(dim=1))
+
+
+class PackedGRU(nn.Module):
+    """Texts are packed by their lengths, which must not be 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 16, padding_idx=0)
+        self.recurrent = nn.GRU(16, 16, batch_first=True)
+        self.head = nn.Linear(16, 6)
+
+    def forward(self, words: Tensor) -> Tensor:
+        lengths = (words != 0).sum(dim=1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embedding(words), lengths, batch_first=True, enforce_sorted=False
+        )
+        return self.head(self.recurrent(packed)[1][0])
+
+
+@pytest.mark.parametrize("module", [PaddedTransformer, PackedGRU])
+def test_text_networks_may_refuse_what_is_all_padding(module: Callable[[], nn.Module], tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(0)
+    words = torch.randint(1, WORDS, (40, LENGTH), generator=rng)
+    words[:20, 4:] = 0
+    tasks = [Task(str(n), (0, 1), Examples(words, (words[:, n] > 11).long())) for n in range(3)]
+    learner = Learner(module(), training=Training(20, 8, Adam(1e-2)))
+    base = {name: weight.clone() for name, weight in learner.network.weights.items()}
+    seen: dict[str, Tensor] = {}
+    for task in tasks:
+        learner.learn(task)
+        seen[task.name] = learner.network.logits(words, learner.bank[task.name])
+        assert len(seen[task.name].unique()) > 10
+    learner.save(tmp_path / "bank")
+    for one in (learner, Learner.load(tmp_path / "bank", module())):
+        for name, logits in seen.items():
+            assert torch.equal(one.network.logits(words, one.bank[name]), logits)
+        assert all(torch.equal(one.network.weights[name], weight) for name, weight in base.items())
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_an_embedding_that_writes_into_its_weights_is_refused(kind: type[nn.Module]) -> None:
+    module = nn.Sequential(kind(WORDS, 16, max_norm=1.0), nn.Flatten(), nn.Linear(16 * LENGTH, 6))
+    with pytest.raises(UnsupportedModuleError, match=r"'0' has max_norm=1.0, .* build it with max_norm=None"):
+        Learner(module)

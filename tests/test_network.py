@@ -259,7 +259,7 @@ class Averaged(nn.Module):
 @pytest.mark.parametrize("module", [Pair(), Averaged(), nn.Sequential(nn.Linear(8, 6), nn.Unflatten(1, (2, 3)))])
 def test_what_returns_no_logits_is_refused(module: nn.Module) -> None:
     with pytest.raises(InputError):
-        Network(module, RandomBase(0)).outputs((8,))
+        Network(module, RandomBase(0)).outputs(torch.zeros(2, 8))
 
 
 @pytest.mark.parametrize("shape", [(7,), (8, 3), (2, 8), ()])
@@ -267,19 +267,19 @@ def test_a_shape_that_the_network_cannot_take_is_an_input_error(shape: tuple[int
     # BatchNorm1d complains with a ValueError, Linear with a RuntimeError.
     net = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 6))
     with pytest.raises(InputError):
-        Network(net, RandomBase(0)).outputs(shape)
-    assert Network(net, RandomBase(0)).outputs((8,)) == 6
+        Network(net, RandomBase(0)).outputs(torch.zeros(2, *shape))
+    assert Network(net, RandomBase(0)).outputs(torch.zeros(2, 8)) == 6
 
 
 def test_images_where_vectors_are_expected_are_an_input_error() -> None:
     with pytest.raises(InputError):
-        Network(nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 6)), RandomBase(0)).outputs((8, 5, 5))
+        Network(nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 6)), RandomBase(0)).outputs(torch.zeros(2, 8, 5, 5))
 
 
 def test_finding_the_outputs_changes_nothing(cnn: Callable[..., nn.Sequential]) -> None:
     network = Network(cnn(8), RandomBase(0))
     before = network.fresh_buffers()
-    assert network.outputs(IMAGE) == 8
+    assert network.outputs(torch.zeros(2, *IMAGE)) == 8
     assert all(torch.equal(value, before[name]) for name, value in network.fresh_buffers().items())
 
 

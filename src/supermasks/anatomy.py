@@ -67,11 +67,17 @@ def dissect(module: nn.Module, select: Select | None = None, head: str | None = 
         head: the name of a linear layer of which each task is to have its own, dense.
 
     Raises:
-        UnsupportedModuleError: a parameter has no shape yet, belongs to a recurrent layer that is to be masked, or
-            nothing is masked although there is no head.
+        UnsupportedModuleError: a parameter has no shape yet, belongs to a recurrent layer that is to be masked, or to
+            an embedding that changes it when it is looked up; or nothing is masked although there is no head.
         ConfigError: a selection matches nothing, or the head is no linear layer.
     """
     layers = dict(module.named_modules())
+    for name, layer in layers.items():
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.max_norm is not None:
+            raise UnsupportedModuleError(
+                f"the embedding {name!r} has max_norm={layer.max_norm}, with which each lookup writes into the weights "
+                "that all tasks share; build it with max_norm=None"
+            )
     if head is not None and not isinstance(layers.get(head), nn.Linear):
         linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
         raise ConfigError(f"the head is the name of a linear layer, but {head!r} came; the module has {linear}")

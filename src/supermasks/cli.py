@@ -102,7 +102,8 @@ def _print_table(folders: Sequence[Path]) -> None:
 def _finish(out: Path) -> None:
     report = write_report([out], out / "report")
     _print_table([out])
-    print(f"record   {out / 'record.json'}\nbank     {out / 'bank'}\nreport   {report}")
+    bank = f"\nbank     {out / 'bank'}" if (out / "bank").exists() else ""  # the lower bound has none
+    print(f"record   {out / 'record.json'}{bank}\nreport   {report}")
     for picture in sorted(report.parent.glob("*.png")):
         print(f"picture  {picture}")
 

@@ -123,9 +123,15 @@ class Learner:
             DuplicateTaskError: a task of this name was learned.
             InputError: the inputs are not finite, or of a shape that the backbone does not take.
             LabelError: there are more classes than the backbone has outputs.
+            ConfigError: tasks were put into the bank that own weights, and not into the network.
             TrainingError: training diverged.
         """
         self.bank.require_new(task.name)
+        if self.network.over != self.bank.over:
+            raise ConfigError(
+                "tasks that own weights were put into the bank behind this learner, whose network lacks these weights; "
+                "use learner.add(state), or save the bank and load the bank anew"
+            )
         learned = learn_task(
             self.network,
             self.method,
@@ -673,7 +679,7 @@ class Learner:
         return held[2]
 
     def _past(self, task: Task) -> Past:
-        return Past(self.bank.states, self.bank.memory, task.train, self.network.logits)
+        return Past(self.bank.states, self.bank.memory, task.train, self.network.logits, self.bank.names)
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""

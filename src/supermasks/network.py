@@ -69,7 +69,7 @@ class Network:
         UnsupportedModuleError: the module has nothing to mask, a parameter without a shape, or a batch-norm layer
             without statistics while they are to be learned or frozen.
         BaseMismatchError: the base is one of other values.
-        ConfigError: a selection matches nothing, the head is no linear layer, or there is no such policy.
+        ConfigError: a selection matches nothing, the head is no linear layer, or there is no such policy or device.
 
     Example:
         >>> from supermasks.bases import RandomBase
@@ -78,6 +78,7 @@ class Network:
         (['weight'], ['bias'])
     """
 
+    @torch.inference_mode(False)  # tensors made in that mode could never be trained
     def __init__(
         self,
         module: nn.Module,
@@ -94,6 +95,7 @@ class Network:
     ) -> None:
         if norm not in NORM_POLICIES:
             raise ConfigError(f"the policy for statistics is one of {', '.join(NORM_POLICIES)}, but {norm!r} came")
+        _check_device(device)
         dissect(module, select, head)  # refuses before copying what cannot be copied
         self.norm: NormPolicy = norm
         self.head, self.device, self.channels_last = head, torch.device(device), channels_last
@@ -187,6 +189,7 @@ class Network:
         """The digest of the weights, if tasks have written some of them; empty while they are those of the base."""
         return self._history[-1] if len(self._history) > 1 else ""
 
+    @torch.inference_mode(False)
     def writing(self, state: TaskState) -> "Network":
         """Return this network with the weights that a task owns written in, `W^(i)` from `W^(i-1)` (ExSSNeT, 3.1).
 
@@ -326,20 +329,27 @@ class Network:
                     layer.momentum = momentum
         return buffers
 
-    def outputs(self, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> int:
-        """Return how many outputs the backbone has, by a trial on two inputs of this shape.
+    def outputs(self, inputs: Tensor) -> int:
+        """Return how many outputs the backbone has, by a trial on some inputs.
+
+        Args:
+            inputs: `batch x ...`, real ones: a network may refuse what is all padding.
 
         Raises:
-            InputError: the backbone cannot take inputs of this shape, or its output is not `batch x outputs`.
+            InputError: the backbone cannot take such inputs, or its output is not `batch x outputs`.
         """
         with torch.no_grad():
             try:
-                logits = self.forward(torch.zeros(2, *input_shape, dtype=dtype), self.weights)
+                logits = self.forward(inputs, self.weights)
             except (RuntimeError, ValueError, IndexError, TypeError) as error:  # whatever layers say of a wrong shape
-                raise InputError(f"the network cannot take inputs of shape {input_shape}: {error}") from error
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2:
+                raise InputError(
+                    f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}, {inputs.dtype}: {error}"
+                ) from error
+        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):
             came = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-            raise InputError(f"the network must return logits, batch x outputs, but {came} came for a batch of 2")
+            raise InputError(
+                f"the network must return logits, batch x outputs, but {came} came for a batch of {len(inputs)}"
+            )
         return logits.shape[1]
 
     def effective(self, state: TaskState) -> dict[str, Tensor]:
@@ -461,6 +471,13 @@ class Network:
             self._module.train(training)
             for layer in self._norm_layers:
                 layer.train(training if self.norm == "per_task" else self.norm == "batch")
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the second where torch was built without it
+        raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {error}; use another one") from error
 
 
 def written_digest(state: TaskState, fingerprint: str) -> str:

@@ -35,6 +35,8 @@ class Owned:
         codes: for each parameter one change a position, row by row: float32, float16, or int8.
         scales: what the code 1 of a parameter stands for; 1 where codes are floats.
         precision: of the codes; those of "int4" lie in -7..7.
+        exclusive: whether the task spared what the tasks before it keep (ExSSNeT), so that it can only follow tasks of
+            which no mask keeps a position that it owns.
 
     Raises:
         ConfigError: there is no such precision.
@@ -46,6 +48,7 @@ class Owned:
     codes: Mapping[str, Tensor]
     scales: Mapping[str, float]
     precision: Precision = "float32"
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -71,7 +74,12 @@ class Owned:
 
     @classmethod
     def of(
-        cls, mask: Mask, base: Mapping[str, Tensor], weights: Mapping[str, Tensor], precision: Precision = "float32"
+        cls,
+        mask: Mask,
+        base: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
+        precision: Precision = "float32",
+        exclusive: bool = False,
     ) -> "Owned":
         """Return the changes from the base to other weights, rounded to a precision.
 
@@ -82,6 +90,10 @@ class Owned:
             base: for each parameter the weights that they change.
             weights: for each parameter one weight an owned position, row by row.
             precision: of the changes.
+            exclusive: whether the task spared what the tasks before it keep.
+
+        Raises:
+            ConfigError: there is no such precision, or a change is too large for it.
         """
         if precision not in PRECISIONS:
             raise ConfigError(f"the precision of weights is one of {', '.join(PRECISIONS)}, but {precision!r} came")
@@ -95,7 +107,12 @@ class Owned:
                 codes[name] = (change / scales[name]).round().clamp(-largest, largest).to(torch.int8)
             else:
                 codes[name] = change.to(_FLOATS[precision])
-        return cls(mask, codes, scales, precision)
+                if bool((codes[name].isinf() & change.isfinite()).any()):
+                    raise ConfigError(
+                        f"a weight of {name!r} was changed by {float(change.abs().max()):g}, which {precision} cannot "
+                        "hold; keep the weights in float32, int8 or int4"
+                    )
+        return cls(mask, codes, scales, precision, exclusive)
 
     def write(self, base: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return weights with those that the task owns written into a copy, `base + scale * code`.
@@ -126,7 +143,11 @@ class Owned:
         if (self.mask - within).count():
             raise MaskError("a task can own only weights that its mask keeps")
         tensors = {"positions": encode_mask(self.mask, within)}
-        about: dict[str, Any] = {"precision": self.precision, "scales": self.scales}
+        about: dict[str, Any] = {
+            "precision": self.precision,
+            "scales": self.scales,
+            "exclusive": self.exclusive,
+        }
         codes = torch.cat([*self.codes.values(), torch.empty(0, dtype=_FLOATS.get(self.precision, torch.int8))])
         if self.precision in _LARGEST:
             symbols = codes.numpy().astype(np.int32) + _LARGEST[self.precision]
@@ -159,13 +180,14 @@ class Owned:
             dict(zip(counts, codes.split(list(counts.values())), strict=True)),
             {name: float(about["scales"][name]) for name in counts},
             precision,
+            bool(about.get("exclusive", False)),
         )
 
     def ordered(self, names: Iterable[str]) -> "Owned":
         """Return the same with the parameters in the order of these names."""
         mask = self.mask.ordered(names)
         codes, scales = ({name: of[name] for name in mask} for of in (self.codes, self.scales))
-        return Owned(mask, codes, scales, self.precision)  # pyright: ignore[reportArgumentType]
+        return Owned(mask, codes, scales, self.precision, self.exclusive)  # pyright: ignore[reportArgumentType]
 
     def digest(self) -> str:
         """Return a SHA-256 of positions and changes."""

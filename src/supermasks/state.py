@@ -10,6 +10,9 @@ from supermasks.errors import LabelError, MaskError, TaskError
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import Owned
 
+INPUT_TYPES = (torch.float32, torch.int64)
+"""The types of inputs: numbers, and token ids."""
+
 
 class ReadOnlyTensors(Mapping[str, Tensor]):
     """Tensors by name that nobody can change: each access hands out a copy.
@@ -78,7 +81,7 @@ class TaskState:
             raise LabelError(
                 f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came"
             )
-        if self.input_dtype not in (torch.float32, torch.int64):
+        if self.input_dtype not in INPUT_TYPES:
             raise TaskError(f"inputs are float32 or int64, but task {self.name!r} has {self.input_dtype}")
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))

@@ -62,7 +62,8 @@ class Examples:
     indexing, the view is applied to a whole batch at once.
 
     Attributes:
-        inputs: `stored x ...`, floating point, or int64 for token ids: a tensor, or a store that makes them.
+        inputs: `stored x ...`, floating point, or int64 for token ids: a tensor, or a store that makes them. The
+            network gets float32 or int64: a view has to convert anything else, as in `view=Tensor.float`.
         targets: `examples`, int64, indices into the classes of the task.
         view: applied to each batch; None leaves it as it is stored.
         rows: `examples`, int64, the row of `inputs` of each example; None means all rows in order.
@@ -113,6 +114,13 @@ class Examples:
         if len(self) == 0:
             return tuple(self.inputs.shape[1:])
         return tuple(self.batch(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the examples as the network sees them."""
+        if len(self) == 0:
+            return self.inputs.dtype
+        return self.batch(torch.zeros(1, dtype=torch.int64))[0].dtype
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (`batch x ...`) and targets (`batch`) of the examples at `indices` (int64)."""

@@ -207,10 +207,6 @@ def test_exssnet_is_held_against_its_table() -> None:
     assert [(figure.accuracy, figure.source) for figure in settings.published()] == [(0.705, "ExSSNeT, Table 3")]
     assert replace(settings, epochs=100).published() == []
     assert replace(settings, together=True).published() == []
-    with pytest.raises(ConfigError, match="trains no weights"):
-        SplitCIFAR(together=True)
-    with pytest.raises(ConfigError, match="trains no weights"):
-        SplitCIFAR(weight_optimiser="sgd")
     mnist = SplitMNIST(method="exssnet", steps=5640, optimiser="adam", learning_rate=1e-3, schedule="cosine", seed=2)
     assert [figure.accuracy for figure in mnist.published()] == [0.997]
     assert replace(mnist, steps=1000).published() == []

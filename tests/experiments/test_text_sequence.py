@@ -107,5 +107,3 @@ def test_they_are_the_experiments_of_the_paper() -> None:
     assert [figure.accuracy for figure in GLUE().published()] == [0.805]
     assert WebNLP(epochs=1).published() == []
     assert WebNLP(sequence="registry").published() == []
-    with pytest.raises(ConfigError, match="trains no weights"):
-        WebNLP(method="supsup", weights="int4")

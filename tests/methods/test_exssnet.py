@@ -9,13 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import Examples, Learner, Network, Task
+from supermasks import BankFolder, Examples, Learner, Network, Task
+from supermasks.bank.files import write_file
+from supermasks.bank.manifest import Manifest
+from supermasks.bank.task_file import encode_state
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError, MaskError
 from supermasks.masks import Mask, Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.nets import fully_connected
-from supermasks.owned import PRECISIONS
+from supermasks.owned import PRECISIONS, Owned
 from supermasks.scores import KaimingUniform, Past
 from supermasks.training import SGD, Adam, AdamW, Optimiser, RMSprop, Training
 from supermasks.training.order import Order
@@ -360,3 +363,104 @@ def test_a_union_is_that_of_sets() -> None:
     assert Mask.union([], shapes).count() == 0
     with pytest.raises(MaskError, match="fit"):
         Mask.union(masks, {"a": (3, 5)})
+
+
+@pytest.mark.parametrize("way", ["add", "merge", "append", "some of the tasks"])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_task_that_was_not_told_of_others_cannot_take_their_weights(
+    way: str, together: bool, blobs: Blobs, tmp_path: Path
+) -> None:
+    """Tasks of SupSup leave the weights, and their digest, as they were; only their masks tell who uses what."""
+    net, method = [8, 32, 6], ExSSNeT(TopK(0.3), together=together)
+    ours = learner_of(fully_connected(net), SupSup(TopK(0.3)))
+    for name in ("a", "b"):
+        ours.learn(blobs(name))
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(ours.bank)
+    some = ["a"] if way == "some of the tasks" else []
+    theirs = Learner.load(folder.path, fully_connected(net), tasks=some, method=method, training=ours.training)
+    theirs.learn(blobs("c"))
+    before = {name: logits(ours, blobs(name)) for name in ("a", "b")}
+    join = {
+        "merge": lambda: ours.bank.merge(theirs.bank.subset(["c"])),
+        "append": lambda: folder.append(theirs.bank["c"]),
+    }.get(way, lambda: ours.add(theirs.bank["c"]))
+    with pytest.raises(MaskError, match=r"task 'c' has trained \d+ weights that tasks of this bank use"):
+        join()
+    assert ours.bank.names == ["a", "b"]
+    assert folder.open().names == ["a", "b"]
+    assert all(torch.equal(logits(ours, blobs(name)), before[name]) for name in before)
+    # Learned over these tasks, it is welcome.
+    told = Learner.load(folder.path, fully_connected(net), method=method, training=ours.training)
+    told.learn(blobs("c"))
+    folder.append(told.bank["c"])
+    assert folder.verify(ours.network) == []
+    ours.bank.merge(told.bank.subset(["a", "b", "c"]).subset(["c"]))
+    with pytest.raises(ConfigError, match="load the bank"):
+        ours.learn(blobs("d"))
+
+
+def test_a_bank_whose_task_takes_the_weights_of_others_is_broken(blobs: Blobs, tmp_path: Path) -> None:
+    """As one that was written before this was checked."""
+    learner = learner_of(fully_connected([8, 32, 6]), SupSup(TopK(0.3)))
+    learner.learn(blobs("a"))
+    other = learner_of(fully_connected([8, 32, 6]), ExSSNeT(TopK(0.3)))
+    other.learn(blobs("c"))
+    other.learn(blobs("d"))
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(learner.bank)
+    for state in other.bank:
+        assert state.owned is not None
+        assert state.owned.exclusive
+        folder.append(replace(state, owned=replace(state.owned, exclusive=False)))
+    assert other.bank["c"].owned is not None
+    shared = (other.bank["c"].owned.mask & learner.bank["a"].mask).count()
+    manifest = Manifest.read(folder.path)
+    content, _ = encode_state(other.bank["c"], manifest.header)
+    entry = replace(manifest.tasks[1], sha256=write_file(folder.path / manifest.tasks[1].file, content), reference="")
+    replace(manifest, tasks=(manifest.tasks[0], entry, *manifest.tasks[2:])).write(folder.path)
+    problems = folder.verify()
+    assert [problem.task for problem in problems] == ["c", "d"]
+    assert f"trained {shared} weights" in problems[0].message
+    folder.repair()
+    assert folder.open().names == ["a"]
+
+
+def test_ssnet_may_take_the_weights_of_others(blobs: Blobs) -> None:
+    learner = learner_of(fully_connected([8, 32, 6]), SupSup(TopK(0.3)))
+    learner.learn(blobs("a"))
+    other = learner_of(fully_connected([8, 32, 6]), ExSSNeT(TopK(0.3), exclusive=False))
+    other.learn(blobs("c"))
+    learner.add(other.bank["c"])
+    assert learner.bank.names == ["a", "c"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_learner_that_learned_in_inference_mode_goes_on_outside_of_it(
+    together: bool, blobs: Blobs, tmp_path: Path
+) -> None:
+    net, method = [8, 32, 6], ExSSNeT(TopK(0.3), together=together)
+    usual = learner_of(fully_connected(net), method)
+    for name in "abc":
+        usual.learn(blobs(name))
+    with torch.inference_mode():
+        learner = learner_of(fully_connected(net), method)
+        learner.learn(blobs("a"))
+        learner.learn(blobs("b"))
+    learner.learn(blobs("c"))
+    learner.save(tmp_path / "bank")
+    with torch.inference_mode():
+        loaded = Learner.load(tmp_path / "bank", fully_connected(net))
+        loaded.predict(torch.zeros(2, 8))
+    for each in (usual, loaded):
+        each.learn(blobs("d"))
+    for name in "abcd":
+        assert torch.equal(logits(loaded, blobs(name)), logits(usual, blobs(name)))
+
+
+def test_a_change_that_float16_cannot_hold_is_refused_with_advice() -> None:
+    mask = Mask.pack({"w": torch.tensor([[True, True]])})
+    base = {"w": torch.zeros(1, 2)}
+    with pytest.raises(ConfigError, match="changed by 70000, which float16 cannot hold; keep the weights in float32"):
+        Owned.of(mask, base, {"w": torch.tensor([1.0, -70000.0])}, "float16")
+    assert Owned.of(mask, base, {"w": torch.tensor([1.0, -65504.0])}, "float16").codes["w"].tolist() == [1, -65504]

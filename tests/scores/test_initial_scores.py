@@ -205,3 +205,21 @@ def test_going_on_after_loading_begins_with_the_same_scores(
         assert final.bank[name].mask == second.bank[name].mask == through.bank[name].mask
     memories = sorted(file.name for file in (tmp_path / "bank").glob("memory*"))
     assert memories == (["memory-000004.safetensors"] if isinstance(initial, MeanOfScores) else [])
+
+
+def test_masks_of_tasks_with_weights_of_their_own_are_left_out_of_the_mean() -> None:
+    one, two = random_states(2)
+    lacking = replace(two, mask=Mask.pack({"conv": two.mask["conv"]}), dense={"linear": torch.zeros(6, 8)})
+    scores = MeanOfMasks().scores(SHAPES, "t", 0, Past((one, lacking)))
+    assert torch.equal(scores["linear"], one.mask["linear"] * sqrt(2 / 8))
+    torch.testing.assert_close(scores["conv"], (one.mask["conv"] + two.mask["conv"].float()) / 2 * sqrt(2 / 18))
+    bare = replace(lacking, mask=Mask.pack({}), dense={n: torch.zeros(s) for n, s in SHAPES.items()})
+    fresh = KaimingUniform().scores(SHAPES, "t", 0, Past())
+    assert all(torch.equal(v, fresh[n]) for n, v in MeanOfMasks().scores(SHAPES, "t", 0, Past((bare,))).items())
+
+
+@pytest.mark.parametrize("initial", [KaimingUniform(), Spread()], ids=repr)
+def test_a_parameter_without_dimensions_gets_a_score(initial: InitialScores) -> None:
+    score = initial.scores({"gain": ()}, "t", 0, Past())["gain"]
+    assert score.shape == ()
+    assert score.dtype == torch.float32

@@ -136,3 +136,17 @@ def test_without_examples_or_logits_nothing_is_chosen_in_silence(blobs: Blobs) -
 def test_numbers_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="nearest"):
         KKT(**wrong)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 2e4])
+def test_what_all_features_have_in_common_does_not_blur_distances(offset: float) -> None:
+    """Against distances in float64."""
+    rng = torch.Generator().manual_seed(0)
+    classes = torch.arange(200) % 2
+    features = 0.3 * torch.randn(200, 10, generator=rng)
+    features[:, 0] += 0.5 * classes
+    features += offset
+    found = classify_by_neighbours(features[:120], classes[:120], features[120:], 9)
+    distances = (features[120:, None].double() - features[None, :120].double()).square().sum(dim=2)
+    votes = classes[distances.argsort(dim=1)[:, :9]].sum(dim=1)
+    assert torch.equal(found, (votes > 4).long())

@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import Examples, Task
+from supermasks import Examples, Learner, Task
 from supermasks.errors import RunStateError, TrainingError
-from supermasks.masks import TopK
+from supermasks.masks import Threshold, TopK
+from supermasks.methods import ExSSNeT, SupSup
+from supermasks.nets import fully_connected
+from supermasks.scores import KKT
 from supermasks.training import SGD, Adam, CropAndFlip, RMSprop, Training
 from supermasks.training.checkpoint import save_checkpoint
 
@@ -283,3 +286,50 @@ def test_a_failed_training_keeps_its_last_checkpoint(
         fitted(task, EVERYTHING, net, checkpoint=file, checkpoint_seconds=0)
     assert file.exists()
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("stopped", "asked", "what"),
+    [
+        (SupSup(TopK(0.1)), SupSup(TopK(0.5)), "method"),
+        (SupSup(Threshold()), SupSup(TopK(0.1)), "method"),
+        (SupSup(TopK(0.5), KKT()), SupSup(TopK(0.5)), "method"),
+        (ExSSNeT(TopK(0.5)), ExSSNeT(TopK(0.5), exclusive=False), "method"),
+        (SupSup(TopK(0.5), KKT()), SupSup(TopK(0.5), KKT()), "list of tasks before"),
+        (ExSSNeT(TopK(0.1)), ExSSNeT(TopK(0.1)), "digest of weights"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("step", [10, 35])
+def test_a_training_is_gone_on_with_only_by_its_method_and_after_its_tasks(
+    stopped: SupSup, asked: SupSup, what: str, step: int, blobs: Callable[..., Task], tmp_path: Path
+) -> None:
+    file, training = tmp_path / "c", Training(40, 16, Adam(1e-2))
+
+    def learner(method: SupSup, *names: str) -> Learner:
+        one = Learner(fully_connected([8, 16, 6]), method=method, training=training)
+        for name in names:
+            one.learn(blobs(name))
+        return one
+
+    with pytest.raises(KeyboardInterrupt):
+        learner(stopped, "a").learn(blobs("z"), stopping_at(step), file)
+    other = learner(asked, "a") if what == "method" else learner(asked, "a", "b")
+    with pytest.raises(RunStateError, match=f"its {what} is"):
+        other.learn(blobs("z"), checkpoint=file)
+    assert "z" not in other.bank
+    resumed, whole = learner(stopped, "a"), learner(stopped, "a", "z")
+    resumed.learn(blobs("z"), checkpoint=file)
+    assert resumed.bank["z"].mask == whole.bank["z"].mask
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tasks_before_do_not_matter_to_one_that_begins_at_random(blobs: Callable[..., Task], tmp_path: Path) -> None:
+    file, training = tmp_path / "c", Training(40, 16, Adam(1e-2))
+    ours, theirs = (Learner(fully_connected([8, 16, 6]), training=training) for _ in range(2))
+    with pytest.raises(KeyboardInterrupt):
+        ours.learn(blobs("z"), stopping_at(10), file)
+    theirs.learn(blobs("a"))
+    theirs.learn(blobs("z"), checkpoint=file)
+    ours.learn(blobs("z"))
+    assert theirs.bank["z"].mask == ours.bank["z"].mask

@@ -7,7 +7,10 @@ from torch import Tensor
 
 from supermasks import Examples, Learner, Task
 from supermasks.errors import ConfigError, LabelError, TaskError
-from supermasks.training import RMSprop, Training
+from supermasks.masks import TopK
+from supermasks.methods import ExSSNeT, SupSup
+from supermasks.nets import fully_connected
+from supermasks.training import SGD, Adam, RMSprop, Training
 
 
 @pytest.fixture
@@ -92,3 +95,32 @@ def test_validation_examples_are_checked_as_those_of_the_test(blobs: Callable) -
         TaskError, match=r"training and validation inputs of task 't' differ in shape: \(8,\) and \(9,\)"
     ):
         replace(task, validation=Examples(torch.zeros(2, 9), torch.tensor([0, 1])))
+
+
+def test_the_mask_alone_is_kept_where_training_its_weights_made_it_worse(noisy: Callable) -> None:
+    """The steps of the weights are absurdly large, so that the second stage ends no better than it began."""
+    task, net = noisy(), fully_connected([8, 32, 6])
+    training = Training(40, 16, Adam(1e-2), select_best=True, weight_optimiser=SGD(5.0, momentum=0.0))
+    learner = Learner(net, method=ExSSNeT(TopK(0.5)), training=training)
+    report = learner.learn(task)
+    ends = len(report.validation) // 2
+    first, second = report.validation[:ends], report.validation[ends:]
+    assert len(first) == len(second)
+    assert max(second) <= max(first), "the weights should have made it worse"
+    assert task.validation is not None
+    assert learner.accuracy(task.validation, "t") == pytest.approx(max(first))
+    assert learner.bank["t"].owned is None
+    masks = Learner(net, method=SupSup(TopK(0.5)), training=replace(training, steps=20, weight_optimiser=None))
+    masks.learn(task)
+    assert learner.bank["t"].mask == masks.bank["t"].mask
+
+
+def test_weights_that_were_better_than_the_mask_alone_are_kept(noisy: Callable) -> None:
+    task = noisy()
+    training = Training(40, 16, Adam(1e-2), select_best=True)
+    learner = Learner(fully_connected([8, 32, 6]), method=ExSSNeT(TopK(0.5), mask_share=0.1), training=training)
+    report = learner.learn(task)
+    assert report.validation.index(max(report.validation)) > 1
+    assert learner.bank["t"].owned is not None
+    assert task.validation is not None
+    assert learner.accuracy(task.validation, "t") == pytest.approx(max(report.validation))

@@ -32,12 +32,14 @@ class Stored:
         digests: for each task a digest of what is stored.
         load: reads a task.
         memory: reads what the next task may begin with.
+        union: of all masks, if that is known.
     """
 
     after: Mapping[str, str]
     digests: Mapping[str, str]
     load: Callable[[str], TaskState]
     memory: Callable[[], Mapping[str, Tensor]]
+    union: Mask | None = None
 
 
 class MaskBank:
@@ -85,6 +87,7 @@ class MaskBank:
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
         self._after: dict[str, str] = dict(stored.after) if stored else {}
         self._recent = RecentStates(cache_bytes)
+        self._union = stored.union if stored else None
 
     def __len__(self) -> int:
         return len(self._states)
@@ -167,11 +170,15 @@ class MaskBank:
 
         Raises:
             DuplicateTaskError: a task of this name is in the bank.
-            MaskError: mask and dense weights are not over the parameters of this bank, or the task was learned over
-                weights that the tasks of this bank do not leave.
+            MaskError: mask and dense weights are not over the parameters of this bank, the task was learned over
+                weights that the tasks of this bank do not leave, or it would change weights that one of them uses.
         """
         check_follows(state, self._after, self.header)
+        if _is_exclusive(state):
+            check_spares(state, self.union())
         self.changes += 1
+        if self._union is not None:
+            self._union = _joined(self._union, state, self.header)
         self._states[state.name] = state
         self._after[state.name] = written_digest(state, self.header.fingerprint)
 
@@ -207,6 +214,7 @@ class MaskBank:
                 "learn the others anew without it"
             )
         self.changes += 1
+        self._union = None
         self._recent.forget(name)
         del self._states[name], self._after[name]
         return state
@@ -245,7 +253,8 @@ class MaskBank:
         Raises:
             BaseMismatchError: the other bank was learned over other weights.
             DuplicateTaskError: a task of the same name is in both.
-            MaskError: a task was learned over weights that the tasks of this bank do not leave.
+            MaskError: a task was learned over weights that the tasks of this bank do not leave, or would change
+                weights that one of them uses.
         """
         ours, theirs = self.header, other.header
         same = ("fingerprint", "shapes", "norm", "head")
@@ -253,12 +262,18 @@ class MaskBank:
             raise BaseMismatchError(
                 f"only banks over the same network can be merged, but these differ in {', '.join(differing)}"
             )
-        after, states = dict(self._after), dict[str, TaskState]()
+        after, states, union = dict(self._after), dict[str, TaskState](), self._union
         for state in other:
             check_follows(state, after, ours)
+            if _is_exclusive(state):
+                if union is None:
+                    union = Mask.union((one.mask for one in (*self, *states.values())), ours.shapes)
+                check_spares(state, union)
+            if union is not None:
+                union = _joined(union, state, ours)
             after[state.name], states[state.name] = written_digest(state, ours.fingerprint), state
         self.changes += 1
-        self._after = after
+        self._after, self._union = after, union
         self._states |= states
 
     def bytes(self) -> BankBytes:
@@ -315,9 +330,16 @@ class MaskBank:
         header.check(network)
         return network
 
+    @property
+    def known_union(self) -> Mask | None:
+        """What `union` returns, if nothing has to be read for it."""
+        return self._union
+
     def union(self) -> Mask:
         """Return the weights that at least one task keeps."""
-        return Mask.union((state.mask for state in self), self.header.shapes)
+        if self._union is None:
+            self._union = Mask.union((state.mask for state in self), self.header.shapes)
+        return self._union
 
 
 def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader) -> None:
@@ -341,6 +363,33 @@ def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader
             f"of this bank leave {left or 'those of the base'}: other tasks were added meanwhile, or it is of "
             "another bank; open the bank again, and learn the task anew"
         )
+
+
+def check_spares(state: TaskState, kept: Mask) -> None:
+    """Raise MaskError if a task that trains only weights that no earlier task uses changes one that is used.
+
+    It then was not told of that task: learned elsewhere, or before the other came. `check_follows` cannot see this of
+    tasks that own nothing, since these leave the weights as they are.
+
+    Args:
+        state: of the task.
+        kept: the weights that tasks before it keep, over all parameters.
+    """
+    if state.owned is None or not state.owned.exclusive:
+        return
+    if count := (Mask.union([state.owned.mask], kept.shapes) & kept).count():
+        raise MaskError(
+            f"task {state.name!r} has trained {count} weights that tasks of this bank use, whose answers would change: "
+            "it was learned without these tasks; learn it anew, over this bank"
+        )
+
+
+def _is_exclusive(state: TaskState) -> bool:
+    return state.owned is not None and state.owned.exclusive
+
+
+def _joined(union: Mask, state: TaskState, header: BankHeader) -> Mask:
+    return Mask.union([union, state.mask], header.shapes)
 
 
 def _left_by(after: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows
+from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows, check_spares
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.files import read_file, sync_folder, write_file
 from supermasks.bank.header import BankHeader
@@ -68,6 +68,8 @@ class BankFolder:
 
     def __init__(self, path: str | os.PathLike[str], relative: bool = True, wait: float = 60.0) -> None:
         self.path, self.relative, self.wait = Path(path), relative, wait
+        # The weights that some tasks keep: so many masks are not read for each task that is appended.
+        self._union: tuple[tuple[TaskEntry, ...], Mask | None] = (), None
 
     def exists(self) -> bool:
         """Return whether there is a bank in the folder."""
@@ -108,8 +110,8 @@ class BankFolder:
             BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
-            MaskError: the mask is not over the parameters of this bank, or the task was learned over weights that the
-                tasks of the bank do not leave.
+            MaskError: the mask is not over the parameters of this bank, the task was learned over weights that the
+                tasks of the bank do not leave, or it would change weights that one of them uses.
         """
         with self._lock():
             manifest = Manifest.read(self.path)
@@ -267,16 +269,19 @@ class BankFolder:
                 assert entry is not None  # without an entry nothing is read
                 problems.append(Problem(entry.file, "", str(error)))
         after: dict[str, str] = {}
+        union = Mask.union((), manifest.header.shapes)
         for entry in manifest.tasks:
             try:
                 state = bank[entry.name]
                 check_follows(state, after, manifest.header)
+                check_spares(state, union)
                 if entry.after != written_digest(state, manifest.header.fingerprint):
                     raise BankFormatError(f"{self.path / entry.file} owns other weights than the manifest says")
                 if network is not None:
                     network = network.writing(state)
                     network.check(state)
                 after[entry.name] = entry.after
+                union = Mask.union([union, state.mask], manifest.header.shapes)
             except SupermasksError as error:
                 problems.append(Problem(entry.file, entry.name, str(error)))
         return problems
@@ -313,6 +318,7 @@ class BankFolder:
             {name: entry.sha256 for name, entry in reader.entries.items()},
             reader.task,
             reader.memory,
+            self._union[1] if self._union[0] == manifest.tasks else None,
         )
         return MaskBank(manifest.header, reader.tensors(manifest.kept) if kept else None, stored, cache_bytes)
 
@@ -332,7 +338,9 @@ class BankFolder:
         file = f"tasks/{self._next_number(manifest):06d}.safetensors"
         digest = write_file(self.path / file, content)
         entry = TaskEntry(file, digest, state.name, last.file if relative and last else "", bank.after(state.name))
-        return replace(manifest, tasks=(*manifest.tasks, entry))
+        tasks = (*manifest.tasks, entry)
+        self._union = tasks, bank.known_union
+        return replace(manifest, tasks=tasks)
 
     def _reference(self, bank: MaskBank, manifest: Manifest, last: TaskEntry | None) -> Mask | None:
         """Return the mask that one behind it may be coded relative to."""

@@ -15,10 +15,10 @@ from supermasks.bank.labels import decode_label, encode_label
 from supermasks.errors import BankFormatError, LabelError
 from supermasks.masks import Mask, decode_mask, encode_mask, is_relative
 from supermasks.owned import Owned
-from supermasks.state import TaskState, as_stored
+from supermasks.state import INPUT_TYPES, TaskState, as_stored
 
 MASK, OWNED, DENSE, BUFFER, BUFFERS = "mask", "owned", "dense", "buffer", "buffers"
-INPUT_TYPES = {"float32": torch.float32, "int64": torch.int64}
+_TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in INPUT_TYPES}
 
 
 def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = None) -> tuple[bytes, bool]:
@@ -92,7 +92,7 @@ def decode_state(content: bytes, name: str, header: BankHeader, reference: Mask 
             mask,
             {**_split(kinds[BUFFERS], header, known), **kinds[BUFFER]},
             dense,
-            INPUT_TYPES[task["input_dtype"]],
+            _TYPES[task["input_dtype"]],
             None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
             str(task["over"]),
         )

@@ -140,7 +140,7 @@ def _source(
 
 
 def _joined(text: str, *pair: str) -> str:
-    return SEPARATOR.join([text, *(second for second in pair if second.strip())])
+    return SEPARATOR.join(part for part in (text, *pair) if part.strip())
 
 
 # --- files
@@ -197,7 +197,7 @@ def _of_table(content: str, path: Path) -> Iterator[tuple[str, str]]:
         if not row:
             continue
         text = _joined(*(row[column] for column in texts)) if len(row) == len(header) else ""
-        if not text.strip() or not row[label]:
+        if not text.strip() or not row[label].strip():
             raise DataUnavailableError(
                 f"row {number} of {path} must have {len(header)} fields, label and text not blank, but is "
                 f"{[field[:40] for field in row]}; correct or remove it"
@@ -254,11 +254,18 @@ def _of_row(row: object, columns: Sequence[str], names: Sequence[str] | None, wh
             f"{what} must have {' and '.join(columns[1:])} that are strings and not blank, but has "
             f"{str(texts)[:80]}; correct or remove it"
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} must have text of whole characters, but has half of one, {text[error.start : error.end]!r}, as is "
+            "left where a text is cut; correct or remove it"
+        ) from error
     return _label(label, names, what), text
 
 
 def _label(label: object, names: Sequence[str] | None, what: str) -> str:
-    if isinstance(label, str) and label:
+    if isinstance(label, str) and label.strip():
         return label
     if isinstance(label, Integral) and not isinstance(label, bool):
         if names is None:

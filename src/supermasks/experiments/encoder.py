@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from supermasks.data import minilm_folder
 from supermasks.errors import ConfigError, MissingExtraError
 
@@ -32,7 +34,11 @@ def load_encoder(name: str, kind: Literal["AutoModel", "AutoTokenizer"], data: P
     folder = minilm_folder(data) if name == MINILM else Path(name)
     load: Callable[..., Any] = getattr(transformers, kind).from_pretrained
     try:
-        return load(folder, local_files_only=True)
+        # Layers that a checkpoint lacks, such as a pooler, are drawn at random: of the same numbers each time, and not
+        # of the user's.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return load(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"an encoder is {MINILM!r} or the folder of an encoder and its tokenizer that transformers loads, but "

@@ -1,6 +1,8 @@
 """The methods that learn masks, as experiments choose them by name."""
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal
 
 from supermasks.errors import ConfigError
 from supermasks.masks import MaskRule
@@ -79,18 +81,46 @@ def optimisers(
     return scores, None if weights == scores else weights
 
 
-def check_weights(
-    name: str, weights: Precision, together: bool, weight_rate: float = 1.0, optimiser: WeightOptimiser = "adam"
-) -> None:
-    """Raise ConfigError if weights are to be kept in some precision, or trained in some way, but none are trained."""
-    if (weights != "float32" or together) and name not in TRAINING_WEIGHTS:
-        raise ConfigError(
-            f"method {name!r} trains no weights beside a mask; leave weights and together at their defaults"
-        )
-    if (weight_rate != 1 or optimiser != "adam") and name not in (*TRAINING_WEIGHTS, *INDIVIDUAL):
-        raise ConfigError(
-            f"method {name!r} trains no weights; leave weight-rate and weight-optimiser at their defaults"
-        )
+def check_heeded(config: Any) -> None:
+    """Raise ConfigError if a setting was changed that the others leave without any effect.
+
+    A run that ignored it would be taken for one that did not.
+
+    Args:
+        config: the settings of an experiment with a `method`, a dataclass.
+    """
+    for setting in fields(config):
+        for heeded, why in _HEEDED.get(setting.name, ()):
+            value = getattr(config, setting.name)
+            if value != setting.default and not heeded(config):
+                raise ConfigError(f"{setting.name}={value!r} would change nothing: {why.format(config)}; leave it out")
+
+
+_Rule = tuple[Callable[[Any], bool], str]
+
+_MASKED: _Rule = (lambda config: config.method in MASKED, "method {0.method!r} learns no masks")
+_BESIDE: _Rule = (
+    lambda config: config.method in TRAINING_WEIGHTS,
+    "method {0.method!r} trains no weights beside a mask",
+)
+_TRAINED: _Rule = (
+    lambda config: config.method in (*TRAINING_WEIGHTS, *INDIVIDUAL),
+    "method {0.method!r} trains no weights in steps of their own",
+)
+_KKT: _Rule = (lambda config: config.transfer == "kkt", "it is of KKT, but transfer is {0.transfer!r}")
+# Each setting that is heeded only beside others: when it is, and why otherwise not.
+_HEEDED: dict[str, tuple[_Rule, ...]] = {
+    "transfer": (_MASKED,),
+    "neighbours": (_KKT,),
+    "kkt_examples": (_KKT,),
+    "weights": (_BESIDE,),
+    "together": (_BESIDE,),
+    "mask_share": (_BESIDE, (lambda config: not config.together, "mask and weights are trained together")),
+    "weight_rate": (_TRAINED,),
+    "weight_optimiser": (_TRAINED,),
+    "budget": ((lambda config: config.density is None, "density={0.density} says how much of each layer is kept"),),
+    "gamma": ((lambda config: config.inference == "top-gamma", "inference is {0.inference!r}, not 'top-gamma'"),),
+}
 
 
 def name_of_weights(together: bool, weight_rate: float, weights: Precision, optimiser: WeightOptimiser) -> str:

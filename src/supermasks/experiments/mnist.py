@@ -7,7 +7,7 @@ from typing import Literal
 from supermasks.errors import ConfigError
 from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, Scoring
 from supermasks.experiments.config import Experiment
-from supermasks.experiments.masked import TRAINING_WEIGHTS, Transfer, check_weights, initial_scores, masked_method
+from supermasks.experiments.masked import TRAINING_WEIGHTS, Transfer, check_heeded, initial_scores, masked_method
 from supermasks.inference import (
     Binary,
     Entropy,
@@ -96,7 +96,7 @@ class MNISTExperiment(Experiment):
     scoring: Literal["each-input", "first-of-batch", "full-batch"] = "each-input"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together)
+        check_heeded(self)
 
     @property
     def title(self) -> str:

@@ -43,6 +43,7 @@ from supermasks.metrics import (
 )
 from supermasks.spec import describe
 from supermasks.training import Fit
+from supermasks.training.learning import two_of
 from supermasks.types import TaskStream
 from supermasks.workers import Workers
 
@@ -252,7 +253,7 @@ def _check_settings(experiment: Experiment, learner: Learner, tasks: TaskStream)
     learner.method.check(learner.network)
     if learner.network.head is not None:
         return  # each task has its own outputs
-    outputs, classes = learner.network.outputs(tasks[0].train.shape), len(tasks[0].classes)
+    outputs, classes = learner.network.outputs(two_of(tasks[0])), len(tasks[0].classes)
     needed = classes + any(objective == "G" for objective, _ in experiment.evaluations())
     if outputs < needed:
         raise ConfigError(

@@ -11,6 +11,7 @@ from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
+from supermasks.data.lazy import check_count
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.experiments.masked import (
@@ -18,7 +19,7 @@ from supermasks.experiments.masked import (
     MASKED,
     Transfer,
     WeightOptimiser,
-    check_weights,
+    check_heeded,
     initial_scores,
     masked_method,
     name_of_weights,
@@ -137,10 +138,12 @@ class SplitImages(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together, self.weight_rate, self.weight_optimiser)
+        check_heeded(self)
         CropAndFlip(self.shift)  # refuses a number below 0
         if self.shift != CropAndFlip.padding and not self.augment:
             raise ConfigError(f"images are shifted by {self.shift} pixels only where they are augmented; add augment")
+        if self.train_images is not None:
+            check_count("train_images", self.train_images)
         if self.later_epochs is not None and self.forgets:
             raise ConfigError("the lower bound trains all tasks alike; leave out later-epochs")
 

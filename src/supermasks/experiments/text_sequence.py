@@ -20,13 +20,14 @@ from supermasks.data import (
     load_vectors,
     with_validation,
 )
+from supermasks.data.lazy import check_count
 from supermasks.experiments.config import Experiment, Published
 from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.experiments.masked import (
     MASKED,
     Transfer,
     WeightOptimiser,
-    check_weights,
+    check_heeded,
     initial_scores,
     masked_method,
     name_of_weights,
@@ -117,7 +118,10 @@ class TextSequence(Experiment):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_weights(self.method, self.weights, self.together, self.weight_rate, self.weight_optimiser)
+        check_heeded(self)
+        for what, count in (("train_texts", self.train_texts), ("test_texts", self.test_texts)):
+            if count is not None:
+                check_count(what, count)
         object.__setattr__(self, "tasks", len(SEQUENCES[self.sequence]))
         object.__setattr__(self, "dataset", "+".join(SEQUENCES[self.sequence]))
 

@@ -135,8 +135,11 @@ class ExSSNeT(SupSup):
             return found
         with torch.no_grad():
             weights = {name: trainable.put(weight, name).cpu() for name, weight in network.weights.items()}
+        if all(torch.equal(weights[name], weight.cpu()) for name, weight in network.weights.items()):
+            return found  # the mask alone was best on the validation examples
         values = {name: weights[name][selected[name]] for name in selected}
-        return replace(found, owned=Owned.of(selected, network.base_weights, values, self.precision))
+        owned = Owned.of(selected, network.base_weights, values, self.precision, self.exclusive)
+        return replace(found, owned=owned)
 
     def _free(self, among: Mask, network: Network, past: Past) -> Mask:
         """Return which of these weights may be trained."""

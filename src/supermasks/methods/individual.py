@@ -28,7 +28,8 @@ class Individual(Method):
         return self.warm
 
     def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
-        start = past.states[-1].dense if self.warm and past.states else network.weights
+        # Also after a task with a mask: from the weights that it computes with.
+        start = network.effective(past.states[-1]) if self.warm and past.states else network.weights
         weights = {name: start[name].clone() for name in network.weights}
         return trainable_on(network, {**weights, **initial_head(network, task, seed)})
 

@@ -113,9 +113,10 @@ class Spread(InitialScores):
 
 def _between(low: float, high: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     width = np.float32(high - low)
-    return np.float32(low) + width * rng.random(shape, dtype=np.float32)
+    return np.asarray(np.float32(low) + width * rng.random(shape, dtype=np.float32))
 
 
 def _uniform(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     bound = np.float32(1 / sqrt(prod(shape[1:])))
-    return torch.from_numpy((2 * rng.random(shape, dtype=np.float32) - 1) * bound)
+    # A parameter without dimensions would otherwise become a number.
+    return torch.from_numpy(np.asarray((2 * rng.random(shape, dtype=np.float32) - 1) * bound))

@@ -21,12 +21,14 @@ class Past:
         memory: what was remembered beside them, by name; only training needs it, and a bank counts its bytes.
         examples: the training examples of the new task.
         logits: computes what an earlier task answers to inputs, `batch x ...` to `batch x outputs`.
+        names: of the tasks learned so far.
     """
 
     states: Sequence[TaskState] = ()
     memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     examples: Examples | None = None
     logits: Callable[[Tensor, TaskState], Tensor] | None = None
+    names: Sequence[str] = ()
 
 
 class InitialScores(ABC):

@@ -14,7 +14,7 @@ from supermasks.scores.initial import InitialScores, Past, Shapes
 class MeanOfMasks(InitialScores):
     """`S = sqrt(2 / fan_in) * mean_j M_j` over all earlier tasks `j`; the first task begins at random (Appendix D.5).
 
-    Nothing is kept for it: the masks are in the bank.
+    Tasks with weights of their own in place of a mask do not count. Nothing is kept for it: the masks are in the bank.
 
     Example:
         >>> from supermasks.masks import Mask
@@ -25,13 +25,13 @@ class MeanOfMasks(InitialScores):
     """
 
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        result = KaimingUniform().scores(shapes, task, seed, past)
         masks = [state.mask for state in past.states]
-        if not masks:
-            return KaimingUniform().scores(shapes, task, seed, past)
-        result: dict[str, Tensor] = {}
         for name, shape in shapes.items():
-            total = torch.zeros(shape, dtype=torch.float32)
-            for mask in masks:
-                total += mask[name].view(torch.uint8)
-            result[name] = total * (sqrt(2 / prod(shape[1:])) / len(masks))
+            masking = [mask[name] for mask in masks if name in mask]  # others have weights of their own
+            if masking:
+                total = torch.zeros(shape, dtype=torch.float32)
+                for entries in masking:
+                    total += entries.view(torch.uint8)
+                result[name] = total * (sqrt(2 / prod(shape[1:])) / len(masking))
         return result

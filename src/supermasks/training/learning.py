@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from supermasks.errors import LabelError, TrainingError
+from supermasks.errors import InputError, LabelError, TrainingError
 from supermasks.methods import Method, Trainable
 from supermasks.network import Network, check_inputs
 from supermasks.scores import Past
-from supermasks.state import TaskState
+from supermasks.state import INPUT_TYPES, TaskState
 from supermasks.training.loop import Fit, Progress
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages
@@ -36,15 +36,25 @@ class LearnedTask:
 
 def check_learnable(network: Network, task: Task) -> None:
     """Raise InputError if the network cannot take the inputs of a task, or LabelError if it has too few outputs."""
-    inputs, shape = task.train.inputs, task.train.shape
+    inputs, seen = task.train.inputs, two_of(task)
+    if seen.dtype not in INPUT_TYPES:
+        raise InputError(
+            f"the network is given float32, or int64 for token ids, but the inputs of task {task.name!r} are "
+            f"{seen.dtype}; convert them with .float(), or by the view of the examples"
+        )
     if isinstance(inputs, Tensor):
         check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
-    outputs = network.outputs(shape, inputs.dtype)
+    outputs = network.outputs(seen)
     if network.head is None and len(task.classes) > outputs:
         raise LabelError(
             f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
             "build it with at least as many, and some more for superfluous neurons"
         )
+
+
+def two_of(task: Task) -> Tensor:
+    """Return the first and the last training input of a task, `2 x ...`."""
+    return task.train.batch(torch.tensor([0, len(task.train) - 1]))[0]
 
 
 def learn_task(
@@ -112,7 +122,7 @@ def finish_task(
         learned.mask,
         network.changed(trainable.buffers),
         learned.dense,
-        task.train.inputs.dtype,
+        task.train.dtype,
         learned.owned,
         network.over,
     )

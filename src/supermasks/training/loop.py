@@ -75,6 +75,8 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     keep: bool = False,
+    about: Mapping[str, Any] | None = None,
+    start_counts: bool = False,
 ) -> Fit:
     """Minimise the cross-entropy over all outputs, superfluous neurons included (SupSup, Section 3.6).
 
@@ -99,6 +101,8 @@ def fit(
         checkpoint: the file that the training is saved in, and resumed from if it is there; removed at the end.
         checkpoint_seconds: how often.
         keep: leave the end of the training in the checkpoint, for the next call to return from at once.
+        about: what else must be the same for a checkpoint to be gone on with; can be written as JSON.
+        start_counts: where the best is selected, it may also be what the training begins with.
 
     Raises:
         ConfigError: the best is to be selected without validation examples, or the batch is smaller than its parts.
@@ -108,7 +112,7 @@ def fit(
     """
     start, processes = perf_counter(), Processes.current()
     run = _Run(network, trainable, effective, task, settings, seed, processes)
-    identity = run.identity() if checkpoint is not None else {}
+    identity = {**run.identity(), **(about or {})} if checkpoint is not None else {}
     # The first process draws what a single one would, the others something else.
     purpose = ["layers", task.name, *([f"process {processes.rank}"] if processes.rank else [])]
     with seeded_layers(network.device, stream(seed, *purpose)), Interruption(checkpoint is not None) as interruption:
@@ -117,6 +121,8 @@ def fit(
         if processes.total(run.step) != run.step * processes.count:
             raise RunStateError(f"the processes found different checkpoints at {checkpoint}; give all the same folder")
         processes.broadcast(run.tensors())
+        if start_counts and settings.select_best and run.step == 0:
+            run.note_start()
         before, saved = run.seconds, perf_counter()
         while run.step < run.steps:
             run.advance()
@@ -205,6 +211,10 @@ class _Run:
         if settings.select_best and (epochs > epochs_before or self.step == self.steps):
             self._validate()
 
+    def note_start(self) -> None:
+        """Measure the accuracy that the training begins with."""
+        self.best.begin(self._accuracy())
+
     def finish(self) -> None:
         """Bring back the best, and make all processes agree."""
         if self.settings.select_best:
@@ -266,12 +276,16 @@ class _Run:
         return torch.nn.functional.cross_entropy(logits, targets.to(logits.device))
 
     def _validate(self) -> None:
+        self.best.note(self._accuracy())
+
+    def _accuracy(self) -> float:
+        """Return the accuracy on the validation examples, the same in all processes."""
         self.processes.broadcast(self.trainable.buffers.values())
         assert self.task.validation is not None  # checked at the beginning
         with torch.no_grad():
             effective = self.effective()
         examples, classes = self.task.validation, len(self.task.classes)
-        self.best.note(accuracy(self.network, effective, examples, classes, self.processes))
+        return accuracy(self.network, effective, examples, classes, self.processes)
 
 
 def train_forward(network: Network, inputs: Tensor, effective: Mapping[str, Tensor], settings: Training) -> Tensor:

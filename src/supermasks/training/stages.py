@@ -6,6 +6,7 @@ from pathlib import Path
 from supermasks.methods import Method, Trainable
 from supermasks.network import Network
 from supermasks.scores import Past
+from supermasks.spec import describe
 from supermasks.training.loop import Fit, Progress, fit
 from supermasks.training.settings import Training
 from supermasks.types import Task
@@ -44,6 +45,12 @@ def fit_stages(
     parts = [settings.part(share) for share in method.stages]
     steps = [part.total_steps(len(task.train)) for part in parts]
     files = _files(method, checkpoint)
+    # A task that begins with others is another one after others.
+    about = {
+        "method": describe(method),
+        "digest of weights": network.over,
+        "list of tasks before": list(past.names) if method.builds_on_past else [],
+    }
     trainable, reports = method.begin(network, task, seed, past), list[Fit]()
     for number, part in enumerate(parts):
         if number:
@@ -61,6 +68,8 @@ def fit_stages(
             progress=None if progress is None else partial(_tell, progress, sum(steps[:number]), sum(steps)),
             checkpoint=files[number],
             keep=number + 1 < len(parts),
+            about={**about, "stage": number},
+            start_counts=number > 0,
         )
         reports.append(report)
     return trainable, Fit.joined(reports)

@@ -40,17 +40,26 @@ class Best:
 
     def __init__(self, trainable: Trainable) -> None:
         self.accuracies: list[float] = []
+        self._start = -1.0
         self._live = {
             **{f"parameter {name}": value for name, value in trainable.parameters.items()},
             **{f"buffer {name}": value for name, value in trainable.buffers.items()},
         }
         self._kept: dict[str, Tensor] = {}
 
+    def begin(self, accuracy: float) -> None:
+        """Take the accuracy before the first step, which only a better one replaces, and a copy."""
+        self._start = accuracy
+        self._copy()
+
     def note(self, accuracy: float) -> None:
         """Take the next accuracy, and a copy if it is the best so far."""
-        if not self.accuracies or accuracy > max(self.accuracies):
-            self._kept = {name: value.detach().clone() for name, value in self._live.items()}
+        if accuracy > max([self._start, *self.accuracies]):
+            self._copy()
         self.accuracies.append(accuracy)
+
+    def _copy(self) -> None:
+        self._kept = {name: value.detach().clone() for name, value in self._live.items()}
 
     def bring_back(self) -> None:
         """Set parameters and buffers, in place, to what they were at the best accuracy."""
@@ -60,9 +69,9 @@ class Best:
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
-        return {"accuracies": self.accuracies, "kept": self._kept}
+        return {"start": self._start, "accuracies": self.accuracies, "kept": self._kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to where `state()` was taken."""
-        self.accuracies = state["accuracies"]
+        self._start, self.accuracies = state["start"], state["accuracies"]
         self._kept = {name: value.to(self._live[name].device) for name, value in state["kept"].items()}
