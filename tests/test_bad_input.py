@@ -4,16 +4,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from supermasks import Examples, Learner, Network, Task
+from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import (
     BankFormatError,
+    ConfigError,
     InputError,
     LabelError,
     TaskError,
@@ -21,8 +23,9 @@ from supermasks.errors import (
     UnknownTaskError,
     UnsupportedModuleError,
 )
-from supermasks.masks import Threshold
-from supermasks.methods import SupSup
+from supermasks.masks import Threshold, TopK
+from supermasks.methods import ExSSNeT, SupSup
+from supermasks.training import Training
 
 Make = Callable[..., Learner]
 MakeTask = Callable[..., Task]
@@ -172,3 +175,116 @@ def test_only_tensors_are_inputs(small: Make, blobs: MakeTask, inputs: object) -
     learner.learn(blobs("a"))
     with pytest.raises(InputError, match="torch tensor"):
         learner.predict(inputs)  # pyright: ignore
+
+
+def test_threads_may_ask_for_tasks_at_the_same_time(small: Make, blobs: MakeTask) -> None:
+    learner = small()
+    for name in "abcd":
+        learner.learn(blobs(name))
+    inputs = torch.cat([blobs(name).train.inputs[:8] for name in "abcd"])
+    expected = learner.predict(inputs).tasks
+
+    def wrong(number: int) -> int:
+        del number
+        return sum(learner.predict(inputs).tasks != expected for _ in range(60))
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(wrong, range(2))) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 10.5}, "steps is an integer, but 10.5 came"),
+        ({"steps": "10"}, "steps is an integer, but '10' came"),
+        ({"steps": 3, "batch_size": 32.0}, "batch_size is an integer"),
+        ({"steps": True}, "steps is an integer, but True came"),
+        ({"optimiser": "adam"}, r"such as Adam\(1e-3\), but 'adam' came"),
+        ({"weight_optimiser": torch.optim.Adam}, r"such as Adam\(1e-3\), but <class"),
+    ],
+)
+def test_settings_of_another_type_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Training(**settings)
+
+
+@pytest.mark.parametrize(
+    ("what", "given", "kind"),
+    [
+        ("training", {"steps": 3}, "Training"),
+        ("method", "supsup", "Method"),
+        ("method", SupSup, "Method"),
+        ("inference", "one-shot", "TaskInference"),
+        ("base", 0, "Base"),
+    ],
+)
+def test_parts_of_a_learner_are_of_their_kind(what: str, given: object, kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"the {what} of a learner is a {kind}, but .* came"):
+        Learner(nn.Linear(8, 6), **{what: given})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="the backbone of a learner is a Module or Network, but"):
+        Learner(nn.Linear)  # pyright: ignore[reportArgumentType]
+
+
+def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -> None:
+    learner, task = small(), blobs("a")
+    with pytest.raises(TaskError, match="a Task is learned, but tuple came; make_task makes one"):
+        learner.learn((task.train.inputs, task.train.targets))
+    learner.learn(task, checkpoint=str(tmp_path / "a.pt"))
+    assert list(tmp_path.iterdir()) == []
+    for among in ([], "a"):
+        with pytest.raises(ConfigError, match="among is a list of names of tasks, one at least, but"):
+            learner.predict(task.train.inputs, among=among)
+    for call in (learner.predict, learner.infer, lambda x, **k: learner.predict(x, task="a", **k)):
+        with pytest.raises(ConfigError, match="chunk=0 came"):
+            call(task.train.inputs, chunk=0)
+    with pytest.raises(TaskError, match="needs examples, but there are none: None came"):
+        learner.accuracy(None, "a")
+    with pytest.raises(ConfigError, match="this machine cannot compute on device 'xpu'"):
+        Network(nn.Linear(8, 6), RandomBase(0), device="xpu")
+
+
+def test_labels_of_numpy_are_stored(small: Make, blobs: MakeTask, tmp_path: Path) -> None:
+    learner, plain = small(), blobs("a", 2)
+    learner.learn(Task("a", tuple(np.array(["cat", "dog"])), plain.train))
+    learner.learn(Task("b", tuple(np.array([3, 7])), plain.train))
+    learner.save(tmp_path / "bank")
+    assert BankFolder(tmp_path / "bank").open()["a"].classes == ("cat", "dog")
+    assert BankFolder(tmp_path / "bank").open()["b"].classes == (3, 7)
+
+
+def test_inputs_of_another_type_are_refused_before_the_training(small: Make, blobs: MakeTask) -> None:
+    learner, task = small(), blobs("a")
+    steps: list[int] = []
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        other = Task("a", task.classes, Examples(task.train.inputs.to(dtype), task.train.targets))
+        with pytest.raises(InputError, match=f"the inputs of task 'a' are {dtype}; convert them with"):
+            learner.learn(other, lambda done, total: steps.append(done))
+        view = Task("a", task.classes, Examples(task.train.inputs.to(dtype), task.train.targets, Tensor.float))
+        seen = small()
+        seen.learn(view)
+        assert seen.bank["a"].input_dtype == torch.float32
+    assert steps == []
+
+
+def test_a_bank_that_got_owners_behind_the_learner_is_not_learned_over(small: Make, blobs: MakeTask) -> None:
+    ours, theirs = (Learner(small().network, method=ExSSNeT(TopK(0.3)), training=Training(10)) for _ in range(2))
+    theirs.learn(blobs("a"))
+    ours.bank.merge(theirs.bank)
+    with pytest.raises(ConfigError, match="put into the bank behind this learner"):
+        ours.learn(blobs("b"))
+
+
+def test_a_model_of_transformers_is_told_how_to_become_a_backbone(blobs: MakeTask) -> None:
+    class Output:
+        logits = torch.zeros(2, 3)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 6)
+
+        def forward(self, x: Tensor) -> Output:
+            return Output()
+
+    with pytest.raises(InputError, match=r"wrap a model of transformers in supermasks\.nets\.hugging_face"):
+        Learner(Model()).learn(blobs("a"))

@@ -66,7 +66,8 @@ def applied(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) 
 
     The layer itself is not changed, so that it can be in use elsewhere.
     """
-    own: Tensor = layer.get_parameter("weight")
+    # Whatever is in its place: another thread may have put the weights of a task there.
+    own: Tensor = getattr(layer, "weight")  # noqa: B009 - typed
     weight = parameters["weight"] if "weight" in parameters else torch.zeros_like(own)
     if isinstance(layer, nn.Embedding):
         return nn.functional.embedding(inputs, weight, layer.padding_idx)

@@ -92,6 +92,16 @@ class Learner:
         inference: TaskInference | None = None,
     ) -> None:
         stream(seed, "learner")  # refuses what is no seed
+        for what, given, kind in (
+            ("backbone", backbone, (nn.Module, Network)),
+            ("base", base, Base),
+            ("method", method, Method),
+            ("training", training, Training),
+            ("inference", inference, TaskInference),
+        ):
+            if given is not None and not isinstance(given, kind):
+                names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+                raise ConfigError(f"the {what} of a learner is a {names}, but {given!r} came")
         self.seed = index(seed)
         self.method = method or SupSup()
         self.training = training or Training()
@@ -111,7 +121,9 @@ class Learner:
         self._superposed: tuple[tuple[Network, MaskBank, int], list[str], Superposition] | None = None
         self._calibrated: tuple[tuple[Network, MaskBank, int], TaskInference] | None = None
 
-    def learn(self, task: Task, progress: Progress | None = None, checkpoint: Path | None = None) -> Fit:
+    def learn(
+        self, task: Task, progress: Progress | None = None, checkpoint: str | os.PathLike[str] | None = None
+    ) -> Fit:
         """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
 
         Args:
@@ -126,6 +138,9 @@ class Learner:
             ConfigError: tasks were put into the bank that own weights, and not into the network.
             TrainingError: training diverged.
         """
+        if not isinstance(task, Task):
+            raise TaskError(f"a Task is learned, but {type(task).__name__} came; make_task makes one of most data")
+        file = None if checkpoint is None else Path(checkpoint)
         self.bank.require_new(task.name)
         if self.network.over != self.bank.over:
             raise ConfigError(
@@ -140,10 +155,10 @@ class Learner:
             self.seed,
             self._past(task),
             progress=progress,
-            checkpoint=checkpoint,
+            checkpoint=file,
         )
         self.add(learned.state, learned.memory)
-        forget_stages(self.method, checkpoint)
+        forget_stages(self.method, file)
         return learned.fit
 
     def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
@@ -267,8 +282,12 @@ class Learner:
         Raises:
             TaskError: no task was learned yet.
             UnknownTaskError: no task of one of the names was learned.
+            ConfigError: no list of names came, or an empty one.
             InputError: the inputs are not finite, or not of the shape of the tasks.
         """
+        if isinstance(among, str) or (among is not None and not among):
+            raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
+        _check_chunk(chunk)
         superposition = self._superposition(self.bank.names if among is None else list(among))
         first = superposition.states[0]
         check_inputs(inputs, first.input_shape, first.input_dtype)
@@ -300,6 +319,7 @@ class Learner:
             InputError: the inputs are not finite, or not of the shape of the task.
         """
         if task is not None:
+            _check_chunk(chunk)
             state = self.bank[task]
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
@@ -313,7 +333,7 @@ class Learner:
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
         tasks = [belief.tasks[i] for i in chosen.tolist()]
-        if self.calibration is None or together:
+        if self.calibration is None or together or among is not None:
             return Prediction(labels, tasks, confidence, belief)
         if self._calibrated != (self._tasks_now(), self.inference):
             raise ConfigError("tasks or the inference were changed after the calibration; calibrate anew")
@@ -323,8 +343,8 @@ class Learner:
     def calibrate(self, held_out: Mapping[str, Examples], level: float = 0.01, chunk: int = 1000) -> Calibration:
         """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
 
-        From then on `predict` says both, of inputs that are judged one by one. When tasks were added, or the inference
-        was changed, calibrate anew: until then predictions without a task are refused.
+        From then on `predict` says both, of inputs that are judged one by one among all tasks. When tasks were added,
+        or the inference was changed, calibrate anew: until then predictions without a task are refused.
 
         Args:
             held_out: examples that no task was trained on, by the name of their task: of some tasks, or of all.
@@ -335,6 +355,7 @@ class Learner:
             UnknownTaskError: no task of one of the names was learned.
             ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
         """
+        _check_chunk(chunk)
         beliefs, truth = list[Belief](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
@@ -343,8 +364,8 @@ class Learner:
                 truth += [name] * len(inputs)
         if not beliefs:
             raise ConfigError("a calibration needs held-out examples of at least one task, but none came")
-        self._calibrated = (self._tasks_now(), self.inference)
         self.calibration = Calibration.fit(Belief.joined(beliefs), truth, level)
+        self._calibrated = (self._tasks_now(), self.inference)
         return self.calibration
 
     def accuracy(self, examples: Examples, task: str, chunk: int = 1000) -> float:
@@ -360,6 +381,7 @@ class Learner:
             TaskError: there are no examples.
             LabelError: a target lies outside of the classes of the task.
         """
+        _check_chunk(chunk)
         self.check_targets(examples, task)
         state = self.bank[task]
         right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
@@ -368,8 +390,8 @@ class Learner:
     def check_targets(self, examples: Examples, task: str) -> None:
         """Raise what `accuracy` raises for these examples, without computing it."""
         state = self.bank[task]
-        if len(examples) == 0:
-            raise TaskError(f"the accuracy on task {task!r} needs examples, but there are none")
+        if not isinstance(examples, Examples) or len(examples) == 0:
+            raise TaskError(f"the accuracy on task {task!r} needs examples, but there are none: {examples!r} came")
         if int(examples.targets.min()) < 0 or int(examples.targets.max()) >= len(state.classes):
             raise LabelError(
                 f"targets of task {task!r} must lie in 0..{len(state.classes) - 1}, as indices of its classes"
@@ -693,6 +715,11 @@ class Learner:
         # Superfluous neurons are no classes: they are left out of the answer.
         probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
         return classes, probabilities
+
+
+def _check_chunk(chunk: int) -> None:
+    if chunk < 1:
+        raise ConfigError(f"at least 1 input is judged at once, but chunk={chunk} came")
 
 
 def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:

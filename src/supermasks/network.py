@@ -6,7 +6,8 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any, Literal
 
@@ -256,7 +257,36 @@ class Network:
         with self._lock:
             self._prepared.remove()
             self._set_mode(training)
-            return self._call(self._module, tensors, inputs)
+            given = dict(tensors)
+            logits = self._call(self._module, tensors, inputs)
+            # What a layer has put in the place of a buffer, rather than into it, comes back in what it was handed.
+            for name in self._buffers.keys() & effective.keys() if training else ():
+                if tensors[name] is not given[name]:
+                    effective[name].copy_(tensors[name].detach())
+            return logits
+
+    @contextmanager
+    def refusing_calls(self) -> Generator[None]:
+        """Let no layer of the backbone be called: it would be without the weights that `forward` was given.
+
+        Raises:
+            UnsupportedModuleError: a layer is called, as by gradient checkpointing in a backward pass.
+        """
+
+        def refuse(layer: nn.Module, args: tuple[Any, ...]) -> None:
+            del args
+            raise UnsupportedModuleError(
+                f"the backward pass calls {type(layer).__name__} again, when the weights of the task are no longer in "
+                "the network; switch gradient checkpointing off"
+            )
+
+        with self._lock:
+            handles = [layer.register_forward_pre_hook(refuse) for layer in self._module.modules()]
+            try:
+                yield
+            finally:
+                for handle in handles:
+                    handle.remove()
 
     def can_record(self, names: Iterable[str]) -> bool:
         """Return whether all layers of these parameters are of types that `recorded` understands."""
@@ -347,8 +377,10 @@ class Network:
                 ) from error
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):
             came = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+            wrapper = "supermasks.nets.hugging_face.HuggingFaceClassifier(model)"
+            advice = f"; wrap a model of transformers in {wrapper}" if hasattr(logits, "logits") else ""
             raise InputError(
-                f"the network must return logits, batch x outputs, but {came} came for a batch of {len(inputs)}"
+                f"the network must return logits, batch x outputs, but {came} came for a batch of {len(inputs)}{advice}"
             )
         return logits.shape[1]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -143,7 +144,8 @@ class Task:
 
     Attributes:
         name: identifies the task in a bank; not empty.
-        classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`.
+        classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`. A bank stores
+            None, booleans, numbers, strings, bytes and tuples of these; others are for learners that are not saved.
         train: what it is learned from; not empty.
         test: what it is measured on, if anything.
         validation: what the best epoch of training is chosen by, if anything.
@@ -160,7 +162,9 @@ class Task:
     validation: Examples | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
+        # Numbers and strings of numpy as Python's own, which can be stored.
+        classes = tuple(label.item() if isinstance(label, np.generic) else label for label in self.classes)
+        object.__setattr__(self, "classes", classes)
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise TaskError(
                 f"a task needs a name, a printable string by which it is asked for later, but {self.name!r} came"
@@ -241,9 +245,9 @@ class Prediction:
         confidence: `inputs`, the softmax probability of the label among the classes of its task.
         belief: how the task was inferred; None where the task was given.
         task_confidence: `inputs`, how probable it is that the task is the right one; None where the learner was not
-            calibrated, or the task was given.
+            calibrated, or the task was given, or only some tasks were to choose among.
         unknown: `inputs`, bool, whether the input seems to be of none of the tasks, so that label and task are the
-            best guess only; None where the learner was not calibrated, or the task was given.
+            best guess only; None where `task_confidence` is.
     """
 
     labels: list[Hashable]

@@ -357,3 +357,10 @@ def test_masks_take_their_entropy_on_disk(tmp_path: Path, density: float) -> Non
     entropy = -n * (p * log2(p) + (1 - p) * log2(1 - p)) / 8
     assert entropy <= state.nbytes()["masks"] < 1.01 * entropy + 8
     assert folder.sizes()[FIRST] < 1.01 * entropy + 500
+
+
+def test_a_folder_with_other_tasks_says_which_and_what_to_do(saved: BankFolder) -> None:
+    with pytest.raises(BankFormatError, match=r"tasks that this one lacks, or has elsewhere: 'two'; .*append"):
+        saved.save(make_bank(make_state("one"), make_state("three")))
+    with pytest.raises(BankFormatError, match="over another base"):
+        saved.save(OTHER_BANKS["other seed"]())

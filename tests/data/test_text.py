@@ -104,6 +104,7 @@ def test_a_missing_set_is_said_with_the_command_that_gets_it(tmp_path: Path) -> 
         ("label,text\na,b,c\n", "row 2"),
         ("label,text\na, \n", "not blank"),
         ("label,text\n,b\n", "not blank"),
+        ("label,text\n ,b\n", "not blank"),
         ('label,text\na,"b\n', "must be a CSV file"),
         (b"label,text\na,\xff\n", "UTF-8"),
         (b"\x1f\x8bno gzip", "gzip"),

@@ -92,6 +92,8 @@ def test_tables_come_first_and_one_file_of_a_form_is_none(tmp_path: Path) -> Non
         (b'{"label": "a", "text": "b", "text_pair": 5}', "text and text_pair that are strings"),
         (b'{"label": "a", "text": "\xff"}', "UTF-8"),
         (b"\x1f\x8bno gzip", "gzip"),
+        (b'{"label": "a", "text": "cut \\ud83d here"}\n', r"line 1 of .*half of one, '\\ud83d', as is left where"),
+        (b'{"label": " ", "text": "words"}\n', "a label that is a string, not blank"),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:

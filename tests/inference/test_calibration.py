@@ -8,9 +8,10 @@ from torch import Tensor
 from supermasks import Examples, Learner
 from supermasks.data import PermutedStream, load_source
 from supermasks.errors import ConfigError, UnknownTaskError
-from supermasks.inference import Calibration
+from supermasks.inference import Calibration, OneShot
 from supermasks.nets import fully_connected
 from supermasks.recipes import recognisable
+from supermasks.training import Training
 from supermasks.types import Belief
 
 TASKS = tuple(f"t{n}" for n in range(20))
@@ -151,3 +152,20 @@ def test_a_learner_says_what_it_does_not_know() -> None:
         learner.calibrate({})
     with pytest.raises(UnknownTaskError):
         learner.calibrate({"no task": held_out["permuted-0000"]})
+
+
+def test_a_calibration_that_was_refused_leaves_the_old_one_refused() -> None:
+    learner = Learner(fully_connected([784, 64, 24]), seed=0, training=Training(20))
+    stream = PermutedStream(load_source("sample"), tasks=4, seed=0)
+    for task in stream:
+        learner.learn(task)
+    inputs, targets = stream[0].test.batch(torch.arange(40))
+    held_out = {"permuted-0000": Examples(inputs, targets)}
+    learner.calibrate(held_out, level=0.1)
+    assert learner.predict(inputs).unknown is not None
+    assert learner.predict(inputs, among=list(learner.bank.names)[:2]).unknown is None
+    learner.inference = OneShot(centred=True)
+    with pytest.raises(ConfigError, match="less than one of them"):
+        learner.calibrate(held_out, level=0.001)
+    with pytest.raises(ConfigError, match="calibrate anew"):
+        learner.predict(inputs)

@@ -1,6 +1,7 @@
 """Gradients in the coefficients, against a dense float64 network: by autograd, and by central differences."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -271,3 +272,74 @@ def test_any_network_gives_each_input_its_own_gradient(
     got = each_gradient(superposition, inputs, alpha.detach(), Entropy())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
     assert superposition.by_layers is by_layers
+
+
+def states_over(network: Network, shape: tuple[int, ...]) -> list[TaskState]:
+    rng = torch.Generator().manual_seed(3)
+    masks = [{n: torch.rand(s, generator=rng) < 0.5 for n, s in network.shapes.items()} for _ in range(4)]
+    return [
+        TaskState(str(i), (0, 1, 2), shape, Mask.pack(mask), network.fresh_buffers()) for i, mask in enumerate(masks)
+    ]
+
+
+class Standardised(nn.Module):
+    """The first layer's weights are used by a function, and have no gradient where the inputs are blank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.Linear(4, 6, bias=False), nn.Linear(6, 8, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        weight = self.layer.weight - self.layer.weight.mean(dim=1, keepdim=True)
+        return self.out(torch.relu(nn.functional.linear(inputs, weight) + 1))
+
+
+class Functional(nn.Module):
+    """No layer is called at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.out = nn.Linear(4, 6, bias=False), nn.Linear(6, 8, bias=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(nn.functional.linear(inputs, self.layer.weight).relu(), self.out.weight)
+
+
+@pytest.mark.parametrize(
+    ("module", "norm"),
+    [
+        (Standardised(), "per_task"),
+        (Functional(), "per_task"),
+        (nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 8)), "per_task"),
+        (
+            nn.Sequential(nn.Linear(4, 6), nn.Unflatten(1, (2, 3)), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(6, 8)),
+            "batch",
+        ),
+    ],
+    ids=["standardised", "functional", "norm", "norm-of-batch"],
+)
+@pytest.mark.parametrize("blank", [torch.zeros(5, 4), torch.ones(5, 4)], ids=["zeros", "ones"])
+def test_what_was_asked_before_does_not_matter(module: nn.Module, norm: Any, blank: Tensor) -> None:
+    """Against each input alone."""
+    network = Network(module, RandomBase(0), norm=norm)
+    superposition = Superposition(network, states_over(network, (4,)))
+    inputs, alpha = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.full((4,), 0.25)
+    each_gradient(superposition, blank, alpha, Entropy())
+    got = each_gradient(superposition, inputs, alpha, Entropy())
+    alone = [each_gradient(superposition, one[None], alpha, Entropy()) for one in inputs]
+    torch.testing.assert_close(got, torch.cat(alone), rtol=1e-4, atol=1e-6)
+    assert float(got.abs().max()) > 1e-3
+
+
+def test_equal_token_ids_do_not_decide() -> None:
+    """Rows of padding tell nothing about a network; the next inputs do."""
+    module = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 8))
+    network = Network(module, RandomBase(0))
+    superposition = Superposition(
+        network, [replace(state, input_dtype=torch.int64) for state in states_over(network, (3,))]
+    )
+    alpha = torch.full((4,), 0.25)
+    each_gradient(superposition, torch.zeros(4, 3, dtype=torch.int64), alpha, Entropy())
+    assert superposition.by_layers is None
+    each_gradient(superposition, torch.arange(12).view(4, 3) % 9, alpha, Entropy())
+    assert superposition.by_layers is True

@@ -136,12 +136,12 @@ def test_control_c_in_the_middle_of_a_step_waits_for_its_end(
     fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
 ) -> None:
     class Pressing(nn.Module):
-        """Has Control-C pressed in the seventh forward pass."""
+        """Has Control-C pressed in the seventh forward pass of the training."""
 
         calls, pressed = 0, False
 
         def forward(self, inputs: Tensor) -> Tensor:
-            Pressing.calls += 1
+            Pressing.calls += self.training
             if Pressing.calls == 7 and self.pressed:
                 signal.raise_signal(signal.SIGINT)
             return inputs
@@ -333,3 +333,20 @@ def test_tasks_before_do_not_matter_to_one_that_begins_at_random(blobs: Callable
     theirs.learn(blobs("z"), checkpoint=file)
     ours.learn(blobs("z"))
     assert theirs.bank["z"].mask == ours.bank["z"].mask
+
+
+def test_a_training_is_not_gone_on_with_on_corrected_data(blobs: Callable[..., Task], tmp_path: Path) -> None:
+    task, file = blobs("z", 2), tmp_path / "c"
+    assert isinstance(task.train.inputs, Tensor)
+    learner = Learner(fully_connected([8, 16, 6]), training=Training(40, 16, Adam(1e-2)))
+    with pytest.raises(KeyboardInterrupt):
+        learner.learn(task, stopping_at(10), file)
+    corrected = {
+        "list of classes": replace(task, classes=("x", "y")),
+        "digest of targets": replace(task, train=replace(task.train, targets=1 - task.train.targets)),
+        "digest of inputs": replace(task, train=replace(task.train, inputs=task.train.inputs * 2)),
+    }
+    for what, other in corrected.items():
+        with pytest.raises(RunStateError, match=f"its {what} is"):
+            learner.learn(other, checkpoint=file)
+    learner.learn(task, checkpoint=file)

@@ -107,7 +107,7 @@ class MaskBank:
         """
         if name not in self._states:
             close = difflib.get_close_matches(str(name), self._states, n=3)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {_shortened(self.names)}"
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(self.names)}"
             raise UnknownTaskError(f"the bank has no task {name!r}; {hint}")
         state = self._states[name]
         if state is None:
@@ -422,7 +422,8 @@ class _States(Sequence[TaskState]):
         return self._bank[self._names[index]]
 
 
-def _shortened(names: list[str]) -> str:
+def shortened(names: list[str]) -> str:
+    """Return names for a message: the first five, and how many more there are."""
     if not names:
         return "no task at all"
     shown = ", ".join(map(repr, names[:5]))

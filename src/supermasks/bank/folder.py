@@ -15,13 +15,14 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import Tensor
 
-from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows, check_spares
+from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows, check_spares, shortened
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.files import read_file, sync_folder, write_file
 from supermasks.bank.header import BankHeader
@@ -135,17 +136,18 @@ class BankFolder:
         with self._lock():
             manifest, names = Manifest.read(self.path), bank.names
             stored = self._bank(manifest)
-            if (
-                any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME)
-                or stored.names != names[: len(stored)]
-                or not all(
-                    entry.sha256 == bank.digest(entry.name)
-                    or _same(stored[entry.name], bank[entry.name], manifest.header)
-                    for entry in manifest.tasks
-                )
-            ):
+            if any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME):
+                raise BankFormatError(f"{self.path} holds another bank, over another base; choose another folder")
+            if others := [
+                entry.name
+                for entry, name in zip_longest(manifest.tasks, names[: len(stored)])
+                if entry.name != name
+                or not (entry.sha256 == bank.digest(name) or _same(stored[name], bank[name], manifest.header))
+            ]:
                 raise BankFormatError(
-                    f"{self.path} holds another bank, with other tasks or another base; choose another folder"
+                    f"{self.path} holds another bank, with tasks that this one lacks, or has elsewhere: "
+                    f"{shortened(others)}; choose another folder, load that bank and learn over it, or change it task by task with "
+                    "BankFolder's append, remove and rename"
                 )
             new = [bank[name] for name in names[len(stored) :]]
             for state in new:

@@ -140,7 +140,7 @@ def _source(
 
 
 def _joined(text: str, *pair: str) -> str:
-    return SEPARATOR.join(part for part in (text, *pair) if part.strip())
+    return SEPARATOR.join([text, *(second for second in pair if second.strip())])
 
 
 # --- files

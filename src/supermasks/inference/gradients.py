@@ -6,11 +6,13 @@ constants: torch does not differentiate batch normalisation in them.
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from supermasks.calls import Call, derivative, is_linear, parameter_gradients
 from supermasks.inference.objectives import Objective
+from supermasks.seeding import stream
 from supermasks.superposition import Superposition
 
 FEW_INPUTS = 8
@@ -229,6 +231,8 @@ def _recorded(
         if recorded is None:
             return None
         logits, calls = recorded
+        if not calls:  # the weights are handed to functions, not used by layers
+            return None
         # The objective of an input depends on its own logits alone, so that one pass gives the gradients of all.
         value = objective(logits, superposition.classes).sum()
         gradients = torch.autograd.grad(value, [call.output for call, _ in calls], materialize_grads=True)
@@ -242,23 +246,33 @@ def _by_layers_works(superposition: Superposition, inputs: Tensor, alpha: Tensor
 
 
 def _agree(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool | None:
-    """Return whether the gradients by layers are those of each input alone, by a look at two of the inputs.
+    """Return whether the gradients by layers are those of each input alone, by a look at two inputs.
 
-    None if these inputs do not tell, since their gradients are not finite.
+    None if these do not tell, since they are equal or their gradients are not finite.
 
     They are not where a layer's parameter is used without calling it, where inputs do not come first in what a layer
     is called with, or where the outputs of an input depend on the others.
     """
-    if not superposition.network.can_record(superposition.parameters):
+    network = superposition.network
+    if network.norm == "batch" or not network.can_record(superposition.parameters):
         return False
-    found = dict(_by_layers(superposition, inputs[:3], alpha, objective, superposition.parameters))
+    seen = _noise(inputs) if inputs.is_floating_point() else inputs[:3]
+    if bool((seen == seen[:1]).all()):
+        return None
+    found = dict(_by_layers(superposition, seen, alpha, objective, superposition.parameters))
     if set(found) != set(superposition.parameters):
         return False
-    for number in {0, len(inputs[:3]) - 1}:
-        alone = batch_weight_gradients(superposition, inputs[number : number + 1], alpha, objective)
+    for number in {0, len(seen) - 1}:
+        alone = batch_weight_gradients(superposition, seen[number : number + 1], alpha, objective)
         for name, value in alone.items():
             if not bool(value.isfinite().all()):
                 return None
             if not torch.allclose(found[name][number], value, rtol=1e-3, atol=1e-4 * float(value.abs().max())):
                 return False
     return True
+
+
+def _noise(inputs: Tensor) -> Tensor:
+    """Return three inputs of random numbers: what was asked before must not matter, and blank inputs tell nothing."""
+    numbers = stream(0, "trial inputs").standard_normal((3, *inputs.shape[1:]), dtype=np.float32)
+    return torch.from_numpy(numbers).to(inputs)

@@ -1,6 +1,8 @@
 """The training loop: batches by tensor indexing, effective weights, one optimiser step."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermasks.errors import ConfigError, RunStateError, TrainingError
+from supermasks.errors import ConfigError, RunStateError, TrainingError, UnsupportedModuleError
 from supermasks.methods import Trainable
 from supermasks.network import Network
 from supermasks.seeding import stream
@@ -109,6 +111,7 @@ def fit(
         InputError: the augmentation cannot change inputs of this shape.
         RunStateError: the checkpoint cannot be read, or is of another training.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
+        UnsupportedModuleError: the network computes anew in the backward pass, or keeps a state that is no buffer.
     """
     start, processes = perf_counter(), Processes.current()
     run = _Run(network, trainable, effective, task, settings, seed, processes)
@@ -190,6 +193,7 @@ class _Run:
         self.step += 1
         settings.set_rates(self.optimiser, self.largest_rates, self.step, self.steps)
         rows, augmentation = self.order.next(), settings.augmentation
+        before = self._answers_of_base(rows) if self.step == 1 else None
         drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
         for parameter in self.parameters:
             parameter.grad = None
@@ -202,10 +206,17 @@ class _Run:
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
                 loss = loss * (len(targets) / len(rows))
-            loss.backward()
+            # A network that computes anew in the backward pass would do so without the weights of the task.
+            with self.network.refusing_calls() if self.step == 1 else nullcontext():
+                loss.backward()
             total += loss.detach()
         total = self.processes.sum_gradients(self.parameters, total)
         self.optimiser.step()
+        if before is not None and not torch.allclose(before, self._answers_of_base(rows), 1e-3, 1e-5, equal_nan=True):
+            raise UnsupportedModuleError(
+                "training changed what the network answers with the weights of the base, so that a task would change "
+                "the others: a layer keeps a state that is neither a parameter nor a buffer; register it as a buffer"
+            )
         self.losses.add(total, self.step, last=self.step == self.steps)
         epochs_before, epochs = ((step * settings.batch_size) // count for step in (self.step - 1, self.step))
         if settings.select_best and (epochs > epochs_before or self.step == self.steps):
@@ -235,6 +246,9 @@ class _Run:
             "seed": int(self.seed),
             "network": self.network.fingerprint,
             "number of examples": len(self.task.train),
+            "list of classes": [repr(label) for label in self.task.classes],
+            "digest of targets": _digest(self.task.train.targets),
+            "digest of inputs": _digest(self.task.train.batch(_some(len(self.task.train)))[0]),
             "number of processes": self.processes.count,
             "parameters": {name: list(value.shape) for name, value in self.trainable.parameters.items()},
             "buffers": {name: list(value.shape) for name, value in self.trainable.buffers.items()},
@@ -267,6 +281,12 @@ class _Run:
         self.losses.restore(state["losses"])
         self.best.restore(state["best"])
 
+    def _answers_of_base(self, rows: Tensor) -> Tensor:
+        """Return the logits of two inputs with the weights that no training may change, as in prediction."""
+        inputs = self.task.train.batch(rows[[0, -1]])[0]
+        with torch.no_grad():
+            return self.network.forward(inputs, self.network.weights)
+
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy of a part of a batch."""
         try:
@@ -286,6 +306,17 @@ class _Run:
             effective = self.effective()
         examples, classes = self.task.validation, len(self.task.classes)
         return accuracy(self.network, effective, examples, classes, self.processes)
+
+
+def _some(count: int) -> Tensor:
+    """Return the numbers of at most 16 examples, from the first to the last."""
+    return torch.linspace(0, count - 1, min(count, 16)).long()
+
+
+def _digest(values: Tensor) -> str:
+    content = values.detach().cpu().contiguous()
+    shape = f"{content.dtype} {tuple(content.shape)}".encode()
+    return hashlib.sha256(shape + content.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def train_forward(network: Network, inputs: Tensor, effective: Mapping[str, Tensor], settings: Training) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -74,6 +75,16 @@ class Training:
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "steps", DEFAULT_STEPS)
+        for name in ("steps", "batch_size", "accumulate", "statistics_batches"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ConfigError(f"{name} is an integer, but {value!r} came")
+        if not isinstance(self.optimiser, Optimiser) or not isinstance(self.weight_optimiser, Optimiser | None):
+            given = self.weight_optimiser if isinstance(self.optimiser, Optimiser) else self.optimiser
+            raise ConfigError(
+                f"an optimiser is one of supermasks.training, such as Adam(1e-3), but {given!r} came; torch's own are "
+                "made of it for each task"
+            )
         if self.steps is not None and self.epochs is not None:
             raise ConfigError(
                 f"a training is so many steps or so many epochs long, but steps={self.steps} and "
