@@ -146,8 +146,8 @@ class BankFolder:
             ]:
                 raise BankFormatError(
                     f"{self.path} holds another bank, with tasks that this one lacks, or has elsewhere: "
-                    f"{shortened(others)}; choose another folder, load that bank and learn over it, or change it task by task with "
-                    "BankFolder's append, remove and rename"
+                    f"{shortened(others)}; choose another folder, load that bank and learn over it, or change it task "
+                    "by task with BankFolder's append, remove and rename"
                 )
             new = [bank[name] for name in names[len(stored) :]]
             for state in new:
