@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from operator import index
 from pathlib import Path
@@ -48,6 +48,7 @@ from supermasks.training import (
     forget_stages,
     learn_task,
 )
+from supermasks.trial import check_answers
 from supermasks.types import Belief, Examples, Prediction, Task, TaskStream
 from supermasks.version import __version__
 from supermasks.workers import Workers
@@ -436,7 +437,7 @@ class Learner:
 
         Raises:
             BankFormatError: a file is missing, truncated or altered, or was not saved by a learner.
-            BaseMismatchError: the backbone or the base is another one.
+            BaseMismatchError: the backbone or the base is another one; also where the last task answers otherwise.
             ConfigError: a stored setting names a class of yours; pass an object of it in its place.
             UnknownTaskError: the bank lacks one of the tasks.
             MaskError: one of the tasks was learned over weights that another one owns, which is not among them.
@@ -659,7 +660,7 @@ class Learner:
             bank: learned over the same network.
 
         Raises:
-            BaseMismatchError: it was learned over another one.
+            BaseMismatchError: it was learned over another one, or its last task answers otherwise over this one.
             ConfigError: this learner has tasks of its own.
             BankFormatError: the file of a task that owns weights is missing, truncated or altered.
         """
@@ -669,6 +670,9 @@ class Learner:
         network = self.network
         for name in bank.owners:
             network = network.writing(bank[name])
+        with suppress(BankFormatError):  # a task that cannot be read is an error only for who asks for it
+            for name in bank.names[-1:]:  # over all weights, as they are now
+                check_answers(network, bank[name])
         self.network, self.bank = network, bank
 
     def _settings(self) -> dict[str, Any]:

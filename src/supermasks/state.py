@@ -56,6 +56,8 @@ class TaskState:
         owned: the weights that this task has trained, for itself and for the tasks after it.
         over: where earlier tasks own weights, the digest of the weights that the task was learned over
             (`Network.over`); empty where these are the base's.
+        answers: a few logits for inputs that mean nothing (`trial_answers`), by which another backbone is noticed;
+            empty where there are none.
 
     Raises:
         TaskError: the name is empty, or there is no such type of inputs.
@@ -72,6 +74,7 @@ class TaskState:
     input_dtype: torch.dtype = torch.float32
     owned: Owned | None = None
     over: str = ""
+    answers: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))

@@ -23,10 +23,10 @@ def labels_idx(labels: list[int]) -> bytes:
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
 FILES = {
-    "train-images-idx3-ubyte.gz": gzip.compress(images_idx(PIXELS[:7])),
-    "train-labels-idx1-short.gz": gzip.compress(labels_idx([0, 1, 2, 2, 1, 0, 1])),
-    "t10k-images-idx3-ubyte.gz": gzip.compress(images_idx(PIXELS[7:])),
-    "t10k-labels-idx1-short.gz": gzip.compress(labels_idx([2, 0, 1])),
+    "train-images-idx3-ubyte.gz": gzip.compress(images_idx(PIXELS[:7]), mtime=0),
+    "train-labels-idx1-short.gz": gzip.compress(labels_idx([0, 1, 2, 2, 1, 0, 1]), mtime=0),
+    "t10k-images-idx3-ubyte.gz": gzip.compress(images_idx(PIXELS[7:]), mtime=0),
+    "t10k-labels-idx1-short.gz": gzip.compress(labels_idx([2, 0, 1]), mtime=0),
     "classes.txt": "\n".join(CLASSES).encode(),
 }
 
@@ -80,7 +80,7 @@ def test_a_missing_file_is_said(quickdraw: Path, name: str) -> None:
 
 
 def ndjson(drawings: list[list[float]]) -> bytes:
-    return gzip.compress("".join(json.dumps(drawing) + "\n" for drawing in drawings).encode())
+    return gzip.compress("".join(json.dumps(drawing) + "\n" for drawing in drawings).encode(), mtime=0)
 
 
 def package() -> dict[str, bytes]:
@@ -125,13 +125,13 @@ def test_what_was_fetched_is_verified(tmp_path: Path, run, npm) -> None:
     "content",
     [
         b"rubbish",
-        gzip.compress(b"[0, 1\n"),
-        gzip.compress(b""),
+        gzip.compress(b"[0, 1\n", mtime=0),
+        gzip.compress(b"", mtime=0),
         ndjson([[0.5] * 783]),
         ndjson([[-1.0] * 784]),
         ndjson([[300] * 784]),
         ndjson([[0.5] * 784])[:-12],
-        gzip.compress(b'{"a": 1}\n'),
+        gzip.compress(b'{"a": 1}\n', mtime=0),
     ],
 )
 def test_a_package_that_is_not_as_expected_is_a_reason(tmp_path: Path, run, npm, content: bytes) -> None:

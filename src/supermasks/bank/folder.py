@@ -33,6 +33,7 @@ from supermasks.errors import BankBusyError, BankFormatError, SupermasksError
 from supermasks.masks import Mask
 from supermasks.network import Network, written_digest
 from supermasks.state import TaskState
+from supermasks.trial import check_answers
 
 LOCK = ".lock"
 SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
@@ -254,7 +255,8 @@ class BankFolder:
         """Read every file, and return what is wrong with the bank; an empty list says that it is sound.
 
         Args:
-            network: also check that the bank was learned over its weights, and that each task fits it.
+            network: also check that the bank was learned over its weights, that each task fits it, and answers as it
+                did when it was learned.
 
         Raises:
             BankFormatError: there is no bank, or its manifest is damaged.
@@ -282,6 +284,7 @@ class BankFolder:
                 if network is not None:
                     network = network.writing(state)
                     network.check(state)
+                    check_answers(network, state)
                 after[entry.name] = entry.after
                 union = Mask.union([union, state.mask], manifest.header.shapes)
             except SupermasksError as error:

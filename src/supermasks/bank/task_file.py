@@ -56,6 +56,7 @@ def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = 
         "buffers": None if len(known) == len(header.buffers) else known,
         "owned": owned,
         "over": state.over,
+        "answers": list(state.answers),
     }
     content = save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))})
     return content, is_relative(tensors[MASK])
@@ -95,6 +96,7 @@ def decode_state(content: bytes, name: str, header: BankHeader, reference: Mask 
             _TYPES[task["input_dtype"]],
             None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
             str(task["over"]),
+            tuple(float(value) for value in task.get("answers", ())),
         )
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error

@@ -16,6 +16,7 @@ from supermasks.training.loop import Fit, Progress
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages
 from supermasks.training.statistics import with_statistics
+from supermasks.trial import trial_answers
 from supermasks.types import Task, TaskStream
 
 
@@ -127,6 +128,7 @@ def finish_task(
         network.over,
     )
     state, rounding = with_statistics(network, state, task, settings, seed)
+    state = replace(state, answers=trial_answers(network.writing(state), state))
     return LearnedTask(state, learned.memory, replace(fitted, rounding=rounding))
 
 
