@@ -286,5 +286,5 @@ def test_a_model_of_transformers_is_told_how_to_become_a_backbone(blobs: MakeTas
         def forward(self, x: Tensor) -> Output:
             return Output()
 
-    with pytest.raises(InputError, match=r"wrap a model of transformers in supermasks\.nets\.hugging_face"):
+    with pytest.raises(InputError, match=r"wrap a model of transformers in supermasks\.nets\.HuggingFaceClassifier"):
         Learner(Model()).learn(blobs("a"))

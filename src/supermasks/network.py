@@ -377,7 +377,7 @@ class Network:
                 ) from error
         if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):
             came = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-            wrapper = "supermasks.nets.hugging_face.HuggingFaceClassifier(model)"
+            wrapper = "supermasks.nets.HuggingFaceClassifier(model)"
             advice = f"; wrap a model of transformers in {wrapper}" if hasattr(logits, "logits") else ""
             raise InputError(
                 f"the network must return logits, batch x outputs, but {came} came for a batch of {len(inputs)}{advice}"

@@ -1,4 +1,4 @@
-"""The networks of the papers, as plain modules that know nothing of tasks and masks."""
+"""The networks of the papers, as plain modules that know nothing of tasks and masks, and those of `transformers` as such."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,6 +6,7 @@ from torch import nn
 
 from supermasks.nets.conv_pairs import conv4, conv6
 from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
+from supermasks.nets.hugging_face import HuggingFaceClassifier, HuggingFaceEncoder
 from supermasks.nets.lenet5 import lenet5
 from supermasks.nets.resnet import resnet18, resnet50
 from supermasks.nets.text_cnn import TextCNN
@@ -23,6 +24,8 @@ NETS: Mapping[str, Callable[..., nn.Module]] = {
 
 __all__ = [
     "NETS",
+    "HuggingFaceClassifier",
+    "HuggingFaceEncoder",
     "TextCNN",
     "conv4",
     "conv6",
