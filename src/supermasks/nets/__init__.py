@@ -1,4 +1,4 @@
-"""The networks of the papers, as plain modules that know nothing of tasks and masks, and those of `transformers` as such."""
+"""The networks of the papers and models of Hugging Face, as plain modules that know nothing of tasks and masks."""
 
 from collections.abc import Callable, Mapping
 
