@@ -102,7 +102,7 @@ def test_what_has_no_json_form_is_refused(value: object) -> None:
         ({"type": "ER"}, "scale"),
         ({"type": "RandomBase", "seed": -1}, "seed"),
         ({"type": "Training", "steps": 0}, "steps"),
-        ({"type": "Training", "steps": "many"}, "do not fit"),
+        ({"type": "Training", "steps": "many"}, "steps is an integer, but 'many' came"),
     ],
 )
 def test_a_description_that_fits_no_class_is_refused(description: object, message: str) -> None:

@@ -348,10 +348,11 @@ def test_the_recipe_settles_training_and_inference(tmp_path: Path) -> None:
 def test_every_inference_can_be_run(finished: Path, tmp_path: Path, inference: str) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     (copy / "evaluated.jsonl").unlink()
-    settings = replace(SMALL, inference=inference, gamma=0.4, scoring="first-of-batch")  # pyright: ignore
+    gamma = 0.4 if inference == "top-gamma" else 0.25
+    settings = replace(SMALL, inference=inference, gamma=gamma, scoring="first-of-batch")  # pyright: ignore
     config = json.loads((copy / "run.json").read_text())
     (copy / "run.json").write_text(
-        json.dumps({**config, "inference": inference, "gamma": 0.4, "scoring": "first-of-batch"})
+        json.dumps({**config, "inference": inference, "gamma": gamma, "scoring": "first-of-batch"})
     )
     record = run(settings, copy, resume=True).record
     assert [row["inference"] for row in record["evaluations"]] == [inference] * 2
@@ -360,8 +361,8 @@ def test_every_inference_can_be_run(finished: Path, tmp_path: Path, inference: s
 def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_new_settings(finished: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     config = json.loads((copy / "run.json").read_text())
-    del config["gamma"], config["recipe"]
+    del config["centred"], config["recipe"]
     (copy / "run.json").write_text(json.dumps(config))
     run(SMALL, copy, resume=True)
-    with pytest.raises(RunStateError, match=r"gamma was 0\.25, now 0\.3"):
-        run(replace(SMALL, gamma=0.3), copy, resume=True)
+    with pytest.raises(RunStateError, match="centred was False, now True"):
+        run(replace(SMALL, centred=True), copy, resume=True)

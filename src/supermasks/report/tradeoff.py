@@ -81,7 +81,10 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
     figure = new_figure(8.4, 5.4)
     axes = plain_axes(figure.subplots())
     axes.set_xscale("log")
-    for way, points in lines.items():
+    order = {look: number for number, look in enumerate(LOOKS)}
+    for way, points in sorted(
+        lines.items(), key=lambda line: (order.get(line[0][:2], len(order)), line[0].equal, line[0])
+    ):
         _, colour, marker = LOOKS.get((way.method, way.transfer), OTHER)
         count, accuracy, sizes = zip(*points, strict=True)
         look = {"linestyle": "--", "markerfacecolor": "none"} if way.equal else {"linestyle": "-"}
