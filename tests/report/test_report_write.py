@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 
 from supermasks.errors import RunStateError
 from supermasks.experiments.record import write_record
-from supermasks.report import write_report
+from supermasks.report import read_runs, write_report
 
 Make = Callable[..., dict[str, Any]]
 
@@ -80,3 +81,18 @@ def test_a_folder_without_records_is_refused_and_nothing_is_written(put: Callabl
     with pytest.raises(RunStateError, match="at least one run"):
         write_report([], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [None, "x", -1, [], "left out"], ids=repr)
+@pytest.mark.parametrize("what", ["config", "accuracy", "bytes", "seconds"])
+def test_a_record_of_another_form_is_refused_by_name(
+    put: Callable[..., Path], tmp_path: Path, what: str, wrong: object
+) -> None:
+    file = put("run") / "record.json"
+    record = json.loads(file.read_text())
+    record[what] = wrong
+    if wrong == "left out":
+        del record[what]
+    file.write_text(json.dumps(record))
+    with pytest.raises(RunStateError, match=re.escape(str(file))):
+        read_runs([file.parent])

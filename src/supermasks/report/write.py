@@ -69,7 +69,19 @@ def read_runs(folders: Sequence[Path]) -> dict[str, Record]:
     paths = list(dict.fromkeys(path.resolve() for folder in folders for path in _find(folder)))
     if not paths:
         raise RunStateError("a report needs the folder of at least one run, but none was given; name one")
-    return dict(zip(_names(paths), (read_record(path) for path in paths), strict=True))
+    return dict(zip(_names(paths), map(_read, paths), strict=True))
+
+
+def _read(path: Path) -> Record:
+    """Return a record from which a table can be made."""
+    record = read_record(path)
+    try:
+        summarise([record])
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise RunStateError(
+            f"{path} is not as a run writes it ({type(error).__name__}: {error}); restore it, or run it again"
+        ) from error
+    return record
 
 
 def _find(folder: Path) -> list[Path]:
