@@ -30,7 +30,7 @@ def trial_answers(network: Network, state: TaskState) -> tuple[float, ...]:
     answers: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
         for _ in range(2):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # of the CPU alone: others would not be put back
             try:
                 with torch.no_grad():  # not as an answer: that would keep the weights of the task at hand
                     logits = network.forward(inputs, network.effective(state))

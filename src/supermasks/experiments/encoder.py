@@ -37,7 +37,7 @@ def load_encoder(name: str, kind: Literal["AutoModel", "AutoTokenizer"], data: P
         # Layers that a checkpoint lacks, such as a pooler, are drawn at random: of the same numbers each time, and not
         # of the user's.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # of the CPU alone: others would not be put back
             return load(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ConfigError(
