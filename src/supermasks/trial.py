@@ -4,6 +4,8 @@ Weights of the right names and shapes do not make the right network: another act
 constants that are no part of the state answer otherwise, without an error.
 """
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,5 +68,5 @@ def check_answers(network: Network, state: TaskState) -> None:
 def _inputs(state: TaskState) -> Tensor:
     shape = (2, *state.input_shape)
     if state.input_dtype == torch.int64:  # low, since only the network knows how many token ids there are
-        return (1 + torch.arange(int(np.prod(shape))) % 7).view(shape)
+        return (1 + torch.arange(prod(shape)) % 7).view(shape)
     return torch.from_numpy(stream(0, "trial").standard_normal(shape, dtype=np.float32))

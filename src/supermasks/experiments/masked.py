@@ -90,7 +90,7 @@ def check_heeded(config: Any) -> None:
         config: the settings of an experiment with a `method`, a dataclass.
     """
     for setting in fields(config):
-        for heeded, why in _HEEDED.get(setting.name, ()):
+        for heeded, why in HEEDED.get(setting.name, ()):
             value = getattr(config, setting.name)
             if value != setting.default and not heeded(config):
                 raise ConfigError(f"{setting.name}={value!r} would change nothing: {why.format(config)}; leave it out")
@@ -109,7 +109,7 @@ _TRAINED: _Rule = (
 )
 _KKT: _Rule = (lambda config: config.transfer == "kkt", "it is of KKT, but transfer is {0.transfer!r}")
 # Each setting that is heeded only beside others: when it is, and why otherwise not.
-_HEEDED: dict[str, tuple[_Rule, ...]] = {
+HEEDED: dict[str, tuple[_Rule, ...]] = {
     "transfer": (_MASKED,),
     "neighbours": (_KKT,),
     "kkt_examples": (_KKT,),

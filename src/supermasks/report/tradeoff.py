@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from supermasks.experiments.masked import MASKED
+from supermasks.experiments.masked import HEEDED, MASKED
 from supermasks.report.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure, plain_axes, save, si_bytes
 from supermasks.report.summary import Record, completed
 
@@ -29,7 +29,7 @@ OTHER = ("", "black", "*")
 SIZES = ("budget", "density")  # of a mask: what differs along a line
 WEIGHTS = ("weights", "together", "mask_share", "weight_rate", "weight_optimiser")  # how they are trained and kept
 # What differs between ways, or is heeded by some only: runs can be held against each other whatever it is.
-FREE = ("method", "transfer", "neighbours", "kkt_examples", *WEIGHTS, *SIZES, "seed")
+FREE = {"method", "seed", *SIZES, *HEEDED}
 
 
 class Way(NamedTuple):
