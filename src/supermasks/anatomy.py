@@ -1,14 +1,19 @@
 """What a module is made of: which parameters are masked, and what becomes of all the others."""
 
-from collections.abc import Mapping, Sequence
+import re
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
-from supermasks.errors import ConfigError, UnsupportedModuleError
+from supermasks.errors import ConfigError, SupermasksWarning, UnsupportedModuleError
 
 Select = Sequence[str | type[nn.Module]]
 """What to mask: patterns of names, exact names, or types of layers."""
@@ -17,10 +22,15 @@ Value = Literal["base", "zero", "one", "own"]
 """Where a value comes from over random weights: drawn by the base, 0, 1, or the module's own."""
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-MASKABLE = (nn.Linear, *CONVOLUTIONS, nn.Embedding, nn.EmbeddingBag, nn.MultiheadAttention)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+MASKABLE = (nn.Linear, nn.Bilinear, *CONVOLUTIONS, *TRANSPOSED, *EMBEDDINGS, *RECURRENT, nn.MultiheadAttention)
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 INSTANCE_NORM = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 NORMALISATION = (BATCH_NORM, *INSTANCE_NORM, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+DENSE_SHARE = 0.05  # of the weights; a class token and a table of positions take less
+WEIGHT = re.compile(r"(\w+_)?weight(_(ih|hh|hr)(_l\d+(_reverse)?)?)?")  # the latter of recurrent layers
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -36,6 +46,8 @@ class Part:
             change it, as batch normalisation does its statistics).
         value: where it comes from when the base is random.
         tied: other names of the same tensor.
+        inputs_first: whether the tensor is `in x out x ...`, as in transposed convolutions, and not `out x in x ...`.
+        padding: the row that stands for padding, which is 0 over random weights; None if there is no such row.
     """
 
     name: str
@@ -44,6 +56,8 @@ class Part:
     role: Literal["masked", "dense", "head", "buffer"]
     value: Value
     tied: tuple[str, ...] = ()
+    inputs_first: bool = False
+    padding: int | None = None
 
     @property
     def size(self) -> int:
@@ -51,13 +65,17 @@ class Part:
         return prod(self.shape)
 
 
-def dissect(module: nn.Module, select: Select | None = None, head: str | None = None) -> tuple[Part, ...]:
+def dissect(
+    module: nn.Module, select: Select | None = None, head: str | None = None, kept: Collection[str] | None = None
+) -> tuple[Part, ...]:
     """Return the parameters of a module, each tensor once, and its buffers, in the order of the module.
 
-    By default the weights of linear, convolutional and embedding layers, and the projections of attention, are
-    masked. Everything else stays dense: over random weights, biases are 0 and scales and shifts of normalisation
-    1 and 0 (SupSup, Section 3.1), weights of those kinds that are not selected are random too, and what belongs to a
-    layer of another kind keeps the module's own value.
+    By default the weights of linear, bilinear, convolutional, recurrent and embedding layers, the projections of
+    attention and the `Conv1D` layers of GPT-2 are masked, also where a parametrization (`weight_norm`, pruning)
+    computes the weight from another tensor of its shape. Everything else stays dense: over random weights, biases are 0
+    and scales and shifts of normalisation 1 and 0 (SupSup, Section 3.1), weights of those kinds that are not selected
+    are random too, and what belongs to a layer of another kind keeps the module's own value. So do weights that the
+    module has frozen (`requires_grad=False`) while others are not: they mean something, such as a table of positions.
 
     Args:
         module: to look at; not changed.
@@ -65,10 +83,12 @@ def dissect(module: nn.Module, select: Select | None = None, head: str | None = 
             by default; an exact name chooses that parameter whatever its layer; a type chooses the parameters of two or
             more dimensions of all layers of that type.
         head: the name of a linear layer of which each task is to have its own, dense.
+        kept: the names of parameters that keep the module's own value, as a bank has stored them; None where that is
+            to be decided.
 
     Raises:
-        UnsupportedModuleError: a parameter has no shape yet, belongs to a recurrent layer that is to be masked, or to
-            an embedding that changes it when it is looked up; or nothing is masked although there is no head.
+        UnsupportedModuleError: a parameter has no shape yet, is complex, or belongs to an embedding that changes it
+            when it is looked up; or nothing is masked although there is no head.
         ConfigError: a selection matches nothing, or the head is no linear layer.
     """
     layers = dict(module.named_modules())
@@ -83,26 +103,32 @@ def dissect(module: nn.Module, select: Select | None = None, head: str | None = 
         raise ConfigError(f"the head is the name of a linear layer, but {head!r} came; the module has {linear}")
     parts: list[Part] = []
     used: set[str | type[nn.Module]] = set()
-    for names, parameter, layer in _parameters(module):
-        name, short = names[0], names[0].rpartition(".")[2]
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise UnsupportedModuleError(
-                f"parameter {name!r} has no shape yet; pass one batch through the network first"
-            )
-        owners = {each.rpartition(".")[0] for each in names}
+    found = _parameters(module)
+    weights = [parameter for _, parameter, layer, short in found if _is_weight(parameter, layer, short)]
+    # Where all are frozen, that says nothing of any one of them.
+    freezes = len({parameter.requires_grad for parameter in weights}) > 1
+    for names, parameter, layer, short in found:
+        name, owners = names[0], {each.rpartition(".")[0] for each in names}
         of_head = head is not None and head in owners
         if of_head and len(owners) > 1:
             raise ConfigError(f"the head {head!r} shares its tensor with {names}; a task cannot have it of its own")
-        usual = isinstance(layer, MASKABLE) and name.endswith("weight") and parameter.dim() > 1
+        usual = _is_weight(parameter, layer, short)
         masked = not of_head and _is_selected(names, parameter, layer, usual, select, used)
-        if masked and isinstance(layer, nn.RNNBase):
-            raise UnsupportedModuleError(
-                f"parameter {name!r} of a {type(layer).__name__} cannot be masked, since recurrent layers of torch "
-                "read their weights from a place of their own; write the recurrence with linear layers"
-            )
         role = "head" if of_head else "masked" if masked else "dense"
-        value = "base" if usual or (masked and parameter.dim() > 1) else _value(short, layer)
-        parts.append(Part(name, tuple(parameter.shape), type(layer).__name__, role, value, tuple(names[1:])))
+        means = freezes and not parameter.requires_grad if kept is None else name in kept
+        drawn = (usual or (masked and parameter.dim() > 1)) and not means
+        parts.append(
+            Part(
+                name,
+                tuple(parameter.shape),
+                type(layer).__name__,
+                role,
+                "base" if drawn else "own" if means else _value(short, layer),
+                tuple(names[1:]),
+                isinstance(layer, TRANSPOSED) or _is_conv1d(layer),
+                _padding_row(layers[owner] for owner in sorted(owners) if owner in layers),
+            )
+        )
     if select is not None and (unused := [entry for entry in select if entry not in used]):
         raise ConfigError(
             f"the selection {unused[0]!r} matches no parameter that can be masked; "
@@ -110,20 +136,91 @@ def dissect(module: nn.Module, select: Select | None = None, head: str | None = 
         )
     if head is None and not any(part.role == "masked" for part in parts):
         raise UnsupportedModuleError(
-            "the network has nothing to mask: no linear, convolutional, embedding or attention layer; "
-            "name parameters, or types of layers, by select=[...]"
+            "the network has nothing to mask: no linear, convolutional, recurrent, embedding or attention layer with "
+            "floating-point weights; name parameters, or types of layers, by select=[...]"
         )
     return (*parts, *_buffers(layers))
 
 
-def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module]]:
-    """Return each parameter once, with all its names and the layer of the first."""
-    names: dict[int, tuple[list[str], Tensor, nn.Module]] = {}
+def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module, str]]:
+    """Return each parameter once, with all its names, and the layer that computes with it under which short name.
+
+    Raises:
+        UnsupportedModuleError: a parameter has no shape yet, or is complex.
+    """
+    found: dict[int, tuple[list[str], Tensor, nn.Module, str]] = {}
     for path, layer in module.named_modules():
         for short, parameter in layer.named_parameters(recurse=False, remove_duplicate=False):
             name = f"{path}.{short}" if path else short
-            names.setdefault(id(parameter), ([], parameter, layer))[0].append(name)
-    return list(names.values())
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise UnsupportedModuleError(
+                    f"parameter {name!r} has no shape yet; pass one batch through the network first"
+                )
+            if parameter.is_complex():
+                raise UnsupportedModuleError(
+                    f"parameter {name!r} is {parameter.dtype}, but only real weights can be masked; hold its real and "
+                    "imaginary parts in two parameters (torch.view_as_real)"
+                )
+            user, of_user = _used_as(module, path, layer, short, parameter)
+            found.setdefault(id(parameter), ([], parameter, user, of_user))[0].append(name)
+    return list(found.values())
+
+
+def _used_as(module: nn.Module, path: str, layer: nn.Module, short: str, parameter: Tensor) -> tuple[nn.Module, str]:
+    """Return the layer that computes with a parameter, and the name of the tensor that is made of it there.
+
+    Both are the parameter's own, unless a tensor of its shape is computed from it: by `torch.nn.utils.parametrize`, or
+    by a hook, as the older `weight_norm` (`weight_v`), `spectral_norm` and pruning (`weight_orig`) do it.
+    """
+    if isinstance(layer, ParametrizationList):
+        owner, _, tensor = path.rpartition(".parametrizations.")
+        if not owner:  # of the module itself
+            tensor = path.removeprefix("parametrizations.")
+        user = module.get_submodule(owner)
+        with torch.no_grad():
+            same = getattr(user, tensor).shape == parameter.shape
+        return (user, tensor) if same else (layer, short)
+    tensor = short.removesuffix("_orig").removesuffix("_v")
+    computed = vars(layer).get(tensor)
+    if isinstance(computed, Tensor) and computed.shape == parameter.shape:
+        return layer, tensor
+    return layer, short
+
+
+def _is_weight(parameter: Tensor, layer: nn.Module, short: str) -> bool:
+    """Return whether this is a weight of a layer of the kinds that are masked by default."""
+    known = isinstance(layer, MASKABLE) or _is_conv1d(layer)
+    return known and bool(WEIGHT.fullmatch(short)) and parameter.dim() > 1 and parameter.is_floating_point()
+
+
+def _padding_row(users: Iterable[nn.Module]) -> int | None:
+    rows = [layer.padding_idx for layer in users if isinstance(layer, EMBEDDINGS)]
+    return next((row for row in rows if row is not None), None)
+
+
+def _is_conv1d(layer: nn.Module) -> bool:
+    """Return whether this is the linear layer of GPT-2, whose weight is `in x out`.
+
+    Without an import: who has such a layer has imported transformers.
+    """
+    loaded = sys.modules.get("transformers.pytorch_utils")
+    return loaded is not None and isinstance(layer, vars(loaded)["Conv1D"])
+
+
+def warn_of_dense_weights(parts: Sequence[Part]) -> None:
+    """Warn where many of the weights are in layers of kinds that are not masked, so that no task can change them."""
+    weights = [part for part in parts if part.role in ("masked", "dense") and sum(size > 1 for size in part.shape) > 1]
+    dense = [part for part in weights if part.role == "dense"]
+    left, total = (sum(part.size for part in some) for some in (dense, weights))
+    if left > DENSE_SHARE * total:
+        layers = sorted({part.layer for part in dense})
+        warnings.warn(
+            f"{left:,} of {total:,} weights ({left / total:.0%}) are never masked, and stay the same for all tasks: "
+            f"those of {', '.join(layers)} ({dense[0].name!r}, for example). Mask them too by "
+            "Network(module, base, select=[...]) with their names or types of layers",
+            SupermasksWarning,
+            stacklevel=2,
+        )
 
 
 def _buffers(layers: Mapping[str, nn.Module]) -> list[Part]:
@@ -166,6 +263,6 @@ def _matches(entry: str | type[nn.Module], names: list[str], parameter: Tensor, 
 def _value(short: str, layer: nn.Module) -> Value:
     if isinstance(layer, NORMALISATION) and short in ("weight", "bias"):
         return "one" if short == "weight" else "zero"
-    if isinstance(layer, MASKABLE) and short.endswith("bias"):
+    if (isinstance(layer, MASKABLE) or _is_conv1d(layer)) and short.endswith("bias"):
         return "zero"
     return "own"

@@ -8,6 +8,10 @@ class SupermasksError(Exception):
     """The root of every error that this library raises on purpose."""
 
 
+class SupermasksWarning(UserWarning):
+    """Something works, but perhaps not as it was meant."""
+
+
 class ConfigError(SupermasksError, ValueError):
     """A setting has a value that cannot work; nothing was started."""
 

@@ -4,10 +4,10 @@ The backbone is an ordinary module that knows nothing of tasks. Effective weight
 and handed in by `torch.func.functional_call`; the module that the user gave is never changed.
 """
 
-import copy
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any, Literal
 
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect
+from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect, warn_of_dense_weights
+from supermasks.arithmetic import computing_in
 from supermasks.bases import Base, fingerprint
 from supermasks.calls import RECORDED, Call, recording
-from supermasks.errors import ConfigError, InputError, MaskError, UnsupportedModuleError
+from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
 from supermasks.masks import MaskRule
+from supermasks.own_copy import detach_computed, own_copy
 from supermasks.prepared import Prepared
 from supermasks.state import ReadOnlyTensors, TaskState
 
@@ -67,8 +69,8 @@ class Network:
         kept: values in place of the module's own, by name, as a bank stores them.
 
     Raises:
-        UnsupportedModuleError: the module has nothing to mask, a parameter without a shape, or a batch-norm layer
-            without statistics while they are to be learned or frozen.
+        UnsupportedModuleError: the module has nothing to mask, cannot be copied, has a parameter without a shape or
+            data, or a batch-norm layer without statistics while they are to be learned or frozen.
         BaseMismatchError: the base is one of other values.
         ConfigError: a selection matches nothing, the head is no linear layer, or there is no such policy or device.
 
@@ -96,13 +98,18 @@ class Network:
     ) -> None:
         if norm not in NORM_POLICIES:
             raise ConfigError(f"the policy for statistics is one of {', '.join(NORM_POLICIES)}, but {norm!r} came")
+        if not isinstance(module, nn.Module):
+            raise ConfigError(f"the backbone must be a torch.nn.Module, got {module!r}; pass the network itself")
         _check_device(device)
-        dissect(module, select, head)  # refuses before copying what cannot be copied
+        dissect(module, select, head, kept)  # refuses before copying what cannot be copied
         self.norm: NormPolicy = norm
         self.head, self.device, self.channels_last = head, torch.device(device), channels_last
-        self._module = copy.deepcopy(module).requires_grad_(False).eval().float()
+        self._module = own_copy(module).eval()
         self._norm_layers = _prepare_normalisation(self._module, norm)
-        self.parts = dissect(self._module, select, head)
+        self.parts = dissect(self._module, select, head, kept)
+        if select is None:
+            warn_of_dense_weights(self.parts)
+        self._module.requires_grad_(False)
         held = {**dict(self._module.named_parameters(remove_duplicate=False)), **dict(self._module.named_buffers())}
         own = {name: value.detach() for name, value in held.items()}
         if kept is not None:
@@ -119,7 +126,8 @@ class Network:
         self.weights = {part.name: placed[part.name] for part in self._of_role("masked")}
         self.constants = {part.name: placed[part.name] for part in self._of_role("dense")}
         self._buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
-        self._tied = {alias: part.name for part in self.parts for alias in part.tied}
+        self._tied = {alias: part.name for part in self.parts for alias in part.tied} | _tied_buffers(self._module)
+        self._writable = _writable_buffers(self._module)
         self.base_weights, self._history = self.weights, (self.fingerprint,)
         self._compiled, self._cache_bytes = compiled, cache_bytes
         self._set_up()
@@ -127,17 +135,19 @@ class Network:
     def _set_up(self) -> None:
         """Make what is neither copied nor stored with a network."""
         self._lock = RLock()
-        self._prepared = Prepared(self._module, self._cache_bytes)
+        self._prepared = Prepared(self._module, self._cache_bytes, self._writable)
+        self._mode = _Mode()
         self._call: Callable[..., Any] = torch.compile(_call) if self._compiled else _call
         self._view = object()
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             self._prepared.remove()
+            detach_computed(self._module)
             return {
                 name: value
                 for name, value in vars(self).items()
-                if name not in ("_lock", "_prepared", "_call", "_view")
+                if name not in ("_lock", "_prepared", "_call", "_view", "_mode")
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -215,6 +225,19 @@ class Network:
         written._view = object()
         return written
 
+    def eager(self) -> "Network":
+        """Return this network without `torch.compile`, for calls that are made only once."""
+        if not self._compiled:
+            return self
+        view = object.__new__(type(self))
+        vars(view).update({**vars(self), "_compiled": False, "_call": _call})
+        return view
+
+    @property
+    def buffer_names(self) -> frozenset[str]:
+        """The names of the buffers of the backbone."""
+        return frozenset(self._buffers)
+
     def fresh_buffers(self) -> dict[str, Tensor]:
         """Return a copy of the buffers as the backbone was built with, for a new task to change."""
         return {name: buffer.clone() for name, buffer in self._buffers.items()}
@@ -227,7 +250,13 @@ class Network:
         """Return the shapes of the parameters of a head for this many classes; empty if tasks have no head."""
         return {part.name: (classes, *part.shape[1:]) for part in self._of_role("head")}
 
-    def forward(self, inputs: Tensor, effective: Mapping[str, Tensor], training: bool = False) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        effective: Mapping[str, Tensor],
+        training: bool = False,
+        precision: torch.dtype = torch.float32,
+    ) -> Tensor:
         """Return the logits of the backbone with the given weights and buffers.
 
         Args:
@@ -235,13 +264,15 @@ class Network:
             effective: a value for each masked parameter; also for dense ones, heads and buffers where they are not
                 to be those of the network.
             training: whether layers such as dropout and batch normalisation work as in training. Statistics are
-                then updated in the buffers in `effective`, in place.
+                then updated in the buffers in `effective`, in place; otherwise no call changes anything.
+            precision: of the products in the network; autocast of the program around it changes nothing.
 
         Returns:
-            `batch x outputs`, on the device of the network.
+            `batch x outputs`, float32, on the device of the network.
 
         Raises:
             MaskError: a masked parameter has no value.
+            InputError: the backbone does not return floating-point logits, one row for each input.
         """
         if not self.weights.keys() <= effective.keys():
             raise MaskError(
@@ -253,12 +284,14 @@ class Network:
                 {**self.fresh_buffers(), **effective} if not self._buffers.keys() <= effective.keys() else effective
             )
         inputs, tensors = self._input(inputs), self._whole(effective)
+        if not training:
+            tensors |= self._writable_copies(tensors)
         # functional_call puts the weights into the module for the time of the call: one call at a time.
-        with self._lock:
+        with self._lock, computing_in(precision, self.device):
             self._prepared.remove()
             self._set_mode(training)
             given = dict(tensors)
-            logits = self._call(self._module, tensors, inputs)
+            logits = checked_logits(self._call(self._module, tensors, inputs), inputs)
             # What a layer has put in the place of a buffer, rather than into it, comes back in what it was handed.
             for name in self._buffers.keys() & effective.keys() if training else ():
                 if tensors[name] is not given[name]:
@@ -307,10 +340,11 @@ class Network:
             anything but one tensor, `batch x ...`.
         """
         layers, inputs, tensors = self._layers_of(names), self._input(inputs), self._whole(effective)
-        with self._lock, recording(layers) as calls:
+        tensors |= self._writable_copies(tensors)
+        with self._lock, computing_in(torch.float32, self.device), recording(layers) as calls:
             self._prepared.remove()
             self._set_mode(training=False)
-            logits = _call(self._module, tensors, inputs)
+            logits = checked_logits(_call(self._module, tensors, inputs), inputs)
         if not calls.plain or any(not len(inputs) == len(call.inputs) == len(call.output) for call in calls.made):
             return None
         return logits, [(call, layers[call.layer]) for call in calls.made]
@@ -343,7 +377,7 @@ class Network:
             return buffers
         tensors = self._whole({**effective, **buffers})
         layers = [layer for layer in self._norm_layers if isinstance(layer, BATCH_NORM)]
-        with self._lock, torch.no_grad():
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
             self._prepared.remove()
             self._set_mode(training=False)
             momenta = [layer.momentum for layer in layers]
@@ -370,19 +404,14 @@ class Network:
         """
         with torch.no_grad():
             try:
-                logits = self.forward(inputs, self.weights)
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:  # whatever layers say of a wrong shape
+                return self.forward(inputs, self.weights).shape[1]
+            except SupermasksError:
+                raise
+            except Exception as error:  # whatever the layers of a user say of inputs that they do not expect
                 raise InputError(
-                    f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}, {inputs.dtype}: {error}"
+                    f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}, {inputs.dtype}, in a batch of "
+                    f"{len(inputs)}: {error}"
                 ) from error
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):
-            came = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-            wrapper = "supermasks.nets.HuggingFaceClassifier(model)"
-            advice = f"; wrap a model of transformers in {wrapper}" if hasattr(logits, "logits") else ""
-            raise InputError(
-                f"the network must return logits, batch x outputs, but {came} came for a batch of {len(inputs)}{advice}"
-            )
-        return logits.shape[1]
 
     def effective(self, state: TaskState) -> dict[str, Tensor]:
         """Return the effective weights of a task, `W * M`, with its dense weights and buffers (SupSup, Equation 1).
@@ -412,10 +441,42 @@ class Network:
             with torch.no_grad():
                 return self.forward(inputs, self.effective(state)).cpu()
         inputs = self._input(inputs)
-        with self._lock, torch.no_grad():
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
             self._prepared.install((self._view, state), lambda: self._whole(self.effective(state)))
             self._set_mode(training=False)
-            return self._module(inputs).cpu()
+            return checked_logits(self._module(inputs), inputs).cpu()
+
+    def written_logits(self, inputs: Tensor, effective: Mapping[str, Tensor]) -> Tensor:
+        """Return what `forward` returns in prediction, with the weights written into the parameters themselves.
+
+        It is the same unless the backbone reaches a parameter by another way than through its layer.
+
+        Args:
+            inputs: `batch x ...`.
+            effective: as `forward` takes them, of the shapes of the backbone.
+        """
+        inputs, tensors = self._input(inputs), self._whole(effective)
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+            self._prepared.remove()
+            self._set_mode(training=False)
+            own = {name: self._prepared.own[name].clone() for name in tensors}
+            try:
+                for name, value in tensors.items():
+                    self._prepared.own[name].copy_(value)
+                return checked_logits(_call(self._module, self._writable_copies(tensors), inputs), inputs)
+            finally:
+                for name, value in own.items():
+                    self._prepared.own[name].copy_(value)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of the layers that are neither parameters nor buffers, by name, as they are now."""
+        of_any = vars(nn.Module()).keys()
+        return {
+            f"{path}.{name}" if path else name: value
+            for path, layer in self._module.named_modules()
+            for name, value in vars(layer).items()
+            if name not in of_any
+        }
 
     def export(self, state: TaskState) -> nn.Module:
         """Return the backbone as a task uses it: a module of the user's own class, that nothing here holds on to.
@@ -432,7 +493,7 @@ class Network:
         """
         with self._lock, torch.inference_mode(False), torch.no_grad():
             self._prepared.remove()
-            module = copy.deepcopy(self._module).eval()
+            module = own_copy(self._module).eval()
             for name, value in self._whole(self.effective(state)).items():
                 path, _, short = name.rpartition(".")
                 layer = module.get_submodule(path)
@@ -486,6 +547,10 @@ class Network:
         whole = {**effective, **{alias: effective[name] for alias, name in self._tied.items() if name in effective}}
         return {name: _channels_last(value) for name, value in whole.items()} if self.channels_last else whole
 
+    def _writable_copies(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a copy of each buffer that a layer may write into when it is asked."""
+        return {alias: tensors.get(name, self._buffers[name]).clone() for alias, name in self._writable.items()}
+
     def _input(self, inputs: Tensor) -> Tensor:
         """Return inputs on the device, in the layout that the module computes in."""
         inputs = inputs.to(self.device)
@@ -499,14 +564,63 @@ class Network:
         return [part for part in self.parts if part.role == role]
 
     def _set_mode(self, training: bool) -> None:
-        if self._module.training != training:
+        # Not by the module's own word: it may have a `train` method that leaves it as it is.
+        if self._mode.training != training:
             self._module.train(training)
             for layer in self._norm_layers:
                 layer.train(training if self.norm == "per_task" else self.norm == "batch")
+            self._mode.training = training
+
+
+@dataclass
+class _Mode:
+    """Whether a module was put into the mode of training; None before it was put into any."""
+
+    training: bool | None = None
+
+
+def checked_logits(logits: Any, inputs: Tensor) -> Tensor:
+    """Return logits as float32, or raise InputError unless they are floating-point numbers, a row for each input."""
+    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == len(inputs) and logits.is_floating_point():
+        return logits.float()
+    if not isinstance(logits, Tensor):
+        came = f"a {type(logits).__name__}"
+        wrapper = "supermasks.nets.HuggingFaceClassifier(model)"
+        advice = f"wrap a model of transformers in {wrapper}" if hasattr(logits, "logits") else "return one tensor"
+    else:
+        came = f"{logits.dtype} of shape {tuple(logits.shape)}"
+        advice = "one row for each input, also for one input alone: squeeze() without a dimension drops that row"
+    raise InputError(
+        f"the network must return floating-point logits, batch x outputs, got {came} for a batch of {len(inputs)}; "
+        f"{advice}"
+    )
+
+
+def _writable_buffers(module: nn.Module) -> dict[str, str]:
+    """Return the names of buffers that a layer may write into in prediction, and the names that they are kept by.
+
+    Normalisation layers of torch only read their statistics then; of other layers there is no saying.
+    """
+    first: dict[int, str] = {id(buffer): name for name, buffer in reversed(list(module.named_buffers()))}
+    return {
+        f"{path}.{short}" if path else short: first[id(buffer)]
+        for path, layer in module.named_modules()
+        if not isinstance(layer, (BATCH_NORM, *INSTANCE_NORM))
+        for short, buffer in layer.named_buffers(recurse=False, remove_duplicate=False)
+    }
+
+
+def _tied_buffers(module: nn.Module) -> dict[str, str]:
+    """Return the further names of buffers that several layers share, with the names that they are kept by."""
+    first = {id(buffer): name for name, buffer in module.named_buffers()}
+    every = module.named_buffers(remove_duplicate=False)
+    return {name: first[id(buffer)] for name, buffer in every if first[id(buffer)] != name}
 
 
 def _check_device(device: str | torch.device) -> None:
     try:
+        if torch.device(device).type == "meta":
+            raise ConfigError("nothing is computed on the meta device, which has no data; use 'cpu' or 'cuda'")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # the second where torch was built without it
         raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {error}; use another one") from error

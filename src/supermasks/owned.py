@@ -1,8 +1,8 @@
 """The weights that a task has trained: which they are, and how far each is from the base."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -113,6 +113,14 @@ class Owned:
                         "hold; keep the weights in float32, int8 or int4"
                     )
         return cls(mask, codes, scales, precision, exclusive)
+
+    def without(self, names: Collection[str]) -> "Owned | None":
+        """Return what is owned of other parameters than these; None if that is nothing."""
+        kept = {name: torch.zeros_like(self.mask[name]) if name in names else self.mask[name] for name in self.mask}
+        codes = {name: codes[:0] if name in names else codes for name, codes in self.codes.items()}
+        if not any(code.numel() for code in codes.values()):
+            return None
+        return replace(self, mask=Mask.pack(kept), codes=codes)
 
     def write(self, base: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return weights with those that the task owns written into a copy, `base + scale * code`.

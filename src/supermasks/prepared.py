@@ -1,7 +1,7 @@
 """Weights that stay in a module between calls, so that an answer costs what the plain module costs."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ class Prepared:
     Args:
         module: whose parameters and buffers are replaced, and can be put back.
         limit: how many bytes the kept tensors may take; those of the last owner are always kept.
+        writable: names of buffers that the module may write into when it is called, and the names that their values
+            are kept by: it gets a copy of these at each installation.
 
     Example:
         >>> import torch
@@ -26,8 +28,8 @@ class Prepared:
         True
     """
 
-    def __init__(self, module: nn.Module, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, module: nn.Module, limit: int, writable: Mapping[str, str] | None = None) -> None:
+        self._limit, self._writable = limit, writable or {}
         self._places: dict[str, tuple[dict[str, Any], str]] = {}
         for path, layer in module.named_modules():
             for place in (layer._parameters, layer._buffers):  # pyright: ignore[reportPrivateUsage]
@@ -42,12 +44,20 @@ class Prepared:
     def install(self, owner: Hashable, make: Callable[[], dict[str, Tensor]]) -> None:
         """Put the tensors of an owner into the module: one pass over their names, and none if they are in it already.
 
+        Of buffers that the module may write into, it gets new copies even then.
+
         Args:
             owner: whose tensors these are; not None.
             make: gives them, by name, where they are not kept.
         """
-        if owner == self._installed:
-            return
+        if owner != self._installed:
+            self._install(owner, make)
+        kept = self._kept[owner]
+        for alias, name in self._writable.items():
+            place, short = self._places[alias]
+            place[short] = kept.get(name, self.own[name]).clone()
+
+    def _install(self, owner: Hashable, make: Callable[[], dict[str, Tensor]]) -> None:
         self.remove()
         if owner not in self._kept:
             self._kept[owner] = make()
@@ -62,7 +72,7 @@ class Prepared:
         """Put the module's own tensors back."""
         if self._installed is None:
             return
-        for name in self._kept[self._installed]:
+        for name in {**self._kept[self._installed], **self._writable}:
             place, short = self._places[name]
             place[short] = self.own[name]
         self._installed = None

@@ -33,6 +33,7 @@ class Superposition:
         classes: the largest number of classes of a task: outputs from there on are superfluous neurons for all.
         by_layers: whether the gradients of many inputs come out of one backward pass, layer by layer; None where
             that was not tried yet.
+        sizes_by_layers: the same of batches of so many inputs, where it was tried.
 
     Raises:
         MaskError: a state does not fit the network.
@@ -65,10 +66,16 @@ class Superposition:
         self._buffer_names = {name for state in self.states for name in state.buffers}
         self._uniform: dict[str, Tensor] | None = None
         self.by_layers: bool | None = None
+        self.sizes_by_layers: dict[int, bool | None] = {}
         self._made: dict[Callable[[Superposition], Any], Any] = {}
 
     def __len__(self) -> int:
         return len(self.states)
+
+    def size(self, name: str) -> int:
+        """Return how many entries a parameter has that tasks set."""
+        weight = self.network.weights.get(name)
+        return next(iter(self._dense_of[name].values())).numel() if weight is None else weight.numel()
 
     def weights(self, alpha: Tensor) -> dict[str, Tensor]:
         """Return the effective weights of a mixture, `sum_i alpha_i E_i`; for masks, `W * sum_i alpha_i M_i`.
@@ -136,7 +143,9 @@ class Superposition:
             `rows x len(among)`, on the CPU.
         """
         result = torch.zeros(rows, len(among), dtype=torch.float32)
+        found = 0
         for name, gradient in gradients:
+            found += 1
             dense, weight = self._dense_of.get(name, {}), self.network.weights.get(name)
             flat = gradient.flatten(1)
             if masked := [row for row, i in enumerate(among) if i not in dense]:
@@ -146,6 +155,7 @@ class Superposition:
             for row, i in enumerate(among):
                 if i in dense:
                     result[:, row] += torch.mv(flat, dense[i].flatten()).cpu()
+        assert found, "evidence is a sum over at least one parameter"
         return result
 
     def contract_listed(self, gradients: Iterable[tuple[str, Tensor]], lists: Sequence[Sequence[int]]) -> list[Tensor]:

@@ -23,7 +23,9 @@ def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
         >>> base_from_recipe({"type": "RandomBase", "seed": 3, "initialisation": "kaiming_normal"})
         RandomBase(seed=3, initialisation='kaiming_normal', density=1.0)
     """
-    base: Base = build(dict(recipe), BASES)
+    # Of a time before there was a choice.
+    earlier = {"zero_padding": False} if recipe.get("type") == RandomBase.__name__ else {}
+    base: Base = build({**earlier, **recipe}, BASES)
     return base
 
 

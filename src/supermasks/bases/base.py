@@ -40,16 +40,36 @@ class Base(ABC):
 
 
 class Recipe(Base):
-    """A base that computes the weights that can be masked; biases are 0, normalisation is plain, all else stays."""
+    """A base that computes the weights that can be masked; biases are 0, normalisation is plain, all else stays.
+
+    Attributes:
+        zero_padding: whether the row of an embedding that stands for padding is 0, as torch has it.
+    """
+
+    zero_padding: bool = True
 
     @abstractmethod
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         """Return float32 weights for parameters of these shapes, `out x in` or `out x in x kernel ...`."""
 
     def values(self, parts: Sequence[Part], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        drawn = self.weights({part.name: part.shape for part in parts if part.value == "base"})
+        drawn = self._drawn([part for part in parts if part.value == "base"])
         constants = {"zero": torch.zeros_like, "one": torch.ones_like, "own": torch.clone}
         return {p.name: drawn[p.name] if p.value == "base" else constants[p.value](own[p.name]) for p in parts}
+
+    def _drawn(self, parts: Sequence[Part]) -> dict[str, Tensor]:
+        """Return the weights of these parts, in the layout and with the row of padding that their layers expect."""
+        turned = {part.name: part.inputs_first for part in parts}
+        shapes = {part.name: _turned(part.shape) if part.inputs_first else part.shape for part in parts}
+        drawn = {n: w.transpose(0, 1).contiguous() if turned[n] else w for n, w in self.weights(shapes).items()}
+        for part in parts:
+            if part.padding is not None and self.zero_padding:
+                drawn[part.name][part.padding] = 0.0
+        return drawn
+
+
+def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[1], shape[0], *shape[2:])
 
 
 def fingerprint(values: Mapping[str, Tensor]) -> str:

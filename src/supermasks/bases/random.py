@@ -1,7 +1,7 @@
 """Random weights out of a seed: what a network costs to store is one number."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod, sqrt
 from operator import index
 
@@ -72,6 +72,8 @@ class RandomBase(Recipe):
         density: the fraction of the weights that masks will keep, if it is known. All weights are `1 / sqrt(density)`
             times as large, so that the sums over those that are kept vary as much as over all (Ramanujan et al. 2020).
             Sparse masks need it in networks without normalisation, whose outputs are too small to learn from otherwise.
+        zero_padding: whether the row of an embedding that stands for padding (`padding_idx`) is 0, as torch has it.
+            Banks of early versions were learned over random rows.
 
     Raises:
         ConfigError: there is no such initialisation, or the density is not above 0 and at most 1.
@@ -84,6 +86,7 @@ class RandomBase(Recipe):
     seed: int
     initialisation: str = "signed_kaiming_constant"
     density: float = 1.0
+    zero_padding: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.density <= 1:

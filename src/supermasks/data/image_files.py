@@ -72,7 +72,11 @@ class ImageFiles:
         paths = [self.paths[row] for row in rows.tolist()]
         with ThreadPoolExecutor(self.threads) as pool:
             images = list(pool.map(self._decode, paths))
-        pixels = torch.from_numpy(np.stack(images)) if images else torch.zeros(0, 3, self.size, self.size)
+        pixels = (
+            torch.from_numpy(np.stack(images))
+            if images
+            else torch.zeros(0, 3, self.size, self.size, dtype=torch.float32)
+        )
         return self.normalisation(pixels)
 
     def _decode(self, path: str) -> NDArray[np.uint8]:

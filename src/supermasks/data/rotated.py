@@ -40,7 +40,9 @@ class Rotate:
         height, width = batch.shape[-2:]
         cosine, sine = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
         # The grid runs from -1 to 1 along both sides, so that off the square the sides must be weighed.
-        turn = torch.tensor([[[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]])
+        turn = torch.tensor(
+            [[[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]], dtype=torch.float32
+        )
         grid = functional.affine_grid(turn.to(batch), [1, 1, height, width], align_corners=False)
         fill = self._fill_of(batch)
         # Sampling pads with zeros, so that the fill value is made zero before and restored after.

@@ -36,7 +36,7 @@ def stack(samples: object, what: str) -> Tensor:
         )
     items = cast("Sequence[object]", samples)
     if not items:
-        return torch.zeros(0, 1)
+        return torch.zeros(0, 1, dtype=torch.float32)
     if all(isinstance(item, (list, tuple, int, float, np.generic)) for item in items):
         return _scaled(_nested(items, what), False, what)
     return _stacked([_sample(item, what) for item in items], what)

@@ -4,12 +4,14 @@ It is the gradient through the weights. Buffers, such as batch-norm statistics, 
 constants: torch does not differentiate batch normalisation in them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supermasks.arithmetic import computing_in
 from supermasks.calls import Call, derivative, is_linear, parameter_gradients
 from supermasks.inference.objectives import Objective
 from supermasks.seeding import stream
@@ -20,6 +22,10 @@ FEW_INPUTS = 8
 
 GRADIENT_BYTES = 2**26
 """How much memory the weight gradients of single inputs may take at a time, of one layer where they are sums."""
+
+
+POWERS = 90
+"""How many powers of 2 tell inputs apart: no product with one of them overflows or loses a bit."""
 
 
 def batch_gradient(
@@ -72,10 +78,10 @@ def each_gradient(
     """
     everyone = range(len(superposition))
     names = superposition.parameters if names is None else names
-    if len(inputs) >= FEW_INPUTS and _by_layers_works(superposition, inputs, alpha, objective):
-        found = _by_directions(superposition, inputs, alpha, objective, names, centred)
-        if found is not None:
-            return found
+    if len(inputs) >= FEW_INPUTS:
+        passed = _passed(superposition, inputs, alpha, objective, names)
+        if passed is not None and all(is_linear(one.call.layer) for one in passed):
+            return _by_directions(superposition, passed, names, centred)
     return torch.cat(
         [
             superposition.contract(gradients, rows, everyone)
@@ -131,17 +137,18 @@ def each_weight_gradients(
     Yields:
         the number of inputs, and for each parameter its name and `inputs x ...`.
     """
-    by_layers = _by_layers_works(superposition, inputs, alpha, objective)
     names = superposition.parameters if names is None else names
-    weights = superposition.weights(alpha)
-    sizes = [weights[name].numel() for name in names]
-    at_once = max(1, GRADIENT_BYTES // (4 * (max(sizes) if by_layers else sum(sizes))))
-    for some in inputs.split(at_once):
-        if by_layers and len(some) > 1:
-            found = _by_layers(superposition, some, alpha, objective, names)
-        else:
-            found = iter(_one_by_one(superposition, some, alpha, objective, names).items())
-        yield len(some), ((name, centre(value, 1)) for name, value in found) if centred else found
+    sizes = [superposition.size(name) for name in names]
+    apart = superposition.by_layers is not False and len(inputs) > 1
+    for some in inputs.split(max(1, GRADIENT_BYTES // (4 * (max(sizes) if apart else sum(sizes))))):
+        passed = _passed(superposition, some, alpha, objective, names) if apart else None
+        if passed is not None:
+            found = _by_layers(superposition, passed, len(some), alpha, names)
+            yield len(some), ((name, centre(value, 1)) for name, value in found) if centred else found
+            continue
+        for few in some.split(max(1, GRADIENT_BYTES // (4 * sum(sizes)))):
+            alone = iter(_one_by_one(superposition, few, alpha, objective, names).items())
+            yield len(few), ((name, centre(value, 1)) for name, value in alone) if centred else alone
 
 
 def centre(value: Tensor, rows: int = 0) -> Tensor:
@@ -170,61 +177,92 @@ def _one_by_one(
     return {name: torch.stack([gradients[name] for gradients in each]) for name in each[0]}
 
 
+@dataclass(frozen=True, eq=False)
+class _Passed:
+    """A call of a layer in a forward pass, the names of its parameters by their short ones, and the gradient."""
+
+    call: Call
+    names: Mapping[str, str]
+    gradient: Tensor  # of each input's own objective in what came out, `inputs x ...`
+
+    def of(self, rows: Sequence[int]) -> "_Passed":
+        """Return what this is for some of the inputs."""
+        some = list(rows)
+        return replace(
+            self,
+            call=replace(self.call, inputs=self.call.inputs[some], output=self.call.output[some]),
+            gradient=self.gradient[some],
+        )
+
+
 def _by_directions(
-    superposition: Superposition,
-    inputs: Tensor,
-    alpha: Tensor,
-    objective: Objective,
-    names: Sequence[str],
-    centred: bool,
-) -> Tensor | None:
+    superposition: Superposition, passed: Sequence[_Passed], names: Sequence[str], centred: bool
+) -> Tensor:
     """Return the gradients of each input for all tasks, `batch x k`: each layer is called once more for each task.
 
     That needs no gradient of single inputs in weights at all, which for many inputs and some tasks costs more than
-    everything else. None where a layer does not allow for it.
+    everything else.
     """
-    passed = _recorded(superposition, inputs, alpha, objective, names)
-    if passed is None or not all(is_linear(call.layer) for call, _, _ in passed):
-        return None
-    result = torch.zeros(len(inputs), len(superposition), dtype=torch.float32)
-    with torch.no_grad():
+    device = superposition.network.device
+    result = torch.zeros(len(passed[0].gradient), len(superposition), dtype=torch.float32)
+    with torch.no_grad(), computing_in(torch.float32, device):
         for i in range(len(superposition)):
             # To centre the gradient or the direction is the same for their product.
             direction = {name: superposition.direction(i, name) for name in names}
             direction = {name: centre(value) for name, value in direction.items()} if centred else direction
-            for call, of, gradient in passed:
-                moved = {short: direction[name] for short, name in of.items()}
-                result[:, i] += derivative(call, moved, gradient).cpu()
+            for one in passed:
+                moved = {short: direction[name] for short, name in one.names.items()}
+                result[:, i] += derivative(one.call, moved, one.gradient).cpu()
     return result
 
 
 def _by_layers(
-    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
+    superposition: Superposition, passed: Sequence[_Passed], rows: int, alpha: Tensor, names: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Yield the gradients of each input parameter by parameter; nothing if the network cannot be taken apart so."""
-    passed = _recorded(superposition, inputs, alpha, objective, names)
-    if passed is None:
-        return
+    """Yield the gradients of each of `rows` inputs, parameter by parameter."""
     values = superposition.weights(alpha)
     found: dict[str, list[Tensor]] = {name: [] for name in names}
-    last = {name: number for number, (_, of, _) in enumerate(passed) for name in of.values()}
-    with torch.no_grad():
-        for number, (call, of, gradient) in enumerate(passed):
-            parameters = {short: values[name] for short, name in of.items()}
-            for short, value in parameter_gradients(call, parameters, gradient).items():
-                found[of[short]].append(value)
-            # As soon as it is known: not all layers are to be held at once.
-            for name in [name for name in set(of.values()) if last[name] == number]:
-                yield name, sum(found[name][1:], found[name][0])
-                del found[name]
-        for name in found:  # of layers that were not called
-            yield name, torch.zeros(len(inputs), *values[name].shape, device=values[name].device)
+    last = {name: number for number, one in enumerate(passed) for name in one.names.values()}
+    for number, one in enumerate(passed):
+        parameters = {short: values[name] for short, name in one.names.items()}
+        with torch.no_grad(), computing_in(torch.float32, superposition.network.device):
+            gradients = parameter_gradients(one.call, parameters, one.gradient)
+        for short, value in gradients.items():
+            found[one.names[short]].append(value)
+        # As soon as it is known: not all layers are to be held at once.
+        for name in [name for name in set(one.names.values()) if last[name] == number]:
+            yield name, sum(found[name][1:], found[name][0])
+            del found[name]
+    for name in found:  # of layers that were not called
+        yield name, torch.zeros(rows, *values[name].shape, device=values[name].device, dtype=values[name].dtype)
+
+
+def _passed(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
+) -> list[_Passed] | None:
+    """Return the calls of the layers that have these parameters, with the gradient of each input in what came out.
+
+    None where the gradients of the inputs cannot be had so: a layer is not called with one row for each input, a row
+    matters to another input than its own, a weight is used without calling its layer, or an input is answered
+    otherwise than alone. The first two are looked at for every batch, the others once, and again for two rows of the
+    first batch of each size.
+    """
+    if len(inputs) < 2 or not _may_be_taken_apart(superposition, inputs, alpha, objective):
+        return None
+    passed = _recorded(superposition, inputs, alpha, objective, names)
+    if passed is None:
+        return None
+    sizes = superposition.sizes_by_layers
+    if sizes.get(len(inputs)) is None:
+        whole = list(names) == list(superposition.parameters)
+        every = passed if whole else _recorded(superposition, inputs, alpha, objective, superposition.parameters)
+        sizes[len(inputs)] = every is not None and _agree(superposition, inputs, alpha, objective, every)
+    return passed if sizes[len(inputs)] is not False else None
 
 
 def _recorded(
     superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
-) -> list[tuple[Call, dict[str, str], Tensor]] | None:
-    """Return the calls of the layers that have these parameters, with their names and the gradient in what came out."""
+) -> list[_Passed] | None:
     with torch.inference_mode(False), torch.enable_grad():
         inputs, alpha = inputs.detach().clone(), alpha.clone()
         recorded = superposition.network.recorded(inputs, superposition.effective(alpha), names)
@@ -234,40 +272,72 @@ def _recorded(
         if not calls:  # the weights are handed to functions, not used by layers
             return None
         # The objective of an input depends on its own logits alone, so that one pass gives the gradients of all.
-        value = objective(logits, superposition.classes).sum()
-        gradients = torch.autograd.grad(value, [call.output for call, _ in calls], materialize_grads=True)
-    return [(call, of, gradient) for (call, of), gradient in zip(calls, gradients, strict=True)]
+        values, outputs = objective(logits, superposition.classes), [call.output for call, _ in calls]
+        gradients = torch.autograd.grad(values.sum(), outputs, retain_graph=True, materialize_grads=True)
+        if not _rows_are_inputs(values, outputs, gradients):
+            return None
+    return [
+        _Passed(replace(call, inputs=_wide(call.inputs)), of, _wide(gradient))
+        for (call, of), gradient in zip(calls, gradients, strict=True)
+    ]
 
 
-def _by_layers_works(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool:
-    if superposition.by_layers is None and len(inputs) > 1:
-        superposition.by_layers = _agree(superposition, inputs, alpha, objective)
+def _rows_are_inputs(values: Tensor, outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
+    """Return whether each row of what came out of the layers matters to the value of its own input alone.
+
+    The values are multiplied by powers of 2, which no two inputs share in all passes: the gradient in a row is then
+    that power times as large, to the last bit, or it is not the row of that input.
+    """
+    number = torch.arange(len(values), device=values.device)
+    while True:
+        scale = torch.pow(2.0, (number % POWERS).to(values.dtype))
+        more = len(values) > POWERS and bool((number >= POWERS).any())
+        scaled = torch.autograd.grad((values * scale).sum(), outputs, retain_graph=more, materialize_grads=True)
+        for gradient, other in zip(gradients, scaled, strict=True):
+            of_rows = scale.to(gradient.dtype).view(-1, *(1 for _ in gradient.shape[1:]))
+            expected = gradient * of_rows
+            room = 1e-5 * expected.abs().flatten(1).amax(dim=1) + 1e-30 * of_rows.flatten()
+            if bool(((other - expected).abs().flatten(1).amax(dim=1) > room).any()):
+                return False
+        if not more:
+            return True
+        number = number // POWERS
+
+
+def _wide(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _may_be_taken_apart(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool:
+    """Return whether the layers of the network allow for it, by a look at three inputs; False where that did not tell."""
+    if superposition.by_layers is None:
+        network = superposition.network
+        if network.norm == "batch" or not network.can_record(superposition.parameters):
+            superposition.by_layers = False
+            return False
+        seen = _noise(inputs) if inputs.is_floating_point() else inputs[:3]
+        if bool((seen == seen[:1]).all()):
+            return False
+        found = _recorded(superposition, seen, alpha, objective, superposition.parameters)
+        superposition.by_layers = found is not None and _agree(superposition, seen, alpha, objective, found)
     return bool(superposition.by_layers)
 
 
-def _agree(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool | None:
-    """Return whether the gradients by layers are those of each input alone, by a look at two inputs.
+def _agree(
+    superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, passed: Sequence[_Passed]
+) -> bool | None:
+    """Return whether the gradients by layers are those of each input alone, by a look at the first and the last.
 
-    None if these do not tell, since they are equal or their gradients are not finite.
-
-    They are not where a layer's parameter is used without calling it, where inputs do not come first in what a layer
-    is called with, or where the outputs of an input depend on the others.
+    None if these do not tell, since their gradients are not finite.
     """
-    network = superposition.network
-    if network.norm == "batch" or not network.can_record(superposition.parameters):
-        return False
-    seen = _noise(inputs) if inputs.is_floating_point() else inputs[:3]
-    if bool((seen == seen[:1]).all()):
-        return None
-    found = dict(_by_layers(superposition, seen, alpha, objective, superposition.parameters))
-    if set(found) != set(superposition.parameters):
-        return False
-    for number in {0, len(seen) - 1}:
-        alone = batch_weight_gradients(superposition, seen[number : number + 1], alpha, objective)
+    rows = [0, len(inputs) - 1]
+    found = dict(_by_layers(superposition, [one.of(rows) for one in passed], 2, alpha, superposition.parameters))
+    for place, row in enumerate(rows):
+        alone = batch_weight_gradients(superposition, inputs[row : row + 1], alpha, objective)
         for name, value in alone.items():
             if not bool(value.isfinite().all()):
                 return None
-            if not torch.allclose(found[name][number], value, rtol=1e-3, atol=1e-4 * float(value.abs().max())):
+            if not torch.allclose(found[name][place], value, rtol=1e-3, atol=1e-4 * float(value.abs().max())):
                 return False
     return True
 

@@ -86,7 +86,7 @@ def _listed(superposition: Superposition, rows: int, gradients: Iterator[tuple[s
         held[name] = gradient
         if held.keys() >= set(shortlist.names):
             break
-    evidence = torch.full((rows, len(superposition)), -torch.inf)
+    evidence = torch.full((rows, len(superposition)), -torch.inf, dtype=torch.float32)
     lists = list(shortlist.candidates(held))
     for row, found in enumerate(superposition.contract_listed(chain(held.items(), gradients), lists)):
         evidence[row, lists[row]] = -found

@@ -69,7 +69,7 @@ class Shortlist:
         for rows in zip(*(gradients[self.names[n]].flatten(1) for n in there), strict=True):
             row = torch.cat([gradient * weight for gradient, weight in zip(rows, weights, strict=True)])
             largest, first = _largest(row), 0
-            sums = torch.zeros(self._count)
+            sums = torch.zeros(self._count, dtype=torch.float32)
             for index, size in zip(indices, sizes, strict=True):
                 here = largest[(largest >= first) & (largest < first + size)]
                 if len(here):

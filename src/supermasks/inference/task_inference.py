@@ -1,12 +1,13 @@
 """What a task-inference algorithm is, and what they share."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from supermasks.errors import InputError, TaskError
+from supermasks.errors import InputError, SupermasksWarning, TaskError
 from supermasks.inference.objectives import Objective
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -87,6 +88,13 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     if bool(evidence.isnan().any()):
         raise InputError("the outputs of the network are not finite for these inputs; are they scaled as in training?")
     k = len(superposition)
+    if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
+        warnings.warn(
+            f"nothing tells the task of {empty} of {len(evidence)} inputs: no weight changes how sure the network is of "
+            "them, so that the task learned first was chosen (belief.tied is True); are they blank?",
+            SupermasksWarning,
+            stacklevel=2,
+        )
     largest = evidence == evidence.amax(dim=1, keepdim=True)
     chosen = torch.where(largest, torch.arange(k), k).amin(dim=1)
     equals = largest.sum(dim=1) > 1

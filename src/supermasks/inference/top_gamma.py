@@ -64,6 +64,6 @@ class TopGamma(TaskInference):
             order = torch.sort(evidence, descending=True, stable=True)
             tied |= bool(order.values[keep - 1] == order.values[keep])
             active = sorted(active[i] for i in order.indices[:keep].tolist())
-        last = torch.full((1, len(superposition)), -torch.inf)
+        last = torch.full((1, len(superposition)), -torch.inf, dtype=torch.float32)
         last[0, active] = evidence
         return decide(superposition, last, torch.tensor([tied]))

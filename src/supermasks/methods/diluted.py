@@ -61,7 +61,7 @@ class Diluted(SupSup):
         effective = super().effective(network, trainable)
         # Validation computes without gradients, with the mask as it is. The draw is from torch's generator, as those of
         # dropout are: the training seeds it for the task, and saves it with its checkpoints.
-        if torch.is_grad_enabled() and float(torch.rand(())) < self.share:
+        if torch.is_grad_enabled() and float(torch.rand((), dtype=torch.float32)) < self.share:
             assert isinstance(trainable, _Beside)  # as `begin` has made it
             for name, kept in trainable.kept.items():
                 others = (1 - self.beta) * kept * network.weights[name]

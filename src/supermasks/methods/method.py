@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 
 import numpy as np
@@ -49,6 +49,24 @@ class Learned:
     dense: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     owned: Owned | None = None
+
+    def without(self, names: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> "Learned":
+        """Return this with the weights of some parameters kept whole, which costs nothing, and none of them owned.
+
+        Args:
+            names: of the parameters.
+            shapes: of all that can be masked, in their order.
+        """
+        if not names:
+            return self
+        kept = {
+            name: torch.ones(shape, dtype=torch.bool) if name in names else self.mask[name]
+            for name, shape in shapes.items()
+            if name in names or name in self.mask
+        }
+        dense = {name: value for name, value in self.dense.items() if name not in names}
+        owned = None if self.owned is None else self.owned.without(names)
+        return replace(self, mask=Mask.pack(kept), dense=dense, owned=owned)
 
 
 class Method(ABC):

@@ -48,5 +48,7 @@ class MeanInputRouter:
 
 def mean_input(examples: Examples, chunk: int = 1000) -> Tensor:
     """Return the mean of all inputs as the task sees them, in the shape of one input."""
-    total = sum((inputs.sum(dim=0) for inputs, _ in examples.batches(chunk)), torch.zeros(examples.shape))
+    total = sum(
+        (inputs.sum(dim=0) for inputs, _ in examples.batches(chunk)), torch.zeros(examples.shape, dtype=torch.float32)
+    )
     return total / len(examples)

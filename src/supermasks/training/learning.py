@@ -110,7 +110,7 @@ def finish_task(
     Raises:
         TrainingError: the mask keeps no weight of some layer.
     """
-    learned = method.finish(network, trainable, past)
+    learned = method.finish(network, trainable, past).without(fitted.unreached, network.shapes)
     empty = [name for name, kept in learned.mask.counts().items() if kept == 0]
     if empty:
         raise TrainingError(

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermasks.errors import ConfigError, RunStateError, TrainingError, UnsupportedModuleError
+from supermasks.errors import ConfigError, RunStateError, SupermasksError, TrainingError
 from supermasks.methods import Trainable
 from supermasks.network import Network
 from supermasks.seeding import stream
@@ -46,6 +45,7 @@ class Fit:
         validation: accuracies on the validation examples at the end of each epoch and of the training, fractions;
             empty unless the best was to be selected.
         rounding: the largest change of a logit, over a batch of training examples, by the rounding of statistics.
+        unreached: the names of the parameters that no gradient reaches, and that the task therefore keeps whole.
     """
 
     loss: float
@@ -53,6 +53,7 @@ class Fit:
     steps: int
     validation: tuple[float, ...] = ()
     rounding: float = 0.0
+    unreached: tuple[str, ...] = ()
 
     @classmethod
     def joined(cls, stages: Sequence["Fit"]) -> "Fit":
@@ -111,7 +112,6 @@ def fit(
         InputError: the augmentation cannot change inputs of this shape.
         RunStateError: the checkpoint cannot be read, or is of another training.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
-        UnsupportedModuleError: the network computes anew in the backward pass, or keeps a state that is no buffer.
     """
     start, processes = perf_counter(), Processes.current()
     run = _Run(network, trainable, effective, task, settings, seed, processes)
@@ -193,7 +193,6 @@ class _Run:
         self.step += 1
         settings.set_rates(self.optimiser, self.largest_rates, self.step, self.steps)
         rows, augmentation = self.order.next(), settings.augmentation
-        before = [self._answers_of_base(rows) for _ in range(2)] if self.step == 1 else []
         drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
         for parameter in self.parameters:
             parameter.grad = None
@@ -206,18 +205,10 @@ class _Run:
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
                 loss = loss * (len(targets) / len(rows))
-            # A network that computes anew in the backward pass would do so without the weights of the task.
-            with self.network.refusing_calls() if self.step == 1 else nullcontext():
-                loss.backward()
+            loss.backward()
             total += loss.detach()
         total = self.processes.sum_gradients(self.parameters, total)
         self.optimiser.step()
-        # Of a network that answers at random there is no saying.
-        if before and _close(*before) and not _close(before[0], self._answers_of_base(rows)):
-            raise UnsupportedModuleError(
-                "training changed what the network answers with the weights of the base, so that a task would change "
-                "the others: a layer keeps a state that is neither a parameter nor a buffer; register it as a buffer"
-            )
         self.losses.add(total, self.step, last=self.step == self.steps)
         epochs_before, epochs = ((step * settings.batch_size) // count for step in (self.step - 1, self.step))
         if settings.select_best and (epochs > epochs_before or self.step == self.steps):
@@ -282,17 +273,14 @@ class _Run:
         self.losses.restore(state["losses"])
         self.best.restore(state["best"])
 
-    def _answers_of_base(self, rows: Tensor) -> Tensor:
-        """Return the logits of two inputs with the weights that no training may change, as in prediction."""
-        inputs = self.task.train.batch(rows[[0, -1]])[0]
-        with torch.no_grad():
-            return self.network.forward(inputs, self.network.weights)
-
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy of a part of a batch."""
+        effective = self.effective()
         try:
-            logits = train_forward(self.network, inputs, self.effective(), self.settings)
-        except ValueError as error:  # batch normalisation of a single example, for instance
+            logits = self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+        except (SupermasksError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever the layers of a user say: batch normalisation of a single example, say
             raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
         return torch.nn.functional.cross_entropy(logits, targets.to(logits.device))
 
@@ -309,24 +297,12 @@ class _Run:
         return accuracy(self.network, effective, examples, classes, self.processes)
 
 
-def _close(first: Tensor, second: Tensor) -> bool:
-    return torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True)
-
-
 def _some(count: int) -> Tensor:
     """Return the numbers of at most 16 examples, from the first to the last."""
-    return torch.linspace(0, count - 1, min(count, 16)).long()
+    return torch.linspace(0, count - 1, min(count, 16), dtype=torch.float32).long()
 
 
 def _digest(values: Tensor) -> str:
     content = values.detach().cpu().contiguous()
     shape = f"{content.dtype} {tuple(content.shape)}".encode()
     return hashlib.sha256(shape + content.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
-
-
-def train_forward(network: Network, inputs: Tensor, effective: Mapping[str, Tensor], settings: Training) -> Tensor:
-    """Return the logits of a training step in float32 or wider, computed in the precision of the settings."""
-    if settings.precision == "float32":
-        return network.forward(inputs, effective, training=True)
-    with torch.autocast(network.device.type, torch.bfloat16):
-        return network.forward(inputs, effective, training=True).float()

@@ -114,6 +114,11 @@ class Training:
         if self.precision not in get_args(Precision):
             raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the products in the network."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
     def build_optimiser(
         self, parameters: Mapping[str, Tensor], heads: Collection[str], weights: Collection[str]
     ) -> torch.optim.Optimizer | Optimisers:

@@ -1,13 +1,18 @@
 """The trainings that a method makes of one task, one after the other."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from supermasks.methods import Method, Trainable
 from supermasks.network import Network
 from supermasks.scores import Past
 from supermasks.spec import describe
 from supermasks.training.loop import Fit, Progress, fit
+from supermasks.training.probe import probe
 from supermasks.training.settings import Training
 from supermasks.types import Task
 
@@ -40,7 +45,7 @@ def fit_stages(
         What was trained, and how it went.
 
     Raises:
-        what `Method.begin` and `fit` raise.
+        what `Method.begin`, `probe` and `fit` raise.
     """
     parts = [settings.part(share) for share in method.stages]
     steps = [part.total_steps(len(task.train)) for part in parts]
@@ -52,6 +57,12 @@ def fit_stages(
         "list of tasks before": list(past.names) if method.builds_on_past else [],
     }
     trainable, reports = method.begin(network, task, seed, past), list[Fit]()
+    unreached = probe(network, partial(method.effective, network, trainable), task, settings, seed)
+    whole = {name: network.weights[name] for name in unreached}
+
+    def effective(trainable: Trainable) -> Mapping[str, Tensor]:
+        return {**method.effective(network, trainable), **whole}
+
     for number, part in enumerate(parts):
         if number:
             following = method.following(network, trainable, past)
@@ -61,7 +72,7 @@ def fit_stages(
         report = fit(
             network,
             trainable,
-            partial(method.effective, network, trainable),
+            partial(effective, trainable),
             task,
             part,
             seed,
@@ -72,7 +83,7 @@ def fit_stages(
             start_counts=number > 0,
         )
         reports.append(report)
-    return trainable, Fit.joined(reports)
+    return trainable, replace(Fit.joined(reports), unreached=unreached)
 
 
 def forget_stages(method: Method, checkpoint: Path | None) -> None:

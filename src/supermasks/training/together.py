@@ -1,20 +1,22 @@
 """Many tasks at once: what is trained of each is stacked, and one step moves all."""
 
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 import torch
 from torch import Tensor
 
-from supermasks.errors import ConfigError, TrainingError
+from supermasks.errors import ConfigError, SupermasksError, TrainingError
 from supermasks.methods import Method, Trainable
 from supermasks.network import Network
 from supermasks.seeding import stream
 from supermasks.training.distributed import Processes
 from supermasks.training.layers import seeded_layers
-from supermasks.training.loop import Fit, Progress, train_forward
+from supermasks.training.loop import Fit, Progress
 from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
+from supermasks.training.probe import probe
 from supermasks.training.settings import Training
 from supermasks.types import Task
 
@@ -51,12 +53,14 @@ def fit_together(
 
     Raises:
         ConfigError: the tasks differ in what is to be trained, in the shape of inputs, or in the number of steps; or
-            the settings accumulate or select the best, or the process is one of several.
+            the settings accumulate or select the best, the process is one of several, or torch cannot vectorise a
+            layer of the network.
         InputError: the augmentation cannot change inputs of this shape.
         TrainingError: the network refuses a batch, or a loss, or a parameter at the end, is not finite.
     """
     start = perf_counter()
     steps = _common_steps(trainables, tasks, settings)
+    whole = _common_unreached(network, method, trainables, tasks, settings, seed)
     parameters = {name: tensor.requires_grad_() for name, tensor in _stack(trainables, "parameters").items()}
     buffers = _stack(trainables, "buffers")
     optimiser = settings.build_optimiser(parameters, network.head_shapes(1), trainables[0].weights)
@@ -66,8 +70,9 @@ def fit_together(
     losses = RecentLosses([task.name for task in tasks], network.device)
 
     def task_loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        effective = method.effective(network, Trainable(parameters, buffers))
-        return torch.nn.functional.cross_entropy(train_forward(network, inputs, effective, settings), targets)
+        effective = {**method.effective(network, Trainable(parameters, buffers)), **whole}
+        logits = network.forward(inputs, effective, training=True, precision=settings.dtype)
+        return torch.nn.functional.cross_entropy(logits, targets)
 
     task_losses = torch.vmap(task_loss, randomness="different")
     with seeded_layers(network.device, stream(seed, "layers of many tasks", *(task.name for task in tasks))):
@@ -82,9 +87,12 @@ def fit_together(
             optimiser.zero_grad(set_to_none=True)
             try:
                 loss = task_losses(parameters, buffers, torch.stack(inputs), targets)
-            except ValueError as error:  # batch normalisation of a single example, for instance
-                raise TrainingError(
-                    f"the network cannot be trained on batches of {settings.batch_size}: {error}"
+            except (SupermasksError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # each task by itself was tried before: it is the vectorised layers that fail
+                raise ConfigError(
+                    f"tasks cannot be learned together over {network.architecture}: torch cannot vectorise (vmap) what "
+                    f"it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
                 ) from error
             loss.sum().backward()
             optimiser.step()
@@ -93,7 +101,29 @@ def fit_together(
                 progress(step, steps)
     _write_back(parameters, buffers, trainables, tasks)
     seconds = (perf_counter() - start) / len(tasks)
-    return [Fit(mean, seconds, steps) for mean in losses.means]
+    return [Fit(mean, seconds, steps, unreached=tuple(whole)) for mean in losses.means]
+
+
+def _common_unreached(
+    network: Network,
+    method: Method,
+    trainables: Sequence[Trainable],
+    tasks: Sequence[Task],
+    settings: Training,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Return the weights that no gradient reaches, which are the same for all tasks."""
+    found = [
+        probe(network, partial(method.effective, network, trainable), task, settings, seed)
+        for trainable, task in zip(trainables, tasks, strict=True)
+    ]
+    for task, names in zip(tasks, found, strict=True):
+        if names != found[0]:
+            raise ConfigError(
+                f"tasks that are learned together train the same weights, but gradients do not reach {found[0]} of "
+                f"task {tasks[0].name!r} and {names} of task {task.name!r}; learn them one by one"
+            )
+    return {name: network.weights[name] for name in found[0]}
 
 
 def _common_steps(trainables: Sequence[Trainable], tasks: Sequence[Task], settings: Training) -> int:

@@ -1,0 +1,25 @@
+"""In which precision a network computes, whatever the program around it has chosen."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def computing_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which products are computed in a precision, also within `torch.autocast`.
+
+    Args:
+        precision: float32, or bfloat16 and float16 by autocast.
+        device: where it is computed.
+
+    Example:
+        >>> x = torch.ones(2, 2)
+        >>> with torch.autocast("cpu", torch.bfloat16), computing_in(torch.float32, torch.device("cpu")):
+        ...     (x @ x).dtype
+        torch.float32
+    """
+    if precision != torch.float32:
+        return torch.autocast(device.type, precision)
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

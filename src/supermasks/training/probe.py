@@ -1,0 +1,209 @@
+"""A look at a network before a task is trained: it is refused, with a reason, where its answers would not hold.
+
+What is tried: answers depend on weights, buffers and inputs alone; every way to a weight leads through its layer; a
+batch of one is answered like others; training returns logits, and gradients reach the weights.
+"""
+
+import copy
+import random
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supermasks.errors import SupermasksError, SupermasksWarning, TrainingError, UnsupportedModuleError
+from supermasks.network import Network
+from supermasks.seeding import stream
+from supermasks.training.layers import seeded_layers
+from supermasks.training.order import Order
+from supermasks.training.settings import Training
+from supermasks.types import Task
+
+ROWS = 16
+"""How many training examples at most are in a batch of the look."""
+
+ASKED = 4
+"""How many of them are asked about."""
+
+PASSES = 8
+"""How often at most it is tried whether a gradient reaches a weight: layers may be left out at random, or by inputs."""
+
+
+def probe(
+    network: Network, effective: Callable[[], Mapping[str, Tensor]], task: Task, settings: Training, seed: int
+) -> tuple[str, ...]:
+    """Return the names of the masked parameters that no gradient reaches; the network and the task stay as they are.
+
+    Args:
+        network: that the task is learned over.
+        effective: gives the effective weights that the training begins with.
+        task: to be trained on.
+        settings: of its training.
+        seed: of the learner.
+
+    Raises:
+        UnsupportedModuleError: the network keeps a state that is no buffer, reaches weights past their layers, computes
+            anew in the backward pass, or no gradient reaches what is to be trained.
+        InputError: what it returns is no batch of logits, in training or for a batch of one.
+        TrainingError: it cannot be trained on such batches.
+    """
+    network = network.eager()
+    order = Order.of(task.name, len(task.train), min(ROWS, settings.batch_size // settings.accumulate), seed)
+    batch = task.train.batch(order.next())[0].detach()
+    asked = _Asked(network, batch[:ASKED])
+    asked.check_state("asking", lambda: asked.answers(network.weights, asked.inputs.flip(0)))
+    asked.check_ways(seed)
+    asked.check_single()
+    reached = set[str]()
+
+    def train() -> None:
+        inputs = batch
+        with seeded_layers(network.device, stream(seed, "probe", task.name)):
+            for _ in range(PASSES):
+                reached.update(_reached(network, effective(), inputs, settings))
+                if reached >= network.weights.keys():
+                    break
+                inputs = task.train.batch(order.next())[0].detach()
+
+    asked.check_state("training", train)
+    if not reached:
+        raise UnsupportedModuleError(
+            "no gradient reaches any weight, so that nothing can be learned; is the forward pass under "
+            "torch.no_grad(), or its result detached?"
+        )
+    unreached = tuple(name for name in network.weights if name not in reached)
+    if unreached:
+        _warn_of(unreached, sum(network.weights[name].numel() for name in unreached))
+    return unreached
+
+
+class _Asked:
+    """A network, a few inputs, and what it answers to them over the weights of the base."""
+
+    def __init__(self, network: Network, inputs: Tensor) -> None:
+        self.network, self.inputs = network, inputs
+        self.base = self.answers(network.weights, inputs)
+        self.is_random = not _close(self.base, self.answers(network.weights, inputs, seed=1))
+
+    def answers(self, weights: Mapping[str, Tensor], inputs: Tensor, seed: int = 0) -> Tensor:
+        with torch.no_grad(), _seeded(self.network.device, seed):
+            return self.network.forward(inputs, weights)
+
+    def check_state(self, what: str, use: Callable[[], object]) -> None:
+        """Raise UnsupportedModuleError if the answers are others after the network was used."""
+        before = {name: _snapshot(value) for name, value in self.network.attributes().items()}
+        use()
+        if _close(self.base, self.answers(self.network.weights, self.inputs)):
+            return
+        changed = [name for name, value in self.network.attributes().items() if _differs(before.get(name), value)]
+        state = f"the attribute {', '.join(map(repr, changed[:5]))}" if changed else "something outside of its layers"
+        raise UnsupportedModuleError(
+            f"{what} changed what the network answers with the weights of the base, so that a task would change the "
+            f"others: it keeps a state in {state}, which is neither a parameter nor a buffer; register it as a buffer "
+            "(register_buffer), or set it anew in each forward pass"
+        )
+
+    def check_ways(self, seed: int) -> None:
+        """Raise UnsupportedModuleError if weights that are handed to the layers do not reach all of the network."""
+        weights, random_masks = self.network.weights, stream(seed, "probe masks")
+        masked = {
+            name: weight * torch.from_numpy(random_masks.random(tuple(weight.shape)) < 0.5).to(weight.device)
+            for name, weight in weights.items()
+        }
+        if self._is_reached(masked):
+            return
+        past = [name for name in weights if not self._is_reached({**weights, name: masked[name]})] or list(weights)
+        raise UnsupportedModuleError(
+            f"the network reaches {', '.join(map(repr, past[:5]))} past the layer that it belongs to, as through a list "
+            "or another attribute that holds the same tensor, or a value computed from it earlier, so that a mask would "
+            "be ignored there; read the weight from its layer in forward(), or leave it out by select=[...]"
+        )
+
+    def _is_reached(self, weights: Mapping[str, Tensor]) -> bool:
+        handed = self.answers(weights, self.inputs)
+        with _seeded(self.network.device, 0):
+            return _close(handed, self.network.written_logits(self.inputs, weights))
+
+    def check_single(self) -> None:
+        """Raise InputError if the network takes no batch of one; warn if it answers that otherwise than among others."""
+        if self.network.norm == "batch":
+            return  # said by whoever has chosen it
+        with _seeded(self.network.device, 0):
+            self.network.outputs(self.inputs[:1])
+        alone = self.answers(self.network.weights, self.inputs[:1])
+        if not self.is_random and not _close(alone, self.base[:1]):
+            warnings.warn(
+                "the network answers an input otherwise when it is alone than among others, so that predictions depend "
+                "on what is asked together; let each row of a batch be computed by itself",
+                SupermasksWarning,
+                stacklevel=2,
+            )
+
+
+def _reached(network: Network, effective: Mapping[str, Tensor], inputs: Tensor, settings: Training) -> Generator[str]:
+    """Yield the names of the weights that a gradient of the logits reaches, in training."""
+    copies = {name: value.detach().clone() for name, value in effective.items()}
+    leaves = {name: value.requires_grad_() for name, value in copies.items() if name not in network.buffer_names}
+    try:
+        with torch.enable_grad():
+            logits = network.forward(inputs, copies, training=True, precision=settings.dtype)
+    except SupermasksError:
+        raise
+    except Exception as error:  # whatever the layers of a user say
+        raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
+    if logits.requires_grad:
+        # A network that computes anew in the backward pass would do so without the weights of the task.
+        with network.refusing_calls():
+            logits.sum().backward()
+    yield from (name for name, value in leaves.items() if value.grad is not None)
+
+
+def _warn_of(unreached: tuple[str, ...], count: int) -> None:
+    warnings.warn(
+        f"no gradient reaches {', '.join(map(repr, unreached[:5]))}{' and others' if unreached[5:] else ''} "
+        f"({count:,} weights), so that the task can learn no mask of them: they stay whole, and cost nothing. Are their "
+        "layers called, and with gradients (no torch.no_grad() or detach())? If they need no mask, leave them out by "
+        "select=[...]",
+        SupermasksWarning,
+        stacklevel=3,
+    )
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Generator[None]:
+    """Seed the generators of torch, numpy and Python for a while, so that answers differ by what is asked alone."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        with seeded_layers(device, np.random.default_rng(seed)):
+            yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
+def _snapshot(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    try:
+        return copy.copy(value)
+    except Exception:  # of a lock, for example
+        return value
+
+
+def _differs(before: Any, now: Any) -> bool:
+    if isinstance(before, Tensor) and isinstance(now, Tensor):
+        return not (before.shape == now.shape and torch.equal(before, now))
+    try:
+        return bool(before != now)
+    except Exception:  # of arrays, for example
+        return before is not now
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-5 + 1e-5 * float(second.abs().amax()), equal_nan=True)
