@@ -19,6 +19,9 @@ from supermasks.nets import fully_connected, resnet18
 from supermasks.nets.hugging_face import HuggingFaceClassifier, HuggingFaceEncoder
 from supermasks.training import Adam, Training
 
+# Of a layer of one's own, most weights are not masked by default.
+pytestmark = pytest.mark.filterwarnings("ignore:.* are never masked:supermasks.errors.SupermasksWarning")
+
 LENGTH, WORDS = 7, 23
 
 

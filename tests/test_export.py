@@ -24,6 +24,8 @@ from supermasks.masks import TopK
 from supermasks.methods import ExSSNeT, Individual, Method
 from supermasks.training import Adam, Training
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* are never masked:supermasks.errors.SupermasksWarning")
+
 Blobs = Callable[..., Task]
 
 

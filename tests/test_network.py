@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.errors import InputError, MaskError, UnsupportedModuleError
+from supermasks.errors import InputError, MaskError, SupermasksWarning, UnsupportedModuleError
 from supermasks.masks import Mask
 from supermasks.nets import fully_connected
 from supermasks.state import TaskState
@@ -231,7 +231,9 @@ class Auxiliary(nn.Module):
 def test_layers_that_the_logits_do_not_depend_on_do_not_matter(blobs: Blobs) -> None:
     learner = Learner(Auxiliary(), training=Training(40, 16, RMSprop(1e-2)))
     for name in ("a", "b"):
-        learner.learn(blobs(name, 3))
+        with pytest.warns(SupermasksWarning, match=r"no gradient reaches 'second.weight' \(24 weights\)"):
+            learner.learn(blobs(name, 3))
+    assert learner.bank["a"].mask["second.weight"].all()
     inputs = blobs("a", 3).train.inputs[:5]
     each = learner.infer(inputs)
     together = torch.cat([learner.infer(x[None], together=True).evidence for x in inputs])

@@ -91,12 +91,6 @@ def test_a_selection_that_matches_nothing_is_an_error(cnn: Callable, select: lis
         Network(cnn(8), RandomBase(0), select=select)
 
 
-def test_recurrent_layers_are_not_masked_since_they_would_ignore_it() -> None:
-    net = nn.GRU(4, 2)
-    with pytest.raises(UnsupportedModuleError, match="recurrent"):
-        Network(net, RandomBase(0), select=["weight_ih_l0"])
-
-
 def test_tied_weights_are_masked_once(blobs: Blobs, tmp_path: Path) -> None:
     def build() -> nn.Module:
         net = nn.Sequential(nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 8, bias=False))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.errors import BankFormatError, BaseMismatchError
+from supermasks.errors import BankFormatError, BaseMismatchError, UnsupportedModuleError
 from supermasks.masks import TopK
 from supermasks.methods import ExSSNeT, Method, SupSup
 from supermasks.seeding import stream
@@ -126,9 +126,13 @@ class Positive(nn.Module):
         return self.layer(x)
 
 
-@pytest.mark.parametrize("module", [Moody(), Positive()])
-def test_where_nothing_can_be_said_nothing_is(module: nn.Module, blobs: Blobs, tmp_path: Path) -> None:
-    task, before = blobs("a"), torch.get_rng_state()
+def test_a_network_with_a_generator_of_its_own_is_refused(blobs: Blobs) -> None:
+    with pytest.raises(UnsupportedModuleError, match="a state in the attribute 'random'"):
+        Learner(Moody(), training=Training(10, 16)).learn(blobs("a"))
+
+
+def test_where_nothing_can_be_said_nothing_is(blobs: Blobs, tmp_path: Path) -> None:
+    module, task, before = Positive(), blobs("a"), torch.get_rng_state()
     assert isinstance(task.train.inputs, Tensor)
     positive = Task("a", task.classes, Examples(task.train.inputs.abs(), task.train.targets))
     learner = Learner(module, training=Training(10, 16))

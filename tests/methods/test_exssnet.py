@@ -451,7 +451,7 @@ def test_a_learner_that_learned_in_inference_mode_goes_on_outside_of_it(
     learner.save(tmp_path / "bank")
     with torch.inference_mode():
         loaded = Learner.load(tmp_path / "bank", fully_connected(net))
-        loaded.predict(torch.zeros(2, 8))
+        loaded.predict(torch.ones(2, 8))
     for each in (usual, loaded):
         each.learn(blobs("d"))
     for name in "abcd":

@@ -74,6 +74,7 @@ def test_each_step_of_a_training_sees_new_changes(small: Callable, blobs: Callab
     net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) if module.training else None)
     small(net, seed=5, training=Training(4, 5, RMSprop(1e-2), augmentation=CropAndFlip(1))).learn(task)
 
+    seen = seen[-4:]  # before the first step the network is tried, without changes
     order, random = stream(5, "data-order", "t"), stream(5, "augmentation", "t")
     rows = np.concatenate([order.permutation(10) for _ in range(2)]).reshape(4, 5)
     for step in range(4):
