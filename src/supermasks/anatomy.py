@@ -3,15 +3,13 @@
 import re
 import sys
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import ParametrizationList
 
 from supermasks.errors import ConfigError, SupermasksWarning, UnsupportedModuleError
 
@@ -66,16 +64,20 @@ class Part:
 
 
 def dissect(
-    module: nn.Module, select: Select | None = None, head: str | None = None, kept: Collection[str] | None = None
+    module: nn.Module,
+    select: Select | None = None,
+    head: str | None = None,
+    kept: Collection[str] | None = None,
+    computed: Set[str] = frozenset(),
 ) -> tuple[Part, ...]:
     """Return the parameters of a module, each tensor once, and its buffers, in the order of the module.
 
     By default the weights of linear, bilinear, convolutional, recurrent and embedding layers, the projections of
-    attention and the `Conv1D` layers of GPT-2 are masked, also where a parametrization (`weight_norm`, pruning)
-    computes the weight from another tensor of its shape. Everything else stays dense: over random weights, biases are 0
-    and scales and shifts of normalisation 1 and 0 (SupSup, Section 3.1), weights of those kinds that are not selected
-    are random too, and what belongs to a layer of another kind keeps the module's own value. So do weights that the
-    module has frozen (`requires_grad=False`) while others are not: they mean something, such as a table of positions.
+    attention and the `Conv1D` layers of GPT-2 are masked. Everything else stays dense: over random weights, biases are
+    0 and scales and shifts of normalisation 1 and 0 (SupSup, Section 3.1), weights of those kinds that are not selected
+    are random too, and what belongs to a layer of another kind keeps the module's own value. So do weights that mean
+    something: those that the module has frozen (`requires_grad=False`) while others are not, such as a table of
+    positions, and those that it has computed from other tensors (pruning, `torch.nn.utils.parametrizations`).
 
     Args:
         module: to look at; not changed.
@@ -85,10 +87,11 @@ def dissect(
         head: the name of a linear layer of which each task is to have its own, dense.
         kept: the names of parameters that keep the module's own value, as a bank has stored them; None where that is
             to be decided.
+        computed: the names of parameters that were computed from other tensors.
 
     Raises:
-        UnsupportedModuleError: a parameter has no shape yet, is complex, or belongs to an embedding that changes it
-            when it is looked up; or nothing is masked although there is no head.
+        UnsupportedModuleError: a parameter belongs to an embedding that changes it when it is looked up; or nothing is
+            masked although there is no head.
         ConfigError: a selection matches nothing, or the head is no linear layer.
     """
     layers = dict(module.named_modules())
@@ -104,18 +107,19 @@ def dissect(
     parts: list[Part] = []
     used: set[str | type[nn.Module]] = set()
     found = _parameters(module)
-    weights = [parameter for _, parameter, layer, short in found if _is_weight(parameter, layer, short)]
+    weights = [parameter for names, parameter, layer in found if _is_weight(parameter, layer, _short(names[0]))]
     # Where all are frozen, that says nothing of any one of them.
     freezes = len({parameter.requires_grad for parameter in weights}) > 1
-    for names, parameter, layer, short in found:
-        name, owners = names[0], {each.rpartition(".")[0] for each in names}
+    for names, parameter, layer in found:
+        name, short, owners = names[0], _short(names[0]), {each.rpartition(".")[0] for each in names}
         of_head = head is not None and head in owners
         if of_head and len(owners) > 1:
             raise ConfigError(f"the head {head!r} shares its tensor with {names}; a task cannot have it of its own")
         usual = _is_weight(parameter, layer, short)
         masked = not of_head and _is_selected(names, parameter, layer, usual, select, used)
         role = "head" if of_head else "masked" if masked else "dense"
-        means = freezes and not parameter.requires_grad if kept is None else name in kept
+        fixed = (freezes and not parameter.requires_grad) or not computed.isdisjoint(names)
+        means = fixed if kept is None else name in kept
         drawn = (usual or (masked and parameter.dim() > 1)) and not means
         parts.append(
             Part(
@@ -142,55 +146,24 @@ def dissect(
     return (*parts, *_buffers(layers))
 
 
-def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module, str]]:
-    """Return each parameter once, with all its names, and the layer that computes with it under which short name.
-
-    Raises:
-        UnsupportedModuleError: a parameter has no shape yet, or is complex.
-    """
-    found: dict[int, tuple[list[str], Tensor, nn.Module, str]] = {}
+def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module]]:
+    """Return each parameter once, with all its names and the layer of the first."""
+    found: dict[int, tuple[list[str], Tensor, nn.Module]] = {}
     for path, layer in module.named_modules():
         for short, parameter in layer.named_parameters(recurse=False, remove_duplicate=False):
             name = f"{path}.{short}" if path else short
-            if isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise UnsupportedModuleError(
-                    f"parameter {name!r} has no shape yet; pass one batch through the network first"
-                )
-            if parameter.is_complex():
-                raise UnsupportedModuleError(
-                    f"parameter {name!r} is {parameter.dtype}, but only real weights can be masked; hold its real and "
-                    "imaginary parts in two parameters (torch.view_as_real)"
-                )
-            user, of_user = _used_as(module, path, layer, short, parameter)
-            found.setdefault(id(parameter), ([], parameter, user, of_user))[0].append(name)
+            found.setdefault(id(parameter), ([], parameter, layer))[0].append(name)
     return list(found.values())
-
-
-def _used_as(module: nn.Module, path: str, layer: nn.Module, short: str, parameter: Tensor) -> tuple[nn.Module, str]:
-    """Return the layer that computes with a parameter, and the name of the tensor that is made of it there.
-
-    Both are the parameter's own, unless a tensor of its shape is computed from it: by `torch.nn.utils.parametrize`, or
-    by a hook, as the older `weight_norm` (`weight_v`), `spectral_norm` and pruning (`weight_orig`) do it.
-    """
-    if isinstance(layer, ParametrizationList):
-        owner, _, tensor = path.rpartition(".parametrizations.")
-        if not owner:  # of the module itself
-            tensor = path.removeprefix("parametrizations.")
-        user = module.get_submodule(owner)
-        with torch.no_grad():
-            same = getattr(user, tensor).shape == parameter.shape
-        return (user, tensor) if same else (layer, short)
-    tensor = short.removesuffix("_orig").removesuffix("_v")
-    computed = vars(layer).get(tensor)
-    if isinstance(computed, Tensor) and computed.shape == parameter.shape:
-        return layer, tensor
-    return layer, short
 
 
 def _is_weight(parameter: Tensor, layer: nn.Module, short: str) -> bool:
     """Return whether this is a weight of a layer of the kinds that are masked by default."""
     known = isinstance(layer, MASKABLE) or _is_conv1d(layer)
     return known and bool(WEIGHT.fullmatch(short)) and parameter.dim() > 1 and parameter.is_floating_point()
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _padding_row(users: Iterable[nn.Module]) -> int | None:

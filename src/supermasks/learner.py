@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supermasks.arithmetic import computing_in
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
@@ -187,7 +188,7 @@ class Learner:
             )
         if len({task.name for task in tasks}) < len(tasks) or len({task.train.shape for task in tasks}) > 1:
             raise TaskError("tasks that are learned together must have different names and inputs of one shape")
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, self.network.device):
             pasts = [self._past(task) for task in tasks]
             trainables = [
                 self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)

@@ -21,7 +21,7 @@ from supermasks.bases import Base, fingerprint
 from supermasks.calls import RECORDED, Call, recording
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
 from supermasks.masks import MaskRule
-from supermasks.own_copy import detach_computed, own_copy
+from supermasks.own_copy import check_module, detach_computed, own_copy, settle_weights
 from supermasks.prepared import Prepared
 from supermasks.state import ReadOnlyTensors, TaskState
 
@@ -101,12 +101,13 @@ class Network:
         if not isinstance(module, nn.Module):
             raise ConfigError(f"the backbone must be a torch.nn.Module, got {module!r}; pass the network itself")
         _check_device(device)
-        dissect(module, select, head, kept)  # refuses before copying what cannot be copied
+        check_module(module)
         self.norm: NormPolicy = norm
         self.head, self.device, self.channels_last = head, torch.device(device), channels_last
         self._module = own_copy(module).eval()
+        computed = settle_weights(self._module)
         self._norm_layers = _prepare_normalisation(self._module, norm)
-        self.parts = dissect(self._module, select, head, kept)
+        self.parts = dissect(self._module, select, head, kept, computed)
         if select is None:
             warn_of_dense_weights(self.parts)
         self._module.requires_grad_(False)

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from supermasks.errors import UnsupportedModuleError
 
@@ -13,16 +16,15 @@ from supermasks.errors import UnsupportedModuleError
 def own_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a module in float32, each tensor in memory of its own.
 
-    Tensors that were computed, such as a cached activation or the weight of a pruned layer, are copied as values.
-    Gradients in embeddings are dense, as the optimisers of torch want them.
+    Tensors that were computed, such as a cached activation, are copied as values. Gradients in embeddings are dense, as
+    the optimisers of torch want them.
 
     Args:
         module: stays as it is.
 
     Raises:
-        UnsupportedModuleError: the module is scripted, has tensors without data, or an attribute that cannot be copied.
+        UnsupportedModuleError: an attribute of a layer cannot be copied.
     """
-    _check(module)
     memo = {id(value): value.detach().clone() for value in _tensors(module) if not value.is_leaf}
     try:
         copied = copy.deepcopy(module, memo)
@@ -39,6 +41,40 @@ def own_copy(module: nn.Module) -> nn.Module:
     return copied
 
 
+def settle_weights(module: nn.Module) -> frozenset[str]:
+    """Turn weights that a module computes from other tensors into plain parameters, and return their names.
+
+    These are the tensors of `torch.nn.utils.parametrize` and of pruning, and those of the older `weight_norm` and
+    `spectral_norm`. What they are computed from is fixed, so that the values are, too.
+
+    Args:
+        module: in evaluation mode; it is changed.
+    """
+    names = set[str]()
+    for path, layer in list(module.named_modules()):
+        for short in _settle(layer):
+            names.add(f"{path}.{short}" if path else short)
+    return frozenset(names)
+
+
+def _settle(layer: nn.Module) -> list[str]:
+    settled = _without_parametrizations(layer) if parametrize.is_parametrized(layer) else list[str]()
+    for hook in list(layer._forward_pre_hooks.values()):  # pyright: ignore[reportPrivateUsage]
+        if isinstance(hook, prune.BasePruningMethod):
+            name = hook._tensor_name  # pyright: ignore[reportPrivateUsage]
+            prune.remove(layer, name)
+        elif isinstance(hook, WeightNorm):
+            name = hook.name
+            remove_weight_norm(layer, name)
+        elif isinstance(hook, SpectralNorm):
+            name = hook.name
+            remove_spectral_norm(layer, name)
+        else:
+            continue
+        settled.append(name)
+    return settled
+
+
 def detach_computed(module: nn.Module) -> None:
     """Cut the tensors that the layers keep from a forward pass off its graph; a graph is neither copied nor sent."""
     for layer in module.modules():
@@ -47,13 +83,40 @@ def detach_computed(module: nn.Module) -> None:
                 vars(layer)[name] = value.detach()
 
 
-def _check(module: nn.Module) -> None:
+def _without_parametrizations(layer: nn.Module) -> list[str]:
+    # Not by `remove_parametrizations`: it takes the weight out of the class, which the user's own layer is of, too.
+    modules: dict[str, Any] = vars(layer)["_modules"]
+    values = {name: getattr(layer, name).detach().clone() for name in modules["parametrizations"]}
+    trained = {
+        name: any(True for _ in of.parameters(recurse=False)) for name, of in modules["parametrizations"].items()
+    }
+    del modules["parametrizations"]
+    layer.__class__ = type(layer).__bases__[0]
+    for name, value in values.items():
+        if trained[name]:
+            layer.register_parameter(name, nn.Parameter(value))
+        else:
+            layer.register_buffer(name, value)
+    return list(values)
+
+
+def check_module(module: nn.Module) -> None:
+    """Raise UnsupportedModuleError if a module is scripted, or has tensors without data, or not dense, or not real."""
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModuleError(
             "the network is a module of TorchScript, whose weights cannot be exchanged; pass the module that it was "
             "scripted or traced from"
         )
     for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if isinstance(value, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
+            raise UnsupportedModuleError(
+                f"parameter {name!r} has no shape yet; pass one batch through the network first"
+            )
+        if value.is_complex():
+            raise UnsupportedModuleError(
+                f"{name!r} is {value.dtype}, but a network computes with real numbers; hold the real and the imaginary "
+                "parts in two tensors (torch.view_as_real)"
+            )
         if value.is_meta:
             raise UnsupportedModuleError(
                 f"{name!r} is on the meta device, so that it has a shape but no data; build the network on the CPU, or "

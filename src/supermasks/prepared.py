@@ -55,7 +55,7 @@ class Prepared:
         kept = self._kept[owner]
         for alias, name in self._writable.items():
             place, short = self._places[alias]
-            place[short] = kept.get(name, self.own[name]).clone()
+            place[short] = (kept[name] if name in kept else self.own[name]).clone()
 
     def _install(self, owner: Hashable, make: Callable[[], dict[str, Tensor]]) -> None:
         self.remove()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supermasks.arithmetic import computing_in
 from supermasks.errors import TaskError
 from supermasks.masks import listed_products, mask_products
 from supermasks.network import Network
@@ -151,10 +152,11 @@ class Superposition:
             if masked := [row for row, i in enumerate(among) if i not in dense]:
                 assert weight is not None  # what is no weight of the network, every task has dense
                 bits = [self._bits[name][among[row]] for row in masked]
-                result[:, masked] += mask_products(flat * weight.flatten(), bits).cpu()
+                with computing_in(torch.float32, flat.device):
+                    result[:, masked] += mask_products(flat * weight.flatten(), bits).cpu()
             for row, i in enumerate(among):
                 if i in dense:
-                    result[:, row] += torch.mv(flat, dense[i].flatten()).cpu()
+                    result[:, row] += (flat * dense[i].flatten()).sum(dim=1).cpu()
         assert found, "evidence is a sum over at least one parameter"
         return result
 
@@ -173,7 +175,8 @@ class Superposition:
                 continue
             weight, bits = self.network.weights[name].flatten(), self._bits[name]
             for sums, row, of in zip(result, gradient.flatten(1), lists, strict=True):
-                sums += listed_products(row * weight, [bits[i] for i in of]).cpu()
+                with computing_in(torch.float32, weight.device):
+                    sums += listed_products(row * weight, [bits[i] for i in of]).cpu()
         return result
 
     def _mixed(self, alpha: Tensor) -> dict[str, Tensor]:

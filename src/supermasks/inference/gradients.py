@@ -101,7 +101,7 @@ def batch_weight_gradients(
     """Return `dL/dE`, the gradient of the mean objective of a batch in effective weights, by name; in all if None."""
     names = superposition.parameters if names is None else names
     # Tensors of inference mode cannot take part in a backward pass; copies made outside of it can.
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, superposition.network.device):
         inputs, alpha = inputs.detach().clone(), alpha.clone()
         weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
         leaves = [weights[name].requires_grad_() for name in names]
@@ -263,7 +263,7 @@ def _passed(
 def _recorded(
     superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
 ) -> list[_Passed] | None:
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, superposition.network.device):
         inputs, alpha = inputs.detach().clone(), alpha.clone()
         recorded = superposition.network.recorded(inputs, superposition.effective(alpha), names)
         if recorded is None:
@@ -309,7 +309,7 @@ def _wide(value: Tensor) -> Tensor:
 
 
 def _may_be_taken_apart(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool:
-    """Return whether the layers of the network allow for it, by a look at three inputs; False where that did not tell."""
+    """Return whether the layers of the network allow for it; False where a look at three inputs did not tell."""
     if superposition.by_layers is None:
         network = superposition.network
         if network.norm == "batch" or not network.can_record(superposition.parameters):

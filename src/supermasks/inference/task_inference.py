@@ -90,8 +90,8 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     k = len(superposition)
     if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
         warnings.warn(
-            f"nothing tells the task of {empty} of {len(evidence)} inputs: no weight changes how sure the network is of "
-            "them, so that the task learned first was chosen (belief.tied is True); are they blank?",
+            f"nothing tells the task of {empty} of {len(evidence)} inputs: their evidence is 0 for every task, so the "
+            "task learned first was chosen (belief.tied is True). Are these inputs blank?",
             SupermasksWarning,
             stacklevel=2,
         )

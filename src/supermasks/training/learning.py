@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from supermasks.arithmetic import computing_in
 from supermasks.errors import InputError, LabelError, TrainingError
 from supermasks.methods import Method, Trainable
 from supermasks.network import Network, check_inputs
@@ -88,7 +89,7 @@ def learn_task(
         and what `fit_stages` raises.
     """
     check_learnable(network, task)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, network.device):
         trainable, fitted = fit_stages(
             network, method, task, settings, seed, past, progress=progress, checkpoint=checkpoint
         )

@@ -102,9 +102,9 @@ class _Asked:
         changed = [name for name, value in self.network.attributes().items() if _differs(before.get(name), value)]
         state = f"the attribute {', '.join(map(repr, changed[:5]))}" if changed else "something outside of its layers"
         raise UnsupportedModuleError(
-            f"{what} changed what the network answers with the weights of the base, so that a task would change the "
-            f"others: it keeps a state in {state}, which is neither a parameter nor a buffer; register it as a buffer "
-            "(register_buffer), or set it anew in each forward pass"
+            f"{what} changed what the network answers, although its weights stayed the same. A task would change the "
+            f"others. The network keeps a state in {state}, which is neither a parameter nor a buffer; register it as "
+            "a buffer (register_buffer), or set it anew in each forward pass"
         )
 
     def check_ways(self, seed: int) -> None:
@@ -114,13 +114,14 @@ class _Asked:
             name: weight * torch.from_numpy(random_masks.random(tuple(weight.shape)) < 0.5).to(weight.device)
             for name, weight in weights.items()
         }
-        if self._is_reached(masked):
+        if not weights or (self._is_reached(masked) and not self._is_deaf(masked)):
             return
-        past = [name for name in weights if not self._is_reached({**weights, name: masked[name]})] or list(weights)
+        each = {name: {**weights, name: masked[name]} for name in weights}
+        past = [name for name in weights if not self._is_reached(each[name]) or self._is_deaf(each[name])]
         raise UnsupportedModuleError(
-            f"the network reaches {', '.join(map(repr, past[:5]))} past the layer that it belongs to, as through a list "
-            "or another attribute that holds the same tensor, or a value computed from it earlier, so that a mask would "
-            "be ignored there; read the weight from its layer in forward(), or leave it out by select=[...]"
+            f"forward() does not read {', '.join(map(repr, past[:5]))} from its layer alone: a list, another attribute "
+            "or a value computed earlier holds the same tensor. A mask would be ignored there. Read the weight from "
+            "its layer in forward(), or leave it out with select=[...]"
         )
 
     def _is_reached(self, weights: Mapping[str, Tensor]) -> bool:
@@ -128,8 +129,13 @@ class _Asked:
         with _seeded(self.network.device, 0):
             return _close(handed, self.network.written_logits(self.inputs, weights))
 
+    def _is_deaf(self, weights: Mapping[str, Tensor]) -> bool:
+        """Return whether the answers tell inputs apart, but are the same with these weights."""
+        tells = not torch.equal(self.base[:1].expand_as(self.base), self.base)
+        return tells and torch.equal(self.answers(weights, self.inputs), self.base)
+
     def check_single(self) -> None:
-        """Raise InputError if the network takes no batch of one; warn if it answers that otherwise than among others."""
+        """Raise InputError if the network takes no batch of one; warn if its answer to an input depends on others."""
         if self.network.norm == "batch":
             return  # said by whoever has chosen it
         with _seeded(self.network.device, 0):
@@ -137,8 +143,8 @@ class _Asked:
         alone = self.answers(self.network.weights, self.inputs[:1])
         if not self.is_random and not _close(alone, self.base[:1]):
             warnings.warn(
-                "the network answers an input otherwise when it is alone than among others, so that predictions depend "
-                "on what is asked together; let each row of a batch be computed by itself",
+                "the answer to an input depends on the other inputs in its batch; let forward() compute each row by "
+                "itself",
                 SupermasksWarning,
                 stacklevel=2,
             )
@@ -165,8 +171,8 @@ def _reached(network: Network, effective: Mapping[str, Tensor], inputs: Tensor, 
 def _warn_of(unreached: tuple[str, ...], count: int) -> None:
     warnings.warn(
         f"no gradient reaches {', '.join(map(repr, unreached[:5]))}{' and others' if unreached[5:] else ''} "
-        f"({count:,} weights), so that the task can learn no mask of them: they stay whole, and cost nothing. Are their "
-        "layers called, and with gradients (no torch.no_grad() or detach())? If they need no mask, leave them out by "
+        f"({count:,} weights). The task learns no mask for them: it keeps them whole, which costs nothing. Does "
+        "forward() use these layers, without torch.no_grad() and detach()? If they need no mask, leave them out with "
         "select=[...]",
         SupermasksWarning,
         stacklevel=3,

@@ -2,9 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+from supermasks.errors import WorkerError
 
 Result = TypeVar("Result")
+
+
+def sendable(job: object, dumps: Callable[[Any], Any]) -> bytes:
+    """Return a job as the bytes that are sent to workers.
+
+    Args:
+        job: to be sent.
+        dumps: pickles it.
+
+    Raises:
+        WorkerError: something in it cannot be sent to another process.
+    """
+    try:
+        return bytes(dumps(job))
+    except Exception as error:  # whatever the objects of a user raise
+        raise WorkerError(
+            f"the job cannot be sent to another process, since something in it cannot be pickled: {error}; define "
+            "functions and classes at the top level of a module that workers can import, in place of lambdas and "
+            "functions within functions, or learn the tasks one by one in this process"
+        ) from error
 
 
 class Workers(ABC):
@@ -28,6 +50,6 @@ class Workers(ABC):
             numbers: what to call it with; those that come first are begun first.
 
         Raises:
-            WorkerError: workers were lost again and again, or cannot be started.
+            WorkerError: workers were lost again and again, or cannot be started, or the job cannot be sent.
             and whatever the job raises.
         """

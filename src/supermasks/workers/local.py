@@ -14,7 +14,7 @@ import torch
 import torch.multiprocessing
 
 from supermasks.errors import ConfigError, WorkerError
-from supermasks.workers.base import Result, Workers
+from supermasks.workers.base import Result, Workers, sendable
 
 # How many files a process may have open, if the system lets it; each tensor that is shared is one.
 _FILES = 65536
@@ -112,7 +112,7 @@ class _Worker:
         parts = [str(number).encode()]
         if self._unsent is not None:
             # By the pickle of torch, which moves tensors into shared memory and hands over its files.
-            parts.insert(0, bytes(ForkingPickler.dumps(self._unsent)))
+            parts.insert(0, sendable(self._unsent, ForkingPickler.dumps))
             self._unsent = None
         with suppress(OSError):  # that it is gone is noticed when its result is waited for
             for part in parts:

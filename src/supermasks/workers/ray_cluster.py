@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from supermasks.errors import ConfigError, MissingExtraError, WorkerError
-from supermasks.workers.base import Result, Workers
+from supermasks.workers.base import Result, Workers, sendable
 
 # Beyond what the cluster can compute at once, so that a worker need not wait until its result has been taken.
 _QUEUED = 2
@@ -93,7 +93,7 @@ class RayCluster(Workers):
         # Attempts are counted here: Ray's own retries leave out those that ended for want of memory or in preemption.
         begin = ray.remote(num_cpus=self.threads, max_retries=0)(_work).remote
         # As an array, which the tasks of a node read from shared memory without a copy.
-        name, sent = uuid4().hex, ray.put(np.frombuffer(ray.cloudpickle.dumps(job), np.uint8))
+        name, sent = uuid4().hex, ray.put(np.frombuffer(sendable(job, ray.cloudpickle.dumps), np.uint8))
         waiting, lost, under_way = list(reversed(numbers)), Counter[int](), dict[Any, int]()
         limit, counted = 0, -_RECOUNT_SECONDS
         try:
