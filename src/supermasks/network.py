@@ -292,7 +292,7 @@ class Network:
             self._prepared.remove()
             self._set_mode(training)
             given = dict(tensors)
-            logits = checked_logits(self._call(self._module, tensors, inputs), inputs)
+            logits = checked_logits(self._call(self._module, tensors, inputs), inputs, training)
             # What a layer has put in the place of a buffer, rather than into it, comes back in what it was handed.
             for name in self._buffers.keys() & effective.keys() if training else ():
                 if tensors[name] is not given[name]:
@@ -538,8 +538,12 @@ class Network:
             shape != others.get(name) for name, shape in dense.items() if name not in heads and name not in shapes
         ):
             raise MaskError(f"task {state.name!r} has the dense weights {dense}, but the network has the head {heads}")
-        own = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in self._buffers.items()}
-        theirs = {name: (tuple(buffer.shape), buffer.dtype) for name, buffer in state.buffers.items()}
+        # A layer of an unknown kind may change the shape of its buffers, as observers of quantisation do.
+        free = self._writable.values()
+        own, theirs = (
+            {name: (() if name in free else tuple(buffer.shape), buffer.dtype) for name, buffer in buffers.items()}
+            for buffers in (self._buffers, state.buffers)
+        )
         if not theirs.items() <= own.items():
             raise MaskError(f"the buffers of task {state.name!r} are {theirs}, but the network has {own}")
 
@@ -580,7 +584,7 @@ class _Mode:
     training: bool | None = None
 
 
-def checked_logits(logits: Any, inputs: Tensor) -> Tensor:
+def checked_logits(logits: Any, inputs: Tensor, training: bool = False) -> Tensor:
     """Return logits as float32, or raise InputError unless they are floating-point numbers, a row for each input."""
     if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == len(inputs) and logits.is_floating_point():
         return logits.float()
@@ -592,8 +596,8 @@ def checked_logits(logits: Any, inputs: Tensor) -> Tensor:
         came = f"{logits.dtype} of shape {tuple(logits.shape)}"
         advice = "one row for each input, also for one input alone: squeeze() without a dimension drops that row"
     raise InputError(
-        f"the network must return floating-point logits, batch x outputs, got {came} for a batch of {len(inputs)}; "
-        f"{advice}"
+        f"the network must return floating-point logits, batch x outputs, got {came} for a batch of {len(inputs)}"
+        f"{' in training mode' if training else ''}; {advice}"
     )
 
 

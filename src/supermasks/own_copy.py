@@ -1,7 +1,7 @@
 """A copy of the user's module that nothing else holds on to, whose tensors can be written to."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -57,22 +57,36 @@ def settle_weights(module: nn.Module) -> frozenset[str]:
     return frozenset(names)
 
 
+def settled_names(module: nn.Module) -> frozenset[str]:
+    """Return the names that the parameters have once `settle_weights` was called; the module stays as it is."""
+    names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    for path, layer in module.named_modules():
+        computed = list(_hooks(layer))
+        if parametrize.is_parametrized(layer):
+            computed += vars(layer)["_modules"]["parametrizations"]
+        names |= {f"{path}.{short}" if path else short for short in computed}
+    return frozenset(names)
+
+
 def _settle(layer: nn.Module) -> list[str]:
     settled = _without_parametrizations(layer) if parametrize.is_parametrized(layer) else list[str]()
-    for hook in list(layer._forward_pre_hooks.values()):  # pyright: ignore[reportPrivateUsage]
-        if isinstance(hook, prune.BasePruningMethod):
-            name = hook._tensor_name  # pyright: ignore[reportPrivateUsage]
-            prune.remove(layer, name)
-        elif isinstance(hook, WeightNorm):
-            name = hook.name
-            remove_weight_norm(layer, name)
-        elif isinstance(hook, SpectralNorm):
-            name = hook.name
-            remove_spectral_norm(layer, name)
-        else:
-            continue
+    for name, remove in _hooks(layer).items():
+        remove(layer, name)
         settled.append(name)
     return settled
+
+
+def _hooks(layer: nn.Module) -> dict[str, Callable[[nn.Module, str], object]]:
+    """Return the tensors that hooks compute before each call, and what puts an end to each."""
+    found: dict[str, Callable[[nn.Module, str], object]] = {}
+    for hook in layer._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
+        if isinstance(hook, prune.BasePruningMethod):
+            found[hook._tensor_name] = prune.remove  # pyright: ignore[reportPrivateUsage]
+        elif isinstance(hook, WeightNorm):
+            found[hook.name] = remove_weight_norm
+        elif isinstance(hook, SpectralNorm):
+            found[hook.name] = remove_spectral_norm
+    return found
 
 
 def detach_computed(module: nn.Module) -> None:

@@ -99,13 +99,23 @@ class Superposition:
 
         Args:
             alpha: `k`, the coefficients.
+
+        Raises:
+            TaskError: a buffer has not the same shape in all tasks.
         """
         fresh = {name: value for name, value in self.network.fresh_buffers().items() if name in self._buffer_names}
         mixed: dict[str, Tensor] = {}
         for name, value in fresh.items():
             if value.is_floating_point():
-                of_task = [(a, self.states[i].buffers.get(name, value)) for i, a in _nonzero(alpha)]
-                mixed[name] = sum((a * each.to(value.device) for a, each in of_task), torch.zeros_like(value))
+                of_task = [(a, self.states[i].buffers.get(name, value).to(value.device)) for i, a in _nonzero(alpha)]
+                if len(shapes := {tuple(each.shape) for _, each in of_task}) > 1:
+                    raise TaskError(
+                        f"tasks whose buffer {name!r} has the shapes {sorted(shapes)} cannot be mixed; name the task "
+                        "with predict(x, task=...)"
+                    )
+                mixed[name] = sum(
+                    (a * each for a, each in of_task), torch.zeros_like(of_task[0][1] if of_task else value)
+                )
             else:
                 mixed[name] = self.states[0].buffers.get(name, value).to(value.device)
         return mixed

@@ -4,12 +4,13 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import default_fake_quant
+from torch.ao.quantization import default_fake_quant, get_default_qat_qconfig, prepare_qat
 
 from supermasks import Examples, Learner, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase
@@ -176,6 +177,29 @@ def test_what_changes_no_answer_is_no_state(module: nn.Module, blobs: Blobs) -> 
         assert np.random.get_state()[1].tolist() == before[1]
         assert torch.equal(torch.get_rng_state(), before[2])
         assert module.seen == []  # the user's module stays as it is
+
+
+@pytest.mark.filterwarnings("ignore:.*depends on the other inputs")
+@pytest.mark.filterwarnings("ignore:Please use quant_min")
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated:DeprecationWarning")
+def test_a_network_in_training_for_quantisation_learns_and_comes_back(blobs: Blobs, tmp_path: Path) -> None:
+    """Its observers change the shape of their buffers at the first call."""
+
+    def prepared() -> nn.Module:
+        module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 6)).train()
+        module.qconfig = get_default_qat_qconfig("fbgemm")
+        return prepare_qat(module)
+
+    learner, inputs = Learner(prepared(), training=TRAINING), blobs("a").train.inputs
+    for name in ("a", "b"):
+        learner.learn(blobs(name))
+    learner.save(tmp_path / "bank")
+    loaded = Learner.load(tmp_path / "bank", prepared())
+    for name in ("a", "b"):
+        expected = learner.network.logits(inputs, learner.bank[name])
+        assert torch.equal(loaded.network.logits(inputs, loaded.bank[name]), expected)
+        assert learner.accuracy(blobs(name).train, name) > 0.5  # a third by chance
+    assert torch.equal(learner.infer(inputs).evidence, loaded.infer(inputs).evidence)
 
 
 # Ways to a weight that lead past its layer.

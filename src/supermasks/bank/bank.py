@@ -17,6 +17,7 @@ from supermasks.bases import Base, base_from_recipe
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.network import Network, written_digest
+from supermasks.own_copy import settled_names
 from supermasks.state import ReadOnlyTensors, TaskState
 
 CACHE_BYTES = 64 << 20
@@ -311,7 +312,7 @@ class MaskBank:
             ConfigError: the stored recipe names a class of yours; pass the base in its place.
         """
         header = self.header
-        names = {name for name, _ in backbone.named_parameters(remove_duplicate=False)}
+        names = settled_names(backbone)
         if lacking := [name for name in header.shapes if name not in names]:
             raise BaseMismatchError(
                 f"the bank was learned over {dict(header.base)} and masks {lacking}, which the backbone does not "

@@ -315,12 +315,19 @@ def _may_be_taken_apart(superposition: Superposition, inputs: Tensor, alpha: Ten
         if network.norm == "batch" or not network.can_record(superposition.parameters):
             superposition.by_layers = False
             return False
-        seen = _noise(inputs) if inputs.is_floating_point() else inputs[:3]
-        if bool((seen == seen[:1]).all()):
-            return False
-        found = _recorded(superposition, seen, alpha, objective, superposition.parameters)
-        superposition.by_layers = found is not None and _agree(superposition, seen, alpha, objective, found)
+        try:
+            superposition.by_layers = _fits(superposition, _noise(inputs), alpha, objective)
+        except Exception:  # a network may refuse what is no input of its kind, such as categories among numbers
+            superposition.by_layers = _fits(superposition, inputs[:3], alpha, objective)
     return bool(superposition.by_layers)
+
+
+def _fits(superposition: Superposition, seen: Tensor, alpha: Tensor, objective: Objective) -> bool | None:
+    """Return whether the gradients of these inputs are the same by layers and one by one; None if they do not tell."""
+    if bool((seen == seen[:1]).all()):
+        return None
+    found = _recorded(superposition, seen, alpha, objective, superposition.parameters)
+    return found is not None and _agree(superposition, seen, alpha, objective, found)
 
 
 def _agree(
@@ -343,6 +350,11 @@ def _agree(
 
 
 def _noise(inputs: Tensor) -> Tensor:
-    """Return three inputs of random numbers: what was asked before must not matter, and blank inputs tell nothing."""
+    """Return three inputs of random numbers: what was asked before must not matter, and blank inputs tell nothing.
+
+    Of token ids, which only the network can tell, they are the first three.
+    """
+    if not inputs.is_floating_point():
+        return inputs[:3]
     numbers = stream(0, "trial inputs").standard_normal((3, *inputs.shape[1:]), dtype=np.float32)
     return torch.from_numpy(numbers).to(inputs)
