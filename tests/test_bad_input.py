@@ -195,12 +195,12 @@ def test_threads_may_ask_for_tasks_at_the_same_time(small: Make, blobs: MakeTask
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 10.5}, "steps is an integer, but 10.5 came"),
-        ({"steps": "10"}, "steps is an integer, but '10' came"),
-        ({"steps": 3, "batch_size": 32.0}, "batch_size is an integer"),
-        ({"steps": True}, "steps is an integer, but True came"),
-        ({"optimiser": "adam"}, r"such as Adam\(1e-3\), but 'adam' came"),
-        ({"weight_optimiser": torch.optim.Adam}, r"such as Adam\(1e-3\), but <class"),
+        ({"steps": 10.5}, "steps of Training must be an integer or None, got 10.5"),
+        ({"steps": "10"}, "steps of Training must be an integer or None, got '10'"),
+        ({"steps": 3, "batch_size": 32.0}, "batch_size of Training must be an integer, got 32.0"),
+        ({"steps": True}, "steps of Training must be an integer or None, got True"),
+        ({"optimiser": "adam"}, r"must be an Optimiser, such as RMSprop\(\.\.\.\), got 'adam'"),
+        ({"weight_optimiser": torch.optim.Adam}, r"got the class Adam; call it: Adam\(\.\.\.\)"),
     ],
 )
 def test_settings_of_another_type_are_refused_at_once(settings: dict[str, Any], message: str) -> None:

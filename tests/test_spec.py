@@ -1,6 +1,8 @@
 import json
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +10,10 @@ from hypothesis import strategies as st
 from supermasks.bases import BASES, PretrainedBase, RandomBase
 from supermasks.errors import ConfigError
 from supermasks.inference import INFERENCES, OBJECTIVES, Binary, Exhaustive, MaxProbability, OneShot, SuperfluousNeurons
-from supermasks.masks import BUDGETS, ER, ERK, RULES, Threshold, TopK, Uniform
+from supermasks.masks import BUDGETS, ER, ERK, RULES, MaskRule, Threshold, TopK, Uniform
 from supermasks.methods import METHODS, Individual, SupSup
 from supermasks.scores import INITIAL_SCORES, Constant, MeanOfScores
-from supermasks.spec import build, describe
+from supermasks.spec import Settings, build, describe
 from supermasks.training import AUGMENTATIONS, OPTIMISERS, SGD, Adam, CropAndFlip, RMSprop, Training
 
 KINDS = (
@@ -102,7 +104,7 @@ def test_what_has_no_json_form_is_refused(value: object) -> None:
         ({"type": "ER"}, "scale"),
         ({"type": "RandomBase", "seed": -1}, "seed"),
         ({"type": "Training", "steps": 0}, "steps"),
-        ({"type": "Training", "steps": "many"}, "steps is an integer, but 'many' came"),
+        ({"type": "Training", "steps": "many"}, "steps of Training must be an integer or None, got 'many'"),
     ],
 )
 def test_a_description_that_fits_no_class_is_refused(description: object, message: str) -> None:
@@ -117,3 +119,49 @@ def test_only_the_classes_given_are_made() -> None:
 
 def test_all_names_of_storable_classes_differ() -> None:
     assert len({kind.__name__ for kind in KINDS}) == len(KINDS)
+
+
+@dataclass(frozen=True)
+class Typed(Settings):
+    """One field of each kind."""
+
+    number: float = 0.0
+    whole: int = 0
+    word: Literal["red", "green"] = "red"
+    text: str = ""
+    flag: bool = False
+    several: tuple[int, ...] = ()
+    maybe: float | None = None
+    rule: MaskRule | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("number", "1", "must be a number, got '1'"),
+        ("number", None, "must be a number, got None"),
+        ("number", True, "must be a number, got True"),
+        ("number", [1.0], "must be a number, got"),
+        ("whole", 1.0, "must be an integer, got 1.0"),
+        ("whole", False, "must be an integer, got False"),
+        ("word", "blue", "must be 'red' or 'green', got 'blue'"),
+        ("word", ["red"], "must be 'red' or 'green', got"),
+        ("text", 3, "must be a string, got 3"),
+        ("flag", "yes", "must be True or False, got 'yes'"),
+        ("flag", 1, "must be True or False, got 1"),
+        ("several", (1, "2"), "must be a tuple of which each entry is an integer, got"),
+        ("several", 1, "must be a tuple of which each entry is an integer, got 1"),
+        ("maybe", "none", "must be a number or None, got 'none'"),
+        ("rule", "top-k", r"must be a MaskRule, such as \w+\(\.\.\.\) or None, got 'top-k'"),
+        ("rule", TopK, r"got the class TopK; call it: TopK\(\.\.\.\)"),
+    ],
+)
+def test_a_field_of_another_type_is_refused(field: str, value: object, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field} of Typed {expected}" if "must" in expected else expected):
+        Typed(**{field: value})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    typed = Typed(number=np.float32(0.5), whole=np.int64(3), maybe=2)
+    assert (type(typed.number), type(typed.whole), type(typed.maybe)) == (float, int, int)
+    assert json.loads(json.dumps(describe(typed)))["number"] == 0.5

@@ -100,6 +100,8 @@ class Network:
             raise ConfigError(f"the policy for statistics is one of {', '.join(NORM_POLICIES)}, but {norm!r} came")
         if not isinstance(module, nn.Module):
             raise ConfigError(f"the backbone must be a torch.nn.Module, got {module!r}; pass the network itself")
+        if not isinstance(base, Base):
+            raise ConfigError(f"the base must be a Base, such as RandomBase(seed=0), got {base!r}")
         _check_device(device)
         check_module(module)
         self.norm: NormPolicy = norm
@@ -623,6 +625,8 @@ def _tied_buffers(module: nn.Module) -> dict[str, str]:
 
 
 def _check_device(device: str | torch.device) -> None:
+    if not isinstance(device, (str, torch.device)):
+        raise ConfigError(f"the device must be a string such as 'cpu' or a torch.device, got {device!r}")
     try:
         if torch.device(device).type == "meta":
             raise ConfigError("nothing is computed on the meta device, which has no data; use 'cpu' or 'cuda'")

@@ -32,7 +32,7 @@ from supermasks.training import AUGMENTATIONS, OPTIMISERS, SGD, Adam, AdamW, Cro
     ids=repr,
 )
 def test_settings_that_cannot_work_are_refused(settings: dict) -> None:
-    with pytest.raises(ConfigError, match="came"):
+    with pytest.raises(ConfigError, match=r"came|got"):
         Training(**settings)
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from supermasks.anatomy import Part
+from supermasks.spec import Settings
 
 
-class Base(ABC):
+class Base(Settings, ABC):
     """A recipe for the frozen values of a network; subclasses are frozen dataclasses, stored by `spec.describe`."""
 
     @abstractmethod

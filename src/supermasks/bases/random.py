@@ -89,6 +89,7 @@ class RandomBase(Recipe):
     zero_padding: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.density <= 1:
             raise ConfigError(f"the density of masks is above 0 and at most 1, but {self.density} came")
         if self.initialisation not in INITIALISATIONS:

@@ -48,6 +48,7 @@ class GradientDescent(TaskInference):
     learning_rate: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (isinstance(self.steps, int) and self.steps >= 1):
             raise ConfigError(f"gradient descent takes a whole number of steps, at least 1, but {self.steps} came")
         if not 0 < self.learning_rate < inf:

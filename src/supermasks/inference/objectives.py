@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+from supermasks.spec import Settings
 
 
-class Objective(ABC):
+class Objective(Settings, ABC):
     """A measure of the lack of confidence of each input, minimised over the tasks."""
 
     @abstractmethod

@@ -47,6 +47,7 @@ class OneShot(TaskInference):
     centred: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layers is not None and self.layers < 1:
             raise ConfigError(f"the gradient is taken through at least 1 layer, but layers={self.layers} came")
 

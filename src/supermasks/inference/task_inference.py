@@ -9,11 +9,12 @@ from torch import Tensor
 
 from supermasks.errors import InputError, SupermasksWarning, TaskError
 from supermasks.inference.objectives import Objective
+from supermasks.spec import Settings
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
 
-class TaskInference(ABC):
+class TaskInference(Settings, ABC):
     """Decides to which task unlabelled inputs belong; subclasses are frozen dataclasses.
 
     Attributes:

@@ -40,6 +40,7 @@ class TopGamma(TaskInference):
     gamma: float = 0.25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.gamma < 1:
             raise ConfigError(
                 f"gamma is the fraction of tasks that stays in, above 0 and below 1, but {self.gamma} came; "

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from math import inf, prod
 
 from supermasks.errors import DensityError
+from supermasks.spec import Settings
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of each maskable parameter: `out x in`, or `out x in x kernel ...` for convolutions."""
 
 
-class Budget(ABC):
+class Budget(Settings, ABC):
     """Gives each layer its density, the fraction of its weights that a mask keeps."""
 
     @abstractmethod
@@ -33,6 +34,10 @@ class Uniform(Budget):
     """
 
     density: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_density("a layer", self.density)
 
     def densities(self, shapes: Shapes) -> dict[str, float]:
         return _checked(dict.fromkeys(shapes, self.density), shapes)
@@ -56,11 +61,14 @@ class ER(Budget):
     scale: float
     cap: float = 0.5
 
-    def densities(self, shapes: Shapes) -> dict[str, float]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.cap <= 1:
-            raise DensityError(f"the cap of a density lies in (0, 1], but {self.cap} came")
+            raise DensityError(f"the cap of a density must be above 0 and at most 1, got {self.cap}")
         if not 0 < self.scale < inf:
-            raise DensityError(f"the scale of an ER budget is a positive number, but {self.scale} came")
+            raise DensityError(f"the scale of an ER budget must be a positive number, got {self.scale}")
+
+    def densities(self, shapes: Shapes) -> dict[str, float]:
         raw = {name: self.scale * sum(shape[:2]) / prod(shape) for name, shape in shapes.items()}
         return _checked(
             raw if self.cap == 1 else {name: min(self.cap, density) for name, density in raw.items()}, shapes
@@ -81,8 +89,11 @@ class ERK(Budget):
 
     density: float
 
-    def densities(self, shapes: Shapes) -> dict[str, float]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _check_density("the network", self.density)
+
+    def densities(self, shapes: Shapes) -> dict[str, float]:
         sizes = {name: prod(shape) for name, shape in shapes.items()}
         raw = {name: sum(shape) / prod(shape) for name, shape in shapes.items()}
         dense: set[str] = set()

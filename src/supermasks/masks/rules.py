@@ -5,16 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from supermasks.errors import ConfigError
 from supermasks.masks.budgets import Budget, Shapes, Uniform
+from supermasks.spec import Settings
 
 
-class MaskRule(ABC):
+class MaskRule(Settings, ABC):
     """Decides which weights a mask keeps, from one score a weight."""
 
     @abstractmethod
@@ -59,12 +61,20 @@ class Threshold(MaskRule):
 
     `M = [S >= threshold]` forward, `dM/dS = 1` backward.
 
+    Raises:
+        ConfigError: the threshold is not a finite number.
+
     Example:
         >>> Threshold().masks({"weight": torch.tensor([-0.1, 0.0, 0.2])})
         {'weight': tensor([0., 1., 1.])}
     """
 
     threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isfinite(self.threshold):
+            raise ConfigError(f"a threshold must be a finite number, got {self.threshold}")
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.masked({}, scores)
@@ -92,6 +102,11 @@ class TopK(MaskRule):
     """
 
     budget: Budget | float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.budget, Budget):
+            Uniform(self.budget)  # refuses what is no density
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.masked({}, scores)

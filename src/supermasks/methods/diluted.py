@@ -47,6 +47,7 @@ class Diluted(SupSup):
     beta: float = 0.35
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (0 < self.share < 1 and 0 < self.beta < 1):
             raise ConfigError(f"share and beta lie between 0 and 1, but {self.share} and {self.beta} came")
 

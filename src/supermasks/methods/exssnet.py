@@ -86,6 +86,7 @@ class ExSSNeT(SupSup):
     mask_share: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.mask_share < 1:
             raise ConfigError(f"masks have a share of the training between 0 and 1, but {self.mask_share} came")
         if self.precision not in PRECISIONS:

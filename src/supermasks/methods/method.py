@@ -14,6 +14,7 @@ from supermasks.network import Network
 from supermasks.owned import Owned
 from supermasks.scores import Past
 from supermasks.seeding import stream
+from supermasks.spec import Settings
 from supermasks.types import Task
 
 NO_MASK = Mask({}, {})
@@ -69,7 +70,7 @@ class Learned:
         return replace(self, mask=Mask.pack(kept), dense=dense, owned=owned)
 
 
-class Method(ABC):
+class Method(Settings, ABC):
     """How a task becomes a state; subclasses are frozen dataclasses."""
 
     @property

@@ -58,6 +58,7 @@ class Constant(InitialScores):
     value: float = 1e-2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isfinite(self.value):
             raise ConfigError(f"initial scores are a finite number, but {self.value} came")
 
@@ -96,6 +97,7 @@ class Spread(InitialScores):
     high: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"scores are spread from a number up to a larger one, but {self.low}, {self.high} came")
 

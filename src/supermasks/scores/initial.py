@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from supermasks.spec import Settings
 from supermasks.state import TaskState
 from supermasks.types import Examples
 
@@ -31,7 +32,7 @@ class Past:
     names: Sequence[str] = ()
 
 
-class InitialScores(ABC):
+class InitialScores(Settings, ABC):
     """Gives the scores that a new task begins with; subclasses are frozen dataclasses."""
 
     @property

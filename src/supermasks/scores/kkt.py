@@ -38,6 +38,7 @@ class KKT(InitialScores):
     candidates: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.neighbours < 1 or self.examples < 3 or (self.candidates is not None and self.candidates < 1):
             raise ConfigError(
                 "the nearest task is found with at least 1 neighbour, 3 examples and 1 candidate, but "

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError, InputError
+from supermasks.spec import Settings
 
 
-class Augmentation(ABC):
+class Augmentation(Settings, ABC):
     """Changes each input at random; subclasses are frozen dataclasses.
 
     Drawing and changing are two steps, so that a part of a batch is changed as it is in the whole batch.
@@ -53,6 +54,7 @@ class CropAndFlip(Augmentation):
     flip: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.padding < 0:
             raise ConfigError(f"padding is at least 0 pixels, but {self.padding} came")
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+from supermasks.spec import Settings
 
 _FAR = 1e30  # a step after which `1 - smoothing ** step` is 1; adding 1 to it changes nothing
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
-class Optimiser(ABC):
+class Optimiser(Settings, ABC):
     """Describes an optimiser.
 
     Attributes:
@@ -31,6 +32,7 @@ class Optimiser(ABC):
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.learning_rate < inf:
             raise ConfigError(f"a learning rate is a positive number, but {self.learning_rate} came")
         if not 0 <= self.weight_decay < inf:
@@ -48,6 +50,11 @@ class RMSprop(Optimiser):
     learning_rate: float = 1e-4
     smoothing: float = 0.99
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.smoothing < 1:
+            raise ConfigError(f"the smoothing of RMSprop must be at least 0 and below 1, got {self.smoothing}")
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         # RMSprop is Adam without momentum and, its first step being far away, without correction of the bias. Torch
@@ -101,6 +108,8 @@ class SGD(Optimiser):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"a momentum must be at least 0 and below 1, got {self.momentum}")
         if self.nesterov and self.momentum <= 0:
             raise ConfigError(f"Nesterov's steps need a momentum, but momentum={self.momentum} came")
 

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
-from numbers import Integral
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+from supermasks.spec import Settings
 from supermasks.training.augmentation import Augmentation
 from supermasks.training.optimisers import Optimiser, Optimisers, RMSprop
 from supermasks.training.schedule import Schedule, rate_factor
@@ -21,7 +21,7 @@ WAITS = "waits"  # marks the groups of an optimiser that wait while heads go fir
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Settings):
     """How long and with what a task is trained; the defaults are SupSup's on MNIST (Section 4.2).
 
     Attributes:
@@ -73,18 +73,9 @@ class Training:
     weight_optimiser: Optimiser | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "steps", DEFAULT_STEPS)
-        for name in ("steps", "batch_size", "accumulate", "statistics_batches"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise ConfigError(f"{name} is an integer, but {value!r} came")
-        if not isinstance(self.optimiser, Optimiser) or not isinstance(self.weight_optimiser, Optimiser | None):
-            given = self.weight_optimiser if isinstance(self.optimiser, Optimiser) else self.optimiser
-            raise ConfigError(
-                f"an optimiser is one of supermasks.training, such as Adam(1e-3), but {given!r} came; torch's own are "
-                "made of it for each task"
-            )
         if self.steps is not None and self.epochs is not None:
             raise ConfigError(
                 f"a training is so many steps or so many epochs long, but steps={self.steps} and "
@@ -94,8 +85,6 @@ class Training:
             raise ConfigError(f"steps and batch size are at least 1, but {self.steps} and {self.batch_size} came")
         if self.epochs is not None and not 0 < self.epochs < inf:
             raise ConfigError(f"epochs are a positive number, but {self.epochs} came")
-        if self.schedule not in get_args(Schedule):
-            raise ConfigError(f"the schedule is 'constant' or 'cosine', but {self.schedule!r} came")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"the warm-up is a fraction of all steps, at least 0 and below 1, but {self.warmup} came")
         if not 1 <= self.accumulate <= self.batch_size:
@@ -105,14 +94,10 @@ class Training:
             )
         if self.statistics_batches < 0:
             raise ConfigError(f"statistics are of at least 0 batches, but {self.statistics_batches} came")
-        if self.statistics_precision not in ("float32", "float16"):
-            raise ConfigError(f"statistics are kept in 'float32' or 'float16', but {self.statistics_precision!r} came")
         if not 0 < self.head_rate < inf:
             raise ConfigError(f"the rate of heads is a positive multiple, but {self.head_rate} came")
         if not 0 <= self.head_first < 1:
             raise ConfigError(f"heads go first for a fraction of all steps below 1, but {self.head_first} came")
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from supermasks.errors import WorkerError
+from supermasks.spec import Settings
 
 Result = TypeVar("Result")
 
@@ -29,7 +30,7 @@ def sendable(job: object, dumps: Callable[[Any], Any]) -> bytes:
         ) from error
 
 
-class Workers(ABC):
+class Workers(Settings, ABC):
     """Call a job on many numbers, several at a time, each in a process of its own; subclasses say where.
 
     Attributes:

@@ -46,6 +46,7 @@ class LocalProcesses(Workers):
     attempts: int = 3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.count, self.threads, self.attempts) < 1:
             raise ConfigError(
                 "workers, their threads and their attempts are at least 1, but "

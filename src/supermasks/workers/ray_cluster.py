@@ -61,6 +61,7 @@ class RayCluster(Workers):
     at_once: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if min(self.threads, self.attempts) < 1 or (self.at_once is not None and self.at_once < 1):
             raise ConfigError(
                 "the threads of a Ray task, its attempts, and how many tasks are under way at once (unless it is None) "
