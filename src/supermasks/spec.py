@@ -34,7 +34,7 @@ class Settings:
                 is_class = isinstance(value, type)
                 got = f"the class {value.__name__}; call it: {value.__name__}(...)" if is_class else repr(value)
                 raise ConfigError(f"{name} of {type(self).__name__} must be {_in_words(hint)}, got {got}")
-            if isinstance(value, Real) and type(value) not in (bool, int, float):
+            if isinstance(value, Real) and not isinstance(value, (int, float)):
                 object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
 
 
