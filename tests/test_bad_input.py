@@ -25,7 +25,7 @@ from supermasks.errors import (
 )
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
-from supermasks.training import Training
+from supermasks.training import Adam, Training
 
 Make = Callable[..., Learner]
 MakeTask = Callable[..., Task]
@@ -59,8 +59,34 @@ def test_an_unknown_task_of_another_type_is_unknown(small: Make, blobs: MakeTask
     learner = small()
     task = blobs("a")
     learner.learn(task)
-    with pytest.raises(UnknownTaskError):
-        learner.predict(task.train.inputs, task=5)  # pyright: ignore
+    for name in (5, None, ["a", "a"], ("a",), {"a": 1}, b"a", task):
+        with pytest.raises(UnknownTaskError, match="the name of a task must be a string, got"):
+            learner.bank[name]  # pyright: ignore
+        assert name not in learner.bank
+        assert learner.bank.get(name) is None  # pyright: ignore
+        if name is not None:
+            with pytest.raises(UnknownTaskError, match="the name of a task must be a string, got"):
+                learner.predict(task.train.inputs, task=name)  # pyright: ignore
+
+
+@pytest.mark.parametrize("chunk", [1.5, "2", True, None, 0, -3, torch.tensor(2.0), [5]])
+def test_a_chunk_is_a_number_of_inputs(small: Make, blobs: MakeTask, chunk: Any) -> None:
+    learner, task = small(), blobs("a")
+    learner.learn(task)
+    x = task.train.inputs
+    for call in (
+        lambda: learner.predict(x, task="a", chunk=chunk),
+        lambda: learner.predict(x, chunk=chunk),
+        lambda: learner.infer(x, chunk=chunk),
+        lambda: learner.infer(x, together=True, chunk=chunk),
+        lambda: learner.accuracy(task.train, "a", chunk=chunk),
+        lambda: learner.calibrate({"a": task.train}, chunk=chunk),
+        lambda: learner.score(x, task.train.targets, chunk=chunk),
+        lambda: learner.predict_proba(x, "a", chunk=chunk),
+    ):
+        with pytest.raises(ConfigError, match="chunk must be an integer of at least 1"):
+            call()
+    assert learner.predict(x, task="a", chunk=np.int64(7)).labels == learner.predict(x, task="a").labels
 
 
 def test_a_batch_of_one_cannot_train_batch_norm(small: Make, blobs: MakeTask) -> None:
@@ -209,20 +235,38 @@ def test_settings_of_another_type_are_refused_at_once(settings: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("what", "given", "kind"),
+    ("what", "given", "message"),
     [
-        ("training", {"steps": 3}, "Training"),
-        ("method", "supsup", "Method"),
-        ("method", SupSup, "Method"),
-        ("inference", "one-shot", "TaskInference"),
-        ("base", 0, "Base"),
+        ("training", {"steps": 3}, r"training\.Training\(epochs=10\), got {'steps': 3}"),
+        ("method", "supsup", r"methods\.SupSup\(\), got 'supsup'; there are SupSup, Diluted, ExSSNeT"),
+        ("method", SupSup, r"methods\.SupSup\(\), got the class SupSup"),
+        ("inference", "one-shot", r"inference\.OneShot\(\), got 'one-shot'; there are OneShot, TwoShot, Binary"),
+        ("inference", 3, r"inference\.OneShot\(\), got 3"),
+        ("base", 0, r"bases\.RandomBase\(0\), got 0"),
     ],
 )
-def test_parts_of_a_learner_are_of_their_kind(what: str, given: object, kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"the {what} of a learner is a {kind}, but .* came"):
+def test_parts_of_a_learner_are_of_their_kind(what: str, given: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"the {what} of a learner must be an object such as supermasks.{message}"):
         Learner(nn.Linear(8, 6), **{what: given})  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ConfigError, match="the backbone of a learner is a Module or Network, but"):
+    if what != "base":
+        learner = Learner(nn.Linear(8, 6))
+        before = getattr(learner, what)
+        with pytest.raises(ConfigError, match=message):
+            setattr(learner, what, given)
+        assert getattr(learner, what) is before
+    with pytest.raises(ConfigError, match=r"the backbone of a learner must be .*, got the class Linear"):
         Learner(nn.Linear)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_set_later_must_fit_as_in_the_constructor(small: Make) -> None:
+    trains_weights = Training(steps=3, weight_optimiser=Adam(1e-3))
+    learner = small()
+    with pytest.raises(ConfigError, match="SupSup trains no weights"):
+        learner.training = trains_weights
+    learner.method, learner.training = ExSSNeT(TopK(0.3)), trains_weights
+    with pytest.raises(ConfigError, match="SupSup trains no weights"):
+        learner.method = SupSup()
+    assert isinstance(learner.method, ExSSNeT)
 
 
 def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -> None:
@@ -235,7 +279,7 @@ def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -
         with pytest.raises(ConfigError, match="among is a list of names of tasks, one at least, but"):
             learner.predict(task.train.inputs, among=among)
     for call in (learner.predict, learner.infer, lambda x, **k: learner.predict(x, task="a", **k)):
-        with pytest.raises(ConfigError, match="chunk=0 came"):
+        with pytest.raises(ConfigError, match=r"chunk must be an integer of at least 1, .*, got 0"):
             call(task.train.inputs, chunk=0)
     with pytest.raises(TaskError, match="needs examples, but there are none: None came"):
         learner.accuracy(None, "a")

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from numbers import Integral
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
+from supermasks.brief import brief, counted, listed
+from supermasks.data.gather import plain_labels
 from supermasks.errors import (
     BankFormatError,
     ConfigError,
@@ -93,25 +96,16 @@ class Learner:
         inference: TaskInference | None = None,
     ) -> None:
         stream(seed, "learner")  # refuses what is no seed
-        for what, given, kind in (
-            ("backbone", backbone, (nn.Module, Network)),
-            ("base", base, Base),
-            ("method", method, Method),
-            ("training", training, Training),
-            ("inference", inference, TaskInference),
-        ):
-            if given is not None and not isinstance(given, kind):
-                names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-                raise ConfigError(f"the {what} of a learner is a {names}, but {given!r} came")
+        _check_part(
+            "backbone", backbone, (nn.Module, Network), "a module of torch, or supermasks.Network(module, base)"
+        )
+        if base is not None:
+            _check_part("base", base, Base, "supermasks.bases.RandomBase(0)")
         self.seed = index(seed)
-        self.method = method or SupSup()
-        self.training = training or Training()
-        self.inference = inference or OneShot()
-        if self.training.weight_optimiser is not None and not self.method.writes:
-            raise ConfigError(
-                f"{type(self.method).__name__} trains no weights beside a mask, but a weight_optimiser came; "
-                "leave it out, or learn by ExSSNeT"
-            )
+        self._method, self._training, self._inference = _DEFAULTS
+        self.method = self._method if method is None else method
+        self.training = self._training if training is None else training
+        self.inference = self._inference if inference is None else inference
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         self.network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
@@ -121,6 +115,49 @@ class Learner:
         self.calibration: Calibration | None = None
         self._superposed: tuple[tuple[Network, MaskBank, int], list[str], Superposition] | None = None
         self._calibrated: tuple[tuple[Network, MaskBank, int], TaskInference] | None = None
+
+    def __repr__(self) -> str:
+        names = f" {listed(self.tasks)}" if self.tasks else ""
+        parts = ", ".join(type(part).__name__ for part in (self.method, self.inference))
+        network = f"{self.network.architecture} on {self.network.device}"
+        return f"Learner({counted(len(self.tasks), 'task')}{names}; {network}; {parts}, seed {self.seed})"
+
+    @property
+    def method(self) -> Method:
+        """How a task becomes a mask."""
+        return self._method
+
+    @method.setter
+    def method(self, method: Method) -> None:
+        _check_part("method", method, Method, "supermasks.methods.SupSup()", METHODS)
+        _check_fit(method, self._training)
+        self._method = method
+
+    @property
+    def training(self) -> Training:
+        """How long and with what a task is trained."""
+        return self._training
+
+    @training.setter
+    def training(self, training: Training) -> None:
+        _check_part("training", training, Training, "supermasks.training.Training(epochs=10)")
+        _check_fit(self._method, training)
+        self._training = training
+
+    @property
+    def inference(self) -> TaskInference:
+        """How the task of unlabelled inputs is found."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, inference: TaskInference) -> None:
+        _check_part("inference", inference, TaskInference, "supermasks.inference.OneShot()", INFERENCES)
+        self._inference = inference
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the learned tasks, in the order of learning."""
+        return self.bank.names
 
     def learn(
         self, task: Task, progress: Progress | None = None, checkpoint: str | os.PathLike[str] | None = None
@@ -265,6 +302,51 @@ class Learner:
         if memory is not None:
             self.bank.memory = ReadOnlyTensors(memory)
 
+    def remove(self, name: str) -> TaskState:
+        """Forget a task, and return its state, which `add` takes back; the other tasks answer as before.
+
+        What is remembered of it for the next task (KKT, Transfer by scores) stays. Calibrate anew afterwards.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            TaskError: the task owns weights, on which the ones after it were learned.
+        """
+        state = self.bank.remove(name)
+        self._superposed = None  # it holds the state
+        return state
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a task another name; its place, its answers and the calibration stay.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            DuplicateTaskError: another task has the new one.
+            TaskError: the new name cannot be one.
+        """
+        calibrated = self._is_calibrated()
+        self.bank.rename(name, new)
+        self._superposed = None
+        if calibrated and self.calibration is not None:
+            names = tuple(new if task == name else task for task in self.calibration.tasks)
+            self.calibration = replace(self.calibration, tasks=names)
+            self._calibrated = (self._tasks_now(), self.inference)
+
+    def to(self, device: str | torch.device) -> "Learner":
+        """Compute on another device from now on, and return this learner. What was learned stays as it is.
+
+        Args:
+            device: such as "cuda" or "cpu".
+
+        Raises:
+            ConfigError: this machine cannot compute there.
+        """
+        calibrated = self._is_calibrated()
+        self.network = self.network.to(device)
+        self._superposed = None
+        if calibrated:
+            self._calibrated = (self._tasks_now(), self.inference)
+        return self
+
     def infer(
         self,
         inputs: Tensor,
@@ -288,7 +370,7 @@ class Learner:
         """
         if isinstance(among, str) or (among is not None and not among):
             raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
-        _check_chunk(chunk)
+        chunk = _checked_chunk(chunk)
         superposition = self._superposition(self.bank.names if among is None else list(among))
         first = superposition.states[0]
         check_inputs(inputs, first.input_shape, first.input_dtype)
@@ -315,12 +397,12 @@ class Learner:
             among: the names of the tasks to choose among, where the task is not given; all that were learned if None.
 
         Raises:
-            UnknownTaskError: no task of one of the given names was learned.
+            UnknownTaskError: no task of one of the given names was learned, or a name is no string.
             TaskError: no task was learned yet.
             InputError: the inputs are not finite, or not of the shape of the task.
         """
+        chunk = _checked_chunk(chunk)
         if task is not None:
-            _check_chunk(chunk)
             state = self.bank[task]
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
@@ -336,10 +418,70 @@ class Learner:
         tasks = [belief.tasks[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, tasks, confidence, belief)
-        if self._calibrated != (self._tasks_now(), self.inference):
-            raise ConfigError("tasks or the inference were changed after the calibration; calibrate anew")
+        if not self._is_calibrated():
+            raise ConfigError(
+                "tasks or the inference were changed after the calibration; calibrate anew, or go on without one by "
+                "learner.calibration = None"
+            )
         sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
         return Prediction(labels, tasks, confidence, belief, sure, unknown)
+
+    def predict_proba(self, inputs: Tensor, task: str | None = None, chunk: int = 1000) -> Tensor:
+        """Return how probable each class of a task is for each input, `inputs x classes`; rows sum to 1.
+
+        Args:
+            inputs: `batch x ...`.
+            task: the name of the task, whose `classes` the columns stand for. It may be left out where all tasks have
+                the same classes in the same order: then the task of each input is inferred.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            ConfigError: no task was named, and the classes of the tasks differ.
+            and what `predict` raises.
+        """
+        chunk = _checked_chunk(chunk)
+        if task is not None:
+            return self._probabilities(inputs, self.bank[task], chunk)
+        if len({state.classes for state in self._superposition(self.bank.names).states}) > 1:
+            raise ConfigError(
+                "the classes of the tasks differ, so that columns would mean something else in each row; "
+                "name the task with predict_proba(x, task=...)"
+            )
+        belief = self.infer(inputs, chunk=chunk)
+        probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
+        for number in belief.chosen.unique().tolist():
+            rows = (belief.chosen == number).nonzero().flatten()
+            probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.tasks[number]], chunk)
+        return probabilities
+
+    def score(self, inputs: Tensor, labels: object, task: str | None = None, chunk: int = 1000) -> float:
+        """Return the fraction of inputs whose label `predict` gives.
+
+        Args:
+            inputs: `batch x ...`.
+            labels: for each input its label (not the index of its class): a tensor, array or list.
+            task: the name of the task; if None it is inferred for each input, and the label alone counts.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            LabelError: a label is not among the classes of the task, or there are not as many as inputs.
+            and what `predict` raises.
+
+        Example:
+            `learner.score(images, ["cat", "dog"], task="animals")`.
+        """
+        right = plain_labels(labels, "score(inputs, labels)")
+        states = self._superposition(self.bank.names).states if task is None else [self.bank[task]]
+        known = dict.fromkeys(label for state in states for label in state.classes)
+        if unknown := [label for label in right if label not in known]:
+            raise LabelError(
+                f"a label must be among the classes {listed(list(known))}, got {brief(unknown[0])}; labels are the "
+                "values that the task was made with, not indices"
+            )
+        found = self.predict(inputs, task, chunk=chunk).labels
+        if len(right) != len(found):
+            raise LabelError(f"each input must have one label, got {len(found)} inputs and {len(right)} labels")
+        return sum(ours == theirs for ours, theirs in zip(found, right, strict=True)) / len(right)
 
     def calibrate(self, held_out: Mapping[str, Examples], level: float = 0.01, chunk: int = 1000) -> Calibration:
         """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
@@ -356,7 +498,7 @@ class Learner:
             UnknownTaskError: no task of one of the names was learned.
             ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
         """
-        _check_chunk(chunk)
+        chunk = _checked_chunk(chunk)
         beliefs, truth = list[Belief](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
@@ -382,7 +524,7 @@ class Learner:
             TaskError: there are no examples.
             LabelError: a target lies outside of the classes of the task.
         """
-        _check_chunk(chunk)
+        chunk = _checked_chunk(chunk)
         self.check_targets(examples, task)
         state = self.bank[task]
         right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
@@ -683,6 +825,10 @@ class Learner:
         """Leave out the mixture of the tasks: whoever needs it makes it anew, sooner than it is sent."""
         return {**self.__dict__, "_superposed": None}
 
+    def _is_calibrated(self) -> bool:
+        """Return whether the calibration is of the tasks and the inference as they are now."""
+        return self._calibrated == (self._tasks_now(), self.inference)
+
     def _tasks_now(self) -> tuple[Network, MaskBank, int]:
         """Return what differs whenever other tasks may hide behind the same names."""
         return self.network, self.bank, self.bank.changes
@@ -709,6 +855,11 @@ class Learner:
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""
+        probabilities, classes = self._probabilities(inputs, state, chunk).max(dim=1)
+        return classes, probabilities
+
+    def _probabilities(self, inputs: Tensor, state: TaskState, chunk: int) -> Tensor:
+        """Return the probability of each of the task's classes, `inputs x classes`."""
         check_inputs(inputs, state.input_shape, state.input_dtype)
         with _readable_lookups():
             logits = torch.cat([self.network.logits(part, state) for part in inputs.split(chunk)])
@@ -717,13 +868,36 @@ class Learner:
                 "the outputs of the network are not finite for these inputs; are they scaled as in training?"
             )
         # Superfluous neurons are no classes: they are left out of the answer.
-        probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
-        return classes, probabilities
+        return logits[:, : len(state.classes)].softmax(dim=1)
 
 
-def _check_chunk(chunk: int) -> None:
-    if chunk < 1:
-        raise ConfigError(f"at least 1 input is judged at once, but chunk={chunk} came")
+_DEFAULTS: tuple[Method, Training, TaskInference] = (SupSup(), Training(), OneShot())
+
+
+def _checked_chunk(chunk: int) -> int:
+    if isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1:
+        raise ConfigError(
+            f"chunk must be an integer of at least 1, how many inputs are judged at once, got {brief(chunk)}"
+        )
+    return int(chunk)
+
+
+def _check_part(
+    what: str, given: object, kind: type | tuple[type, ...], example: str, known: Sequence[type] = ()
+) -> None:
+    """Raise ConfigError unless a part of a learner is of its kind."""
+    if not isinstance(given, kind):
+        others = f"; there are {', '.join(each.__name__ for each in known)}" if known else ""
+        got = f"the class {given.__name__}" if isinstance(given, type) else brief(given)
+        raise ConfigError(f"the {what} of a learner must be an object such as {example}, got {got}{others}")
+
+
+def _check_fit(method: Method, training: Training) -> None:
+    if training.weight_optimiser is not None and not method.writes:
+        raise ConfigError(
+            f"{type(method).__name__} trains no weights beside a mask, but a weight_optimiser came; "
+            "leave it out, or learn by ExSSNeT"
+        )
 
 
 def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:

@@ -148,6 +148,23 @@ class Network:
         masked = sum(part.size for part in self._of_role("masked"))
         return f"Network({self.architecture} over {self.base}, {masked:,} masked weights)"
 
+    @torch.inference_mode(False)
+    def to(self, device: str | torch.device) -> "Network":
+        """Return this network on another device; this one stays where it is.
+
+        Raises:
+            ConfigError: this machine cannot compute there.
+        """
+        _check_device(device)
+        with self._lock:  # no call may put the weights of a task into the module meanwhile
+            moved = copy.deepcopy(self)
+        moved.device = torch.device(device)
+        moved._module.to(moved.device)
+        for tensors in (moved.weights, moved.base_weights, moved.constants, moved._buffers):
+            tensors.update({name: value.to(moved.device) for name, value in tensors.items()})
+        moved._set_up()
+        return moved
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each masked parameter."""
@@ -507,9 +524,12 @@ class Network:
 
 def _check_device(device: str | torch.device) -> None:
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # the second where torch was built without it
-        raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {error}; use another one") from error
+        kind = torch.empty(1, device=torch.device(device)).device.type
+    except (RuntimeError, AssertionError, TypeError) as error:  # the second where torch was built without it
+        why = str(error).partition("\n")[0]
+        raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {why}; use another one") from error
+    if kind == "meta":
+        raise ConfigError("tensors on the device 'meta' have no values, so nothing is computed there; use another one")
 
 
 def written_digest(state: TaskState, fingerprint: str) -> str:

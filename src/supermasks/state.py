@@ -2,10 +2,12 @@
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
+from supermasks.brief import brief, counted, listed
 from supermasks.errors import LabelError, MaskError, TaskError
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import Owned
@@ -91,6 +93,13 @@ class TaskState:
         object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))
         if self.owned is not None and (self.owned.mask - self.mask).count():
             raise MaskError(f"task {self.name!r} owns weights that its mask does not keep")
+
+    def __repr__(self) -> str:
+        kept, every = self.mask.count(), sum(prod(shape) for shape in self.mask.shapes.values())
+        classes = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''} {listed(self.classes)}"
+        inputs = f"inputs {self.input_shape}, {str(self.input_dtype).removeprefix('torch.')}"
+        owned = "" if self.owned is None else f"; owns {counted(self.owned.mask.count(), 'weight')}"
+        return f"TaskState({brief(self.name)}; {classes}; {inputs}; keeps {kept:,} of {every:,} weights{owned})"
 
     def rounded(self) -> "TaskState":
         """Return the state with its statistics rounded to float16, in which a bank then keeps them.

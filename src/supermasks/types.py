@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
 
 View = Callable[[Tensor], Tensor]
@@ -109,6 +110,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __repr__(self) -> str:
+        stored = f"{tuple(self.inputs.shape[1:])}, {str(self.inputs.dtype).removeprefix('torch.')}"
+        view = "" if self.view is None else ", seen through a view"
+        return f"Examples({counted(len(self), 'input')} of shape {stored}{view})"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example as the network sees it."""
@@ -190,6 +196,12 @@ class Task:
                     f"{self.train.shape} and {examples.shape}"
                 )
 
+    def __repr__(self) -> str:
+        parts = {"training": self.train, "test": self.test, "validation": self.validation}
+        sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in parts.items() if examples is not None)
+        classes = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''} {listed(self.classes)}"
+        return f"Task({brief(self.name)}; {classes}; {sizes} examples of shape {tuple(self.train.inputs.shape[1:])})"
+
 
 class TaskStream(Protocol):
     """An ordered, lazy sequence of tasks: a task is made when it is asked for, and holds no copy of the data."""
@@ -218,6 +230,11 @@ class Belief:
     evidence: Tensor
     chosen: Tensor
     tied: Tensor
+
+    def __repr__(self) -> str:
+        ties = f"; {int(self.tied.sum())} tied" if bool(self.tied.any()) else ""
+        rows, tasks = counted(len(self.chosen), "row"), counted(len(self.tasks), "task")
+        return f"Belief({rows} among {tasks}; chosen {tallied(self.names())}{ties})"
 
     @staticmethod
     def joined(beliefs: Sequence["Belief"]) -> "Belief":
@@ -256,3 +273,11 @@ class Prediction:
     belief: Belief | None
     task_confidence: Tensor | None = None
     unknown: Tensor | None = None
+
+    def __repr__(self) -> str:
+        parts = [counted(len(self.labels), "input"), f"labels {tallied(self.labels)}", f"tasks {tallied(self.tasks)}"]
+        if len(self.confidence):
+            parts.append(f"mean confidence {float(self.confidence.mean()):.3f}")
+        if self.unknown is not None:
+            parts.append(f"{int(self.unknown.sum())} unknown")
+        return f"Prediction({'; '.join(parts)})"
