@@ -195,12 +195,19 @@ def test_threads_do_not_mix_up_tasks(small: Make, blobs: MakeTask) -> None:
         assert list(threads.map(wrong, tasks)) == [0, 0]
 
 
-@pytest.mark.parametrize("inputs", [np.zeros((2, 8), np.float32), [[0.0] * 8], None])
-def test_only_tensors_are_inputs(small: Make, blobs: MakeTask, inputs: object) -> None:
+@pytest.mark.parametrize("inputs", [None, "x", 3, {"x": 1}, ["x"], [None], object(), np.array([["x"] * 8]), [[1] * 8]])
+def test_what_is_no_input_is_refused(small: Make, blobs: MakeTask, inputs: object) -> None:
     learner = small()
     learner.learn(blobs("a"))
-    with pytest.raises(InputError, match="torch tensor"):
-        learner.predict(inputs)  # pyright: ignore
+    for call in (
+        learner.predict,
+        learner.infer,
+        learner.predict_proba,
+        lambda x: learner.predict(x, task="a"),
+        lambda x: learner.score(x, [0], "a"),
+    ):
+        with pytest.raises(InputError, match="this call"):
+            call(inputs)  # pyright: ignore
 
 
 def test_threads_may_ask_for_tasks_at_the_same_time(small: Make, blobs: MakeTask) -> None:

@@ -3,10 +3,9 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from numbers import Integral
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supermasks.asking import Inputs, Mixed, checked_chunk, prepared, readable_lookups
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
@@ -30,13 +30,12 @@ from supermasks.errors import (
 from supermasks.inference import INFERENCES, OBJECTIVES, Calibration, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
-from supermasks.network import Network, check_inputs
+from supermasks.network import Network
 from supermasks.scores import INITIAL_SCORES, Past
 from supermasks.seeding import stream
 from supermasks.sharing import find_bank, missing_files, push_bank, write_card, write_onnx
 from supermasks.spec import build, describe
 from supermasks.state import ReadOnlyTensors, TaskState
-from supermasks.superposition import Superposition
 from supermasks.training import (
     AUGMENTATIONS,
     OPTIMISERS,
@@ -55,6 +54,8 @@ from supermasks.trial import check_answers
 from supermasks.types import Belief, Examples, Prediction, Task, TaskStream
 from supermasks.version import __version__
 from supermasks.workers import Workers
+
+_Tasks = tuple[Network, MaskBank, int]
 
 
 class Learner:
@@ -113,8 +114,8 @@ class Learner:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
         self.calibration: Calibration | None = None
-        self._superposed: tuple[tuple[Network, MaskBank, int], list[str], Superposition] | None = None
-        self._calibrated: tuple[tuple[Network, MaskBank, int], TaskInference] | None = None
+        self._superposed: Mixed | None = None
+        self._calibrated: tuple[_Tasks, TaskInference] | None = None
 
     def __repr__(self) -> str:
         names = f" {listed(self.tasks)}" if self.tasks else ""
@@ -349,7 +350,7 @@ class Learner:
 
     def infer(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         together: bool = False,
         chunk: int = 1000,
         among: Sequence[str] | None = None,
@@ -357,7 +358,7 @@ class Learner:
         """Return to which task inputs belong.
 
         Args:
-            inputs: `batch x ...`.
+            inputs: `batch x ...`, as `predict` takes them.
             together: all inputs are of one task, so that they are judged as one batch (one row of belief).
             chunk: how many inputs are judged at once where each is judged by itself; memory grows with it.
             among: the names of the tasks to choose among; all that were learned if None.
@@ -368,20 +369,20 @@ class Learner:
             ConfigError: no list of names came, or an empty one.
             InputError: the inputs are not finite, or not of the shape of the tasks.
         """
-        if isinstance(among, str) or (among is not None and not among):
-            raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
-        chunk = _checked_chunk(chunk)
-        superposition = self._superposition(self.bank.names if among is None else list(among))
-        first = superposition.states[0]
-        check_inputs(inputs, first.input_shape, first.input_dtype)
-        with torch.no_grad(), _readable_lookups():
+        chunk = checked_chunk(chunk)
+        mixed = self._mixed(among)
+        return self._infer(prepared(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
+
+    def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
+        superposition = mixed.superposition
+        with torch.no_grad(), readable_lookups():
             if together:
                 return self.inference.infer(superposition, inputs)
             return Belief.joined([self.inference.infer_each(superposition, part) for part in inputs.split(chunk)])
 
     def predict(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         task: str | None = None,
         together: bool = False,
         chunk: int = 1000,
@@ -389,8 +390,12 @@ class Learner:
     ) -> Prediction:
         """Return the label of each input, of a given task or of the task that the inputs are inferred to belong to.
 
+        Inputs become tensors as `make_task` has made those that the task was learned from. Where no task is named, all
+        tasks must have been made in the same way.
+
         Args:
-            inputs: `batch x ...`.
+            inputs: `batch x ...`: whatever `make_task` takes as inputs, such as arrays of uint8, images of PIL or lists
+                of token ids; or tensors as the network sees them.
             task: the name of the task, if it is known.
             together: all inputs are of one task, so that it is inferred from the whole batch.
             chunk: how many inputs are judged at once.
@@ -399,14 +404,18 @@ class Learner:
         Raises:
             UnknownTaskError: no task of one of the given names was learned, or a name is no string.
             TaskError: no task was learned yet.
-            InputError: the inputs are not finite, or not of the shape of the task.
+            InputError: the inputs are not finite, or not of the shape of the task; or they are of another form than
+                those that the task was learned from, such as pixels in 0..255 as floats.
         """
-        chunk = _checked_chunk(chunk)
+        chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
+            inputs = prepared(inputs, state, state.input_form)
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
-        belief = self.infer(inputs, together, chunk, among)
+        mixed = self._mixed(among)
+        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
@@ -426,7 +435,7 @@ class Learner:
         sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
         return Prediction(labels, tasks, confidence, belief, sure, unknown)
 
-    def predict_proba(self, inputs: Tensor, task: str | None = None, chunk: int = 1000) -> Tensor:
+    def predict_proba(self, inputs: Inputs, task: str | None = None, chunk: int = 1000) -> Tensor:
         """Return how probable each class of a task is for each input, `inputs x classes`; rows sum to 1.
 
         Args:
@@ -439,22 +448,25 @@ class Learner:
             ConfigError: no task was named, and the classes of the tasks differ.
             and what `predict` raises.
         """
-        chunk = _checked_chunk(chunk)
+        chunk = checked_chunk(chunk)
         if task is not None:
-            return self._probabilities(inputs, self.bank[task], chunk)
-        if len({state.classes for state in self._superposition(self.bank.names).states}) > 1:
+            state = self.bank[task]
+            return self._probabilities(prepared(inputs, state, state.input_form), state, chunk)
+        mixed = self._mixed(None)
+        if len({state.classes for state in mixed.superposition.states}) > 1:
             raise ConfigError(
                 "the classes of the tasks differ, so that columns would mean something else in each row; "
                 "name the task with predict_proba(x, task=...)"
             )
-        belief = self.infer(inputs, chunk=chunk)
+        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        belief = self._infer(inputs, mixed, False, chunk)
         probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
             rows = (belief.chosen == number).nonzero().flatten()
             probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.tasks[number]], chunk)
         return probabilities
 
-    def score(self, inputs: Tensor, labels: object, task: str | None = None, chunk: int = 1000) -> float:
+    def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:
         """Return the fraction of inputs whose label `predict` gives.
 
         Args:
@@ -471,7 +483,7 @@ class Learner:
             `learner.score(images, ["cat", "dog"], task="animals")`.
         """
         right = plain_labels(labels, "score(inputs, labels)")
-        states = self._superposition(self.bank.names).states if task is None else [self.bank[task]]
+        states = self._mixed(None).superposition.states if task is None else [self.bank[task]]
         known = dict.fromkeys(label for state in states for label in state.classes)
         if unknown := [label for label in right if label not in known]:
             raise LabelError(
@@ -498,7 +510,7 @@ class Learner:
             UnknownTaskError: no task of one of the names was learned.
             ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
         """
-        chunk = _checked_chunk(chunk)
+        chunk = checked_chunk(chunk)
         beliefs, truth = list[Belief](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
@@ -524,10 +536,12 @@ class Learner:
             TaskError: there are no examples.
             LabelError: a target lies outside of the classes of the task.
         """
-        chunk = _checked_chunk(chunk)
+        chunk = checked_chunk(chunk)
         self.check_targets(examples, task)
-        state = self.bank[task]
-        right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
+        state, right = self.bank[task], 0
+        for inputs, targets in examples.batches(chunk):
+            found, _ = self._classify(prepared(inputs, state, state.input_form), state, chunk)
+            right += int((found == targets).sum())
         return right / len(examples)
 
     def check_targets(self, examples: Examples, task: str) -> None:
@@ -761,7 +775,7 @@ class Learner:
         """
         return self.network.export(self.bank[task])
 
-    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Tensor | None = None) -> None:
+    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Inputs | None = None) -> None:
         """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
 
         The outputs are those of `export`. The file's metadata hold the name of the `task` and, as JSON, its
@@ -786,7 +800,7 @@ class Learner:
         state = self.bank[task]
         if example is None:
             example = torch.zeros(2, *state.input_shape, dtype=state.input_dtype)
-        check_inputs(example, state.input_shape, state.input_dtype)
+        example = prepared(example, state, state.input_form)
         about = {
             "task": task,
             "classes": json.dumps([encode_label(label) for label in state.classes]),
@@ -829,26 +843,22 @@ class Learner:
         """Return whether the calibration is of the tasks and the inference as they are now."""
         return self._calibrated == (self._tasks_now(), self.inference)
 
-    def _tasks_now(self) -> tuple[Network, MaskBank, int]:
+    def _tasks_now(self) -> "_Tasks":
         """Return what differs whenever other tasks may hide behind the same names."""
         return self.network, self.bank, self.bank.changes
 
-    def _superposition(self, names: list[str]) -> Superposition:
-        """Return the tasks of these names, mixed; the last mixture is kept, since it takes a look at all of them."""
+    def _mixed(self, among: Sequence[str] | None) -> Mixed:
+        """Return some tasks, or all, mixed; the last mixture is kept, since it takes a look at all of them."""
+        if isinstance(among, str) or (among is not None and not among):
+            raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
+        names = self.bank.names if among is None else list(among)
         if not names:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         held = self._superposed
-        if held is None or held[0] != self._tasks_now() or held[1] != names:
-            states = [self.bank[name] for name in names]
-            shapes = {state.input_shape for state in states}
-            if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
-                raise TaskError(
-                    f"tasks with inputs of shapes {sorted(shapes)} or of different types cannot be mixed; "
-                    "name the task with predict(x, task=...)"
-                )
-            held = (self._tasks_now(), names, Superposition(self.network, states))
+        if held is None or held.of != self._tasks_now() or held.names != names:
+            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now())
             self._superposed = held
-        return held[2]
+        return held
 
     def _past(self, task: Task) -> Past:
         return Past(self.bank.states, self.bank.memory, task.train, self.network.logits, self.bank.names)
@@ -860,8 +870,7 @@ class Learner:
 
     def _probabilities(self, inputs: Tensor, state: TaskState, chunk: int) -> Tensor:
         """Return the probability of each of the task's classes, `inputs x classes`."""
-        check_inputs(inputs, state.input_shape, state.input_dtype)
-        with _readable_lookups():
+        with readable_lookups():
             logits = torch.cat([self.network.logits(part, state) for part in inputs.split(chunk)])
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
@@ -872,14 +881,6 @@ class Learner:
 
 
 _DEFAULTS: tuple[Method, Training, TaskInference] = (SupSup(), Training(), OneShot())
-
-
-def _checked_chunk(chunk: int) -> int:
-    if isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1:
-        raise ConfigError(
-            f"chunk must be an integer of at least 1, how many inputs are judged at once, got {brief(chunk)}"
-        )
-    return int(chunk)
 
 
 def _check_part(
@@ -915,11 +916,3 @@ def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:
             f"tasks={[name for name in bank.names if name in needed | wanted]}"
         )
     return bank.subset(wanted)
-
-
-@contextmanager
-def _readable_lookups() -> Generator[None]:
-    try:
-        yield
-    except IndexError as error:  # of an embedding, for a token that it does not have
-        raise InputError(f"the network cannot look up these inputs: {error}; use the vocabulary of training") from error

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from supermasks.brief import brief, counted, listed
 from supermasks.errors import LabelError, MaskError, TaskError
+from supermasks.input_form import InputForm
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import Owned
 
@@ -60,9 +61,10 @@ class TaskState:
             (`Network.over`); empty where these are the base's.
         answers: a few logits for inputs that mean nothing (`trial_answers`), by which another backbone is noticed;
             empty where there are none.
+        input_form: how raw inputs became those that the task was learned from; None where that is not known.
 
     Raises:
-        TaskError: the name is empty, or there is no such type of inputs.
+        TaskError: the name is empty, or there is no such type of inputs, or they cannot have this form.
         LabelError: there are no classes, or one repeats.
         MaskError: the owned weights are not among those that the mask keeps.
     """
@@ -77,6 +79,7 @@ class TaskState:
     owned: Owned | None = None
     over: str = ""
     answers: tuple[float, ...] = ()
+    input_form: InputForm | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -88,6 +91,12 @@ class TaskState:
             )
         if self.input_dtype not in INPUT_TYPES:
             raise TaskError(f"inputs are float32 or int64, but task {self.name!r} has {self.input_dtype}")
+        integers = self.input_form is InputForm.TOKEN_IDS
+        if self.input_form is not None and integers != (self.input_dtype == torch.int64):
+            raise TaskError(
+                f"the inputs of task {self.name!r} are {self.input_form.words}, which must be "
+                f"{'int64' if integers else 'float32'}, got {self.input_dtype}"
+            )
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
         object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
+from supermasks.input_form import InputForm
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
@@ -155,9 +156,12 @@ class Task:
         train: what it is learned from; not empty.
         test: what it is measured on, if anything.
         validation: what the best epoch of training is chosen by, if anything.
+        input_form: how raw inputs became those of the examples, so that `Learner.predict` does the same; None where
+            that is not known.
 
     Raises:
-        TaskError: the name or the training examples are empty, or the test or validation inputs have another shape.
+        TaskError: the name or the training examples are empty, or the test or validation inputs have another shape,
+            or the inputs are not of their form.
         LabelError: the classes are empty or repeat, or a target lies outside of them.
     """
 
@@ -166,8 +170,11 @@ class Task:
     train: Examples
     test: Examples | None = None
     validation: Examples | None = None
+    input_form: InputForm | None = None
 
     def __post_init__(self) -> None:
+        if self.input_form is not None and not isinstance(self.input_form, InputForm):
+            raise TaskError(f"the input_form of a task must be an InputForm or None, got {brief(self.input_form)}")
         # Numbers and strings of numpy as Python's own, which can be stored.
         classes = tuple(label.item() if isinstance(label, np.generic) else label for label in self.classes)
         object.__setattr__(self, "classes", classes)

@@ -234,12 +234,30 @@ def test_hugging_face_is_not_imported() -> None:
 
 @pytest.mark.parametrize("form", forms())
 def test_validation_data_is_of_the_same_forms(form: str) -> None:
-    task = make_task("it", (torch.zeros(2, 1, 4, 5), [3, 7]), validation=forms()[form])
+    start = torch.zeros(2, 1, 4, 5, dtype=torch.uint8 if "uint8" in form or "arrays" in form else torch.float32)
+    task = make_task("it", (start, [3, 7]), validation=forms()[form])
     assert task.test is None
     assert task.validation is not None
     np.testing.assert_allclose(np.asarray(task.validation.inputs), PIXELS[:, None] / 255.0, rtol=1e-6)
     assert task.validation.targets.tolist() == [1, 0, 1]
     assert len(task.train) == 2
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_all_parts_of_a_task_are_of_one_form(part: str) -> None:
+    """Otherwise the scale of one of them would be another, by 255, without a word."""
+    pixels, floats = torch.from_numpy(PIXELS)[:, None], torch.from_numpy(PIXELS)[:, None].float()
+    with pytest.raises(InputError, match=f"learned from floating-point.*{part} data of task 'it' are uint8"):
+        make_task("it", (floats, LABELS), **{part: (pixels, LABELS)})
+    with pytest.raises(InputError, match=rf"must lie in 0\.\.1, but the inputs of the {part} data .* lie in 0\.\.59"):
+        make_task("it", (pixels, LABELS), **{part: (floats, LABELS)})
+    scaled = make_task("it", (pixels, LABELS), **{part: ((floats / 255).double(), LABELS)})
+    assert torch.equal(getattr(scaled, part).inputs, scaled.train.inputs)
+    with pytest.raises(InputError, match="some are uint8, which is divided by 255, and some are floating"):
+        make_task("it", ([pixels[0], floats[0]], [0, 1]))
+    mixed = DataLoader(Pairs((pixels[0], 0), (floats[0], 1)), batch_size=1)
+    with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
+        make_task("it", mixed)
 
 
 def test_a_fraction_is_set_aside_for_validation() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from supermasks.data.gather import gather, plain_labels
 from supermasks.data.validation import with_validation
 from supermasks.errors import InputError, LabelError, TaskError
+from supermasks.input_form import InputForm
 from supermasks.types import Examples, Task
 
 
@@ -40,6 +41,9 @@ def make_task(
     refused, unless they are said to be token ids: those are taken as they are, as int64, for networks that begin
     with an embedding.
 
+    The form of the training inputs belongs to the task. Test and validation inputs are treated in the same way, and so
+    are those that `Learner.predict` gets: pixels stay pixels, and floats are never divided.
+
     Args:
         name: what the task is asked for by.
         train: what it is learned from.
@@ -56,7 +60,8 @@ def make_task(
 
     Raises:
         InputError: the data is of none of these forms, or inputs are of integers other than uint8 (token ids: of
-            other than integers, or negative), are not finite, or differ in shape.
+            other than integers, or negative), are not finite, or differ in shape; or those of `test` or `validation`
+            are not of the form of `train`.
         LabelError: a label is not among the classes or cannot be one.
         TaskError: there are no examples, or not as many labels as inputs.
         ConfigError: a column does not exist or is not clear, or a fraction is none.
@@ -68,18 +73,20 @@ def make_task(
         >>> make_task("moods", ([[4, 8, 0], [4, 15, 16]], ["sad", "glad"]), token_ids=True).train.inputs.dtype
         torch.int64
     """
-    train_inputs, train_labels = gather(train, f"the training data of task {name!r}", inputs, label, token_ids)
+    form = InputForm.TOKEN_IDS if token_ids else None
+    train_inputs, train_labels, form = gather(train, f"the training data of task {name!r}", inputs, label, form)
     labels = _distinct(train_labels) if classes is None else plain_labels(classes, f"the classes of task {name!r}")
     known = tuple(labels)
 
     def part(data: object, what: str) -> Examples:
-        return _examples(what, *gather(data, f"the {what}", inputs, label, token_ids), known)
+        return _examples(what, *gather(data, f"the {what}", inputs, label, form)[:2], known)
 
     task = Task(
         name,
         known,
         _examples(f"training data of task {name!r}", train_inputs, train_labels, known),
         None if test is None else part(test, f"test data of task {name!r}"),
+        input_form=form,
     )
     if validation is None:
         return task

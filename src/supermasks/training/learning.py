@@ -126,6 +126,7 @@ def finish_task(
         task.train.dtype,
         learned.owned,
         network.over,
+        input_form=task.input_form,
     )
     state, rounding = with_statistics(network, state, task, settings, seed)
     state = replace(state, answers=trial_answers(network.writing(state), state))
