@@ -106,7 +106,11 @@ def test_float_inputs_are_taken_as_they_are() -> None:
         ([2, "x", None], (2, "x", None)),
         (np.array(["b", "a", "b"]), ("a", "b")),
         (np.array([True, False, True]), (False, True)),
-        (torch.tensor([0.5, 0.25, 0.5]), (0.25, 0.5)),
+        (torch.tensor([2.0, 1.0, 2.0]), (1.0, 2.0)),
+        (np.array([1, -1, 1], dtype=np.float16), (-1.0, 1.0)),
+        (torch.tensor([True, False, True]), (False, True)),
+        ([("up", 0.5), ("down", 0.5), ("up", 0.5)], (("down", 0.5), ("up", 0.5))),
+        ([0, 1, 2], (0, 1, 2)),
         ([np.int64(4), torch.tensor(2), 4], (2, 4)),
     ],
 )
@@ -132,6 +136,57 @@ def test_classes_can_be_given_in_their_order() -> None:
 def test_a_label_outside_of_the_classes_is_refused(train: list, test: list, said: str) -> None:
     with pytest.raises(LabelError, match=said):
         make_task("it", (torch.zeros(2, 2), train), (torch.zeros(1, 2), test), classes=[1, 2])
+
+
+MEASURED = [0.37, 1.0, 0.37]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        MEASURED,
+        np.array(MEASURED),
+        np.array(MEASURED, dtype=np.float16),
+        torch.tensor(MEASURED),
+        [np.float32(number) for number in MEASURED],
+        [torch.tensor(number) for number in MEASURED],
+        ["low", 1, 0.37],
+        [1.0, 2.0, float("inf")],
+    ],
+)
+def test_what_was_measured_is_no_class_unless_it_is_said(labels: object) -> None:
+    """Fifty different targets of a regression would be fifty classes, and train."""
+    data = (torch.zeros(3, 2), labels)
+    pairs = Pairs(*zip(torch.zeros(3, 2), labels, strict=True))  # pyright: ignore
+    for train in (data, pairs):
+        with pytest.raises(LabelError, match=r"must name classes, got numbers such as .*torch\.bucketize.*classes="):
+            make_task("it", train)
+    with pytest.raises(LabelError, match="holds the label"):
+        make_task("it", (torch.zeros(3, 2), [1, 2, 1]), test=data)
+
+
+def test_numbers_with_a_fraction_are_classes_where_they_are_listed() -> None:
+    task = make_task("it", (torch.zeros(3, 2), torch.tensor([0.5, 0.25, 0.5])), classes=[0.5, 0.25])
+    assert task.classes == (0.5, 0.25)
+    assert task.train.targets.tolist() == [0, 1, 0]
+    with pytest.raises(LabelError, match=r"the label 0\.75"):
+        make_task("it", (torch.zeros(1, 2), [0.75]), classes=[0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (torch.eye(3), "argmax"),
+        (np.eye(3, dtype=np.int64), "argmax"),
+        (torch.tensor([[0], [1], [0]]), "squeeze"),
+        (np.array([[0.5], [1.5], [2.5]]), "squeeze"),
+        (np.array([["a"], ["b"], ["a"]]), "squeeze"),
+        ([torch.zeros(1), torch.ones(1), torch.zeros(1)], "squeeze"),
+    ],
+)
+def test_labels_of_two_dimensions_are_refused_with_advice(labels: object, advice: str) -> None:
+    with pytest.raises(LabelError, match=advice):
+        make_task("it", (torch.zeros(3, 2), labels))
 
 
 @pytest.mark.parametrize(

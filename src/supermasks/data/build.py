@@ -62,7 +62,8 @@ def make_task(
         InputError: the data is of none of these forms, or inputs are of integers other than uint8 (token ids: of
             other than integers, or negative), are not finite, or differ in shape; or those of `test` or `validation`
             are not of the form of `train`.
-        LabelError: a label is not among the classes or cannot be one.
+        LabelError: a label is not among the classes or cannot be one; or labels are numbers with a fraction, as of a
+            regression, and `classes` does not list them.
         TaskError: there are no examples, or not as many labels as inputs.
         ConfigError: a column does not exist or is not clear, or a fraction is none.
 
@@ -75,7 +76,11 @@ def make_task(
     """
     form = InputForm.TOKEN_IDS if token_ids else None
     train_inputs, train_labels, form = gather(train, f"the training data of task {name!r}", inputs, label, form)
-    labels = _distinct(train_labels) if classes is None else plain_labels(classes, f"the classes of task {name!r}")
+    if classes is None:
+        _refuse_measurements(train_labels, f"the training data of task {name!r}")
+        labels: Sequence[Hashable] = _distinct(train_labels)
+    else:
+        labels = plain_labels(classes, f"the classes of task {name!r}")
     known = tuple(labels)
 
     def part(data: object, what: str) -> Examples:
@@ -93,6 +98,17 @@ def make_task(
     if isinstance(validation, (int, float)):
         return with_validation(task, validation)
     return replace(task, validation=part(validation, f"validation data of task {name!r}"))
+
+
+def _refuse_measurements(labels: list[Hashable], what: str) -> None:
+    """Raise LabelError if labels look like the targets of a regression: each would become a class of its own."""
+    fractions = [label for label in labels if isinstance(label, float) and not label.is_integer()]
+    if fractions:
+        raise LabelError(
+            f"the labels of {what} must name classes, got numbers such as {fractions[0]!r} ({len(set(labels))} "
+            "different ones): this library classifies; cut measurements into classes first, such as by "
+            "torch.bucketize, or pass classes=[...] if each number is a class"
+        )
 
 
 def _distinct(labels: list[Hashable]) -> tuple[Hashable, ...]:
