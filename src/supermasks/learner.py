@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from math import prod
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from supermasks.errors import (
 from supermasks.inference import INFERENCES, OBJECTIVES, Calibration, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
+from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
 from supermasks.scores import INITIAL_SCORES, Past
 from supermasks.seeding import stream
@@ -759,6 +761,11 @@ class Learner:
         take its `state_dict` has to be built with as many. Under `norm="batch"` answers depend on the batch here too,
         and that module has to be built with `track_running_stats=False`.
 
+        Of a `HuggingFaceClassifier` it is the model of transformers itself: its `.logits` are those of the learner
+        (for texts, given `attention_mask=(input_ids != padding)`), its config names the outputs by the labels, and
+        `save_pretrained` writes what transformers loads alone. Other modules of this library, such as
+        `HuggingFaceEncoder`, need it wherever they are loaded; `export_onnx` writes what does not.
+
         Args:
             task: its name.
 
@@ -773,7 +780,13 @@ class Learner:
             >>> type(module).__name__, torch.equal(module(x), learner.network.logits(x, learner.bank["rows"]))
             ('Linear', True)
         """
-        return self.network.export(self.bank[task])
+        state = self.bank[task]
+        module = self.network.export(state)
+        if type(module) is not HuggingFaceClassifier:
+            return module
+        # Two token ids, of which one at most is padding; images of them mean nothing either.
+        example = (torch.arange(prod(state.input_shape)) % 2).view(1, *state.input_shape).to(state.input_dtype)
+        return module.plain(state.classes, self.network.logits(example, state).shape[1])
 
     def export_onnx(self, task: str, path: str | os.PathLike[str], example: Inputs | None = None) -> None:
         """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
@@ -807,7 +820,7 @@ class Learner:
             "fingerprint": self.network.fingerprint,
             "supermasks": __version__,
         }
-        write_onnx(self.export(task).cpu(), Path(path), example.cpu(), about)
+        write_onnx(self.network.export(state).cpu(), Path(path), example.cpu(), about)
 
     def adopt(self, bank: MaskBank) -> None:
         """Take over the tasks of a bank in place of this learner's, which has learned none.
