@@ -41,16 +41,19 @@ from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.training import (
     AUGMENTATIONS,
     OPTIMISERS,
+    Callback,
     Fit,
     LearnApart,
     LearnedTask,
-    Progress,
+    Shown,
     Training,
     check_learnable,
+    checked_callbacks,
     finish_task,
     fit_together,
     forget_stages,
     learn_task,
+    watched,
 )
 from supermasks.trial import check_answers
 from supermasks.types import Belief, Examples, Prediction, Task, TaskStream
@@ -163,14 +166,22 @@ class Learner:
         return self.bank.names
 
     def learn(
-        self, task: Task, progress: Progress | None = None, checkpoint: str | os.PathLike[str] | None = None
+        self,
+        task: Task,
+        progress: Shown = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Fit:
         """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
 
         Args:
             task: its name must be new to the bank.
-            progress: called after each step.
+            progress: called after each step with the number of steps done and of all steps. By default a bar is drawn
+                on stderr, if that is a terminal or the output of a notebook; None draws nothing.
             checkpoint: a file that keeps how far training is, so that it goes on from there when it was stopped.
+            callbacks: called after each step with a `supermasks.training.Step`: the loss, the learning rate, and the
+                validation accuracy where it was measured. One that returns "stop" ends the training there, and what
+                was learned until then is kept (with `select_best`, the best of it).
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
@@ -188,21 +199,26 @@ class Learner:
                 "tasks that own weights were put into the bank behind this learner, whose network lacks these weights; "
                 "use learner.add(state), or save the bank and load the bank anew"
             )
-        learned = learn_task(
-            self.network,
-            self.method,
-            task,
-            self.training,
-            self.seed,
-            self._past(task),
-            progress=progress,
-            checkpoint=file,
-        )
+        callbacks = checked_callbacks(callbacks)
+        with watched(progress, task.name) as (told, bar):
+            learned = learn_task(
+                self.network,
+                self.method,
+                task,
+                self.training,
+                self.seed,
+                self._past(task),
+                progress=told,
+                callbacks=callbacks if bar is None else (*callbacks, bar.step),
+                checkpoint=file,
+            )
         self.add(learned.state, learned.memory)
         forget_stages(self.method, file)
         return learned.fit
 
-    def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
+    def learn_together(
+        self, tasks: Sequence[Task], progress: Shown = "auto", callbacks: Sequence[Callback] = ()
+    ) -> list[Fit]:
         """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
 
         The result is that of learning them one by one, up to rounding, if none begins with what another learned: each
@@ -210,13 +226,16 @@ class Learner:
 
         Args:
             tasks: with inputs of one shape; their names must be new to the bank.
-            progress: called after each step.
+            progress: as in `learn`.
+            callbacks: as in `learn`, called after each step for each task. One that returns "stop" ends the training
+                of the task that it was called for; the others go on.
 
         Raises:
             ConfigError: the settings do not allow for it.
             TaskError: two tasks have the same name, or inputs of different shapes.
             and what `learn` raises; the bank then stays as it was.
         """
+        callbacks = checked_callbacks(callbacks)
         for task in tasks:
             self.bank.require_new(task.name)
             check_learnable(self.network, task)
@@ -232,7 +251,11 @@ class Learner:
             trainables = [
                 self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)
             ]
-            reports = fit_together(self.network, self.method, trainables, tasks, self.training, self.seed, progress)
+            with watched(progress, counted(len(tasks), "task")) as (told, bar):
+                told = told if bar is None else bar.progress
+                reports = fit_together(
+                    self.network, self.method, trainables, tasks, self.training, self.seed, told, callbacks
+                )
             learned, memory = list[LearnedTask](), self.bank.memory
             for task, trainable, past, report in zip(tasks, trainables, pasts, reports, strict=True):
                 past = replace(past, memory=memory)
@@ -259,6 +282,7 @@ class Learner:
             tasks: a sequence or a stream; their names must be new to the bank. They are sent to the workers.
             workers: processes of this machine, or a cluster.
             learned: is called with the name of each task that was added, in their order, and how its training went.
+                There are no callbacks after each step: steps are made in other processes.
 
         Raises:
             ConfigError: a task begins with what others have learned (ExSSNeT, transfer).

@@ -1,14 +1,15 @@
 """How long and with what a task is trained."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
-from numbers import Integral
-from typing import Literal, get_args
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from supermasks.brief import brief
 from supermasks.errors import ConfigError
 from supermasks.training.augmentation import Augmentation
 from supermasks.training.optimisers import Optimiser, Optimisers, RMSprop
@@ -47,6 +48,12 @@ class Training:
             changes.
         select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
             training; of equals, the earliest.
+        patience: end the training after so many epochs without a better accuracy on the validation examples, and keep
+            the best, as `select_best` does, which this implies. Each stage of a method (ExSSNeT) ends by itself.
+        clip_norm: gradients of a larger norm (L2, of all that is trained) are scaled down to this one.
+        label_smoothing: the part of each target that is shared by all classes of the task, at least 0 and below 1.
+        class_weights: what an example of each class weighs in the loss, in the order of the classes; "balanced" is
+            `examples / (classes * examples of the class)`.
 
     Raises:
         ConfigError: a number is out of its range, steps and epochs are both given, or a word is unknown.
@@ -71,14 +78,19 @@ class Training:
     statistics_batches: int = 0
     statistics_precision: Literal["float32", "float16"] = "float32"
     weight_optimiser: Optimiser | None = None
+    patience: int | None = None
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: Literal["balanced"] | tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.steps is None and self.epochs is None:
             object.__setattr__(self, "steps", DEFAULT_STEPS)
-        for name in ("steps", "batch_size", "accumulate", "statistics_batches"):
+        for name in ("steps", "batch_size", "accumulate", "statistics_batches", "patience"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ConfigError(f"{name} is an integer, but {value!r} came")
+            object.__setattr__(self, name, None if value is None else int(value))  # of numpy, too: it is stored
         if not isinstance(self.optimiser, Optimiser) or not isinstance(self.weight_optimiser, Optimiser | None):
             given = self.weight_optimiser if isinstance(self.optimiser, Optimiser) else self.optimiser
             raise ConfigError(
@@ -113,6 +125,31 @@ class Training:
             raise ConfigError(f"heads go first for a fraction of all steps below 1, but {self.head_first} came")
         if self.precision not in get_args(Precision):
             raise ConfigError(f"the precision is 'float32' or 'bfloat16', but {self.precision!r} came")
+        self._check_regularisation()
+
+    def _check_regularisation(self) -> None:
+        if self.patience is not None:
+            if self.patience < 1:
+                raise ConfigError(f"patience must be at least 1 epoch, or None for none, got {self.patience}")
+            object.__setattr__(self, "select_best", True)
+        if self.clip_norm is not None and not (_is_number(self.clip_norm) and 0 < self.clip_norm < inf):
+            raise ConfigError(f"clip_norm must be a positive number, or None for none, got {brief(self.clip_norm)}")
+        if not (_is_number(self.label_smoothing) and 0 <= self.label_smoothing < 1):
+            raise ConfigError(f"label_smoothing must be at least 0 and below 1, got {brief(self.label_smoothing)}")
+        object.__setattr__(self, "clip_norm", None if self.clip_norm is None else float(self.clip_norm))
+        object.__setattr__(self, "label_smoothing", float(self.label_smoothing))
+        if self.class_weights is None or (isinstance(self.class_weights, str) and self.class_weights == "balanced"):
+            return
+        given: Any = self.class_weights
+        weights: list[Any] = (
+            list(given) if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)) else []
+        )
+        if not weights or not all(_is_number(weight) and 0 < weight < inf for weight in weights):
+            raise ConfigError(
+                'class_weights must be "balanced", or a positive number for each class in their order, got '
+                f"{brief(given)}"
+            )
+        object.__setattr__(self, "class_weights", tuple(float(weight) for weight in weights))
 
     def build_optimiser(
         self, parameters: Mapping[str, Tensor], heads: Collection[str], weights: Collection[str]
@@ -165,6 +202,12 @@ class Training:
             return self.steps
         assert self.epochs is not None  # one of them is given
         return ceil(self.epochs * examples / self.batch_size)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number, of Python, numpy or torch."""
+    scalar = isinstance(value, Tensor) and value.dim() == 0
+    return scalar or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def _build(optimiser: Optimiser, groups: Mapping[tuple[float, bool], list[Tensor]]) -> torch.optim.Optimizer:
