@@ -26,6 +26,7 @@ from supermasks.errors import (
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.training import Adam, Training
+from supermasks.workers import LocalProcesses
 
 Make = Callable[..., Learner]
 MakeTask = Callable[..., Task]
@@ -282,7 +283,18 @@ def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -
         learner.learn((task.train.inputs, task.train.targets))
     learner.learn(task, checkpoint=str(tmp_path / "a.pt"))
     assert list(tmp_path.iterdir()) == []
-    for among in ([], "a"):
+    for single in (task, None, 5):
+        with pytest.raises(TaskError, match="tasks must be a list of tasks, got"):
+            learner.learn_together(single)  # pyright: ignore
+        with pytest.raises(TaskError, match="tasks must be a list of tasks, got"):
+            learner.learn_apart(single, LocalProcesses(1))  # pyright: ignore
+    with pytest.raises(TaskError, match="a Task is learned, but tuple came"):
+        learner.learn_together([(task.train.inputs, task.train.targets)])  # pyright: ignore
+    with pytest.raises(ConfigError, match="checkpoint must be the path of a file, or None, got 5"):
+        learner.learn(blobs("b"), checkpoint=5)  # pyright: ignore
+    with pytest.raises(ConfigError, match="held_out must map names of tasks to their examples, got"):
+        learner.calibrate([task.train])  # pyright: ignore
+    for among in ([], "a", 5, True):
         with pytest.raises(ConfigError, match="among is a list of names of tasks, one at least, but"):
             learner.predict(task.train.inputs, among=among)
     for call in (learner.predict, learner.infer, lambda x, **k: learner.predict(x, task="a", **k)):

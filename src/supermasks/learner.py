@@ -190,8 +190,9 @@ class Learner:
             ConfigError: tasks were put into the bank that own weights, and not into the network.
             TrainingError: training diverged.
         """
-        if not isinstance(task, Task):
-            raise TaskError(f"a Task is learned, but {type(task).__name__} came; make_task makes one of most data")
+        _check_task(task)
+        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+            raise ConfigError(f"checkpoint must be the path of a file, or None, got {brief(checkpoint)}")
         file = None if checkpoint is None else Path(checkpoint)
         self.bank.require_new(task.name)
         if self.network.over != self.bank.over:
@@ -236,7 +237,10 @@ class Learner:
             and what `learn` raises; the bank then stays as it was.
         """
         callbacks = checked_callbacks(callbacks)
+        _check_list(tasks)
+        tasks = list(tasks)
         for task in tasks:
+            _check_task(task)
             self.bank.require_new(task.name)
             check_learnable(self.network, task)
         if self.method.writes or len(self.method.stages) > 1:
@@ -294,9 +298,12 @@ class Learner:
                 f"tasks of {describe(self.method)} begin with what the tasks before have left, so that they cannot be "
                 "learned apart from each other; learn them one by one"
             )
-        names = [task.name for task in tasks]
-        for name in names:
-            self.bank.require_new(name)
+        _check_list(tasks)
+        names = list[str]()
+        for task in tasks:
+            _check_task(task)
+            self.bank.require_new(task.name)
+            names.append(task.name)
         if len(set(names)) < len(names):
             raise TaskError("tasks that are learned apart must have different names")
         job = LearnApart(self.network, self.method, self.training, self.seed, tasks)
@@ -537,6 +544,8 @@ class Learner:
             ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
         """
         chunk = checked_chunk(chunk)
+        if not isinstance(held_out, Mapping):
+            raise ConfigError(f"held_out must map names of tasks to their examples, got {brief(held_out)}")
         beliefs, truth = list[Belief](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
@@ -886,7 +895,7 @@ class Learner:
 
     def _mixed(self, among: Sequence[str] | None) -> Mixed:
         """Return some tasks, or all, mixed; the last mixture is kept, since it takes a look at all of them."""
-        if isinstance(among, str) or (among is not None and not among):
+        if among is not None and (isinstance(among, str) or not isinstance(among, Iterable) or not list(among)):
             raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
         names = self.bank.names if among is None else list(among)
         if not names:
@@ -918,6 +927,16 @@ class Learner:
 
 
 _DEFAULTS: tuple[Method, Training, TaskInference] = (SupSup(), Training(), OneShot())
+
+
+def _check_list(tasks: object) -> None:
+    if isinstance(tasks, Task) or not isinstance(tasks, Iterable):
+        raise TaskError(f"tasks must be a list of tasks, got {brief(tasks)}; learn(task) learns a single one")
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, Task):
+        raise TaskError(f"a Task is learned, but {type(task).__name__} came; make_task makes one of most data")
 
 
 def _check_part(

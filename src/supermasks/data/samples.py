@@ -107,8 +107,8 @@ def _of_one(numbers: object, what: str) -> Tensor:
         raise InputError(f"the token ids of {what} must have one shape, but differ; pad them first") from error
     if array.dtype.kind not in "iu":
         raise InputError(
-            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, or make the task without "
-            "token_ids"
+            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, and pass int64; or make the "
+            "task without token_ids"
         )
     return torch.from_numpy(array.astype(np.int64))
 
@@ -196,7 +196,7 @@ def _unusable(kind: str, what: str, form: InputForm | None) -> str:
             "what they are"
         )
     else:
-        usable = "floating-point numbers" if form is InputForm.AS_IS else "uint8, or floating-point numbers in 0..1"
+        usable = "float32" if form is InputForm.AS_IS else "uint8, or float32 in 0..1"
         advice = f"the task was learned from {form.words}: convert them as the training data were"
     return f"the inputs of {what} must be {usable}, but {kind} came; {advice}"
 
