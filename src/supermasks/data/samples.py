@@ -107,8 +107,8 @@ def _of_one(numbers: object, what: str) -> Tensor:
         raise InputError(f"the token ids of {what} must have one shape, but differ; pad them first") from error
     if array.dtype.kind not in "iu":
         raise InputError(
-            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, and pass int64; or make the "
-            "task without token_ids"
+            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, and pass int64, or make "
+            "the task without token_ids"
         )
     return torch.from_numpy(array.astype(np.int64))
 
