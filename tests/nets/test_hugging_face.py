@@ -200,19 +200,16 @@ def test_a_wrapper_of_ones_own_stays() -> None:
     assert torch.equal(exported(x), learner.network.logits(x, learner.bank["a"]))
 
 
-@pytest.mark.parametrize("kind", ["classifier", "encoder"])
-def test_onnx_is_written_of_both_wrappers(kind: str, tmp_path: Path) -> None:
+def test_an_encoder_stays_wrapped_and_is_written_as_onnx(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model: Any = bert()
     x = inputs_of(model)
-    net = HuggingFaceClassifier(model) if kind == "classifier" else HuggingFaceEncoder(model.bert, 4)
-    learner = Learner(net, training=Training(steps=2, batch_size=8))
+    learner = Learner(HuggingFaceEncoder(model.bert, 4), training=Training(steps=2, batch_size=8))
     learner.learn(Task("a", ("cat", "dog"), Examples(x, torch.arange(8) % 2)))
-    if kind == "encoder":
-        exported = learner.export("a")
-        assert type(exported) is HuggingFaceEncoder
-        assert torch.equal(exported(x), learner.network.logits(x, learner.bank["a"]))
+    exported = learner.export("a")
+    assert type(exported) is HuggingFaceEncoder
+    assert torch.equal(exported(x), learner.network.logits(x, learner.bank["a"]))
     learner.export_onnx("a", tmp_path / "a.onnx")
     (logits,) = onnxruntime.InferenceSession(tmp_path / "a.onnx").run(["logits"], {"inputs": x.numpy()})
     assert torch.allclose(torch.from_numpy(logits), learner.network.logits(x, learner.bank["a"]), atol=1e-5)
