@@ -25,7 +25,8 @@ from supermasks.errors import (
 )
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
-from supermasks.training import Training
+from supermasks.training import Adam, Training
+from supermasks.workers import LocalProcesses
 
 Make = Callable[..., Learner]
 MakeTask = Callable[..., Task]
@@ -59,8 +60,34 @@ def test_an_unknown_task_of_another_type_is_unknown(small: Make, blobs: MakeTask
     learner = small()
     task = blobs("a")
     learner.learn(task)
-    with pytest.raises(UnknownTaskError):
-        learner.predict(task.train.inputs, task=5)  # pyright: ignore
+    for name in (5, None, ["a", "a"], ("a",), {"a": 1}, b"a", task):
+        with pytest.raises(UnknownTaskError, match="the name of a task must be a string, got"):
+            learner.bank[name]  # pyright: ignore
+        assert name not in learner.bank
+        assert learner.bank.get(name) is None  # pyright: ignore
+        if name is not None:
+            with pytest.raises(UnknownTaskError, match="the name of a task must be a string, got"):
+                learner.predict(task.train.inputs, task=name)  # pyright: ignore
+
+
+@pytest.mark.parametrize("chunk", [1.5, "2", True, None, 0, -3, torch.tensor(2.0), [5]])
+def test_a_chunk_is_a_number_of_inputs(small: Make, blobs: MakeTask, chunk: Any) -> None:
+    learner, task = small(), blobs("a")
+    learner.learn(task)
+    x = task.train.inputs
+    for call in (
+        lambda: learner.predict(x, task="a", chunk=chunk),
+        lambda: learner.predict(x, chunk=chunk),
+        lambda: learner.infer(x, chunk=chunk),
+        lambda: learner.infer(x, together=True, chunk=chunk),
+        lambda: learner.accuracy(task.train, "a", chunk=chunk),
+        lambda: learner.calibrate({"a": task.train}, chunk=chunk),
+        lambda: learner.score(x, task.train.targets, chunk=chunk),
+        lambda: learner.predict_proba(x, "a", chunk=chunk),
+    ):
+        with pytest.raises(ConfigError, match="chunk must be an integer of at least 1"):
+            call()
+    assert learner.predict(x, task="a", chunk=np.int64(7)).labels == learner.predict(x, task="a").labels
 
 
 def test_a_batch_of_one_cannot_train_batch_norm(small: Make, blobs: MakeTask) -> None:
@@ -169,12 +196,19 @@ def test_threads_do_not_mix_up_tasks(small: Make, blobs: MakeTask) -> None:
         assert list(threads.map(wrong, tasks)) == [0, 0]
 
 
-@pytest.mark.parametrize("inputs", [np.zeros((2, 8), np.float32), [[0.0] * 8], None])
-def test_only_tensors_are_inputs(small: Make, blobs: MakeTask, inputs: object) -> None:
+@pytest.mark.parametrize("inputs", [None, "x", 3, {"x": 1}, ["x"], [None], object(), np.array([["x"] * 8]), [[1] * 8]])
+def test_what_is_no_input_is_refused(small: Make, blobs: MakeTask, inputs: object) -> None:
     learner = small()
     learner.learn(blobs("a"))
-    with pytest.raises(InputError, match="torch tensor"):
-        learner.predict(inputs)  # pyright: ignore
+    for call in (
+        learner.predict,
+        learner.infer,
+        learner.predict_proba,
+        lambda x: learner.predict(x, task="a"),
+        lambda x: learner.score(x, [0], "a"),
+    ):
+        with pytest.raises(InputError, match="this call"):
+            call(inputs)  # pyright: ignore
 
 
 def test_threads_may_ask_for_tasks_at_the_same_time(small: Make, blobs: MakeTask) -> None:
@@ -209,20 +243,38 @@ def test_settings_of_another_type_are_refused_at_once(settings: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("what", "given", "kind"),
+    ("what", "given", "message"),
     [
-        ("training", {"steps": 3}, "Training"),
-        ("method", "supsup", "Method"),
-        ("method", SupSup, "Method"),
-        ("inference", "one-shot", "TaskInference"),
-        ("base", 0, "Base"),
+        ("training", {"steps": 3}, r"training\.Training\(epochs=10\), got {'steps': 3}"),
+        ("method", "supsup", r"methods\.SupSup\(\), got 'supsup'; there are SupSup, Diluted, ExSSNeT"),
+        ("method", SupSup, r"methods\.SupSup\(\), got the class SupSup"),
+        ("inference", "one-shot", r"inference\.OneShot\(\), got 'one-shot'; there are OneShot, TwoShot, Binary"),
+        ("inference", 3, r"inference\.OneShot\(\), got 3"),
+        ("base", 0, r"bases\.RandomBase\(0\), got 0"),
     ],
 )
-def test_parts_of_a_learner_are_of_their_kind(what: str, given: object, kind: str) -> None:
-    with pytest.raises(ConfigError, match=f"the {what} of a learner is a {kind}, but .* came"):
+def test_parts_of_a_learner_are_of_their_kind(what: str, given: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"the {what} of a learner must be an object such as supermasks.{message}"):
         Learner(nn.Linear(8, 6), **{what: given})  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ConfigError, match="the backbone of a learner is a Module or Network, but"):
+    if what != "base":
+        learner = Learner(nn.Linear(8, 6))
+        before = getattr(learner, what)
+        with pytest.raises(ConfigError, match=message):
+            setattr(learner, what, given)
+        assert getattr(learner, what) is before
+    with pytest.raises(ConfigError, match=r"the backbone of a learner must be .*, got the class Linear"):
         Learner(nn.Linear)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_set_later_must_fit_as_in_the_constructor(small: Make) -> None:
+    trains_weights = Training(steps=3, weight_optimiser=Adam(1e-3))
+    learner = small()
+    with pytest.raises(ConfigError, match="SupSup trains no weights"):
+        learner.training = trains_weights
+    learner.method, learner.training = ExSSNeT(TopK(0.3)), trains_weights
+    with pytest.raises(ConfigError, match="SupSup trains no weights"):
+        learner.method = SupSup()
+    assert isinstance(learner.method, ExSSNeT)
 
 
 def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -> None:
@@ -231,11 +283,22 @@ def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -
         learner.learn((task.train.inputs, task.train.targets))
     learner.learn(task, checkpoint=str(tmp_path / "a.pt"))
     assert list(tmp_path.iterdir()) == []
-    for among in ([], "a"):
+    for single in (task, None, 5):
+        with pytest.raises(TaskError, match="tasks must be a list of tasks, got"):
+            learner.learn_together(single)  # pyright: ignore
+        with pytest.raises(TaskError, match="tasks must be a list of tasks, got"):
+            learner.learn_apart(single, LocalProcesses(1))  # pyright: ignore
+    with pytest.raises(TaskError, match="a Task is learned, but tuple came"):
+        learner.learn_together([(task.train.inputs, task.train.targets)])  # pyright: ignore
+    with pytest.raises(ConfigError, match="checkpoint must be the path of a file, or None, got 5"):
+        learner.learn(blobs("b"), checkpoint=5)  # pyright: ignore
+    with pytest.raises(ConfigError, match="held_out must map names of tasks to their examples, got"):
+        learner.calibrate([task.train])  # pyright: ignore
+    for among in ([], "a", 5, True):
         with pytest.raises(ConfigError, match="among is a list of names of tasks, one at least, but"):
             learner.predict(task.train.inputs, among=among)
     for call in (learner.predict, learner.infer, lambda x, **k: learner.predict(x, task="a", **k)):
-        with pytest.raises(ConfigError, match="chunk=0 came"):
+        with pytest.raises(ConfigError, match=r"chunk must be an integer of at least 1, .*, got 0"):
             call(task.train.inputs, chunk=0)
     with pytest.raises(TaskError, match="needs examples, but there are none: None came"):
         learner.accuracy(None, "a")

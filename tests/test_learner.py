@@ -343,8 +343,9 @@ def test_predicting_changes_nothing(learned: Learner) -> None:
         (torch.zeros(0, 8), "empty"),
         (torch.zeros(2, 8, dtype=torch.int64), "int64"),
         (torch.zeros(2, 8, dtype=torch.uint8), "uint8"),
-        (torch.zeros(2, 8, dtype=torch.float64), "float64"),
-        (torch.zeros(2, 8, dtype=torch.float16), "float16"),
+        (torch.zeros(2, 8, dtype=torch.complex64), "complex64"),
+        (torch.zeros(2, 8, dtype=torch.bool), "bool"),
+        (torch.full((2, 8), 1e300, dtype=torch.float64), "finite"),
     ],
 )
 def test_inputs_that_cannot_be_answered_are_refused(learned: Learner, inputs: Tensor, message: str) -> None:

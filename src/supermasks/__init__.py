@@ -17,6 +17,7 @@ from supermasks import (
 )
 from supermasks.bank import BankFolder, MaskBank
 from supermasks.errors import SupermasksError
+from supermasks.input_form import InputForm
 from supermasks.learner import Learner
 from supermasks.network import Network
 from supermasks.types import GG, GNS, GNU, NNS, Belief, Examples, Prediction, Scenario, Task
@@ -30,6 +31,7 @@ __all__ = [
     "BankFolder",
     "Belief",
     "Examples",
+    "InputForm",
     "Learner",
     "MaskBank",
     "Network",

@@ -3,9 +3,10 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from math import prod
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.arithmetic import computing_in
+from supermasks.asking import Inputs, Mixed, checked_chunk, prepared, readable_lookups
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
+from supermasks.brief import brief, counted, listed
+from supermasks.data.gather import plain_labels
 from supermasks.errors import (
     BankFormatError,
     ConfigError,
@@ -28,31 +32,36 @@ from supermasks.errors import (
 from supermasks.inference import INFERENCES, OBJECTIVES, Calibration, OneShot, TaskInference
 from supermasks.masks import BUDGETS, RULES
 from supermasks.methods import METHODS, Method, SupSup
-from supermasks.network import Network, check_inputs
+from supermasks.nets import HuggingFaceClassifier
+from supermasks.network import Network
 from supermasks.scores import INITIAL_SCORES, Past
 from supermasks.seeding import stream
 from supermasks.sharing import find_bank, missing_files, push_bank, write_card, write_onnx
 from supermasks.spec import build, describe
 from supermasks.state import ReadOnlyTensors, TaskState
-from supermasks.superposition import Superposition
 from supermasks.training import (
     AUGMENTATIONS,
     OPTIMISERS,
+    Callback,
     Fit,
     LearnApart,
     LearnedTask,
-    Progress,
+    Shown,
     Training,
     check_learnable,
+    checked_callbacks,
     finish_task,
     fit_together,
     forget_stages,
     learn_task,
+    watched,
 )
 from supermasks.trial import check_answers
 from supermasks.types import Belief, Examples, Prediction, Task, TaskStream
 from supermasks.version import __version__
 from supermasks.workers import Workers
+
+_Tasks = tuple[Network, MaskBank, int]
 
 
 class Learner:
@@ -94,25 +103,16 @@ class Learner:
         inference: TaskInference | None = None,
     ) -> None:
         stream(seed, "learner")  # refuses what is no seed
-        for what, given, kind in (
-            ("backbone", backbone, (nn.Module, Network)),
-            ("base", base, Base),
-            ("method", method, Method),
-            ("training", training, Training),
-            ("inference", inference, TaskInference),
-        ):
-            if given is not None and not isinstance(given, kind):
-                names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-                raise ConfigError(f"the {what} of a learner is a {names}, but {given!r} came")
+        _check_part(
+            "backbone", backbone, (nn.Module, Network), "a module of torch, or supermasks.Network(module, base)"
+        )
+        if base is not None:
+            _check_part("base", base, Base, "supermasks.bases.RandomBase(0)")
         self.seed = index(seed)
-        self.method = method or SupSup()
-        self.training = training or Training()
-        self.inference = inference or OneShot()
-        if self.training.weight_optimiser is not None and not self.method.writes:
-            raise ConfigError(
-                f"{type(self.method).__name__} trains no weights beside a mask, but a weight_optimiser came; "
-                "leave it out, or learn by ExSSNeT"
-            )
+        self._method, self._training, self._inference = _DEFAULTS
+        self.method = self._method if method is None else method
+        self.training = self._training if training is None else training
+        self.inference = self._inference if inference is None else inference
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         self.network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
@@ -120,18 +120,69 @@ class Learner:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
         self.calibration: Calibration | None = None
-        self._superposed: tuple[tuple[Network, MaskBank, int], list[str], Superposition] | None = None
-        self._calibrated: tuple[tuple[Network, MaskBank, int], TaskInference] | None = None
+        self._superposed: Mixed | None = None
+        self._calibrated: tuple[_Tasks, TaskInference] | None = None
+
+    def __repr__(self) -> str:
+        names = f" {listed(self.tasks)}" if self.tasks else ""
+        parts = ", ".join(type(part).__name__ for part in (self.method, self.inference))
+        network = f"{self.network.architecture} on {self.network.device}"
+        return f"Learner({counted(len(self.tasks), 'task')}{names}; {network}; {parts}, seed {self.seed})"
+
+    @property
+    def method(self) -> Method:
+        """How a task becomes a mask."""
+        return self._method
+
+    @method.setter
+    def method(self, method: Method) -> None:
+        _check_part("method", method, Method, "supermasks.methods.SupSup()", METHODS)
+        _check_fit(method, self._training)
+        self._method = method
+
+    @property
+    def training(self) -> Training:
+        """How long and with what a task is trained."""
+        return self._training
+
+    @training.setter
+    def training(self, training: Training) -> None:
+        _check_part("training", training, Training, "supermasks.training.Training(epochs=10)")
+        _check_fit(self._method, training)
+        self._training = training
+
+    @property
+    def inference(self) -> TaskInference:
+        """How the task of unlabelled inputs is found."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, inference: TaskInference) -> None:
+        _check_part("inference", inference, TaskInference, "supermasks.inference.OneShot()", INFERENCES)
+        self._inference = inference
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the learned tasks, in the order of learning."""
+        return self.bank.names
 
     def learn(
-        self, task: Task, progress: Progress | None = None, checkpoint: str | os.PathLike[str] | None = None
+        self,
+        task: Task,
+        progress: Shown = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Fit:
         """Learn a task, and add it to the bank; whatever goes wrong, the bank stays as it was.
 
         Args:
             task: its name must be new to the bank.
-            progress: called after each step.
+            progress: called after each step with the number of steps done and of all steps. By default a bar is drawn
+                on stderr, if that is a terminal or the output of a notebook; None draws nothing.
             checkpoint: a file that keeps how far training is, so that it goes on from there when it was stopped.
+            callbacks: called after each step with a `supermasks.training.Step`: the loss, the learning rate, and the
+                validation accuracy where it was measured. One that returns "stop" ends the training there, and what
+                was learned until then is kept (with `select_best`, the best of it).
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
@@ -140,8 +191,9 @@ class Learner:
             ConfigError: tasks were put into the bank that own weights, and not into the network.
             TrainingError: training diverged.
         """
-        if not isinstance(task, Task):
-            raise TaskError(f"a Task is learned, but {type(task).__name__} came; make_task makes one of most data")
+        _check_task(task)
+        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+            raise ConfigError(f"checkpoint must be the path of a file, or None, got {brief(checkpoint)}")
         file = None if checkpoint is None else Path(checkpoint)
         self.bank.require_new(task.name)
         if self.network.over != self.bank.over:
@@ -149,21 +201,26 @@ class Learner:
                 "tasks that own weights were put into the bank behind this learner, whose network lacks these weights; "
                 "use learner.add(state), or save the bank and load the bank anew"
             )
-        learned = learn_task(
-            self.network,
-            self.method,
-            task,
-            self.training,
-            self.seed,
-            self._past(task),
-            progress=progress,
-            checkpoint=file,
-        )
+        callbacks = checked_callbacks(callbacks)
+        with watched(progress, task.name) as (told, bar):
+            learned = learn_task(
+                self.network,
+                self.method,
+                task,
+                self.training,
+                self.seed,
+                self._past(task),
+                progress=told,
+                callbacks=callbacks if bar is None else (*callbacks, bar.step),
+                checkpoint=file,
+            )
         self.add(learned.state, learned.memory)
         forget_stages(self.method, file)
         return learned.fit
 
-    def learn_together(self, tasks: Sequence[Task], progress: Progress | None = None) -> list[Fit]:
+    def learn_together(
+        self, tasks: Sequence[Task], progress: Shown = "auto", callbacks: Sequence[Callback] = ()
+    ) -> list[Fit]:
         """Learn several tasks at the same time, all in one vectorised network, and add them to the bank.
 
         The result is that of learning them one by one, up to rounding, if none begins with what another learned: each
@@ -171,14 +228,20 @@ class Learner:
 
         Args:
             tasks: with inputs of one shape; their names must be new to the bank.
-            progress: called after each step.
+            progress: as in `learn`.
+            callbacks: as in `learn`, called after each step for each task. One that returns "stop" ends the training
+                of the task that it was called for; the others go on.
 
         Raises:
             ConfigError: the settings do not allow for it.
             TaskError: two tasks have the same name, or inputs of different shapes.
             and what `learn` raises; the bank then stays as it was.
         """
+        callbacks = checked_callbacks(callbacks)
+        _check_list(tasks)
+        tasks = list(tasks)
         for task in tasks:
+            _check_task(task)
             self.bank.require_new(task.name)
             check_learnable(self.network, task)
         if self.method.writes or len(self.method.stages) > 1:
@@ -193,7 +256,11 @@ class Learner:
             trainables = [
                 self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)
             ]
-            reports = fit_together(self.network, self.method, trainables, tasks, self.training, self.seed, progress)
+            with watched(progress, counted(len(tasks), "task")) as (told, bar):
+                told = told if bar is None else bar.progress
+                reports = fit_together(
+                    self.network, self.method, trainables, tasks, self.training, self.seed, told, callbacks
+                )
             learned, memory = list[LearnedTask](), self.bank.memory
             for task, trainable, past, report in zip(tasks, trainables, pasts, reports, strict=True):
                 past = replace(past, memory=memory)
@@ -220,6 +287,7 @@ class Learner:
             tasks: a sequence or a stream; their names must be new to the bank. They are sent to the workers.
             workers: processes of this machine, or a cluster.
             learned: is called with the name of each task that was added, in their order, and how its training went.
+                There are no callbacks after each step: steps are made in other processes.
 
         Raises:
             ConfigError: a task begins with what others have learned (ExSSNeT, transfer).
@@ -231,9 +299,12 @@ class Learner:
                 f"tasks of {describe(self.method)} begin with what the tasks before have left, so that they cannot be "
                 "learned apart from each other; learn them one by one"
             )
-        names = [task.name for task in tasks]
-        for name in names:
-            self.bank.require_new(name)
+        _check_list(tasks)
+        names = list[str]()
+        for task in tasks:
+            _check_task(task)
+            self.bank.require_new(task.name)
+            names.append(task.name)
         if len(set(names)) < len(names):
             raise TaskError("tasks that are learned apart must have different names")
         job = LearnApart(self.network, self.method, self.training, self.seed, tasks)
@@ -266,9 +337,54 @@ class Learner:
         if memory is not None:
             self.bank.memory = ReadOnlyTensors(memory)
 
+    def remove(self, name: str) -> TaskState:
+        """Forget a task, and return its state, which `add` takes back; the other tasks answer as before.
+
+        What is remembered of it for the next task (KKT, Transfer by scores) stays. Calibrate anew afterwards.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            TaskError: the task owns weights, on which the ones after it were learned.
+        """
+        state = self.bank.remove(name)
+        self._superposed = None  # it holds the state
+        return state
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a task another name; its place, its answers and the calibration stay.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            DuplicateTaskError: another task has the new one.
+            TaskError: the new name cannot be one.
+        """
+        calibrated = self._is_calibrated()
+        self.bank.rename(name, new)
+        self._superposed = None
+        if calibrated and self.calibration is not None:
+            names = tuple(new if task == name else task for task in self.calibration.tasks)
+            self.calibration = replace(self.calibration, tasks=names)
+            self._calibrated = (self._tasks_now(), self.inference)
+
+    def to(self, device: str | torch.device) -> "Learner":
+        """Compute on another device from now on, and return this learner. What was learned stays as it is.
+
+        Args:
+            device: such as "cuda" or "cpu".
+
+        Raises:
+            ConfigError: this machine cannot compute there.
+        """
+        calibrated = self._is_calibrated()
+        self.network = self.network.to(device)
+        self._superposed = None
+        if calibrated:
+            self._calibrated = (self._tasks_now(), self.inference)
+        return self
+
     def infer(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         together: bool = False,
         chunk: int = 1000,
         among: Sequence[str] | None = None,
@@ -276,7 +392,7 @@ class Learner:
         """Return to which task inputs belong.
 
         Args:
-            inputs: `batch x ...`.
+            inputs: `batch x ...`, as `predict` takes them.
             together: all inputs are of one task, so that they are judged as one batch (one row of belief).
             chunk: how many inputs are judged at once where each is judged by itself; memory grows with it.
             among: the names of the tasks to choose among; all that were learned if None.
@@ -287,20 +403,20 @@ class Learner:
             ConfigError: no list of names came, or an empty one.
             InputError: the inputs are not finite, or not of the shape of the tasks.
         """
-        if isinstance(among, str) or (among is not None and not among):
-            raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
-        _check_chunk(chunk)
-        superposition = self._superposition(self.bank.names if among is None else list(among))
-        first = superposition.states[0]
-        check_inputs(inputs, first.input_shape, first.input_dtype)
-        with torch.no_grad(), _readable_lookups():
+        chunk = checked_chunk(chunk)
+        mixed = self._mixed(among)
+        return self._infer(prepared(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
+
+    def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
+        superposition = mixed.superposition
+        with torch.no_grad(), readable_lookups():
             if together:
                 return self.inference.infer(superposition, inputs)
             return Belief.joined([self.inference.infer_each(superposition, part) for part in inputs.split(chunk)])
 
     def predict(
         self,
-        inputs: Tensor,
+        inputs: Inputs,
         task: str | None = None,
         together: bool = False,
         chunk: int = 1000,
@@ -308,24 +424,32 @@ class Learner:
     ) -> Prediction:
         """Return the label of each input, of a given task or of the task that the inputs are inferred to belong to.
 
+        Inputs become tensors as `make_task` has made those that the task was learned from. Where no task is named, all
+        tasks must have been made in the same way.
+
         Args:
-            inputs: `batch x ...`.
+            inputs: `batch x ...`: whatever `make_task` takes as inputs, such as arrays of uint8, images of PIL or lists
+                of token ids; or tensors as the network sees them.
             task: the name of the task, if it is known.
             together: all inputs are of one task, so that it is inferred from the whole batch.
             chunk: how many inputs are judged at once.
             among: the names of the tasks to choose among, where the task is not given; all that were learned if None.
 
         Raises:
-            UnknownTaskError: no task of one of the given names was learned.
+            UnknownTaskError: no task of one of the given names was learned, or a name is no string.
             TaskError: no task was learned yet.
-            InputError: the inputs are not finite, or not of the shape of the task.
+            InputError: the inputs are not finite, or not of the shape of the task; or they are of another form than
+                those that the task was learned from, such as pixels in 0..255 as floats.
         """
+        chunk = checked_chunk(chunk)
         if task is not None:
-            _check_chunk(chunk)
             state = self.bank[task]
+            inputs = prepared(inputs, state, state.input_form)
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
-        belief = self.infer(inputs, together, chunk, among)
+        mixed = self._mixed(among)
+        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
@@ -337,10 +461,73 @@ class Learner:
         tasks = [belief.tasks[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, tasks, confidence, belief)
-        if self._calibrated != (self._tasks_now(), self.inference):
-            raise ConfigError("tasks or the inference were changed after the calibration; calibrate anew")
+        if not self._is_calibrated():
+            raise ConfigError(
+                "tasks or the inference were changed after the calibration; calibrate anew, or go on without one by "
+                "learner.calibration = None"
+            )
         sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
         return Prediction(labels, tasks, confidence, belief, sure, unknown)
+
+    def predict_proba(self, inputs: Inputs, task: str | None = None, chunk: int = 1000) -> Tensor:
+        """Return how probable each class of a task is for each input, `inputs x classes`; rows sum to 1.
+
+        Args:
+            inputs: `batch x ...`.
+            task: the name of the task, whose `classes` the columns stand for. It may be left out where all tasks have
+                the same classes in the same order: then the task of each input is inferred.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            ConfigError: no task was named, and the classes of the tasks differ.
+            and what `predict` raises.
+        """
+        chunk = checked_chunk(chunk)
+        if task is not None:
+            state = self.bank[task]
+            return self._probabilities(prepared(inputs, state, state.input_form), state, chunk)
+        mixed = self._mixed(None)
+        if len({state.classes for state in mixed.superposition.states}) > 1:
+            raise ConfigError(
+                "the classes of the tasks differ, so that columns would mean something else in each row; "
+                "name the task with predict_proba(x, task=...)"
+            )
+        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        belief = self._infer(inputs, mixed, False, chunk)
+        probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
+        for number in belief.chosen.unique().tolist():
+            rows = (belief.chosen == number).nonzero().flatten()
+            probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.tasks[number]], chunk)
+        return probabilities
+
+    def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:
+        """Return the fraction of inputs whose label `predict` gives.
+
+        Args:
+            inputs: `batch x ...`.
+            labels: for each input its label (not the index of its class): a tensor, array or list.
+            task: the name of the task; if None it is inferred for each input, and the label alone counts.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            LabelError: a label is not among the classes of the task, or there are not as many as inputs.
+            and what `predict` raises.
+
+        Example:
+            `learner.score(images, ["cat", "dog"], task="animals")`.
+        """
+        right = plain_labels(labels, "score(inputs, labels)")
+        states = self._mixed(None).superposition.states if task is None else [self.bank[task]]
+        known = dict.fromkeys(label for state in states for label in state.classes)
+        if unknown := [label for label in right if label not in known]:
+            raise LabelError(
+                f"a label must be among the classes {listed(list(known))}, got {brief(unknown[0])}; labels are the "
+                "values that the task was made with, not indices"
+            )
+        found = self.predict(inputs, task, chunk=chunk).labels
+        if len(right) != len(found):
+            raise LabelError(f"each input must have one label, got {len(found)} inputs and {len(right)} labels")
+        return sum(ours == theirs for ours, theirs in zip(found, right, strict=True)) / len(right)
 
     def calibrate(self, held_out: Mapping[str, Examples], level: float = 0.01, chunk: int = 1000) -> Calibration:
         """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
@@ -357,7 +544,9 @@ class Learner:
             UnknownTaskError: no task of one of the names was learned.
             ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
         """
-        _check_chunk(chunk)
+        chunk = checked_chunk(chunk)
+        if not isinstance(held_out, Mapping):
+            raise ConfigError(f"held_out must map names of tasks to their examples, got {brief(held_out)}")
         beliefs, truth = list[Belief](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
@@ -383,10 +572,12 @@ class Learner:
             TaskError: there are no examples.
             LabelError: a target lies outside of the classes of the task.
         """
-        _check_chunk(chunk)
+        chunk = checked_chunk(chunk)
         self.check_targets(examples, task)
-        state = self.bank[task]
-        right = sum(int((self._classify(x, state, chunk)[0] == y).sum()) for x, y in examples.batches(chunk))
+        state, right = self.bank[task], 0
+        for inputs, targets in examples.batches(chunk):
+            found, _ = self._classify(prepared(inputs, state, state.input_form), state, chunk)
+            right += int((found == targets).sum())
         return right / len(examples)
 
     def check_targets(self, examples: Examples, task: str) -> None:
@@ -604,6 +795,11 @@ class Learner:
         take its `state_dict` has to be built with as many. Under `norm="batch"` answers depend on the batch here too,
         and that module has to be built with `track_running_stats=False`.
 
+        Of a `HuggingFaceClassifier` it is the model of transformers itself: its `.logits` are those of the learner
+        (for texts, given `attention_mask=(input_ids != padding)`), its config names the outputs by the labels, and
+        `save_pretrained` writes what transformers loads alone. Other modules of this library, such as
+        `HuggingFaceEncoder`, need it wherever they are loaded; `export_onnx` writes what does not.
+
         Args:
             task: its name.
 
@@ -618,9 +814,15 @@ class Learner:
             >>> type(module).__name__, torch.equal(module(x), learner.network.logits(x, learner.bank["rows"]))
             ('Linear', True)
         """
-        return self.network.export(self.bank[task])
+        state = self.bank[task]
+        module = self.network.export(state)
+        if type(module) is not HuggingFaceClassifier:
+            return module
+        # Two token ids, of which one at most is padding; images of them mean nothing either.
+        example = (torch.arange(prod(state.input_shape)) % 2).view(1, *state.input_shape).to(state.input_dtype)
+        return module.plain(state.classes, self.network.logits(example, state).shape[1])
 
-    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Tensor | None = None) -> None:
+    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Inputs | None = None) -> None:
         """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
 
         The outputs are those of `export`. The file's metadata hold the name of the `task` and, as JSON, its
@@ -645,14 +847,14 @@ class Learner:
         state = self.bank[task]
         if example is None:
             example = torch.zeros(2, *state.input_shape, dtype=state.input_dtype)
-        check_inputs(example, state.input_shape, state.input_dtype)
+        example = prepared(example, state, state.input_form)
         about = {
             "task": task,
             "classes": json.dumps([encode_label(label) for label in state.classes]),
             "fingerprint": self.network.fingerprint,
             "supermasks": __version__,
         }
-        write_onnx(self.export(task).cpu(), Path(path), example.cpu(), about)
+        write_onnx(self.network.export(state).cpu(), Path(path), example.cpu(), about)
 
     def adopt(self, bank: MaskBank) -> None:
         """Take over the tasks of a bank in place of this learner's, which has learned none.
@@ -684,47 +886,76 @@ class Learner:
         """Leave out the mixture of the tasks: whoever needs it makes it anew, sooner than it is sent."""
         return {**self.__dict__, "_superposed": None}
 
-    def _tasks_now(self) -> tuple[Network, MaskBank, int]:
+    def _is_calibrated(self) -> bool:
+        """Return whether the calibration is of the tasks and the inference as they are now."""
+        return self._calibrated == (self._tasks_now(), self.inference)
+
+    def _tasks_now(self) -> "_Tasks":
         """Return what differs whenever other tasks may hide behind the same names."""
         return self.network, self.bank, self.bank.changes
 
-    def _superposition(self, names: list[str]) -> Superposition:
-        """Return the tasks of these names, mixed; the last mixture is kept, since it takes a look at all of them."""
+    def _mixed(self, among: Sequence[str] | None) -> Mixed:
+        """Return some tasks, or all, mixed; the last mixture is kept, since it takes a look at all of them."""
+        if among is not None and (isinstance(among, str) or not isinstance(among, Iterable) or not list(among)):
+            raise ConfigError(f"among is a list of names of tasks, one at least, but {among!r} came")
+        names = self.bank.names if among is None else list(among)
         if not names:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         held = self._superposed
-        if held is None or held[0] != self._tasks_now() or held[1] != names:
-            states = [self.bank[name] for name in names]
-            shapes = {state.input_shape for state in states}
-            if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
-                raise TaskError(
-                    f"tasks with inputs of shapes {sorted(shapes)} or of different types cannot be mixed; "
-                    "name the task with predict(x, task=...)"
-                )
-            held = (self._tasks_now(), names, Superposition(self.network, states))
+        if held is None or held.of != self._tasks_now() or held.names != names:
+            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now())
             self._superposed = held
-        return held[2]
+        return held
 
     def _past(self, task: Task) -> Past:
         return Past(self.bank.states, self.bank.memory, task.train, self.network.logits, self.bank.names)
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""
-        check_inputs(inputs, state.input_shape, state.input_dtype)
-        with _readable_lookups():
+        probabilities, classes = self._probabilities(inputs, state, chunk).max(dim=1)
+        return classes, probabilities
+
+    def _probabilities(self, inputs: Tensor, state: TaskState, chunk: int) -> Tensor:
+        """Return the probability of each of the task's classes, `inputs x classes`."""
+        with readable_lookups():
             logits = torch.cat([self.network.logits(part, state) for part in inputs.split(chunk)])
         if not bool(torch.isfinite(logits).all()):
             raise InputError(
                 "the outputs of the network are not finite for these inputs; are they scaled as in training?"
             )
         # Superfluous neurons are no classes: they are left out of the answer.
-        probabilities, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
-        return classes, probabilities
+        return logits[:, : len(state.classes)].softmax(dim=1)
 
 
-def _check_chunk(chunk: int) -> None:
-    if chunk < 1:
-        raise ConfigError(f"at least 1 input is judged at once, but chunk={chunk} came")
+_DEFAULTS: tuple[Method, Training, TaskInference] = (SupSup(), Training(), OneShot())
+
+
+def _check_list(tasks: object) -> None:
+    if isinstance(tasks, Task) or not isinstance(tasks, Iterable):
+        raise TaskError(f"tasks must be a list of tasks, got {brief(tasks)}; learn(task) learns a single one")
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, Task):
+        raise TaskError(f"a Task is learned, but {type(task).__name__} came; make_task makes one of most data")
+
+
+def _check_part(
+    what: str, given: object, kind: type | tuple[type, ...], example: str, known: Sequence[type] = ()
+) -> None:
+    """Raise ConfigError unless a part of a learner is of its kind."""
+    if not isinstance(given, kind):
+        others = f"; there are {', '.join(each.__name__ for each in known)}" if known else ""
+        got = f"the class {given.__name__}" if isinstance(given, type) else brief(given)
+        raise ConfigError(f"the {what} of a learner must be an object such as {example}, got {got}{others}")
+
+
+def _check_fit(method: Method, training: Training) -> None:
+    if training.weight_optimiser is not None and not method.writes:
+        raise ConfigError(
+            f"{type(method).__name__} trains no weights beside a mask, but a weight_optimiser came; "
+            "leave it out, or learn by ExSSNeT"
+        )
 
 
 def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:
@@ -742,11 +973,3 @@ def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:
             f"tasks={[name for name in bank.names if name in needed | wanted]}"
         )
     return bank.subset(wanted)
-
-
-@contextmanager
-def _readable_lookups() -> Generator[None]:
-    try:
-        yield
-    except IndexError as error:  # of an embedding, for a token that it does not have
-        raise InputError(f"the network cannot look up these inputs: {error}; use the vocabulary of training") from error

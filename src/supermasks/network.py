@@ -4,6 +4,7 @@ The backbone is an ordinary module that knows nothing of tasks. Effective weight
 and handed in by `torch.func.functional_call`; the module that the user gave is never changed.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -160,6 +161,23 @@ class Network:
     def __repr__(self) -> str:
         masked = sum(part.size for part in self._of_role("masked"))
         return f"Network({self.architecture} over {self.base}, {masked:,} masked weights)"
+
+    @torch.inference_mode(False)
+    def to(self, device: str | torch.device) -> "Network":
+        """Return this network on another device; this one stays where it is.
+
+        Raises:
+            ConfigError: this machine cannot compute there.
+        """
+        _check_device(device)
+        with self._lock:  # no call may put the weights of a task into the module meanwhile
+            moved = copy.deepcopy(self)
+        moved.device = torch.device(device)
+        moved._module.to(moved.device)
+        for tensors in (moved.weights, moved.base_weights, moved.constants, moved._buffers):
+            tensors.update({name: value.to(moved.device) for name, value in tensors.items()})
+        moved._set_up()
+        return moved
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -628,11 +646,12 @@ def _check_device(device: str | torch.device) -> None:
     if not isinstance(device, (str, torch.device)):
         raise ConfigError(f"the device must be a string such as 'cpu' or a torch.device, got {device!r}")
     try:
-        if torch.device(device).type == "meta":
-            raise ConfigError("nothing is computed on the meta device, which has no data; use 'cpu' or 'cuda'")
-        torch.empty(1, device=device)
+        kind = torch.empty(1, device=torch.device(device)).device.type
     except (RuntimeError, AssertionError) as error:  # the second where torch was built without it
-        raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {error}; use another one") from error
+        why = str(error).partition("\n")[0]
+        raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {why}; use another one") from error
+    if kind == "meta":
+        raise ConfigError("nothing is computed on the meta device, which has no data; use 'cpu' or 'cuda'")
 
 
 def written_digest(state: TaskState, fingerprint: str) -> str:

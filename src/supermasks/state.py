@@ -2,11 +2,14 @@
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from torch import Tensor
 
+from supermasks.brief import brief, counted, listed
 from supermasks.errors import LabelError, MaskError, TaskError
+from supermasks.input_form import InputForm
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import Owned
 
@@ -58,9 +61,10 @@ class TaskState:
             (`Network.over`); empty where these are the base's.
         answers: a few logits for inputs that mean nothing (`trial_answers`), by which another backbone is noticed;
             empty where there are none.
+        input_form: how raw inputs became those that the task was learned from; None where that is not known.
 
     Raises:
-        TaskError: the name is empty, or there is no such type of inputs.
+        TaskError: the name is empty, or there is no such type of inputs, or they cannot have this form.
         LabelError: there are no classes, or one repeats.
         MaskError: the owned weights are not among those that the mask keeps.
     """
@@ -75,6 +79,7 @@ class TaskState:
     owned: Owned | None = None
     over: str = ""
     answers: tuple[float, ...] = ()
+    input_form: InputForm | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -86,11 +91,24 @@ class TaskState:
             )
         if self.input_dtype not in INPUT_TYPES:
             raise TaskError(f"inputs are float32 or int64, but task {self.name!r} has {self.input_dtype}")
+        integers = self.input_form is InputForm.TOKEN_IDS
+        if self.input_form is not None and integers != (self.input_dtype == torch.int64):
+            raise TaskError(
+                f"the inputs of task {self.name!r} are {self.input_form.words}, which must be "
+                f"{'int64' if integers else 'float32'}, got {self.input_dtype}"
+            )
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
         object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))
         if self.owned is not None and (self.owned.mask - self.mask).count():
             raise MaskError(f"task {self.name!r} owns weights that its mask does not keep")
+
+    def __repr__(self) -> str:
+        kept, every = self.mask.count(), sum(prod(shape) for shape in self.mask.shapes.values())
+        classes = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''} {listed(self.classes)}"
+        inputs = f"inputs {self.input_shape}, {str(self.input_dtype).removeprefix('torch.')}"
+        owned = "" if self.owned is None else f"; owns {counted(self.owned.mask.count(), 'weight')}"
+        return f"TaskState({brief(self.name)}; {classes}; {inputs}; keeps {kept:,} of {every:,} weights{owned})"
 
     def rounded(self) -> "TaskState":
         """Return the state with its statistics rounded to float16, in which a bank then keeps them.

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
+from supermasks.input_form import InputForm
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
@@ -109,6 +111,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __repr__(self) -> str:
+        stored = f"{tuple(self.inputs.shape[1:])}, {str(self.inputs.dtype).removeprefix('torch.')}"
+        view = "" if self.view is None else ", seen through a view"
+        return f"Examples({counted(len(self), 'input')} of shape {stored}{view})"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example as the network sees it."""
@@ -149,9 +156,12 @@ class Task:
         train: what it is learned from; not empty.
         test: what it is measured on, if anything.
         validation: what the best epoch of training is chosen by, if anything.
+        input_form: how raw inputs became those of the examples, so that `Learner.predict` does the same; None where
+            that is not known.
 
     Raises:
-        TaskError: the name or the training examples are empty, or the test or validation inputs have another shape.
+        TaskError: the name or the training examples are empty, or the test or validation inputs have another shape,
+            or the inputs are not of their form.
         LabelError: the classes are empty or repeat, or a target lies outside of them.
     """
 
@@ -160,8 +170,11 @@ class Task:
     train: Examples
     test: Examples | None = None
     validation: Examples | None = None
+    input_form: InputForm | None = None
 
     def __post_init__(self) -> None:
+        if self.input_form is not None and not isinstance(self.input_form, InputForm):
+            raise TaskError(f"the input_form of a task must be an InputForm or None, got {brief(self.input_form)}")
         # Numbers and strings of numpy as Python's own, which can be stored.
         classes = tuple(label.item() if isinstance(label, np.generic) else label for label in self.classes)
         object.__setattr__(self, "classes", classes)
@@ -189,6 +202,12 @@ class Task:
                     f"training and {part} inputs of task {self.name!r} differ in shape: "
                     f"{self.train.shape} and {examples.shape}"
                 )
+
+    def __repr__(self) -> str:
+        parts = {"training": self.train, "test": self.test, "validation": self.validation}
+        sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in parts.items() if examples is not None)
+        classes = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''} {listed(self.classes)}"
+        return f"Task({brief(self.name)}; {classes}; {sizes} examples of shape {tuple(self.train.inputs.shape[1:])})"
 
 
 class TaskStream(Protocol):
@@ -218,6 +237,11 @@ class Belief:
     evidence: Tensor
     chosen: Tensor
     tied: Tensor
+
+    def __repr__(self) -> str:
+        ties = f"; {int(self.tied.sum())} tied" if bool(self.tied.any()) else ""
+        rows, tasks = counted(len(self.chosen), "row"), counted(len(self.tasks), "task")
+        return f"Belief({rows} among {tasks}; chosen {tallied(self.names())}{ties})"
 
     @staticmethod
     def joined(beliefs: Sequence["Belief"]) -> "Belief":
@@ -256,3 +280,11 @@ class Prediction:
     belief: Belief | None
     task_confidence: Tensor | None = None
     unknown: Tensor | None = None
+
+    def __repr__(self) -> str:
+        parts = [counted(len(self.labels), "input"), f"labels {tallied(self.labels)}", f"tasks {tallied(self.tasks)}"]
+        if len(self.confidence):
+            parts.append(f"mean confidence {float(self.confidence.mean()):.3f}")
+        if self.unknown is not None:
+            parts.append(f"{int(self.unknown.sum())} unknown")
+        return f"Prediction({'; '.join(parts)})"

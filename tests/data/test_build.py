@@ -106,7 +106,11 @@ def test_float_inputs_are_taken_as_they_are() -> None:
         ([2, "x", None], (2, "x", None)),
         (np.array(["b", "a", "b"]), ("a", "b")),
         (np.array([True, False, True]), (False, True)),
-        (torch.tensor([0.5, 0.25, 0.5]), (0.25, 0.5)),
+        (torch.tensor([2.0, 1.0, 2.0]), (1.0, 2.0)),
+        (np.array([1, -1, 1], dtype=np.float16), (-1.0, 1.0)),
+        (torch.tensor([True, False, True]), (False, True)),
+        ([("up", 0.5), ("down", 0.5), ("up", 0.5)], (("down", 0.5), ("up", 0.5))),
+        ([0, 1, 2], (0, 1, 2)),
         ([np.int64(4), torch.tensor(2), 4], (2, 4)),
     ],
 )
@@ -132,6 +136,57 @@ def test_classes_can_be_given_in_their_order() -> None:
 def test_a_label_outside_of_the_classes_is_refused(train: list, test: list, said: str) -> None:
     with pytest.raises(LabelError, match=said):
         make_task("it", (torch.zeros(2, 2), train), (torch.zeros(1, 2), test), classes=[1, 2])
+
+
+MEASURED = [0.37, 1.0, 0.37]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        MEASURED,
+        np.array(MEASURED),
+        np.array(MEASURED, dtype=np.float16),
+        torch.tensor(MEASURED),
+        [np.float32(number) for number in MEASURED],
+        [torch.tensor(number) for number in MEASURED],
+        ["low", 1, 0.37],
+        [1.0, 2.0, float("inf")],
+    ],
+)
+def test_what_was_measured_is_no_class_unless_it_is_said(labels: object) -> None:
+    """Fifty different targets of a regression would be fifty classes, and train."""
+    data = (torch.zeros(3, 2), labels)
+    pairs = Pairs(*zip(torch.zeros(3, 2), labels, strict=True))  # pyright: ignore
+    for train in (data, pairs):
+        with pytest.raises(LabelError, match=r"must name classes, got numbers such as .*torch\.bucketize.*classes="):
+            make_task("it", train)
+    with pytest.raises(LabelError, match="holds the label"):
+        make_task("it", (torch.zeros(3, 2), [1, 2, 1]), test=data)
+
+
+def test_numbers_with_a_fraction_are_classes_where_they_are_listed() -> None:
+    task = make_task("it", (torch.zeros(3, 2), torch.tensor([0.5, 0.25, 0.5])), classes=[0.5, 0.25])
+    assert task.classes == (0.5, 0.25)
+    assert task.train.targets.tolist() == [0, 1, 0]
+    with pytest.raises(LabelError, match=r"the label 0\.75"):
+        make_task("it", (torch.zeros(1, 2), [0.75]), classes=[0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (torch.eye(3), "argmax"),
+        (np.eye(3, dtype=np.int64), "argmax"),
+        (torch.tensor([[0], [1], [0]]), "squeeze"),
+        (np.array([[0.5], [1.5], [2.5]]), "squeeze"),
+        (np.array([["a"], ["b"], ["a"]]), "squeeze"),
+        ([torch.zeros(1), torch.ones(1), torch.zeros(1)], "squeeze"),
+    ],
+)
+def test_labels_of_two_dimensions_are_refused_with_advice(labels: object, advice: str) -> None:
+    with pytest.raises(LabelError, match=advice):
+        make_task("it", (torch.zeros(3, 2), labels))
 
 
 @pytest.mark.parametrize(
@@ -234,12 +289,30 @@ def test_hugging_face_is_not_imported() -> None:
 
 @pytest.mark.parametrize("form", forms())
 def test_validation_data_is_of_the_same_forms(form: str) -> None:
-    task = make_task("it", (torch.zeros(2, 1, 4, 5), [3, 7]), validation=forms()[form])
+    start = torch.zeros(2, 1, 4, 5, dtype=torch.uint8 if "uint8" in form or "arrays" in form else torch.float32)
+    task = make_task("it", (start, [3, 7]), validation=forms()[form])
     assert task.test is None
     assert task.validation is not None
     np.testing.assert_allclose(np.asarray(task.validation.inputs), PIXELS[:, None] / 255.0, rtol=1e-6)
     assert task.validation.targets.tolist() == [1, 0, 1]
     assert len(task.train) == 2
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_all_parts_of_a_task_are_of_one_form(part: str) -> None:
+    """Otherwise the scale of one of them would be another, by 255, without a word."""
+    pixels, floats = torch.from_numpy(PIXELS)[:, None], torch.from_numpy(PIXELS)[:, None].float()
+    with pytest.raises(InputError, match=f"learned from floating-point.*{part} data of task 'it' are uint8"):
+        make_task("it", (floats, LABELS), **{part: (pixels, LABELS)})
+    with pytest.raises(InputError, match=rf"must lie in 0\.\.1, but the inputs of the {part} data .* lie in 0\.\.59"):
+        make_task("it", (pixels, LABELS), **{part: (floats, LABELS)})
+    scaled = make_task("it", (pixels, LABELS), **{part: ((floats / 255).double(), LABELS)})
+    assert torch.equal(getattr(scaled, part).inputs, scaled.train.inputs)
+    with pytest.raises(InputError, match="some are uint8, which is divided by 255, and some are floating"):
+        make_task("it", ([pixels[0], floats[0]], [0, 1]))
+    mixed = DataLoader(Pairs((pixels[0], 0), (floats[0], 1)), batch_size=1)
+    with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
+        make_task("it", mixed)
 
 
 def test_a_fraction_is_set_aside_for_validation() -> None:

@@ -88,8 +88,10 @@ class Told:
         EVERYTHING,
         replace(EVERYTHING, optimiser=RMSprop(0.01), steps=None, epochs=11.3, accumulate=1),
         replace(EVERYTHING, optimiser=SGD(0.05, 0.9, 0.01), precision="bfloat16", select_best=False),
+        replace(EVERYTHING, clip_norm=0.05, label_smoothing=0.2, class_weights=(1.0, 2.0, 0.5)),
+        replace(EVERYTHING, class_weights="balanced", patience=4),
     ],
-    ids=["adam", "rmsprop", "sgd"],
+    ids=["adam", "rmsprop", "sgd", "clipped", "patient"],
 )
 def test_stopped_at_some_steps_it_ends_as_if_it_never_was(
     fitted: Callable, task: Task, net: nn.Module, tmp_path: Path, training: Training

@@ -53,7 +53,7 @@ def fitted(name, task, training, net, **more):
     try:
         report = fit(
             network, trainable, lambda: method.effective(network, trainable), task, training, 3, progress=progress,
-            checkpoint=more.get("checkpoint"),
+            checkpoint=more.get("checkpoint"), callbacks=more.get("callbacks", ()),
         )
     except KeyboardInterrupt:
         report = None
@@ -76,6 +76,16 @@ fitted("stopped", task, training, noisy, checkpoint=folder / "fit.pt", stop=3)
 found["left"] = (folder / "fit.pt").exists()
 dist.barrier()
 fitted("resumed", task, training, noisy, checkpoint=folder / "fit.pt")
+heard = []
+
+
+def enough(step):
+    heard.append((step.step, step.loss))
+    return "stop" if step.step == 4 else None
+
+
+fitted("ended", task, training, given["net"], callbacks=[enough] if processes.rank == 0 else [])
+found["heard"] = heard
 try:
     fitted("too small", task, Training(3, 3, accumulate=2), given["net"])
 except ConfigError as error:
@@ -99,6 +109,9 @@ def settings(blobs: Callable[..., Task]) -> dict[str, tuple[Task, Training]]:
         "odd": (task, Training(20, 15, SGD(0.5), accumulate=3)),
         "adam": (task, Training(20, 16, Adam(0.01), "cosine", warmup=0.2, select_best=True)),
         "augmented": (images, Training(10, 16, SGD(0.5), augmentation=CropAndFlip(1))),
+        "clipped": (task, Training(20, 15, SGD(0.5), accumulate=2, clip_norm=0.05)),
+        "weighted": (task, Training(20, 15, SGD(0.5), class_weights=(3.0, 1.0, 0.2), label_smoothing=0.2)),
+        "patient": (task, Training(40, 15, SGD(0.5), accumulate=3, class_weights="balanced", patience=2)),
     }
 
 
@@ -133,7 +146,7 @@ def test_two_processes_are_as_one(
         assert validation == report.validation
         assert second[name]["told"] == 0  # progress is for the first one
 
-    for name in (*settings, "cnn", "dropout", "stopped", "resumed"):
+    for name in (*settings, "cnn", "dropout", "stopped", "resumed", "ended"):
         assert first[name]["report"] == second[name]["report"]
         for kind in ("scores", "buffers"):
             ours, theirs = first[name][kind], second[name][kind]
@@ -151,6 +164,9 @@ def test_two_processes_are_as_one(
     for kind in ("scores", "buffers"):
         assert all(torch.equal(first["resumed"][kind][n], first["dropout"][kind][n]) for n in first["dropout"][kind])
     assert first["resumed"]["report"] == first["dropout"]["report"]
+    assert first["ended"]["report"][1] == 4
+    assert [step for step, _ in first["heard"]] == [1, 2, 3, 4]
+    assert second["heard"] == []
     assert "batch of 3 examples cannot be cut into 2 parts for each of 2" in first["refused"]
 
 

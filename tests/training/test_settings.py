@@ -1,7 +1,9 @@
 import json
 from fractions import Fraction
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,12 +30,64 @@ from supermasks.training import AUGMENTATIONS, OPTIMISERS, SGD, Adam, AdamW, Cro
         {"accumulate": 0},
         {"batch_size": 4, "accumulate": 5},
         {"precision": "float16"},
+        {"patience": 1.5},
+        {"patience": True},
+        {"patience": "3"},
     ],
     ids=repr,
 )
 def test_settings_that_cannot_work_are_refused(settings: dict) -> None:
     with pytest.raises(ConfigError, match=r"came|got"):
         Training(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"patience": 0},
+        {"patience": -1},
+        {"clip_norm": 0},
+        {"clip_norm": -1.0},
+        {"clip_norm": float("nan")},
+        {"clip_norm": float("inf")},
+        {"clip_norm": "1"},
+        {"clip_norm": True},
+        {"label_smoothing": 1.0},
+        {"label_smoothing": -0.1},
+        {"label_smoothing": None},
+        {"label_smoothing": float("nan")},
+        {"class_weights": "even"},
+        {"class_weights": ()},
+        {"class_weights": (1.0, 0.0)},
+        {"class_weights": (1.0, -2.0)},
+        {"class_weights": (1.0, float("inf"))},
+        {"class_weights": ("1", "2")},
+        {"class_weights": {"cat": 2.0}},
+        {"class_weights": 2.0},
+        {"class_weights": True},
+        {"class_weights": torch.eye(2)},
+    ],
+    ids=repr,
+)
+def test_regularisation_that_cannot_work_is_refused_by_its_name(settings: dict) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigError, match=f"{name} .*must be .*, got"):
+        Training(**settings)
+
+
+def test_numbers_of_numpy_and_torch_are_settings_that_can_be_stored() -> None:
+    for weights in ([1, 2.5], np.array([1, 2.5], dtype=np.float32), torch.tensor([1, 2.5])):
+        training = Training(
+            steps=np.int64(7), clip_norm=np.float32(0.5), label_smoothing=np.float64(0.25), class_weights=weights
+        )  # fmt: skip
+        assert training == Training(steps=7, clip_norm=0.5, label_smoothing=0.25, class_weights=(1.0, 2.5))
+        assert json.dumps(describe(training))
+        assert hash(training)
+
+
+def test_patience_keeps_the_best() -> None:
+    assert Training(patience=2).select_best
+    assert not Training().select_best
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -57,6 +111,8 @@ def test_epochs_are_joined_without_gaps(epochs: Fraction, examples: int, size: i
         Training(epochs=2.5, warmup=0.1, accumulate=4, precision="bfloat16", select_best=True),
         Training(optimiser=AdamW(1e-3, 0.1), augmentation=CropAndFlip(2, flip=False)),
         Training(weight_optimiser=SGD(0.1, weight_decay=5e-4, nesterov=True)),
+        Training(patience=3, clip_norm=1.0, label_smoothing=0.1, class_weights="balanced"),
+        Training(class_weights=(0.5, 2.0)),
     ],
 )
 def test_settings_are_stored(settings: Training) -> None:

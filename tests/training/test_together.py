@@ -134,7 +134,7 @@ def test_the_gradient_of_one_step_is_that_of_the_formula(blobs: Callable) -> Non
         np.testing.assert_allclose(one.parameters["1.weight"].detach(), start - gradient, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"select_best": True}], ids=repr)
+@pytest.mark.parametrize("settings", [{"accumulate": 2}, {"select_best": True}, {"patience": 2}], ids=repr)
 def test_settings_that_need_a_task_by_itself_are_refused(blobs: Callable, settings: dict) -> None:
     with pytest.raises(ConfigError, match="by itself"):
         together(fully_connected([8, 6]), SupSup(), [blobs("a")], Training(3, 4, **settings))

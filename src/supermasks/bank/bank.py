@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import overload
 
 import torch
@@ -14,6 +15,7 @@ from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
 from supermasks.bank.recent import RecentStates
 from supermasks.bank.task_file import encode_state
 from supermasks.bases import Base, base_from_recipe
+from supermasks.brief import brief, counted, listed
 from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.network import Network, written_digest
@@ -97,15 +99,24 @@ class MaskBank:
         return (self[name] for name in self.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._states
+        return isinstance(name, str) and name in self._states
+
+    def __repr__(self) -> str:
+        weights = sum(prod(shape) for shape in self.header.shapes.values())
+        names = f" {listed(self.names)}" if self._states else ""
+        return f"MaskBank({counted(len(self), 'task')}{names}; masks of {counted(weights, 'weight')})"
 
     def __getitem__(self, name: str) -> TaskState:
         """Return the state of a task.
 
         Raises:
-            UnknownTaskError: no task has this name.
+            UnknownTaskError: no task has this name, or it is no string.
             BankFormatError: its file is missing, truncated or altered.
         """
+        if not isinstance(name, str):
+            raise UnknownTaskError(
+                f"the name of a task must be a string, got {brief(name)}; ask for one task at a time, by its name"
+            )
         if name not in self._states:
             close = difflib.get_close_matches(str(name), self._states, n=3)
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(self.names)}"
@@ -118,7 +129,7 @@ class MaskBank:
 
     def get(self, name: str) -> TaskState | None:
         """Return the state of a task; None if no task has this name."""
-        if name not in self._states:
+        if name not in self:
             return None
         return self[name]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from supermasks.bank.header import BankHeader
 from supermasks.bank.labels import decode_label, encode_label
 from supermasks.errors import BankFormatError, LabelError
+from supermasks.input_form import InputForm
 from supermasks.masks import Mask, decode_mask, encode_mask, is_relative
 from supermasks.owned import Owned
 from supermasks.state import INPUT_TYPES, TaskState, as_stored
@@ -57,6 +58,7 @@ def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = 
         "owned": owned,
         "over": state.over,
         "answers": list(state.answers),
+        **({} if state.input_form is None else {"input_form": state.input_form.value}),
     }
     content = save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))})
     return content, is_relative(tensors[MASK])
@@ -97,6 +99,7 @@ def decode_state(content: bytes, name: str, header: BankHeader, reference: Mask 
             None if task["owned"] is None else Owned.decode(kinds[OWNED], task["owned"], mask),
             str(task["over"]),
             tuple(float(value) for value in task.get("answers", ())),
+            InputForm(task["input_form"]) if "input_form" in task else None,
         )
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error

@@ -11,6 +11,7 @@ from torch import Tensor
 from supermasks.data.gather import gather, plain_labels
 from supermasks.data.validation import with_validation
 from supermasks.errors import InputError, LabelError, TaskError
+from supermasks.input_form import InputForm
 from supermasks.types import Examples, Task
 
 
@@ -40,6 +41,9 @@ def make_task(
     refused, unless they are said to be token ids: those are taken as they are, as int64, for networks that begin
     with an embedding.
 
+    The form of the training inputs belongs to the task. Test and validation inputs are treated in the same way, and so
+    are those that `Learner.predict` gets: pixels stay pixels, and floats are never divided.
+
     Args:
         name: what the task is asked for by.
         train: what it is learned from.
@@ -56,8 +60,10 @@ def make_task(
 
     Raises:
         InputError: the data is of none of these forms, or inputs are of integers other than uint8 (token ids: of
-            other than integers, or negative), are not finite, or differ in shape.
-        LabelError: a label is not among the classes or cannot be one.
+            other than integers, or negative), are not finite, or differ in shape; or those of `test` or `validation`
+            are not of the form of `train`.
+        LabelError: a label is not among the classes or cannot be one; or labels are numbers with a fraction, as of a
+            regression, and `classes` does not list them.
         TaskError: there are no examples, or not as many labels as inputs.
         ConfigError: a column does not exist or is not clear, or a fraction is none.
 
@@ -68,24 +74,41 @@ def make_task(
         >>> make_task("moods", ([[4, 8, 0], [4, 15, 16]], ["sad", "glad"]), token_ids=True).train.inputs.dtype
         torch.int64
     """
-    train_inputs, train_labels = gather(train, f"the training data of task {name!r}", inputs, label, token_ids)
-    labels = _distinct(train_labels) if classes is None else plain_labels(classes, f"the classes of task {name!r}")
+    form = InputForm.TOKEN_IDS if token_ids else None
+    train_inputs, train_labels, form = gather(train, f"the training data of task {name!r}", inputs, label, form)
+    if classes is None:
+        _refuse_measurements(train_labels, f"the training data of task {name!r}")
+        labels: Sequence[Hashable] = _distinct(train_labels)
+    else:
+        labels = plain_labels(classes, f"the classes of task {name!r}")
     known = tuple(labels)
 
     def part(data: object, what: str) -> Examples:
-        return _examples(what, *gather(data, f"the {what}", inputs, label, token_ids), known)
+        return _examples(what, *gather(data, f"the {what}", inputs, label, form)[:2], known)
 
     task = Task(
         name,
         known,
         _examples(f"training data of task {name!r}", train_inputs, train_labels, known),
         None if test is None else part(test, f"test data of task {name!r}"),
+        input_form=form,
     )
     if validation is None:
         return task
     if isinstance(validation, (int, float)):
         return with_validation(task, validation)
     return replace(task, validation=part(validation, f"validation data of task {name!r}"))
+
+
+def _refuse_measurements(labels: list[Hashable], what: str) -> None:
+    """Raise LabelError if labels look like the targets of a regression: each would become a class of its own."""
+    fractions = [label for label in labels if isinstance(label, float) and not label.is_integer()]
+    if fractions:
+        raise LabelError(
+            f"the labels of {what} must name classes, got numbers such as {fractions[0]!r} ({len(set(labels))} "
+            "different ones): this library classifies; cut measurements into classes first, such as by "
+            "torch.bucketize, or pass classes=[...] if each number is a class"
+        )
 
 
 def _distinct(labels: list[Hashable]) -> tuple[Hashable, ...]:

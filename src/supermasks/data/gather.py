@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Hashable, Sequence, Sized
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from supermasks.data.samples import stack, stack_ids
+from supermasks.data.samples import as_inputs
 from supermasks.errors import ConfigError, InputError, LabelError, TaskError
+from supermasks.input_form import InputForm
 
 INPUT_COLUMNS = ("image", "img", "pixels", "input", "inputs", "input_ids")
 LABEL_COLUMNS = ("label", "labels", "y")
@@ -20,13 +22,24 @@ _Stack = Callable[[object, str], Tensor]
 """Makes one tensor of inputs, which errors call by the second argument."""
 
 
+@dataclass
+class _InOneForm:
+    """Makes tensors of inputs, all in the form of the first ones."""
+
+    form: InputForm | None
+
+    def __call__(self, samples: object, what: str) -> Tensor:
+        inputs, self.form = as_inputs(samples, what, self.form)
+        return inputs
+
+
 def gather(
-    data: Any, what: str, inputs: str | None, label: str | None, token_ids: bool
-) -> tuple[Tensor, list[Hashable]]:
-    """Return the inputs (`examples x ...`) and the labels in `data`, which errors call `what`.
+    data: Any, what: str, inputs: str | None, label: str | None, form: InputForm | None
+) -> tuple[Tensor, list[Hashable], InputForm | None]:
+    """Return the inputs (`examples x ...`), the labels and the form of the inputs in `data`, which errors call `what`.
 
     `inputs` and `label` name the columns of a Hugging Face data set, and only of that. Inputs become float32, and
-    token ids int64.
+    token ids int64. Where the form is given, it is that of all inputs; otherwise it is that of the first ones.
 
     Raises:
         InputError: the data is of no known form, or its inputs cannot be used.
@@ -34,7 +47,13 @@ def gather(
         TaskError: a batch has not as many labels as inputs.
         ConfigError: a column is missing, not clear, or named where there are none.
     """
-    stacked = stack_ids if token_ids else stack
+    stacked = _InOneForm(form)
+    return *_gathered(data, what, inputs, label, stacked), stacked.form
+
+
+def _gathered(
+    data: Any, what: str, inputs: str | None, label: str | None, stacked: _Stack
+) -> tuple[Tensor, list[Hashable]]:
     if _is_hugging_face(data, "datasets.arrow_dataset", "Dataset"):
         return _from_columns(data, what, inputs, label, stacked)
     if inputs is not None or label is not None:

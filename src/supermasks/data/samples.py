@@ -1,4 +1,4 @@
-"""Inputs of many kinds, numbers, images or token ids, to one tensor."""
+"""Inputs of many kinds, numbers, images or token ids, to one tensor: the same for learning and for predicting."""
 
 import sys
 from collections.abc import Sequence
@@ -10,60 +10,95 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermasks.errors import InputError
+from supermasks.input_form import InputForm
+
+ROUNDING = 1e-4
+"""How far beyond 0 and 1 scaled pixels may lie: resizing them rounds."""
 
 
-def stack(samples: object, what: str) -> Tensor:
-    """Return `samples`, a tensor, array or list of one input each, as float32 `examples x ...`.
+def as_inputs(samples: object, what: str, form: InputForm | None = None) -> tuple[Tensor, InputForm]:
+    """Return `samples`, a tensor, array or list of one input each, as the network sees them, and their form.
 
-    Floating-point values stay as they are, uint8 is divided by 255 and gets a leading channel where
-    a sample is `height x width`; images of PIL also get their channels first.
+    Floating-point values stay as they are, as float32. uint8 is divided by 255 and gets a leading channel where
+    a sample is `height x width`; images of PIL also get their channels first. Token ids become int64.
+
+    Args:
+        samples: `examples x ...`.
+        what: what messages call them.
+        form: of the inputs that a task was learned from; None takes that of these samples, which are no token ids.
+            Where it is PIXELS, floating-point values are taken for pixels that are scaled already.
 
     Raises:
-        InputError: they are of another type, or differ in shape; `what` is what the message calls them.
+        InputError: they are not of this form, or of none, or differ in shape.
 
     Example:
-        >>> stack(np.array([[[0, 255]]], dtype=np.uint8), "the example").shape
-        torch.Size([1, 1, 1, 2])
+        >>> pixels, form = as_inputs(np.array([[[0, 255]]], dtype=np.uint8), "the example")
+        >>> pixels, form
+        (tensor([[[[0., 1.]]]]), <InputForm.PIXELS: 'pixels'>)
+        >>> as_inputs([[101, 7, 102]], "the example", InputForm.TOKEN_IDS)[0]
+        tensor([[101,   7, 102]])
+        >>> as_inputs([[[0.0, 128.0]]], "the example", form)
+        Traceback (most recent call last):
+            ...
+        supermasks.errors.InputError: the task was learned from pixels of type uint8, divided by 255, so that floats \
+must lie in 0..1, but the inputs of the example lie in 0..128; pass the pixels as uint8, or divide them by 255
     """
-    if isinstance(samples, Tensor):
-        return _scaled(samples, samples.dim() == 3, what)
-    if isinstance(samples, np.ndarray):
-        return _scaled(_tensor(cast("NDArray[Any]", samples), what), samples.ndim == 3, what)
-    if not isinstance(samples, (list, tuple)):
+    if form is InputForm.TOKEN_IDS:
+        ids = samples if isinstance(samples, Tensor) and samples.dtype == torch.int64 else _ids(samples, what)
+        if ids.numel() and int(ids.min()) < 0:
+            raise InputError(
+                f"token ids of {what} are 0 or more, but {int(ids.min())} came; put the id of padding there"
+            )
+        return ids, form
+    values = _values(samples, what, form)
+    if form is None:
+        form = InputForm.PIXELS if values.dtype == torch.uint8 else InputForm.AS_IS
+    if values.dtype != torch.uint8:
+        if form is InputForm.PIXELS:
+            _check_scaled(values, what)
+        return values.to(torch.float32), form
+    if form is InputForm.AS_IS:
         raise InputError(
-            f"the inputs of {what} must be a tensor, an array or a list, but are a {type(samples).__qualname__}; "
-            "convert them first"
+            f"the task was learned from {form.words}, but the inputs of {what} are uint8; convert them to float32, "
+            "and scale them as the training data were scaled"
         )
-    items = cast("Sequence[object]", samples)
-    if not items:
-        return torch.zeros(0, 1, dtype=torch.float32)
-    if all(isinstance(item, (list, tuple, int, float, np.generic)) for item in items):
-        return _scaled(_nested(items, what), False, what)
-    return _stacked([_sample(item, what) for item in items], what)
+    return values.to(torch.float32).div_(255), form
 
 
-def stack_ids(samples: object, what: str) -> Tensor:
-    """Return `samples`, a tensor, array or list of one input each, as int64 `examples x ...`, the numbers as they are.
+def with_channel(inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return images, `batch x height x width`, with the one channel that a task has; anything else as it is.
 
-    Raises:
-        InputError: they are no integers, negative, or differ in shape; `what` is what the message calls them.
-
-    Example:
-        >>> stack_ids([[101, 7, 102], [101, 102, 0]], "the example")
-        tensor([[101,   7, 102],
-                [101, 102,   0]])
+    Args:
+        inputs: `batch x ...`.
+        shape: of one input of the task.
     """
+    return inputs.unsqueeze(1) if inputs.dim() == 3 and shape == (1, *inputs.shape[1:]) else inputs
+
+
+def _check_scaled(values: Tensor, what: str) -> None:
+    if not values.numel():
+        return
+    low, high = (float(value) for value in torch.aminmax(values))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(
+            f"the inputs of {what} must be finite, but NaN or infinity is among them; clean the data first"
+        )
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise InputError(
+            f"the task was learned from {InputForm.PIXELS.words}, so that floats must lie in 0..1, but the inputs of "
+            f"{what} lie in {low:g}..{high:g}; pass the pixels as uint8, or divide them by 255"
+        )
+
+
+def _ids(samples: object, what: str) -> Tensor:
+    """Return token ids as int64 `examples x ...`, the numbers as they are."""
     if isinstance(samples, (list, tuple)):
         items = cast("Sequence[object]", samples)
-        ids = _stacked([_ids(item, what) for item in items], what) if items else torch.zeros(0, 1, dtype=torch.int64)
-    else:
-        ids = _ids(samples, what)
-    if bool((ids < 0).any()):
-        raise InputError(f"token ids of {what} are 0 or more, but {int(ids.min())} came; put the id of padding there")
-    return ids
+        return _stacked([_of_one(item, what) for item in items], what) if items else torch.zeros(0, 1).long()
+    return _of_one(samples, what)
 
 
-def _ids(numbers: object, what: str) -> Tensor:
+def _of_one(numbers: object, what: str) -> Tensor:
     if isinstance(numbers, Tensor):
         numbers = numbers.detach().cpu().numpy()
     try:
@@ -72,7 +107,8 @@ def _ids(numbers: object, what: str) -> Tensor:
         raise InputError(f"the token ids of {what} must have one shape, but differ; pad them first") from error
     if array.dtype.kind not in "iu":
         raise InputError(
-            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, or leave out token_ids"
+            f"token ids of {what} must be integers, but {array.dtype} came; tokenise first, and pass int64, or make "
+            "the task without token_ids"
         )
     return torch.from_numpy(array.astype(np.int64))
 
@@ -83,58 +119,86 @@ def _stacked(tensors: Sequence[Tensor], what: str) -> Tensor:
         raise InputError(
             f"the inputs of {what} must have one shape, but {shapes[0]} and {shapes[1]} came; resize or pad them first"
         )
+    if len({tensor.dtype == torch.uint8 for tensor in tensors}) > 1:
+        raise InputError(
+            f"the inputs of {what} must be of one type, but some are uint8, which is divided by 255, and some are "
+            "floating-point numbers, which are not; convert all of them in the same way"
+        )
     return torch.stack(list(tensors))
 
 
-def _sample(item: object, what: str) -> Tensor:
-    """Return one input as float32."""
+def _values(samples: object, what: str, form: InputForm | None) -> Tensor:
+    """Return numbers as uint8 or floating point, with a channel where uint8 is `height x width`."""
+    if isinstance(samples, Tensor):
+        return _checked(samples, samples.dim() == 3, what, form)
+    if isinstance(samples, np.ndarray):
+        return _checked(_tensor(cast("NDArray[Any]", samples), what, form), samples.ndim == 3, what, form)
+    if not isinstance(samples, (list, tuple)):
+        one = "; pass a list, also of one image" if _is_image(samples) else "; convert them first"
+        raise InputError(
+            f"the inputs of {what} must be a tensor, an array or a list, but are a {type(samples).__qualname__}{one}"
+        )
+    items = cast("Sequence[object]", samples)
+    if not items:
+        return torch.zeros(0, 1)
+    if all(isinstance(item, (list, tuple, int, float, np.generic)) for item in items):
+        return _checked(_nested(items, what, form), False, what, form)
+    return _stacked([_sample(item, what, form) for item in items], what)
+
+
+def _sample(item: object, what: str, form: InputForm | None) -> Tensor:
+    """Return one input as uint8 or floating point."""
     if _is_image(item):
-        return _image(item, what)
+        return _image(item, what, form)
     if isinstance(item, Tensor):
-        return _scaled(item, item.dim() == 2, what)
+        return _checked(item, item.dim() == 2, what, form)
     if isinstance(item, np.ndarray):
-        return _scaled(_tensor(cast("NDArray[Any]", item), what), item.ndim == 2, what)
+        return _checked(_tensor(cast("NDArray[Any]", item), what, form), item.ndim == 2, what, form)
     if isinstance(item, (list, tuple)):
-        return _scaled(_nested(cast("Sequence[object]", item), what), False, what)
+        return _checked(_nested(cast("Sequence[object]", item), what, form), False, what, form)
     raise InputError(
         f"an input of {what} must be a tensor, an array, a list of numbers or an image of PIL, "
         f"but is a {type(item).__qualname__}; convert it first"
     )
 
 
-def _nested(numbers: Sequence[object], what: str) -> Tensor:
+def _nested(numbers: Sequence[object], what: str, form: InputForm | None) -> Tensor:
     try:
         array = np.asarray(numbers)
     except (ValueError, TypeError) as error:
         raise InputError(f"the lists of numbers in {what} must have one shape, but differ; pad them first") from error
-    return _tensor(array, what)
+    return _tensor(array, what, form)
 
 
-def _tensor(array: NDArray[Any], what: str) -> Tensor:
+def _tensor(array: NDArray[Any], what: str, form: InputForm | None) -> Tensor:
     if array.dtype.kind != "f" and array.dtype != np.uint8:
-        raise InputError(_unusable(str(array.dtype), what))
+        raise InputError(_unusable(str(array.dtype), what, form))
     # A copy, since torch takes neither foreign byte orders nor negative strides. A value that is too large
     # becomes infinite, which is refused later, by a message that tells the example.
     with np.errstate(over="ignore"):
         return torch.as_tensor(np.array(array, dtype=np.float32 if array.dtype.kind == "f" else np.uint8, order="C"))
 
 
-def _scaled(values: Tensor, gray: bool, what: str) -> Tensor:
-    """Return `values` as float32; those of uint8 scaled to 0..1, and if `gray` with a channel before the sides."""
+def _checked(values: Tensor, gray: bool, what: str, form: InputForm | None) -> Tensor:
+    """Return numbers of a type that can be used; those of uint8, if `gray`, with a channel before the sides."""
     if values.dtype == torch.uint8:
-        scaled = values.to(torch.float32).div_(255)
-        return scaled.unsqueeze(-3) if gray else scaled
+        return values.unsqueeze(-3) if gray else values
     if values.is_floating_point():
-        return values.detach().to(torch.float32)
-    raise InputError(_unusable(str(values.dtype), what))
+        return values.detach() if values.requires_grad else values
+    raise InputError(_unusable(str(values.dtype), what, form))
 
 
-def _unusable(kind: str, what: str) -> str:
-    return (
-        f"the inputs of {what} must be floating-point numbers, taken as they are, or uint8, divided by 255, "
-        f"but {kind} came; convert them to float32 and scale them, or to uint8 if they are pixels, or say "
-        "token_ids=True if that is what they are"
-    )
+def _unusable(kind: str, what: str, form: InputForm | None) -> str:
+    usable = "floating-point numbers, taken as they are, or uint8, divided by 255"
+    if form is None:
+        advice = (
+            "convert them to float32 and scale them, or to uint8 if they are pixels, or say token_ids=True if that is "
+            "what they are"
+        )
+    else:
+        usable = "float32" if form is InputForm.AS_IS else "uint8, or float32 in 0..1"
+        advice = f"the task was learned from {form.words}: convert them as the training data were"
+    return f"the inputs of {what} must be {usable}, but {kind} came; {advice}"
 
 
 def _is_image(item: object) -> bool:
@@ -143,12 +207,12 @@ def _is_image(item: object) -> bool:
     return module is not None and isinstance(item, vars(module)["Image"])
 
 
-def _image(image: Any, what: str) -> Tensor:
+def _image(image: Any, what: str, form: InputForm | None) -> Tensor:
     # The numbers of a palette are names of colours, and bits are not gray: both would pass for pixels.
     if image.mode in ("P", "PA", "1"):
         raise InputError(
             f'an image of {what} has the mode {image.mode!r}, which holds no shades; convert it with convert("L") '
             'or convert("RGB")'
         )
-    pixels = _tensor(np.asarray(image), what)
-    return _scaled(pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous(), False, what)
+    pixels = _tensor(np.asarray(image), what, form)
+    return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous()

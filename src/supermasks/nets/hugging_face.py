@@ -1,5 +1,6 @@
 """Models of Hugging Face as plain modules: one tensor in, logits out."""
 
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ class HuggingFaceClassifier(nn.Module):
     """A model of `transformers` with logits, such as `BertForSequenceClassification` or `ViTForImageClassification`.
 
     Token ids (int64, `batch x length`) go in as `input_ids`, with an attention mask over all that is not padding;
-    floating-point inputs go in as `pixel_values`.
+    floating-point inputs go in as `pixel_values`. A task is exported as the model itself (`Learner.export`).
 
     Attributes:
         model: the model itself; its names follow `model.`, as in `head="model.classifier"`.
@@ -31,9 +32,27 @@ class HuggingFaceClassifier(nn.Module):
         """Return the logits, `batch x outputs`."""
         return _run(self.model, inputs, self.padding).logits
 
+    def plain(self, classes: Sequence[Hashable], outputs: int) -> nn.Module:
+        """Return the model itself, without this wrapper, with the names of its outputs in its config.
+
+        Args:
+            classes: the labels of the first outputs. A label that is no string is named as Python writes it.
+            outputs: how many logits there are; those behind the classes are named `unused_3` and so on.
+        """
+        model: Any = self.model
+        names = _names(classes, outputs)
+        model.config.id2label = dict(enumerate(names))
+        model.config.label2id = {name: number for number, name in enumerate(names)}
+        model.config.problem_type = "single_label_classification"  # pipelines then apply a softmax
+        model.num_labels = outputs
+        return model
+
 
 class HuggingFaceEncoder(nn.Module):
     """An encoder of `transformers`, such as `BertModel` or MiniLM, with a linear head on its pooled features.
+
+    Pooling and head are of this library, so that an exported task needs it; `Learner.export_onnx` does without. For a
+    task that transformers alone can load, learn with `HuggingFaceClassifier`.
 
     Attributes:
         encoder: the encoder itself; its names follow `encoder.`.
@@ -74,6 +93,19 @@ class HuggingFaceEncoder(nn.Module):
             return self.head(hidden.mean(dim=1))
         real = (inputs != self.padding).unsqueeze(-1).to(hidden.dtype)
         return self.head((hidden * real).sum(dim=1) / real.sum(dim=1).clamp(min=1))
+
+
+def _names(classes: Sequence[Hashable], outputs: int) -> list[str]:
+    """Return a name for each output; no two are the same."""
+    names = [label if isinstance(label, str) else repr(label) for label in classes]
+    if len(set(names)) < len(names):  # such as 1 beside "1"
+        names = [repr(label) for label in classes]
+    for number in range(len(names), outputs):
+        name = f"unused_{number}"
+        while name in names:
+            name += "_"
+        names.append(name)
+    return names
 
 
 def _padding(model: Any, padding: int | None) -> int:

@@ -1,6 +1,6 @@
 """From a task to its state: what a learner does with one task, here or in another process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from supermasks.training.loop import Fit, Progress
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages
 from supermasks.training.statistics import with_statistics
+from supermasks.training.steps import Callback
 from supermasks.trial import trial_answers
 from supermasks.types import Task, TaskStream
 
@@ -68,6 +69,7 @@ def learn_task(
     past: Past,
     *,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
 ) -> LearnedTask:
     """Train one task, and turn what was trained into its state.
@@ -80,6 +82,7 @@ def learn_task(
         seed: of the learner.
         past: what was learned before.
         progress: told of each step.
+        callbacks: as in `fit_stages`.
         checkpoint: as in `fit_stages`.
 
     Raises:
@@ -91,7 +94,7 @@ def learn_task(
     check_learnable(network, task)
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, network.device):
         trainable, fitted = fit_stages(
-            network, method, task, settings, seed, past, progress=progress, checkpoint=checkpoint
+            network, method, task, settings, seed, past, progress=progress, callbacks=callbacks, checkpoint=checkpoint
         )
         return finish_task(network, method, task, trainable, settings, seed, past, fitted)
 
@@ -127,6 +130,7 @@ def finish_task(
         task.train.dtype,
         learned.owned,
         network.over,
+        input_form=task.input_form,
     )
     state, rounding = with_statistics(network, state, task, settings, seed)
     state = replace(state, answers=trial_answers(network.writing(state), state))

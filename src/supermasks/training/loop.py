@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ from supermasks.training.distributed import Processes
 from supermasks.training.interruption import Interruption
 from supermasks.training.layers import layers_state, restore_layers, seeded_layers
 from supermasks.training.losses import RecentLosses
+from supermasks.training.objective import Objective
 from supermasks.training.order import Order
 from supermasks.training.settings import Training
+from supermasks.training.steps import Callback, Step, tell
 from supermasks.training.validation import Best, accuracy
 from supermasks.types import Task
 
@@ -30,6 +32,8 @@ Progress = Callable[[int, int], None]
 
 Effective = Callable[[], Mapping[str, Tensor]]
 """Gives the effective weights for the present value of what is trained, differentiable."""
+
+Ended = Literal["all steps", "patience", "callback"]
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -46,6 +50,8 @@ class Fit:
             empty unless the best was to be selected.
         rounding: the largest change of a logit, over a batch of training examples, by the rounding of statistics.
         unreached: the names of the parameters that no gradient reaches, and that the task therefore keeps whole.
+        ended: why the training ended: after all steps, because the accuracy did not get better ("patience"), or
+            because a callback said so ("callback").
     """
 
     loss: float
@@ -54,6 +60,7 @@ class Fit:
     validation: tuple[float, ...] = ()
     rounding: float = 0.0
     unreached: tuple[str, ...] = ()
+    ended: Ended = "all steps"
 
     @classmethod
     def joined(cls, stages: Sequence["Fit"]) -> "Fit":
@@ -63,6 +70,7 @@ class Fit:
             sum(stage.seconds for stage in stages),
             sum(stage.steps for stage in stages),
             tuple(accuracy for stage in stages for accuracy in stage.validation),
+            ended=stages[-1].ended,
         )
 
 
@@ -75,6 +83,7 @@ def fit(
     seed: int,
     *,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     keep: bool = False,
@@ -101,6 +110,7 @@ def fit(
         seed: with the name of the task it determines the order of the data, their augmentation, and what random
             layers draw.
         progress: told of each step, on the first process.
+        callbacks: get each step, on the first process, and may end the training.
         checkpoint: the file that the training is saved in, and resumed from if it is there; removed at the end.
         checkpoint_seconds: how often.
         keep: leave the end of the training in the checkpoint, for the next call to return from at once.
@@ -108,7 +118,8 @@ def fit(
         start_counts: where the best is selected, it may also be what the training begins with.
 
     Raises:
-        ConfigError: the best is to be selected without validation examples, or the batch is smaller than its parts.
+        ConfigError: the best is to be selected without validation examples, the batch is smaller than its parts, there
+            are not as many weights as classes, or a callback returns what it cannot.
         InputError: the augmentation cannot change inputs of this shape.
         RunStateError: the checkpoint cannot be read, or is of another training.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
@@ -127,19 +138,25 @@ def fit(
         if start_counts and settings.select_best and run.step == 0:
             run.note_start()
         before, saved = run.seconds, perf_counter()
-        while run.step < run.steps:
+        heard = processes.any(bool(callbacks))[0]
+        while not run.is_over:
             run.advance()
-            if progress is not None and processes.rank == 0:
+            stop = False
+            if processes.rank == 0:
                 try:
-                    progress(run.step, run.steps)
+                    stop = bool(callbacks) and tell(callbacks, run.report())
+                    if progress is not None:
+                        progress(run.step, run.steps)
                 except KeyboardInterrupt:
                     if checkpoint is None:
                         raise
                     interruption.pending = True
+            if heard and processes.any(stop)[0]:
+                run.end("callback")
             if checkpoint is None:
                 continue
             due, stopped = processes.any(perf_counter() - saved >= checkpoint_seconds, interruption.pending)
-            due = due or (keep and run.step == run.steps)
+            due = due or (keep and run.is_over)
             if due or stopped:
                 run.seconds = before + perf_counter() - start
                 state = run.state()  # asks all processes
@@ -151,7 +168,8 @@ def fit(
     run.finish()
     if checkpoint is not None and processes.rank == 0 and not keep:
         checkpoint.unlink(missing_ok=True)
-    return Fit(run.losses.means[0], before + perf_counter() - start, run.steps, tuple(run.best.accuracies))
+    seconds, accuracies = before + perf_counter() - start, tuple(run.best.accuracies)
+    return Fit(run.losses.means[0], seconds, run.step, accuracies, ended=run.ended or "all steps")
 
 
 class _Run:
@@ -170,7 +188,7 @@ class _Run:
         if settings.select_best and not task.validation:
             raise ConfigError(
                 f"task {task.name!r} has no validation examples to select the best epoch by; "
-                "give it some, or train with select_best=False"
+                "give it some, or train without select_best and patience"
             )
         if settings.augmentation is not None:
             settings.augmentation.check(task.train.shape)
@@ -184,13 +202,23 @@ class _Run:
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
         self.augmenting = stream(seed, "augmentation", task.name)
+        self.objective = Objective.of(task, settings, network.device)
         self.losses = RecentLosses([task.name], network.device)
         self.best = Best(trainable)
+        self.ended: Ended | None = None
+        self.measured: float | None = None  # after the last step
+        self.loss = torch.zeros(())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps were made, or the training was ended."""
+        return self.step >= self.steps or self.ended is not None
 
     def advance(self) -> None:
         """Make one optimiser step, and measure the accuracy if it ends an epoch."""
         settings, count = self.settings, len(self.task.train)
         self.step += 1
+        self.measured = None
         settings.set_rates(self.optimiser, self.largest_rates, self.step, self.steps)
         rows, augmentation = self.order.next(), settings.augmentation
         drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
@@ -204,14 +232,31 @@ class _Run:
                 inputs = augmentation.apply(inputs, drawn[part])
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
-                loss = loss * (len(targets) / len(rows))
+                loss = loss * self.objective.share(targets, self.task.train.targets[rows])
             loss.backward()
             total += loss.detach()
-        total = self.processes.sum_gradients(self.parameters, total)
+        self.loss = total = self.processes.sum_gradients(self.parameters, total)
+        if settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip_norm)
         self.optimiser.step()
         self.losses.add(total, self.step, last=self.step == self.steps)
         epochs_before, epochs = ((step * settings.batch_size) // count for step in (self.step - 1, self.step))
         if settings.select_best and (epochs > epochs_before or self.step == self.steps):
+            self._validate()
+            if settings.patience is not None and self.best.since >= settings.patience and self.step < self.steps:
+                self.end("patience")
+
+    def report(self) -> Step:
+        """Return what was the last step."""
+        epoch = self.step * self.settings.batch_size // len(self.task.train)
+        rate = max(group["lr"] for group in self.optimiser.param_groups)
+        return Step(self.task.name, self.step, self.steps, epoch, rate, self.measured, self.loss)
+
+    def end(self, why: Ended) -> None:
+        """Make the last step the end of the training."""
+        self.ended = why
+        self.losses.look(self.step)
+        if self.settings.select_best and self.measured is None:
             self._validate()
 
     def note_start(self) -> None:
@@ -258,6 +303,7 @@ class _Run:
             "layers": self.processes.gather(layers_state(self.network.device)),
             "losses": self.losses.state(),
             "best": self.best.state(),
+            "ended": self.ended,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -272,9 +318,10 @@ class _Run:
         restore_layers(self.network.device, state["layers"][self.processes.rank])
         self.losses.restore(state["losses"])
         self.best.restore(state["best"])
+        self.ended = state["ended"]
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy of a part of a batch."""
+        """Return the mean loss of a part of a batch."""
         effective = self.effective()
         try:
             logits = self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
@@ -282,10 +329,11 @@ class _Run:
             raise
         except Exception as error:  # whatever the layers of a user say: batch normalisation of a single example, say
             raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
-        return torch.nn.functional.cross_entropy(logits, targets.to(logits.device))
+        return self.objective.mean(logits, targets.to(logits.device))
 
     def _validate(self) -> None:
-        self.best.note(self._accuracy())
+        self.measured = self._accuracy()
+        self.best.note(self.measured)
 
     def _accuracy(self) -> float:
         """Return the accuracy on the validation examples, the same in all processes."""

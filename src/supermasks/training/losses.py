@@ -37,7 +37,16 @@ class RecentLosses:
         """
         self._sums += losses
         self._steps += 1
-        if self._steps < CHECK_EVERY and not last:
+        if self._steps >= CHECK_EVERY or last:
+            self.look(step)
+
+    def look(self, step: int) -> None:
+        """Look at the losses since the last look, if there are any.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        if not self._steps:
             return
         self.means = [total / self._steps for total in self._sums.tolist()]
         for task, mean in zip(self._tasks, self.means, strict=True):

@@ -1,13 +1,15 @@
 """How long and with what a task is trained."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from supermasks.brief import brief
 from supermasks.errors import ConfigError
 from supermasks.spec import Settings
 from supermasks.training.augmentation import Augmentation
@@ -47,6 +49,12 @@ class Training(Settings):
             changes.
         select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
             training; of equals, the earliest.
+        patience: end the training after so many epochs without a better accuracy on the validation examples, and keep
+            the best, as `select_best` does, which this implies. Each stage of a method (ExSSNeT) ends by itself.
+        clip_norm: gradients of a larger norm (L2, of all that is trained) are scaled down to this one.
+        label_smoothing: the part of each target that is shared by all classes of the task, at least 0 and below 1.
+        class_weights: what an example of each class weighs in the loss, in the order of the classes; "balanced" is
+            `examples / (classes * examples of the class)`.
 
     Raises:
         ConfigError: a number is out of its range, steps and epochs are both given, or a word is unknown.
@@ -71,6 +79,10 @@ class Training(Settings):
     statistics_batches: int = 0
     statistics_precision: Literal["float32", "float16"] = "float32"
     weight_optimiser: Optimiser | None = None
+    patience: int | None = None
+    clip_norm: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: Literal["balanced"] | Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +110,29 @@ class Training(Settings):
             raise ConfigError(f"the rate of heads is a positive multiple, but {self.head_rate} came")
         if not 0 <= self.head_first < 1:
             raise ConfigError(f"heads go first for a fraction of all steps below 1, but {self.head_first} came")
+        self._check_regularisation()
+
+    def _check_regularisation(self) -> None:
+        if self.patience is not None:
+            if self.patience < 1:
+                raise ConfigError(f"patience must be at least 1 epoch, or None for none, got {self.patience}")
+            object.__setattr__(self, "select_best", True)
+        if self.clip_norm is not None and not 0 < self.clip_norm < inf:
+            raise ConfigError(f"clip_norm must be a positive number, or None for none, got {brief(self.clip_norm)}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must be at least 0 and below 1, got {brief(self.label_smoothing)}")
+        if self.class_weights is None or (isinstance(self.class_weights, str) and self.class_weights == "balanced"):
+            return
+        given: Any = self.class_weights
+        weights: list[Any] = (
+            list(given) if isinstance(given, Iterable) and not isinstance(given, (str, Mapping)) else []
+        )
+        if not weights or not all(_is_number(weight) and 0 < weight < inf for weight in weights):
+            raise ConfigError(
+                'class_weights must be "balanced", or a positive number for each class in their order, got '
+                f"{brief(given)}"
+            )
+        object.__setattr__(self, "class_weights", tuple(float(weight) for weight in weights))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -155,6 +190,12 @@ class Training(Settings):
             return self.steps
         assert self.epochs is not None  # one of them is given
         return ceil(self.epochs * examples / self.batch_size)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number, of Python, numpy or torch."""
+    scalar = isinstance(value, Tensor) and value.dim() == 0
+    return scalar or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def _build(optimiser: Optimiser, groups: Mapping[tuple[float, bool], list[Tensor]]) -> torch.optim.Optimizer:

@@ -1,9 +1,10 @@
 """The trainings that a method makes of one task, one after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from supermasks.spec import describe
 from supermasks.training.loop import Fit, Progress, fit
 from supermasks.training.probe import probe
 from supermasks.training.settings import Training
+from supermasks.training.steps import Callback, Step
 from supermasks.types import Task
 
 
@@ -26,6 +28,7 @@ def fit_stages(
     past: Past,
     *,
     progress: Progress | None = None,
+    callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
 ) -> tuple[Trainable, Fit]:
     """Begin a task, and make each training that the method wants of it, as `fit` does.
@@ -38,6 +41,7 @@ def fit_stages(
         seed: as in `fit`.
         past: what was learned before.
         progress: told of each step, counted over all stages.
+        callbacks: get each step, counted over all stages; where one ends the training, no stage follows.
         checkpoint: as in `fit`. Of a stage that is not the last, what it has trained stays in a file beside it;
             `forget_stages` removes that once the task is kept.
 
@@ -69,6 +73,7 @@ def fit_stages(
             if following is None:
                 break
             trainable = following
+        epochs = sum(steps[:number]) * settings.batch_size // len(task.train)
         report = fit(
             network,
             trainable,
@@ -77,12 +82,15 @@ def fit_stages(
             part,
             seed,
             progress=None if progress is None else partial(_tell, progress, sum(steps[:number]), sum(steps)),
+            callbacks=[partial(_pass_on, callback, steps, number, epochs) for callback in callbacks],
             checkpoint=files[number],
             keep=number + 1 < len(parts),
             about={**about, "stage": number},
             start_counts=number > 0,
         )
         reports.append(report)
+        if report.ended == "callback":
+            break
     return trainable, replace(Fit.joined(reports), unreached=unreached)
 
 
@@ -103,3 +111,9 @@ def _files(method: Method, checkpoint: Path | None) -> list[Path | None]:
 def _tell(progress: Progress, before: int, total: int, done: int, of_stage: int) -> None:
     del of_stage
     progress(before + done, total)
+
+
+def _pass_on(callback: Callback, steps: Sequence[int], stage: int, epochs: int, step: Step) -> Literal["stop"] | None:
+    """Call a callback with a step of a stage, counted over all stages."""
+    made = sum(steps[:stage]) + step.step
+    return callback(replace(step, step=made, steps=sum(steps), epoch=epochs + step.epoch))

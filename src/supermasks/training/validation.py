@@ -58,6 +58,12 @@ class Best:
             self._copy()
         self.accuracies.append(accuracy)
 
+    @property
+    def since(self) -> int:
+        """How often the accuracy was measured after it was best."""
+        best = max([self._start, *self.accuracies])
+        return len(self.accuracies) if best == self._start else len(self.accuracies) - 1 - self.accuracies.index(best)
+
     def _copy(self) -> None:
         self._kept = {name: value.detach().clone() for name, value in self._live.items()}
 

@@ -1,0 +1,56 @@
+"""Values in a few words, for messages and for `repr`."""
+
+import reprlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+SHOWN = 3
+"""How many values of a list are shown."""
+
+
+def brief(value: object) -> str:
+    """Return the `repr` of a value, shortened where it is long, and without an address.
+
+    Example:
+        >>> brief("x" * 100), brief(("cat", 7)), brief(object())
+        ("'xxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxx'", "('cat', 7)", 'an object of type object')
+    """
+    if type(value).__repr__ is object.__repr__:
+        return f"an object of type {type(value).__name__}"
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 42
+    short.maxtuple = short.maxlist = short.maxdict = short.maxset = short.maxfrozenset = SHOWN
+    return short.repr(value)
+
+
+def listed(values: Sequence[object]) -> str:
+    """Return the first values, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        "'a', 'b', 'c' and 2 more"
+    """
+    shown = ", ".join(map(brief, values[:SHOWN]))
+    return shown if len(values) <= SHOWN else f"{shown} and {len(values) - SHOWN} more"
+
+
+def tallied(values: Iterable[object]) -> str:
+    """Return which values come most often, and how often.
+
+    Example:
+        >>> tallied("abbb")
+        "'b' (3), 'a' (1)"
+    """
+    counts = Counter(values).most_common()
+    shown = ", ".join(f"{brief(value)} ({count})" for value, count in counts[:SHOWN])
+    return shown if len(counts) <= SHOWN else f"{shown} and {len(counts) - SHOWN} more"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> counted(1, "task"), counted(2000, "task")
+        ('1 task', '2,000 tasks')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -1,0 +1,100 @@
+"""What the training of a task minimises: the cross-entropy, weighted by class and smoothed if the settings say so."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError
+from supermasks.training.settings import Training
+from supermasks.types import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The mean cross-entropy over all outputs, superfluous neurons included.
+
+    With weights `w`, smoothing `s` and `C` classes, the loss of an example of class `y` is
+
+        (1 - s) w_y (-log p_y) + s / C * sum_c w_c (-log p_c)
+
+    and the mean is the sum over `sum w_y`, as of `torch.nn.CrossEntropyLoss`. But the sum over `c` is over the classes
+    of the task: superfluous neurons are no classes, and smoothing does not make them any likelier.
+
+    Attributes:
+        table: `classes x classes`, what multiplies `-log p_c` (columns) for an example of a class (rows); None where
+            neither weights nor smoothing are asked for.
+        weights: `classes`; None where `table` is.
+    """
+
+    table: Tensor | None
+    weights: Tensor | None
+
+    @classmethod
+    def of(cls, task: Task, settings: Training, device: torch.device) -> "Objective":
+        """Return the objective of a task.
+
+        Raises:
+            ConfigError: there are not as many weights as classes.
+        """
+        if settings.class_weights is None and not settings.label_smoothing:
+            return cls(None, None)
+        classes = len(task.classes)
+        weights = _weights(task, settings).to(device, torch.float32)
+        smoothing = settings.label_smoothing
+        table = (1 - smoothing) * weights.diag() + smoothing / classes * weights.expand(classes, classes)
+        return cls(table, weights)
+
+    def mean(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of examples."""
+        return mean_loss(logits, targets, self.table, self.weights)
+
+    def share(self, part: Tensor, batch: Tensor) -> float | Tensor:
+        """Return by what the mean of a part of a batch enters into the mean of all.
+
+        Args:
+            part: the targets of the part.
+            batch: the targets of the batch.
+        """
+        if self.weights is None:
+            return len(part) / len(batch)
+        part, batch = part.to(self.weights.device), batch.to(self.weights.device)
+        return self.weights[part].sum() / self.weights[batch].sum()
+
+
+def mean_loss(logits: Tensor, targets: Tensor, table: Tensor | None, weights: Tensor | None) -> Tensor:
+    """Return the mean loss of examples, `batch x outputs`, for a table and weights as `Objective` has them."""
+    if table is None or weights is None:
+        return torch.nn.functional.cross_entropy(logits, targets)
+    costs = -logits.log_softmax(dim=1)[:, : table.shape[1]]
+    return (table[targets] * costs).sum() / weights[targets].sum()
+
+
+def stacked(objectives: list[Objective]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """Return the tables and the weights of several tasks, `tasks x ...`, filled up with 0 to the most classes."""
+    tables = [one.table for one in objectives if one.table is not None]
+    weights = [one.weights for one in objectives if one.weights is not None]
+    if not tables:
+        return None, None
+    most, pad = max(map(len, weights)), torch.nn.functional.pad
+    return (
+        torch.stack([pad(table, (0, most - len(table), 0, most - len(table))) for table in tables]),
+        torch.stack([pad(weight, (0, most - len(weight))) for weight in weights]),
+    )
+
+
+def _weights(task: Task, settings: Training) -> Tensor:
+    """Return what an example of each class weighs, `classes`; that of a class without examples is 0."""
+    classes = len(task.classes)
+    if settings.class_weights is None:
+        return torch.ones(classes)
+    if settings.class_weights == "balanced":
+        counts = task.train.targets.bincount(minlength=classes).double()
+        weights = len(task.train) / (int((counts > 0).sum()) * counts)
+        return torch.where(counts > 0, weights, 0.0)
+    if len(settings.class_weights) != classes:
+        raise ConfigError(
+            f"class_weights must have one weight for each of the {classes} classes of task {task.name!r}, got "
+            f'{len(settings.class_weights)}; "balanced" fits all tasks'
+        )
+    return torch.tensor(settings.class_weights, dtype=torch.float64)
