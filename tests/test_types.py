@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from enum import Enum
 
 import numpy as np
@@ -11,6 +12,8 @@ from supermasks.errors import InputError, LabelError, SupermasksError, TaskError
 
 INPUTS = torch.arange(12.0).view(4, 3)
 TARGETS = torch.tensor([0, 1, 1, 0])
+INDICES = torch.arange(3)
+EXAMPLES = Examples(torch.zeros(3, 2), INDICES)
 
 
 def ones(count: int) -> Examples:
@@ -153,3 +156,29 @@ def test_beliefs_join_row_by_row() -> None:
     assert joined.tied.tolist() == [True, False, False]
     assert torch.equal(joined.evidence, torch.cat([part.evidence for part in parts]))
     assert joined.alpha.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Examples(np.zeros((3, 2), np.float32), INDICES), "inputs must be a tensor, or a store"),
+        (lambda: Examples([[0.0]], INDICES), r"make_task\(name, \(inputs, labels\)\) takes arrays and lists"),
+        (lambda: Examples(torch.zeros(3, 2), [0, 1, 2]), "targets must be a tensor of type int64"),
+        (lambda: Examples(torch.zeros(3, 2), None), "targets must be a tensor of type int64, got None"),
+        (lambda: Examples(torch.zeros(3, 2), INDICES, rows=[0, 1, 2]), "rows must be a tensor"),
+        (lambda: Examples(torch.zeros(3, 2), INDICES, view=3), "the view must be a function"),
+        (lambda: Examples(torch.zeros(3, 2).to_sparse(), INDICES), "got one that is stored as torch.sparse_coo"),
+        (lambda: Examples(torch.zeros(3, 2, device="meta"), INDICES), "got one that is on the meta device"),
+        (lambda: Task("a", (0, 1, 2), None), "training examples of a task must be Examples"),
+        (lambda: Task("a", (0, 1, 2), (torch.zeros(3, 2), INDICES)), "must be Examples"),
+        (lambda: Task("a", (0, 1, 2), EXAMPLES, test=[1]), "test examples of a task must be Examples"),
+        (lambda: Task("a", "xyz", EXAMPLES), "classes of task 'a' must be a tuple of labels, got 'xyz'"),
+        (lambda: Task("a", 3, EXAMPLES), "must be a tuple of labels, got 3"),
+        (lambda: Task("a", ([0], [1], [2]), EXAMPLES), r"must be hashable, .*, got \[0\]"),
+        (lambda: Examples(torch.zeros(3, 2), INDICES, view=lambda x: x[:1]).batch(INDICES), "one row for each of 3"),
+        (lambda: Examples(torch.zeros(3, 2), INDICES, view=lambda x: x.numpy()).shape, "got a ndarray"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_by_name(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(SupermasksError, match=message):
+        make()

@@ -25,6 +25,7 @@ from supermasks.masks import MaskRule
 from supermasks.own_copy import check_module, detach_computed, own_copy, settle_weights
 from supermasks.prepared import Prepared
 from supermasks.state import ReadOnlyTensors, TaskState
+from supermasks.types import check_dense
 
 NormPolicy = Literal["per_task", "batch", "frozen"]
 NORM_POLICIES: tuple[NormPolicy, ...] = ("per_task", "batch", "frozen")
@@ -707,6 +708,7 @@ def check_inputs(inputs: Tensor, shape: tuple[int, ...], dtype: torch.dtype = to
     """Raise InputError unless `inputs` is a non-empty batch of finite inputs of this shape and type."""
     if not isinstance(inputs, Tensor):
         raise InputError(f"inputs must be a torch tensor, but {type(inputs).__name__} came; use torch.as_tensor(x)")
+    check_dense(inputs, "inputs")
     if inputs.dtype != dtype:
         advice = (
             "scale them as the training data were, and use x.float()"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -87,7 +87,18 @@ class Examples:
     rows: Tensor | None = None
 
     def __post_init__(self) -> None:
-        dtype = self.inputs.dtype
+        dtype = getattr(self.inputs, "dtype", None)  # a store need not be of a class of ours
+        if not isinstance(dtype, torch.dtype):
+            raise InputError(
+                f"inputs must be a tensor, or a store with the dtype and shape of one, got {brief(self.inputs)}; "
+                "make_task(name, (inputs, labels)) takes arrays and lists"
+            )
+        check_dense(self.inputs, "the inputs")
+        for what, value in (("targets", self.targets), ("rows", self.rows)):
+            if not isinstance(value, Tensor) and not (what == "rows" and value is None):
+                raise TaskError(f"{what} must be a tensor of type int64, got {brief(value)}; use torch.tensor(...)")
+        if self.view is not None and not callable(self.view):
+            raise TaskError(f"the view must be a function of a batch of inputs, or None, got {brief(self.view)}")
         if not (dtype.is_floating_point or dtype == torch.int64) or len(self.inputs.shape) < 2:
             raise InputError(
                 "inputs are a floating-point tensor of shape examples x ..., or token ids of type int64, but "
@@ -137,7 +148,17 @@ class Examples:
             inputs = self.inputs.index_select(0, rows.to(self.inputs.device))
         else:
             inputs = self.inputs[rows]
-        return (inputs if self.view is None else self.view(inputs)), self.targets[indices]
+        return (inputs if self.view is None else self._viewed(inputs)), self.targets[indices]
+
+    def _viewed(self, inputs: Tensor) -> Tensor:
+        assert self.view is not None  # it is asked for
+        viewed = self.view(inputs)
+        if not isinstance(viewed, Tensor) or viewed.dim() == 0 or len(viewed) != len(inputs):
+            came = tuple(viewed.shape) if isinstance(viewed, Tensor) else f"a {type(viewed).__name__}"
+            raise InputError(
+                f"the view of the examples must return a tensor, one row for each of {len(inputs)} inputs, got {came}"
+            )
+        return viewed
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all examples once, in order, in batches of `size` (the last one may be smaller)."""
@@ -175,6 +196,13 @@ class Task:
     def __post_init__(self) -> None:
         if self.input_form is not None and not isinstance(self.input_form, InputForm):
             raise TaskError(f"the input_form of a task must be an InputForm or None, got {brief(self.input_form)}")
+        for part, examples in (("training", self.train), ("test", self.test), ("validation", self.validation)):
+            if not isinstance(examples, Examples) and not (examples is None and part != "training"):
+                raise TaskError(
+                    f"the {part} examples of a task must be Examples(inputs, targets), got {brief(examples)}; "
+                    "make_task(name, (inputs, labels)) takes other data"
+                )
+        _check_classes(self.classes, self.name)
         # Numbers and strings of numpy as Python's own, which can be stored.
         classes = tuple(label.item() if isinstance(label, np.generic) else label for label in self.classes)
         object.__setattr__(self, "classes", classes)
@@ -208,6 +236,25 @@ class Task:
         sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in parts.items() if examples is not None)
         classes = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''} {listed(self.classes)}"
         return f"Task({brief(self.name)}; {classes}; {sizes} examples of shape {tuple(self.train.inputs.shape[1:])})"
+
+
+def check_dense(inputs: object, what: str) -> None:
+    """Raise InputError if a tensor is sparse, or has no data."""
+    if isinstance(inputs, Tensor) and (inputs.layout != torch.strided or inputs.is_meta):
+        kind = "on the meta device, without data" if inputs.is_meta else f"stored as {inputs.layout}"
+        raise InputError(f"{what} must be a dense tensor, got one that is {kind}; use inputs.to_dense()")
+
+
+def _check_classes(classes: object, name: object) -> None:
+    if isinstance(classes, (str, bytes)) or not isinstance(classes, Sequence):
+        raise LabelError(f"the classes of task {brief(name)} must be a tuple of labels, got {brief(classes)}")
+    for label in cast("Sequence[object]", classes):
+        try:
+            hash(label)
+        except TypeError:
+            raise LabelError(
+                f"a class of task {brief(name)} must be hashable, such as a number or a string, got {brief(label)}"
+            ) from None
 
 
 class TaskStream(Protocol):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from supermasks.errors import InputError
 from supermasks.input_form import InputForm
+from supermasks.types import check_dense
 
 ROUNDING = 1e-4
 """How far beyond 0 and 1 scaled pixels may lie: resizing them rounds."""
@@ -130,6 +131,7 @@ def _stacked(tensors: Sequence[Tensor], what: str) -> Tensor:
 def _values(samples: object, what: str, form: InputForm | None) -> Tensor:
     """Return numbers as uint8 or floating point, with a channel where uint8 is `height x width`."""
     if isinstance(samples, Tensor):
+        check_dense(samples, f"the inputs of {what}")
         return _checked(samples, samples.dim() == 3, what, form)
     if isinstance(samples, np.ndarray):
         return _checked(_tensor(cast("NDArray[Any]", samples), what, form), samples.ndim == 3, what, form)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -62,6 +63,8 @@ class Calibration:
         """
         if len(truth) != len(belief.chosen):
             raise ConfigError(f"each row has its task, but {len(belief.chosen)} rows and {len(truth)} names came")
+        if isinstance(level, bool) or not isinstance(level, Real):
+            raise ConfigError(f"the level must be a number between 0 and 1, got {level!r}")
         if not 0 < level < 1 or 1 / (1 + len(truth)) > level:
             raise ConfigError(
                 f"a level of {level} of {len(truth)} held-out inputs is less than one of them; "

@@ -59,6 +59,8 @@ class Mask:
         Raises:
             MaskError: a tensor is not boolean.
         """
+        if not isinstance(entries, Mapping):
+            raise MaskError(f"a mask is made of boolean tensors by name, got a {type(entries).__name__}")
         return cls(
             {name: pack_bits(value) for name, value in entries.items()},
             {name: tuple(value.shape) for name, value in entries.items()},
@@ -133,6 +135,8 @@ class Mask:
         return self._combine(other, lambda a, b: a & ~b)
 
     def _combine(self, other: "Mask", operation: Callable[[Tensor, Tensor], Tensor]) -> "Mask":
+        if not isinstance(other, Mask):
+            raise MaskError(f"a mask combines with another Mask, got a {type(other).__name__}")
         if self._shapes != other._shapes:
             raise MaskError(
                 f"masks combine over the same parameters, but these have {self._shapes} and {other._shapes}"

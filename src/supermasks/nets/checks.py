@@ -1,14 +1,16 @@
 """What all builders of networks ask of their settings."""
 
+from numbers import Integral
+
 from supermasks.errors import ConfigError
 
 
 def check_positive(**settings: int) -> None:
-    """Raise ConfigError unless all settings are at least 1.
+    """Raise ConfigError unless all settings are integers of at least 1.
 
     Example:
         >>> check_positive(outputs=10, channels=3)
     """
     for name, value in settings.items():
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, but {value} came")
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
