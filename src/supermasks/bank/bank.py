@@ -119,8 +119,7 @@ class MaskBank:
         state = self._states[name]
         if state is None:
             assert self._stored is not None  # only then a state is None
-            if not self._checked:
-                self.header.check_size(self._stored.most_weights)
+            self._require_size()
             state = self._recent.get(name, self._stored.load)
         return state
 
@@ -377,11 +376,17 @@ class MaskBank:
     def union(self) -> Mask:
         """Return the weights that at least one task keeps."""
         if self._order.union is None:
+            self._require_size()
             self._order.union = Mask.union(self._masks(), self.header.shapes)
         return self._order.union
 
     def _masks(self) -> Iterator[Mask]:
         return (state.mask for state in self)
+
+    def _require_size(self) -> None:
+        """Raise BankFormatError if what is stored may claim more weights than there are."""
+        if self._stored is not None and not self._checked:
+            self.header.check_size(self._stored.most_weights)
 
     def _require(self, name: str) -> None:
         if name not in self:

@@ -61,20 +61,26 @@ def as_path(path: Any) -> Path:
     return made
 
 
-def write_file(path: Path, content: bytes) -> str:
+def write_file(path: Path, *parts: bytes) -> str:
     """Write a file so that, after a crash or a power cut, it is as before or as wanted; return its SHA-256.
 
     It is written under another name first, as a new file: no link that somebody has put there is followed.
+
+    Args:
+        path: of the file.
+        parts: of its content, one after the other.
 
     Raises:
         StorageError: it cannot be written; the file is as it was before.
     """
     # Names of files are 255 bytes long at most, four bytes a character.
-    temporary = path.with_name(f"{path.name[:50]}.{token_hex(8)}{PARTIAL}")
+    temporary, digest = path.with_name(f"{path.name[:50]}.{token_hex(8)}{PARTIAL}"), hashlib.sha256()
     with storage(f"{path} cannot be written"):
         try:
             with open(temporary, "xb") as stream:
-                stream.write(content)
+                for part in parts:
+                    stream.write(part)
+                    digest.update(part)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, path)
@@ -83,7 +89,20 @@ def write_file(path: Path, content: bytes) -> str:
                 temporary.unlink()
             raise
         sync_folder(path.parent)
-    return hashlib.sha256(content).hexdigest()
+    return digest.hexdigest()
+
+
+def move_file(source: Path, path: Path) -> None:
+    """Put a file that is written in the place of another one; both lie in folders of one disk.
+
+    Raises:
+        StorageError: it cannot be moved; the other file is as it was before.
+    """
+    with storage(f"{path} cannot be written"):
+        with open(source, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(source, path)
+        sync_folder(path.parent)
 
 
 def remove_partial(path: Path) -> None:

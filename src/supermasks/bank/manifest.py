@@ -36,7 +36,6 @@ _END_BYTES = len('"digest": ""\n}') + 64
 _OTHER_VERSION = re.compile(rb'"version": (?!%d\b)([0-9]{1,9})' % VERSION)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _GONE = re.compile("|".join(pattern.pattern for pattern in (_TASK_FILE, _MEMORY_FILE, _KEPT_FILE)))
-_AS_JSON = json.JSONEncoder().encode
 
 
 class FileEntry(NamedTuple):
@@ -164,8 +163,12 @@ class Manifest:
 
 
 def _line(entry: TaskEntry) -> str:
-    file, sha256, name, reference, after = map(_AS_JSON, entry)
-    return f'{{"file": {file}, "sha256": {sha256}, "name": {name}, "reference": {reference}, "after": {after}}}'
+    # All but the name are paths and digests, in which nothing has to be escaped.
+    file, sha256, name, reference, after = entry
+    return (
+        f'{{"file": "{file}", "sha256": "{sha256}", "name": {json.encoder.encode_basestring_ascii(name)}, '
+        f'"reference": "{reference}", "after": "{after}"}}'
+    )
 
 
 def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
@@ -196,22 +199,23 @@ def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
 def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:
     tasks, depths = list[TaskEntry](), dict[str, int]()
     for entry in stored:
-        name, reference, after = entry["name"], str(entry["reference"]), str(entry["after"])
+        path, sha256, name = _checked_path(entry, _TASK_FILE, file), entry["sha256"], entry["name"]
+        reference, after = entry["reference"], entry["after"]
         if not isinstance(name, str):
             name = f"\0{json.dumps(name)}"  # no task can have this name: it is refused when it is read, and no other
         if reference and reference not in depths:
             raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
-        if after and not _DIGEST.fullmatch(after):
-            raise BankFormatError(f"{file} names weights by {after!r}, which is no digest; do not trust it")
-        path = _checked_path(entry, _TASK_FILE, file)
+        for digest in (sha256, after) if after else (sha256,):
+            if not _DIGEST.fullmatch(digest):
+                raise BankFormatError(f"{file} has {digest!r} in place of a digest; do not trust it")
         if path in depths:
             raise BankFormatError(f"{file} names {path} twice; do not trust it")
-        depths[path] = depths[reference] + 1 if reference else 1
-        if depths[path] > DEEPEST:
+        depths[path] = depth = depths[reference] + 1 if reference else 1
+        if depth > DEEPEST:
             raise BankFormatError(
                 f"{file} says that more than {DEEPEST} tasks have to be read to read {name!r}; do not trust it"
             )
-        tasks.append(TaskEntry(path, str(entry["sha256"]), name, reference, after))
+        tasks.append(TaskEntry(path, sha256, name, reference or "", after or ""))
     return tuple(tasks)
 
 
@@ -226,7 +230,7 @@ def _entry(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) 
 
 
 def _checked_path(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> str:
-    path = str(stored["file"])
+    path = stored["file"]
     if not pattern.fullmatch(path):
         raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
     return path

@@ -57,13 +57,20 @@ class BankWriter:
         self._tasks = list(manifest.tasks)
         self._last: tuple[Mask, int] | None = None  # the last task's, and how many tasks are read to read it
         self._new = list[str]()  # files that no manifest names yet
+        self._dropped = set[str]()  # files that the manifest in the folder still names
         with storage(f"{path} cannot be read"):
             beside, inside = set(os.listdir(path)), set(os.listdir(path / TASKS))
-        self._there = beside | {f"{TASKS}/{name}" for name in inside}
-        self._gone = ({*manifest.gone, *filter(_MEMORY.fullmatch, beside)} & self._there) - {*manifest.files()}
+        self._kept_is_there = KEPT in beside
+        self._partial = [f"{TASKS}/{name}" for name in inside if name.endswith(PARTIAL)]
+        self._partial += [name for name in beside if name.endswith(PARTIAL)]
+        # What is to be removed by the next change: what the last one did not get to, and memory that nobody names.
+        self._gone = {file for file in manifest.gone if file in beside or file[len(TASKS) + 1 :] in inside}
+        self._gone |= {*filter(_MEMORY.fullmatch, beside)}
+        if self._gone:
+            self._gone -= {*manifest.files()}
         # Above every number in the folder: what no manifest names is somebody's, and stays.
-        named = {entry.file.removeprefix(f"{TASKS}/") for entry in manifest.tasks}
-        self._next_task = _after_all(inside | named, _OF_A_TASK)
+        inside.update([entry.file[len(TASKS) + 1 :] for entry in manifest.tasks])
+        self._next_task = _after_all(inside, _OF_A_TASK)
         self._next = _after_all(beside, _OF_ALL)
 
     @property
@@ -98,6 +105,7 @@ class BankWriter:
         if memory:
             content = encode_tensors(memory, "what is remembered as {!r}")
             entry = self._write_once(content, self._manifest.memory, "memory-{:06d}.safetensors")
+        self._drop(self._manifest.memory, entry)
         self._manifest = replace(self._manifest, memory=entry)
 
     def keep(self, kept: Mapping[str, Tensor]) -> None:
@@ -106,14 +114,17 @@ class BankWriter:
         if kept:
             content = encode_tensors(kept, "value {!r} of the backbone")
             entry = self._write_once(
-                content, self._manifest.kept, "kept-{:06d}.safetensors" if KEPT in self._there else KEPT
+                content, self._manifest.kept, "kept-{:06d}.safetensors" if self._kept_is_there else KEPT
             )
+        self._drop(self._manifest.kept, entry)
         self._manifest = replace(self._manifest, kept=entry)
 
     def begin_anew(self, header: BankHeader, kept: Mapping[str, Tensor]) -> None:
         """Leave out all that is there, and begin another bank in its place."""
+        self._dropped.update(entry.file for entry in self._tasks)
         self.order, self._tasks, self._last = Succession(header), [], None
-        self._manifest = replace(self._manifest, header=header, memory=None)
+        self._manifest = replace(self._manifest, header=header)
+        self.remember({})
         self.keep(kept)
 
     def change_settings(self, header: BankHeader) -> None:
@@ -135,11 +146,13 @@ class BankWriter:
         reader, left, moved = self._reader(), list[TaskEntry](), dict[str, str]()
         for entry in self._tasks:
             if entry.file in files:
+                self._dropped.add(entry.file)
                 continue
             if entry.reference in files:
                 self._manifest.header.check_size(self._most_weights)
                 content, _ = encode_state(reader.state(entry), self._manifest.header)
                 moved[entry.file], digest = self._write_task(content, entry.name)
+                self._dropped.add(entry.file)
                 left.append(entry._replace(file=moved[entry.file], sha256=digest, reference=""))
             else:
                 left.append(entry._replace(reference=moved.get(entry.reference, entry.reference)))
@@ -162,11 +175,12 @@ class BankWriter:
                 were taken out cannot be removed, which the next change then does.
         """
         manifest = self.manifest
-        dropped = {*self._on_disk.files()} - {*manifest.files()} - {*aside}
+        dropped = self._dropped - {*aside}
         if new or manifest != replace(self._on_disk, gone=manifest.gone):
             gone = tuple(sorted((self._gone | dropped) - {*aside}))
             self._on_disk = self._manifest = replace(manifest, gone=gone).write(self._path)
         self._new.clear()
+        self._dropped.clear()
         for file in aside:
             with storage(f"{self._path / file} cannot be put aside"), suppress(FileNotFoundError):
                 os.replace(self._path / file, self._path / f"{file}.broken")
@@ -193,11 +207,15 @@ class BankWriter:
                 (self._path / file).unlink(missing_ok=True)
             except OSError as error:
                 failed[file] = error
-        for file in self._there:
-            if file.endswith(PARTIAL):
-                with suppress(OSError):
-                    (self._path / file).unlink()
+        for file in self._partial:
+            with suppress(OSError):
+                (self._path / file).unlink()
         return failed
+
+    def _drop(self, before: FileEntry | None, after: FileEntry | None) -> None:
+        """Note that a file takes the place of another, or none does."""
+        if before is not None and before != after:
+            self._dropped.add(before.file)
 
     def _reader(self) -> BankReader:
         return BankReader(self._path, self.manifest)

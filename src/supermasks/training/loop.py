@@ -16,7 +16,7 @@ from supermasks.methods import Trainable
 from supermasks.network import Network
 from supermasks.seeding import stream
 from supermasks.spec import describe
-from supermasks.training.checkpoint import load_checkpoint, save_checkpoint
+from supermasks.training.checkpoint import has_checkpoint, load_checkpoint, remove_checkpoint, save_checkpoint
 from supermasks.training.distributed import Processes
 from supermasks.training.interruption import Interruption
 from supermasks.training.layers import layers_state, restore_layers, seeded_layers
@@ -109,7 +109,8 @@ def fit(
     Raises:
         ConfigError: the best is to be selected without validation examples, or the batch is smaller than its parts.
         InputError: the augmentation cannot change inputs of this shape.
-        RunStateError: the checkpoint cannot be read, or is of another training.
+        RunStateError: the checkpoint is damaged, or is of another training.
+        StorageError: the checkpoint cannot be read or written.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
         UnsupportedModuleError: the network computes anew in the backward pass, or keeps a state that is no buffer.
     """
@@ -119,7 +120,7 @@ def fit(
     # The first process draws what a single one would, the others something else.
     purpose = ["layers", task.name, *([f"process {processes.rank}"] if processes.rank else [])]
     with seeded_layers(network.device, stream(seed, *purpose)), Interruption(checkpoint is not None) as interruption:
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None and has_checkpoint(checkpoint):
             run.restore(load_checkpoint(checkpoint, identity))
         if processes.total(run.step) != run.step * processes.count:
             raise RunStateError(f"the processes found different checkpoints at {checkpoint}; give all the same folder")
@@ -150,7 +151,7 @@ def fit(
                 raise KeyboardInterrupt
     run.finish()
     if checkpoint is not None and processes.rank == 0 and not keep:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     return Fit(run.losses.means[0], before + perf_counter() - start, run.steps, tuple(run.best.accuracies))
 
 

@@ -7,6 +7,7 @@ from supermasks.methods import Method, Trainable
 from supermasks.network import Network
 from supermasks.scores import Past
 from supermasks.spec import describe
+from supermasks.training.checkpoint import remove_checkpoint
 from supermasks.training.loop import Fit, Progress, fit
 from supermasks.training.settings import Training
 from supermasks.types import Task
@@ -79,7 +80,7 @@ def forget_stages(method: Method, checkpoint: Path | None) -> None:
     """Remove what `fit_stages` has left beside the checkpoint."""
     for file in _files(method, checkpoint):
         if file is not None:
-            file.unlink(missing_ok=True)
+            remove_checkpoint(file)
 
 
 def _files(method: Method, checkpoint: Path | None) -> list[Path | None]:
