@@ -741,13 +741,18 @@ def _check_chunk(chunk: int) -> None:
 
 def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:
     """Return the bank with some of its tasks, or say which ones are needed as well."""
-    if isinstance(tasks, str):
-        raise ConfigError(f"tasks are a list of names, but the string {tasks!r} came; write tasks=[{tasks!r}]")
-    wanted, needed = set(tasks), set[str]()
+    if isinstance(tasks, str) or not isinstance(tasks, Iterable):
+        raise ConfigError(f"tasks must be a list of names, got {tasks!r}; write tasks=[{tasks!r}]")
+    names, needed = list(tasks), set[str]()
+    for name in names:
+        if name not in bank:
+            bank[name]  # raises
+    wanted = set(names)
     owners = bank.owners
     after = [bank.after(name) for name in owners]
     for over in {bank[name].over for name in wanted} - {""} if owners else ():
-        needed |= set(owners[: after.index(over) + 1])
+        if over in after:  # otherwise the bank is damaged, which `subset` notices
+            needed |= set(owners[: after.index(over) + 1])
     if lacking := [name for name in bank.names if name in needed - wanted]:
         raise MaskError(
             f"tasks were learned over weights that {lacking} own; load these too: "
