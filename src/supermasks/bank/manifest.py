@@ -207,7 +207,7 @@ def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:
             raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
         for digest in (sha256, after) if after else (sha256,):
             if not _DIGEST.fullmatch(digest):
-                raise BankFormatError(f"{file} has {digest!r} in place of a digest; do not trust it")
+                raise BankFormatError(f"{file} has {digest!r} for {name!r}, which is no digest; do not trust it")
         if path in depths:
             raise BankFormatError(f"{file} names {path} twice; do not trust it")
         depths[path] = depth = depths[reference] + 1 if reference else 1
