@@ -15,6 +15,7 @@ try:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
     from rich.table import Table
+    from rich.text import Text
     from tyro.extras import SubcommandApp
 except ImportError as error:
     raise MissingExtraError(
@@ -27,6 +28,7 @@ from supermasks.bank import BankFolder, Problem
 from supermasks.data import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
 from supermasks.report import read_runs, rich_table, summarise, write_report
+from supermasks.types import visible
 from supermasks.version import __version__
 from supermasks.workers import LocalProcesses, RayCluster, Workers
 
@@ -63,7 +65,7 @@ class Bars:
         self._progress.update(self._steps, visible=False)
         self._parts = self._progress.add_task(what, total=total, detail="")
         if not self._progress.console.is_terminal:  # no bar is drawn in a log until all is done
-            self._progress.console.print(f"{what}: {total} tasks")
+            self._progress.console.print(f"{what}: {total} tasks", markup=False)
 
     def advance(self, detail: str) -> None:
         """Move the bar on by one part."""
@@ -80,11 +82,11 @@ class Bars:
 
 def _with_bars(job: Callable[[Bars], Any]) -> Any:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         return job(Bars(progress))
@@ -177,16 +179,15 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     folder = _bank_folder(bank)
     states, sizes = folder.open(cache_bytes=0), folder.sizes()
     table = Table("task", "classes", "weights kept", "density", "entropy bound", "file bytes")
-    of_tasks = [size for file, size in sizes.items() if file.startswith("tasks/")]
-    for state, size in zip(states, of_tasks, strict=True):
-        mask = state.mask
-        numbers = (len(state.classes), mask.count(), f"{mask.density():.4f}", f"{mask.entropy_bytes():.0f}", size)
-        table.add_row(state.name, *map(str, numbers))
+    for name, size in folder.task_sizes().items():
+        classes, mask = states[name].classes, states[name].mask
+        numbers = (len(classes), mask.count(), f"{mask.density():.4f}", f"{mask.entropy_bytes():.0f}", size)
+        table.add_row(_literal(name), *map(str, numbers))
     console = _wide_console()
-    console.print(f"base          {dict(states.header.base)}")
-    console.print(f"fingerprint   {states.header.fingerprint}")
+    console.print(_literal(f"base          {dict(states.header.base)}"))
+    console.print(_literal(f"fingerprint   {states.header.fingerprint}"))
     for name, shape in states.header.shapes.items():
-        console.print(f"layer         {name} {' x '.join(map(str, shape))}")
+        console.print(_literal(f"layer         {name} {' x '.join(map(str, shape))}"))
     console.print(table)
     taken = folder.bytes()
     items = Table("bytes on disk", "")
@@ -194,6 +195,11 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
         items.add_row(text, f"{round(getattr(taken, name)):,}")
     console.print(items)
     console.print(f"{len(states)} tasks, {sum(sizes.values()):,} bytes on disk, all files sound")
+
+
+def _literal(text: str) -> Text:
+    """Return a text that a terminal shows as it is: nothing in it is markup, or steers the terminal."""
+    return Text(visible(text))
 
 
 def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> None:
@@ -210,8 +216,8 @@ def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> Non
     _print_problems(problems)
     if problems:
         raise BankFormatError(
-            f"{len(problems)} files of {folder.path} are broken; restore them from a copy, or drop what cannot be read "
-            f"by: supermasks bank repair {bank}"
+            f"{len(problems)} files of {folder.path} are broken or cannot be read now; restore them from a copy, or "
+            f"drop what is broken by: supermasks bank repair {shlex.quote(str(bank))}"
         )
     print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
 
@@ -246,7 +252,7 @@ def _called(name: str) -> nn.Module:
 def _print_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
         of = f", task {problem.task!r}" if problem.task else ""
-        print(f"{problem.file}{of}: {problem.message}")
+        print(visible(f"{problem.file}{of}: {problem.message}"))
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
@@ -289,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # The reader of a pipe, `head` for example, has seen enough; what is left of the output goes nowhere.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join(map(visible, f"error: {error}".split("\n"))), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         again = [*words, "--resume"] if words[:1] == ["run"] and "--resume" not in words else words

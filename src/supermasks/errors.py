@@ -56,6 +56,10 @@ class BankFormatError(SupermasksError, ValueError):
     """A file of a bank is missing, truncated, altered, or of an unknown version."""
 
 
+class StorageError(SupermasksError, OSError):
+    """A file or folder could not be read or written: no space, no permission, a read error."""
+
+
 class BankBusyError(SupermasksError, TimeoutError):
     """Another process writes into the bank."""
 

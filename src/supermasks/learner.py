@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from supermasks.arithmetic import computing_in
 from supermasks.asking import Inputs, Mixed, checked_chunk, prepared, readable_lookups
 from supermasks.bank import BankFolder, BankHeader, MaskBank
+from supermasks.bank.files import as_path
 from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
 from supermasks.brief import brief, counted, listed
@@ -27,6 +28,7 @@ from supermasks.errors import (
     InputError,
     LabelError,
     MaskError,
+    StorageError,
     TaskError,
 )
 from supermasks.inference import INFERENCES, OBJECTIVES, Calibration, OneShot, TaskInference
@@ -194,7 +196,7 @@ class Learner:
         _check_task(task)
         if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
             raise ConfigError(f"checkpoint must be the path of a file, or None, got {brief(checkpoint)}")
-        file = None if checkpoint is None else Path(checkpoint)
+        file = None if checkpoint is None else as_path(checkpoint)
         self.bank.require_new(task.name)
         if self.network.over != self.bank.over:
             raise ConfigError(
@@ -214,7 +216,7 @@ class Learner:
                 callbacks=callbacks if bar is None else (*callbacks, bar.step),
                 checkpoint=file,
             )
-        self.add(learned.state, learned.memory)
+        self.add(learned.state, learned.memory or None)
         forget_stages(self.method, file)
         return learned.fit
 
@@ -267,7 +269,7 @@ class Learner:
                 learned.append(
                     finish_task(self.network, self.method, task, trainable, self.training, self.seed, past, report)
                 )
-                memory = learned[-1].memory
+                memory = learned[-1].memory or memory
         for one in learned:
             self.add(one.state)
         self.bank.memory = ReadOnlyTensors(memory)
@@ -313,7 +315,7 @@ class Learner:
             early[number] = result
             while len(fits) in early:
                 one = early.pop(len(fits))
-                self.add(one.state, one.memory)
+                self.add(one.state, one.memory or None)
                 fits.append(one.fit)
                 if learned is not None:
                     learned(one.state.name, one.fit)
@@ -590,15 +592,20 @@ class Learner:
                 f"targets of task {task!r} must lie in 0..{len(state.classes) - 1}, as indices of its classes"
             )
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the bank and the settings of this learner; a folder that holds its first tasks gets the others.
+
+        Args:
+            folder: to write into.
+            overwrite: if the folder holds another bank, replace it.
 
         Raises:
             BankFormatError: the folder holds another bank; it is left as it is.
+            StorageError: the folder cannot be read or written.
             LabelError: a class label cannot be stored.
         """
         self.bank.header = BankHeader.of(self.network, self._settings())
-        BankFolder(folder).save(self.bank)
+        BankFolder(folder).save(self.bank, overwrite)
 
     @classmethod
     def load(
@@ -619,7 +626,8 @@ class Learner:
         Args:
             folder: as given to `save`.
             backbone: a module of the same architecture as the one that was learned with.
-            tasks: the names of those to load; all if None. What a further task would begin with is then left behind.
+            tasks: the names of those to load; all if None. Unless all are named, what a further task would begin
+                with is left behind.
             base: in place of the stored recipe; it must give the same weights.
             method: in place of the stored one.
             training: in place of the stored one.
@@ -635,8 +643,6 @@ class Learner:
             MaskError: one of the tasks was learned over weights that another one owns, which is not among them.
         """
         bank = BankFolder(folder).open()
-        if tasks is not None:
-            bank = _chosen(bank, tasks)
         stored = bank.header.settings
         if set(stored) != {"seed", "method", "training", "inference"}:
             raise BankFormatError(
@@ -654,6 +660,8 @@ class Learner:
             Training,
         )
         network = bank.network(backbone, base, device=device, compiled=compiled)
+        if tasks is not None:
+            bank = _chosen(bank, tasks)
         learner = cls(
             network,
             seed=stored["seed"],
@@ -674,6 +682,7 @@ class Learner:
         private: bool | None = None,
         revision: str | None = None,
         commit_message: str | None = None,
+        overwrite: bool = False,
     ) -> str | None:
         """Write what `save` writes and a model card beside it, and push both to the Hugging Face Hub if asked to.
 
@@ -689,12 +698,14 @@ class Learner:
             private: whether a repository that is made is private.
             revision: the branch to push to, which must exist; None is the main one.
             commit_message: says what was changed.
+            overwrite: if the folder holds another bank, replace it.
 
         Returns:
             where the commit is to be seen; None if nothing was pushed.
 
         Raises:
             BankFormatError: the folder holds another bank; it is left as it is.
+            StorageError: the folder cannot be read or written.
             LabelError: a class label cannot be stored.
             DataUnavailableError: the hub cannot be reached, or refuses.
             MissingExtraError: huggingface_hub is to push, and not installed.
@@ -708,7 +719,7 @@ class Learner:
             >>> loaded.network.fingerprint == learner.network.fingerprint
             True
         """
-        self.save(folder)
+        self.save(folder, overwrite=overwrite)
         path = Path(folder)
         repository = repo_id or path.resolve().name
         write_card(path, self.network, self.bank, repository)
@@ -742,7 +753,8 @@ class Learner:
         Args:
             name_or_path: a folder, or a repository of the hub, `owner/name` (extra `hub`).
             backbone: a module of the same architecture as the one that was learned with.
-            tasks: the names of those to load; all if None. What a further task would begin with is then left behind.
+            tasks: the names of those to load; all if None. Unless all are named, what a further task would begin
+                with is left behind.
             revision: of the repository: a branch, a tag or a commit.
             token: for the hub; None takes the one that was logged in with.
             cache_dir: where copies of repositories are kept, in place of where Hugging Face keeps them.
@@ -837,8 +849,9 @@ class Learner:
             UnknownTaskError: no task of this name was learned.
             InputError: the example is not of the shape and type of the task's inputs.
             LabelError: a class label cannot be stored.
-            UnsupportedModuleError: ONNX cannot express what the backbone computes.
-            MissingExtraError: onnx or onnxscript is not installed.
+            UnsupportedModuleError: ONNX cannot express what the backbone computes, or the file answers otherwise.
+            StorageError: the file cannot be written; one that was there is as it was.
+            MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
 
         Example:
             `learner.export_onnx("digits", "digits.onnx")`, and wherever there is onnxruntime:
@@ -854,7 +867,7 @@ class Learner:
             "fingerprint": self.network.fingerprint,
             "supermasks": __version__,
         }
-        write_onnx(self.network.export(state).cpu(), Path(path), example.cpu(), about)
+        write_onnx(self.network.export(state).cpu(), as_path(path), example.cpu(), about)
 
     def adopt(self, bank: MaskBank) -> None:
         """Take over the tasks of a bank in place of this learner's, which has learned none.
@@ -869,11 +882,11 @@ class Learner:
         """
         if len(self.bank):
             raise ConfigError("the learner has learned tasks already; merge them with the bank, or make a new learner")
-        bank.header.check(self.network)
+        bank.check(self.network)
         network = self.network
         for name in bank.owners:
             network = network.writing(bank[name])
-        with suppress(BankFormatError):  # a task that cannot be read is an error only for who asks for it
+        with suppress(BankFormatError, StorageError):  # a task that cannot be read is an error only for who asks for it
             for name in bank.names[-1:]:  # over all weights, as they are now
                 check_answers(network, bank[name])
         self.network, self.bank = network, bank
@@ -960,13 +973,18 @@ def _check_fit(method: Method, training: Training) -> None:
 
 def _chosen(bank: MaskBank, tasks: Iterable[str]) -> MaskBank:
     """Return the bank with some of its tasks, or say which ones are needed as well."""
-    if isinstance(tasks, str):
-        raise ConfigError(f"tasks are a list of names, but the string {tasks!r} came; write tasks=[{tasks!r}]")
-    wanted, needed = set(tasks), set[str]()
+    if isinstance(tasks, str) or not isinstance(tasks, Iterable):
+        raise ConfigError(f"tasks must be a list of names, got {tasks!r}; write tasks=[{tasks!r}]")
+    names, needed = list(tasks), set[str]()
+    for name in names:
+        if name not in bank:
+            bank[name]  # raises
+    wanted = set(names)
     owners = bank.owners
     after = [bank.after(name) for name in owners]
     for over in {bank[name].over for name in wanted} - {""} if owners else ():
-        needed |= set(owners[: after.index(over) + 1])
+        if over in after:  # otherwise the bank is damaged, which `subset` notices
+            needed |= set(owners[: after.index(over) + 1])
     if lacking := [name for name in bank.names if name in needed - wanted]:
         raise MaskError(
             f"tasks were learned over weights that {lacking} own; load these too: "

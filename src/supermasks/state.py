@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +14,19 @@ from supermasks.errors import LabelError, MaskError, TaskError
 from supermasks.input_form import InputForm
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import Owned
+from supermasks.types import check_name
 
 INPUT_TYPES = (torch.float32, torch.int64)
 """The types of inputs: numbers, and token ids."""
+
+MOST_DIMENSIONS = 64
+"""A shape has at most so many dimensions, as in torch."""
+
+MOST_ENTRIES = 2**32
+"""An input has at most so many entries."""
+
+MOST_TRIED = 2**24
+"""Larger inputs are not tried (`trial_answers`): a trial takes the memory of two inputs."""
 
 
 class ReadOnlyTensors(Mapping[str, Tensor]):
@@ -64,7 +76,8 @@ class TaskState:
         input_form: how raw inputs became those that the task was learned from; None where that is not known.
 
     Raises:
-        TaskError: the name is empty, or there is no such type of inputs, or they cannot have this form.
+        TaskError: the name is empty or cannot be printed, no input has this shape, type or form, or there are answers
+            to inputs that are too large to be tried.
         LabelError: there are no classes, or one repeats.
         MaskError: the owned weights are not among those that the mask keeps.
     """
@@ -83,8 +96,13 @@ class TaskState:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))
-        if not self.name:
-            raise TaskError("the state of a task needs the name of the task")
+        check_name(self.name)
+        object.__setattr__(self, "input_shape", _checked_shape(self.input_shape, self.name))
+        if self.answers and prod(self.input_shape) > MOST_TRIED:
+            raise TaskError(
+                f"task {self.name!r} has answers to a trial, but its inputs of shape {self.input_shape} are too large "
+                f"for one: expected at most {MOST_TRIED:,} entries; leave the answers out"
+            )
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise LabelError(
                 f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came"
@@ -131,6 +149,22 @@ class TaskState:
             "dense": sum(map(_bytes, self.dense.values())),
             "norm": sum(map(_bytes, _joined(self.buffers))),
         }
+
+
+def _checked_shape(shape: Any, name: str) -> tuple[int, ...]:
+    """Return the shape of an input as a tuple of integers."""
+    try:
+        if any(isinstance(n, bool) for n in shape):
+            raise TypeError
+        sizes = tuple(map(index, shape))
+    except TypeError:
+        raise TaskError(f"the input shape of task {name!r} must be a tuple of integers, got {shape!r}") from None
+    if len(sizes) > MOST_DIMENSIONS or min(sizes, default=1) < 1 or prod(sizes) > MOST_ENTRIES:
+        raise TaskError(
+            f"the input shape of task {name!r} must have integers from 1 up, at most {MOST_DIMENSIONS} of them, and at "
+            f"most {MOST_ENTRIES:,} entries, got {shape!r}"
+        )
+    return sizes
 
 
 def as_stored(values: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from supermasks.errors import BaseMismatchError, SupermasksError
 from supermasks.network import Network
 from supermasks.seeding import stream
-from supermasks.state import TaskState
+from supermasks.state import MOST_TRIED, TaskState
 
 LOGITS = 2  # of each of two inputs: they are stored with every task, and a few tell as much as many
 TOLERANCE = 0.01  # of the largest logit; machines, threads and precisions differ by far less, networks by far more
@@ -22,12 +22,15 @@ TOLERANCE = 0.01  # of the largest logit; machines, threads and precisions diffe
 def trial_answers(network: Network, state: TaskState) -> tuple[float, ...]:
     """Return a few logits of a task for two inputs of random numbers, to four digits; none if there is no saying.
 
-    There is none where the network refuses such inputs, where its answers are not finite, or where they are random.
+    There is none where inputs are too large to be tried (`MOST_TRIED`), where the network refuses such inputs, where
+    its answers are not finite, or where they are random.
 
     Args:
         network: with the weights that the task owns.
         state: of the task.
     """
+    if prod(state.input_shape) > MOST_TRIED:
+        return ()
     inputs = _inputs(state)
     answers: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):

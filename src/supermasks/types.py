@@ -16,6 +16,31 @@ View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
 
 
+def check_name(name: object) -> None:
+    """Raise TaskError unless a task can have this name, wherever the name comes from.
+
+    Args:
+        name: must be a string that is not empty and has printable characters only.
+
+    Example:
+        >>> check_name("cats or dogs")
+    """
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise TaskError(
+            f"the name of a task must be a string of printable characters, not empty, got {name!r}; choose another name"
+        )
+
+
+def visible(text: str) -> str:
+    """Return a text with escapes in place of the characters that cannot be printed, such as those that steer terminals.
+
+    Example:
+        >>> visible("a" + chr(27)) == "a" + chr(92) + "x1b"
+        True
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What is known of the task, and when (SupSup, Section 2 and Table 1).
@@ -206,10 +231,7 @@ class Task:
         # Numbers and strings of numpy as Python's own, which can be stored.
         classes = tuple(label.item() if isinstance(label, np.generic) else label for label in self.classes)
         object.__setattr__(self, "classes", classes)
-        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
-            raise TaskError(
-                f"a task needs a name, a printable string by which it is asked for later, but {self.name!r} came"
-            )
+        check_name(self.name)
         if len(self.train) == 0:
             raise TaskError(f"task {self.name!r} has no training examples; give it at least one")
         if not self.classes or len(set(self.classes)) != len(self.classes):

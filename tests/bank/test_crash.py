@@ -43,7 +43,14 @@ def test_a_writer_that_is_killed_at_random_loses_nothing_that_it_was_told_was_th
 
 
 def test_a_writer_that_is_killed_before_any_change_leaves_the_bank_before_or_after(writers: Writers) -> None:
-    operations = ["append", "forget", "save", "rename", "remove the first", "remove one in the middle"]
+    operations = [
+        "append",
+        "append and remember as before",
+        "save",
+        "rename",
+        "remove the first",
+        "remove one in the middle",
+    ]
     changes = writers("kill_before_each_change", *operations)
     assert list(changes) == operations
     # At least the lock, a file under another name, its renaming.

@@ -185,10 +185,10 @@ def test_what_was_renamed_and_removed_and_written_anew_is_read(tmp_path: Path) -
     states = [TaskState(f"t{n}", (0,), (3,), like(mask, 0.002 * n, n)) for n in range(6)]
     folder = fill(tmp_path, states)
     folder.remove("t1")
-    folder.rename("t4", "f\0ür/\ud800")
+    folder.rename("t4", "f ür/\\0 猫")
     folder.append(TaskState("t1", (0,), (3,), mask))
     left = [states[0], *states[2:], TaskState("t1", (0,), (3,), mask)]
-    left[3] = TaskState("f\0ür/\ud800", (0,), (3,), states[4].mask)
+    left[3] = TaskState("f ür/\\0 猫", (0,), (3,), states[4].mask)
     check_folder(folder, left)
 
 

@@ -160,7 +160,7 @@ def other_memory(folder: BankFolder) -> MaskBank:
 
 OPERATIONS: dict[str, list[Callable[[BankFolder], None]]] = {
     "append": [lambda folder: folder.append(make_state(3), make_memory(3))],
-    "forget": [lambda folder: folder.append(make_state(3))],
+    "append and remember as before": [lambda folder: folder.append(make_state(3))],
     "save": [lambda folder: folder.save(longer(folder))],
     "save another memory": [lambda folder: folder.save(other_memory(folder))],
     "rename": [lambda folder: folder.rename("task 1", "other")],

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks import Examples, Learner, Task
-from supermasks.errors import RunStateError, TrainingError
+from supermasks.errors import RunStateError, StorageError, TrainingError
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.nets import fully_connected
@@ -260,7 +260,7 @@ def test_other_files_are_refused(fitted: Callable, task: Task, net: nn.Module, t
     assert list(torch.load(file)) == ["weights"]
     file.unlink()
     file.mkdir()
-    with pytest.raises(RunStateError, match="cannot be read"):
+    with pytest.raises(StorageError, match="cannot be read"):
         fitted(task, EVERYTHING, net, checkpoint=file)
 
 

@@ -1,7 +1,7 @@
 """The bank of task states, in the order of learning; what is stored is read when it is asked for."""
 
 import difflib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import overload
@@ -10,17 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.bank.bytes import BankBytes, measure
-from supermasks.bank.header import BankHeader
+from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
 from supermasks.bank.recent import RecentStates
+from supermasks.bank.succession import Succession, require_new
 from supermasks.bank.task_file import encode_state
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, listed
-from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
+from supermasks.errors import BaseMismatchError, ConfigError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
-from supermasks.network import Network, written_digest
+from supermasks.network import Network
 from supermasks.own_copy import settled_names
 from supermasks.state import ReadOnlyTensors, TaskState
+from supermasks.types import check_name
 
 CACHE_BYTES = 64 << 20
 """How much of what was read from a folder stays in memory, unless told otherwise."""
@@ -34,15 +36,17 @@ class Stored:
         after: for each task, in the order of learning, the digest of the weights after it where it owns some, or "".
         digests: for each task a digest of what is stored.
         load: reads a task.
-        memory: reads what the next task may begin with.
+        memory: reads what the next task may begin with; None if nothing is remembered.
         union: of all masks, if that is known.
+        most_weights: masks of more weights are not read before `MaskBank.check` has compared them with a network.
     """
 
     after: Mapping[str, str]
     digests: Mapping[str, str]
     load: Callable[[str], TaskState]
-    memory: Callable[[], Mapping[str, Tensor]]
+    memory: Callable[[], Mapping[str, Tensor]] | None
     union: Mask | None = None
+    most_weights: int = MOST_WEIGHTS
 
 
 class MaskBank:
@@ -85,12 +89,15 @@ class MaskBank:
         self.kept: Mapping[str, Tensor] = ReadOnlyTensors(kept or {})
         self._stored = stored
         self.changes = 0
-        self._memory: Mapping[str, Tensor] | None = ReadOnlyTensors({}) if stored is None else None
+        # Read when somebody asks for it, unless it is there.
+        self._read_memory = None if stored is None else stored.memory
+        self._memory: Mapping[str, Tensor] | None = None if self._read_memory else ReadOnlyTensors({})
         # None: the task is stored, under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
-        self._after: dict[str, str] = dict(stored.after) if stored else {}
+        self._digests: dict[str, str] = dict(stored.digests) if stored else {}
+        self._order = Succession(header, stored.after, stored.union) if stored else Succession(header)
         self._recent = RecentStates(cache_bytes)
-        self._union = stored.union if stored else None
+        self._checked = False
 
     def __len__(self) -> int:
         return len(self._states)
@@ -111,19 +118,20 @@ class MaskBank:
 
         Raises:
             UnknownTaskError: no task has this name, or it is no string.
-            BankFormatError: its file is missing, truncated or altered.
+            BankFormatError: its file is missing, truncated or altered, or it has more weights than are read without a
+                network (see `check`).
+            StorageError: its file cannot be read.
         """
         if not isinstance(name, str):
             raise UnknownTaskError(
                 f"the name of a task must be a string, got {brief(name)}; ask for one task at a time, by its name"
             )
-        if name not in self._states:
-            close = difflib.get_close_matches(str(name), self._states, n=3)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(self.names)}"
-            raise UnknownTaskError(f"the bank has no task {name!r}; {hint}")
+        if name not in self:
+            raise unknown_task(name, self.names)
         state = self._states[name]
         if state is None:
             assert self._stored is not None  # only then a state is None
+            self._require_size()
             state = self._recent.get(name, self._stored.load)
         return state
 
@@ -147,8 +155,8 @@ class MaskBank:
     def memory(self) -> Mapping[str, Tensor]:
         """What the next task may begin with, by name; only training needs it."""
         if self._memory is None:
-            assert self._stored is not None  # only then it is None
-            self._memory = ReadOnlyTensors(self._stored.memory())
+            assert self._read_memory is not None  # only then it is None
+            self._memory = ReadOnlyTensors(self._read_memory())
         return self._memory
 
     @memory.setter
@@ -156,26 +164,43 @@ class MaskBank:
         self._memory = ReadOnlyTensors(memory)
 
     @property
+    def remembers(self) -> bool:
+        """Whether there is anything that the next task may begin with; it is not read for this."""
+        return self._memory is None or len(self._memory) > 0
+
+    @property
     def owners(self) -> list[str]:
         """The names of the tasks that own weights."""
-        return [name for name, after in self._after.items() if after]
+        return [name for name, after in self._order.after.items() if after]
 
     @property
     def over(self) -> str:
         """The digest of the weights that a new task is learned over; empty while they are those of the base."""
-        return _left_by(self._after)
+        return self._order.over
 
     def after(self, name: str) -> str:
         """Return the digest of the weights after a task, if it owns some; empty otherwise."""
-        return self._after[name]
+        return self._order.after[name]
 
     def digest(self, name: str) -> str:
-        """Return the digest of what is stored of a task; empty if it is not stored."""
-        return "" if self._stored is None or self._states[name] is not None else self._stored.digests[name]
+        """Return the digest of what was stored of a task; empty if it was not stored."""
+        return self._digests.get(name, "")
+
+    def was_stored(self, digests: Mapping[str, str]) -> None:
+        """Note the digests of what was stored of tasks, by which a folder notices that it has them already."""
+        self._digests |= digests
+
+    def stored_in(self, stored: Stored) -> None:
+        """Read from another place, from now on, what was not read yet.
+
+        Args:
+            stored: the same tasks, and what is remembered.
+        """
+        self._stored, self._read_memory = stored, stored.memory
 
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
-        _require_new(name, self._states)
+        require_new(name, self._states)
 
     def add(self, state: TaskState) -> None:
         """Append a state.
@@ -185,14 +210,10 @@ class MaskBank:
             MaskError: mask and dense weights are not over the parameters of this bank, the task was learned over
                 weights that the tasks of this bank do not leave, or it would change weights that one of them uses.
         """
-        check_follows(state, self._after, self.header)
-        if _is_exclusive(state):
-            check_spares(state, self.union())
+        self._order.check(state, self._masks)
         self.changes += 1
-        if self._union is not None:
-            self._union = _joined(self._union, state, self.header)
         self._states[state.name] = state
-        self._after[state.name] = written_digest(state, self.header.fingerprint)
+        self._order.add(state)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name; its place in the order of learning stays.
@@ -200,9 +221,10 @@ class MaskBank:
         Raises:
             UnknownTaskError: no task has this name.
             DuplicateTaskError: another task has the new one.
-            TaskError: the new name is empty.
+            TaskError: the new name is no string of printable characters, or empty.
         """
         state = self[name]
+        check_name(new)
         if new == name:
             return
         self.require_new(new)
@@ -210,7 +232,9 @@ class MaskBank:
         renamed = replace(state, name=new)
         self._recent.forget(name)
         self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
-        self._after = {new if n == name else n: after for n, after in self._after.items()}
+        self._order.rename(name, new)
+        if name in self._digests:
+            self._digests[new] = self._digests.pop(name)  # no name is part of what is stored
 
     def remove(self, name: str) -> TaskState:
         """Take a task out of the bank, and return its state.
@@ -221,46 +245,53 @@ class MaskBank:
         """
         state = self[name]
         if state.owned is not None:
-            raise TaskError(
-                f"task {name!r} owns weights of the network that tasks after it use, so that it cannot be removed; "
-                "learn the others anew without it"
-            )
+            raise owner_stays(name)
         self.changes += 1
-        self._union = None
+        self._order.remove(name)
         self._recent.forget(name)
-        del self._states[name], self._after[name]
+        del self._states[name]
+        self._digests.pop(name, None)
         return state
 
     def subset(self, names: Iterable[str]) -> "MaskBank":
         """Return a bank with some of the tasks, in the order of learning; this one stays as it is.
 
+        A bank with all of the tasks remembers what this one does, one with some of them nothing.
+
         Args:
             names: of the tasks. Those that own weights are needed as far as the last task that builds on them.
 
         Raises:
+            ConfigError: the names are one string.
             UnknownTaskError: no task has one of the names.
             MaskError: a task was learned over weights that the chosen ones do not leave.
         """
-        wanted = set(names)
-        for name in wanted - self._states.keys():
-            self[name]  # raises
-        after = {name: digest for name, digest in self._after.items() if name in wanted}
-        if self.owners:
-            left = dict[str, str]()
-            for name, digest in after.items():
-                check_follows(self[name], left, self.header)
-                left[name] = digest
-        if self._stored is None:
-            stored = Stored(after, {}, self.__getitem__, dict)
-        else:
-            stored = Stored(after, self._stored.digests, self._stored.load, dict)
+        if isinstance(names, str):
+            raise ConfigError(f"expected a list of task names, got {names!r}; write subset([{names!r}])")
+        wanted = set[str]()
+        for name in names:
+            self._require(name)
+            wanted.add(name)
+        after = {name: digest for name, digest in self._order.after.items() if name in wanted}
+        if self.over:
+            left = Succession(self.header)
+            for name in after:
+                left.check_follows(self[name])
+                left.add(self[name])
+        digests = {name: digest for name, digest in self._digests.items() if name in wanted}
+        stored = Stored(after, digests, self._stored.load if self._stored else self.__getitem__, None)
         chosen = MaskBank(self.header, self.kept, stored, self._recent.limit)
+        chosen._checked = self._checked
         # Those in memory are shared; the others are read when they are asked for, here as there.
         chosen._states = {name: self._states[name] for name in after}
+        if len(after) == len(self):
+            chosen._memory, chosen._read_memory = self._memory, self._read_memory
         return chosen
 
     def merge(self, other: "MaskBank") -> None:
         """Append all tasks of another bank over the same base; if one cannot be, none is.
+
+        What the other bank remembers is taken over if this one remembers nothing.
 
         Raises:
             BaseMismatchError: the other bank was learned over other weights.
@@ -274,18 +305,20 @@ class MaskBank:
             raise BaseMismatchError(
                 f"only banks over the same network can be merged, but these differ in {', '.join(differing)}"
             )
-        after, states, union = dict(self._after), dict[str, TaskState](), self._union
+        order, states = self._order.copy(), dict[str, TaskState]()
+
+        def masks() -> Iterator[Mask]:
+            yield from self._masks()
+            yield from (state.mask for state in states.values())
+
         for state in other:
-            check_follows(state, after, ours)
-            if _is_exclusive(state):
-                if union is None:
-                    union = Mask.union((one.mask for one in (*self, *states.values())), ours.shapes)
-                check_spares(state, union)
-            if union is not None:
-                union = _joined(union, state, ours)
-            after[state.name], states[state.name] = written_digest(state, ours.fingerprint), state
+            order.check(state, masks)
+            order.add(state)
+            states[state.name] = state
+        if not self.remembers:
+            self._memory, self._read_memory = other._memory, other._read_memory
         self.changes += 1
-        self._after, self._union = after, union
+        self._order = order
         self._states |= states
 
     def bytes(self) -> BankBytes:
@@ -294,7 +327,7 @@ class MaskBank:
         Masks that a folder codes relative to each other take less than that; see `BankFolder.bytes`.
         """
         digest, entries = "0" * 64, list[TaskEntry]()
-        for number, (name, after) in enumerate(self._after.items()):
+        for number, (name, after) in enumerate(self._order.after.items()):
             entries.append(TaskEntry(f"tasks/{number:06d}.safetensors", digest, name, after=after))
         kept = FileEntry(KEPT, digest) if self.kept else None
         memory = FileEntry(f"memory-{len(self):06d}.safetensors", digest) if self.memory else None
@@ -322,6 +355,11 @@ class MaskBank:
             BaseMismatchError: the backbone or the base is another one.
             ConfigError: the stored recipe names a class of yours; pass the base in its place.
         """
+        if not isinstance(backbone, nn.Module):
+            raise ConfigError(
+                "expected the backbone that the bank was learned with, a torch.nn.Module, "
+                f"got {backbone!r}; build it as it was then"
+            )
         header = self.header
         names = settled_names(backbone)
         if lacking := [name for name in header.shapes if name not in names]:
@@ -339,81 +377,32 @@ class MaskBank:
             compiled=compiled,
             kept=self.kept,
         )
-        header.check(network)
+        self.check(network)
         return network
 
-    @property
-    def known_union(self) -> Mask | None:
-        """What `union` returns, if nothing has to be read for it."""
-        return self._union
+    def check(self, network: Network) -> None:
+        """Raise BaseMismatchError unless the bank was learned over this network; then masks of any size are read."""
+        self.header.check(network)
+        self._checked = True
 
     def union(self) -> Mask:
         """Return the weights that at least one task keeps."""
-        if self._union is None:
-            self._union = Mask.union((state.mask for state in self), self.header.shapes)
-        return self._union
+        if self._order.union is None:
+            self._require_size()
+            self._order.union = Mask.union(self._masks(), self.header.shapes)
+        return self._order.union
 
+    def _masks(self) -> Iterator[Mask]:
+        return (state.mask for state in self)
 
-def check_follows(state: TaskState, after: Mapping[str, str], header: BankHeader) -> None:
-    """Raise what `MaskBank.add` raises, unless a state can follow other tasks.
+    def _require_size(self) -> None:
+        """Raise BankFormatError if what is stored may claim more weights than there are."""
+        if self._stored is not None and not self._checked:
+            self.header.check_size(self._stored.most_weights)
 
-    Args:
-        state: of the task.
-        after: of those before it, by name, the digest of the weights after them where they own some, or "".
-        header: of the bank.
-    """
-    _require_new(state.name, after)
-    shapes = dict(header.shapes)
-    dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
-    if {**state.mask.shapes, **dense} != shapes or state.mask.shapes.keys() & dense:
-        raise MaskError(f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}")
-    left = _left_by(after)
-    # Also of a task that owns nothing: tasks whose masks it was not told of may own weights that its mask keeps.
-    if state.over != left:
-        raise MaskError(
-            f"task {state.name!r} was learned over weights with digest {state.over or 'of the base'}, but the tasks "
-            f"of this bank leave {left or 'those of the base'}: other tasks were added meanwhile, or it is of "
-            "another bank; open the bank again, and learn the task anew"
-        )
-
-
-def check_spares(state: TaskState, kept: Mask) -> None:
-    """Raise MaskError if a task that trains only weights that no earlier task uses changes one that is used.
-
-    It then was not told of that task: learned elsewhere, or before the other came. `check_follows` cannot see this of
-    tasks that own nothing, since these leave the weights as they are.
-
-    Args:
-        state: of the task.
-        kept: the weights that tasks before it keep, over all parameters.
-    """
-    if state.owned is None or not state.owned.exclusive:
-        return
-    if count := (Mask.union([state.owned.mask], kept.shapes) & kept).count():
-        raise MaskError(
-            f"task {state.name!r} has trained {count} weights that tasks of this bank use, whose answers would change: "
-            "it was learned without these tasks; learn it anew, over this bank"
-        )
-
-
-def _is_exclusive(state: TaskState) -> bool:
-    return state.owned is not None and state.owned.exclusive
-
-
-def _joined(union: Mask, state: TaskState, header: BankHeader) -> Mask:
-    return Mask.union([union, state.mask], header.shapes)
-
-
-def _left_by(after: Mapping[str, str]) -> str:
-    """Return the digest of the weights after the last task that owns some; empty if none does."""
-    return ["", *filter(None, after.values())][-1]
-
-
-def _require_new(name: str, taken: Container[str]) -> None:
-    if name in taken:
-        raise DuplicateTaskError(
-            f"the bank has a task {name!r} already, and a learned task never changes; choose another name"
-        )
+    def _require(self, name: str) -> None:
+        if name not in self:
+            raise unknown_task(name, self.names)
 
 
 class _States(Sequence[TaskState]):
@@ -432,6 +421,23 @@ class _States(Sequence[TaskState]):
         if isinstance(index, slice):
             return [self._bank[name] for name in self._names[index]]
         return self._bank[self._names[index]]
+
+
+def owner_stays(name: str) -> TaskError:
+    """Return the error of who would remove a task that owns weights."""
+    return TaskError(
+        f"task {name!r} owns weights of the network that tasks after it use, so that it cannot be removed; "
+        "learn the others anew without it"
+    )
+
+
+def unknown_task(name: object, names: list[str]) -> UnknownTaskError:
+    """Return the error of who asks for a task that is not among those of these names."""
+    if not isinstance(name, str):
+        return UnknownTaskError(f"expected the name of one task, a string, got {name!r}; there is {shortened(names)}")
+    close = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(names)}"
+    return UnknownTaskError(f"the bank has no task {name!r}; {hint}")
 
 
 def shortened(names: list[str]) -> str:

@@ -1,42 +1,138 @@
 """Files that are there whole or not at all, and are what they were when they were written."""
 
+import errno
 import hashlib
 import os
+import re
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+from typing import Any
 
-from supermasks.errors import BankFormatError
+from supermasks.errors import BankFormatError, ConfigError, StorageError, SupermasksError
 
+PARTIAL = ".partial"
+"""How the names of files end that are being written."""
 
-def write_file(path: Path, content: bytes) -> str:
-    """Write a file so that, after a crash or a power cut, it is as before or as wanted; return its SHA-256."""
-    temporary = path.with_name(path.name + ".partial")
-    with open(temporary, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
-    return hashlib.sha256(content).hexdigest()
+# By name, since no system has all of these.
+_NO_SPACE = ("ENOSPC", "EFBIG", "EDQUOT")
+_NO_PERMISSION = ("EACCES", "EPERM", "EROFS")
+_CANNOT_SYNC = ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", *_NO_PERMISSION)
 
 
-def read_file(path: Path, sha256: str, what: str) -> bytes:
+@contextmanager
+def storage(what: str, passing: tuple[type[OSError], ...] = ()) -> Generator[None]:
+    """Make a StorageError of any error of the system.
+
+    Args:
+        what: says what cannot be done, as in "photos cannot be written".
+        passing: errors that stay as they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (SupermasksError, *passing)):
+            raise
+        kind = errno.errorcode.get(error.errno or 0)
+        advice = "try again, or choose another place"
+        if kind in _NO_SPACE:
+            advice = "free some space, or choose another place"
+        elif kind in _NO_PERMISSION:
+            advice = "change the permissions, or choose another place"
+        refused = StorageError(f"{what}: {error.strerror or error}; {advice}")
+        refused.errno = error.errno
+        raise refused from error
+
+
+def as_path(path: Any) -> Path:
+    """Return a path that somebody has given.
+
+    Raises:
+        ConfigError: it is no path.
+    """
+    try:
+        made = Path(path)
+    except TypeError:
+        raise ConfigError(f"expected the path of a file or folder, a string or a Path, got {path!r}") from None
+    if "\0" in str(made):
+        raise ConfigError(f"a path must not have null characters, got {str(made)!r}")
+    return made
+
+
+def write_file(path: Path, *parts: bytes) -> str:
+    """Write a file so that, after a crash or a power cut, it is as before or as wanted; return its SHA-256.
+
+    It is written under another name first, as a new file: no link that somebody has put there is followed.
+
+    Args:
+        path: of the file.
+        parts: of its content, one after the other.
+
+    Raises:
+        StorageError: it cannot be written; the file is as it was before.
+    """
+    # Names of files are 255 bytes long at most, four bytes a character.
+    temporary, digest = path.with_name(f"{path.name[:50]}.{token_hex(8)}{PARTIAL}"), hashlib.sha256()
+    with storage(f"{path} cannot be written"):
+        try:
+            with open(temporary, "xb") as stream:
+                for part in parts:
+                    stream.write(part)
+                    digest.update(part)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
+    return digest.hexdigest()
+
+
+def move_file(source: Path, path: Path) -> None:
+    """Put a file that is written in the place of another one; both lie in folders of one disk.
+
+    Raises:
+        StorageError: it cannot be moved; the other file is as it was before.
+    """
+    with storage(f"{path} cannot be written"):
+        with open(source, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(source, path)
+        sync_folder(path.parent)
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what writers of a file have left that were stopped."""
+    left = re.compile(re.escape(path.name[:50]) + r"\.[0-9a-f]{16}" + re.escape(PARTIAL))
+    with storage(f"what is left of the writing of {path} cannot be removed"):
+        for name in filter(left.fullmatch, os.listdir(path.parent)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def read_file(path: Path, sha256: str, what: str, largest: int) -> bytes:
     """Return the content of a file.
 
     Args:
         path: of the file.
         sha256: that it must have.
         what: names it in errors.
+        largest: so many bytes it has at most.
 
     Raises:
-        BankFormatError: it cannot be read, or its digest is another.
+        BankFormatError: it is missing, too large, or its digest is another.
+        StorageError: it is there, and cannot be read.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = read_bytes(path, largest)
+    except FileNotFoundError:
         raise BankFormatError(
-            f"{what} cannot be read: {error}; restore {path} from a copy, or, if another process has changed the bank "
-            "since, open it again"
-        ) from error
+            f"{what} cannot be read: {path} is missing; restore it from a copy, or, if another process has changed the "
+            "bank since, open it again"
+        ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BankFormatError(
             f"{path} is truncated or altered: its SHA-256 is not the one in the manifest; restore it from a copy"
@@ -44,12 +140,41 @@ def read_file(path: Path, sha256: str, what: str) -> bytes:
     return content
 
 
+def read_bytes(path: Path, largest: int) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        BankFormatError: it is a folder or a device, or has more bytes than the largest such file.
+        StorageError: it is there, and cannot be read.
+    """
+    try:
+        with storage(f"{path} cannot be read", passing=(FileNotFoundError,)):
+            found = path.stat()
+            # Neither a device nor a pipe ends, and a file with holes costs nothing on the disk.
+            if not stat.S_ISREG(found.st_mode):
+                raise BankFormatError(f"{path} is not a file; restore it from a copy")
+            if found.st_size > largest:
+                raise BankFormatError(
+                    f"{path} has {found.st_size:,} bytes, expected at most {largest:,}; restore it from a copy"
+                )
+            return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.is_symlink():  # what it leads to may be on a disk that is not there now
+            raise StorageError(f"{path} cannot be read: it is a link to a file that is missing") from error
+        raise
+
+
 def sync_folder(path: Path) -> None:
     """Make what was renamed in a folder outlast a power cut, where the system can."""
     if os.name == "nt":
         return  # Windows opens no folders
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if errno.errorcode.get(error.errno or 0) not in _CANNOT_SYNC:
+            raise

@@ -11,36 +11,47 @@ writes at a time. All is written down in docs/format.md, so that other programs 
 """
 
 import os
-import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import zip_longest
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import count, zip_longest
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
-from safetensors.torch import save
 from torch import Tensor
 
-from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, check_follows, check_spares, shortened
+from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, owner_stays, shortened, unknown_task
 from supermasks.bank.bytes import BankBytes, measure
-from supermasks.bank.files import read_file, sync_folder, write_file
-from supermasks.bank.header import BankHeader
-from supermasks.bank.manifest import KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
+from supermasks.bank.files import as_path, storage, sync_folder
+from supermasks.bank.header import MOST_WEIGHTS, BankHeader
+from supermasks.bank.manifest import DEEPEST, MANIFEST, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
-from supermasks.bank.task_file import encode_state
-from supermasks.errors import BankBusyError, BankFormatError, SupermasksError
+from supermasks.bank.succession import Succession, require_new
+from supermasks.bank.task_file import check_storable, encode_state
+from supermasks.bank.writer import TASKS, BankWriter
+from supermasks.errors import (
+    BankBusyError,
+    BankFormatError,
+    StorageError,
+    SupermasksError,
+    TaskError,
+)
 from supermasks.masks import Mask
 from supermasks.network import Network, written_digest
 from supermasks.state import TaskState
 from supermasks.trial import check_answers
+from supermasks.types import check_name
+
+__all__ = ["DEEPEST", "BankFolder", "Problem"]
 
 LOCK = ".lock"
 SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
 """What the headers of a bank in memory and in a folder have in common; how tasks are learned may have changed."""
 
-DEEPEST = 8
-"""So many tasks at most are read to read one, where masks are coded relative to each other."""
+TRIES = 20
+"""So many times a bank is read that another process changes meanwhile."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,13 @@ class Problem:
         file: its path in the folder.
         task: the name of the task that it belongs to; empty where it belongs to none.
         message: what is wrong.
+        unread: the file cannot be read now, so that nobody knows whether anything else is wrong.
     """
 
     file: str
     task: str
     message: str
+    unread: bool = False
 
 
 class BankFolder:
@@ -66,16 +79,30 @@ class BankFolder:
         relative: code the mask of a task relative to that of the task before it, where that is shorter. Tasks with
             masks that resemble each other take fewer bytes, and longer to read.
         wait: for so many seconds, for another process to end its writing.
+        most_weights: masks of more weights are not read unless a network has as many: the file of a bank could claim
+            any number of weights.
     """
 
-    def __init__(self, path: str | os.PathLike[str], relative: bool = True, wait: float = 60.0) -> None:
-        self.path, self.relative, self.wait = Path(path), relative, wait
-        # The weights that some tasks keep: so many masks are not read for each task that is appended.
-        self._union: tuple[tuple[TaskEntry, ...], Mask | None] = (), None
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        relative: bool = True,
+        wait: float = 60.0,
+        most_weights: int = MOST_WEIGHTS,
+    ) -> None:
+        self.path, self.relative, self.wait, self.most_weights = as_path(path), relative, wait, most_weights
+        # Which weights tasks keep, and the digest of the manifest of these: so many masks are not read for each task
+        # that is appended.
+        self._union: tuple[str, Mask | None] = "", None
 
     def exists(self) -> bool:
-        """Return whether there is a bank in the folder."""
-        return (self.path / MANIFEST).exists()
+        """Return whether there is a bank in the folder.
+
+        Raises:
+            StorageError: the folder cannot be looked into.
+        """
+        with storage(f"{self.path} cannot be read"):
+            return (self.path / MANIFEST).exists()
 
     def create(self, header: BankHeader, kept: Mapping[str, Tensor] | None = None) -> None:
         """Start an empty bank.
@@ -85,87 +112,102 @@ class BankFolder:
             kept: the values of the backbone that no recipe brings back (`Network.kept`).
 
         Raises:
-            BankFormatError: the folder holds a bank already, or cannot be made.
+            BankFormatError: the folder holds a bank already.
+            StorageError: the folder cannot be made, or written to.
             BankBusyError: another process writes into it.
         """
-        try:
-            (self.path / "tasks").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BankFormatError(f"{self.path} cannot hold a bank: {error}; choose another folder") from error
+        with storage(f"{self.path} cannot hold a bank"):
+            (self.path / TASKS).mkdir(parents=True, exist_ok=True)
         with self._lock():
             if self.exists():
                 raise BankFormatError(
                     f"{self.path} holds a bank already; choose another folder, or append to that bank"
                 )
-            Manifest(header, kept=self._write_tensors(KEPT, kept)).write(self.path)
-            sync_folder(self.path.parent)
+            with self._writing(Manifest(header)) as writer:
+                writer.keep(kept or {})
+                writer.commit(new=True)
+            with storage(f"{self.path} cannot be written"):
+                sync_folder(self.path.parent)
 
     def append(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
         """Add one task behind the others; when this returns, it is on the disk.
 
         Args:
             state: of the task.
-            memory: what the next task may begin with; it takes the place of what was remembered before.
+            memory: what the next task may begin with, in place of what is remembered; None leaves that as it is.
 
         Raises:
             BankFormatError: there is no readable bank in the folder.
+            StorageError: the bank cannot be read or written; it stays as it was.
             BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored.
+            TaskError: another value of the task cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the mask is not over the parameters of this bank, the task was learned over weights that the
                 tasks of the bank do not leave, or it would change weights that one of them uses.
         """
-        with self._lock():
-            manifest = Manifest.read(self.path)
-            self._write_manifest(self._with_memory(self._with_task(manifest, state), memory))
+        with self._changing() as writer:
+            writer.add(state)
+            if memory is not None:
+                writer.remember(memory)
+            writer.commit()
 
-    def save(self, bank: MaskBank) -> None:
+    def save(self, bank: MaskBank, overwrite: bool = False) -> None:
         """Make the folder hold this bank: created if there is none, otherwise only new tasks are appended.
+
+        A bank that remembers nothing leaves what is remembered in the folder as it is.
+
+        Args:
+            bank: to save.
+            overwrite: if the folder holds another bank, replace that one, all at once: until the last moment the
+                folder holds the other one. No files are removed but those of that bank.
 
         Raises:
             BankFormatError: the folder holds a bank that is not a beginning of this one; it is left as it is.
+            StorageError: it cannot be read or written; it then has some of the new tasks, or is left as it is if it was
+                to be replaced.
             BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored; the folder is left as it is.
+            TaskError: another value of a task cannot be stored; the folder is left as it is.
         """
         if not self.exists():
             for state in bank:
-                encode_state(state, bank.header)  # refuses labels before anything is written
+                check_storable(state)  # before anything is written
             self.create(bank.header, bank.kept)
-        self._save(bank)
-
-    def _save(self, bank: MaskBank) -> None:
-        with self._lock():
-            manifest, names = Manifest.read(self.path), bank.names
-            stored = self._bank(manifest)
-            if any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME):
-                raise BankFormatError(f"{self.path} holds another bank, over another base; choose another folder")
-            if others := [
-                entry.name
-                for entry, name in zip_longest(manifest.tasks, names[: len(stored)])
-                if entry.name != name
-                or not (entry.sha256 == bank.digest(name) or _same(stored[name], bank[name], manifest.header))
-            ]:
+        with self._changing() as writer:
+            difference = self._difference(writer.on_disk, bank, overwrite)
+            if difference and not overwrite:
                 raise BankFormatError(
-                    f"{self.path} holds another bank, with tasks that this one lacks, or has elsewhere: "
-                    f"{shortened(others)}; choose another folder, load that bank and learn over it, or change it task "
-                    "by task with BankFolder's append, remove and rename"
+                    f"{self.path} holds another bank, {difference}; pass overwrite=True to replace it, choose another "
+                    "folder, load that bank and learn over it, or change it task by task with BankFolder's append, "
+                    "remove and rename"
                 )
-            new = [bank[name] for name in names[len(stored) :]]
-            for state in new:
-                encode_state(state, manifest.header)
-            # Settings may have changed.
-            manifest = replace(manifest, header=replace(manifest.header, settings=bank.header.settings))
-            for state in new:
-                # Task by task: who is stopped loses none of those before.
-                manifest = self._with_task(manifest, state)
-                self._write_manifest(manifest)
-            self._write_manifest(self._with_memory(manifest, bank.memory))
+            new = bank.names if difference else bank.names[len(writer.on_disk.tasks) :]
+            for name in new:
+                check_storable(bank[name])
+            if difference:
+                writer.begin_anew(bank.header, bank.kept)
+            else:
+                writer.change_settings(bank.header)
+            for name in new:
+                writer.add(bank[name])
+                # Now and then, so that who is stopped loses few tasks; the more rarely, the larger the manifest is, so
+                # that all of it takes a time proportional to the number of tasks.
+                if not difference and 10 * writer.unlisted() >= len(writer.on_disk.tasks):
+                    writer.commit()
+            if bank.remembers:
+                writer.remember(bank.memory)
+            writer.commit()
+        bank.was_stored({entry.name: entry.sha256 for entry in writer.on_disk.tasks})
+        if difference:  # what was not in memory may have been in files that are gone
+            bank.stored_in(self._stored(writer.on_disk))
 
     def header(self) -> BankHeader:
         """Return what the bank was learned over.
 
         Raises:
             BankFormatError: there is no bank in the folder, or its manifest is damaged.
+            StorageError: it cannot be read.
         """
         return Manifest.read(self.path).header
 
@@ -177,79 +219,110 @@ class BankFolder:
 
         Raises:
             BankFormatError: the manifest, or the values that are kept beside it, are missing, truncated or altered.
+            StorageError: they cannot be read.
         """
-        return self._bank(Manifest.read(self.path), cache_bytes)
+
+        def opened(manifest: Manifest) -> MaskBank:
+            kept = BankReader(self.path, manifest).tensors(manifest.kept)
+            return MaskBank(manifest.header, kept, self._stored(manifest), cache_bytes)
+
+        return self._look(opened)
 
     def read(self) -> MaskBank:
         """Return the bank, every task of it read and checked against its digest.
 
         Raises:
             BankFormatError: a file is missing, truncated or altered.
+            StorageError: a file cannot be read.
+            BankBusyError: another process changes the bank all the time.
         """
-        stored = self.open()
-        bank = MaskBank(stored.header, stored.kept)
-        bank.memory = stored.memory
-        for state in stored:
-            bank.add(state)
-        return bank
+
+        def read(manifest: Manifest) -> MaskBank:
+            manifest.header.check_size(self.most_weights)
+            reader = BankReader(self.path, manifest)
+            bank = MaskBank(manifest.header, reader.tensors(manifest.kept))
+            bank.memory = reader.memory()
+            for name in reader.entries:
+                bank.add(reader.task(name))
+            bank.was_stored({entry.name: entry.sha256 for entry in manifest.tasks})
+            return bank
+
+        return self._look(read)
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes on disk of each file, by its path in the folder.
 
         Raises:
             BankFormatError: a file is missing.
+            StorageError: a file cannot be looked at.
         """
-        try:
-            return {file: (self.path / file).stat().st_size for file in _files(Manifest.read(self.path))}
-        except OSError as error:
-            raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
+        return self._look(self._sizes)
+
+    def task_sizes(self) -> dict[str, int]:
+        """Return the bytes on disk of each task, by its name.
+
+        Raises:
+            BankFormatError: a file is missing.
+            StorageError: a file cannot be looked at.
+        """
+
+        def by_name(manifest: Manifest) -> dict[str, int]:
+            sizes = self._sizes(manifest)
+            return {name: sizes[entry.file] for name, entry in BankReader(self.path, manifest).entries.items()}
+
+        return self._look(by_name)
 
     def bytes(self) -> BankBytes:
         """Return what the bank takes on disk, item by item; every task is read.
 
         Raises:
             BankFormatError: a file is missing, truncated or altered.
+            StorageError: a file cannot be read.
+            BankBusyError: another process changes the bank all the time.
         """
-        manifest, sizes = Manifest.read(self.path), self.sizes()
-        bank = self._bank(manifest, cache_bytes=0)
-        files = (
-            (bank[entry.name], read_file(self.path / entry.file, entry.sha256, f"task {entry.name!r}"))
-            for entry in manifest.tasks
-        )
-        return measure(files, manifest=sizes[MANIFEST], kept=bank.kept, memory=bank.memory)
+
+        def measured(manifest: Manifest) -> BankBytes:
+            manifest.header.check_size(self.most_weights)
+            reader, sizes = BankReader(self.path, manifest), self._sizes(manifest)
+            files = ((reader.task(entry.name), reader.content(entry)) for entry in manifest.tasks)
+            return measure(files, sizes[MANIFEST], reader.tensors(manifest.kept), reader.memory())
+
+        return self._look(measured)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name.
 
         Raises:
             what `MaskBank.rename` raises.
-            BankFormatError: the bank cannot be read.
+            BankFormatError: there is no readable bank in the folder.
+            StorageError: the bank cannot be read or written; it stays as it was.
             BankBusyError: another process writes into it.
         """
-        with self._lock():
-            manifest = Manifest.read(self.path)
-            self._bank(manifest).rename(name, new)
-            self._write_manifest(
-                replace(
-                    manifest,
-                    tasks=tuple(replace(entry, name=new) if entry.name == name else entry for entry in manifest.tasks),
-                )
-            )
+        with self._changing() as writer:
+            self._entry(writer, name)
+            check_name(new)
+            if new != name:
+                require_new(new, writer.order.after)
+                writer.rename(name, new)
+            writer.commit()
 
     def remove(self, name: str) -> None:
         """Take a task out of the bank, and its file off the disk.
 
         Raises:
             what `MaskBank.remove` raises.
-            BankFormatError: the bank cannot be read.
+            BankFormatError: there is no readable bank in the folder, or a mask that is coded relative to that of the
+                task cannot be read.
+            StorageError: the bank cannot be read or written and stays as it was, or the file cannot be removed, which
+                the next change of the bank then does.
             BankBusyError: another process writes into it.
         """
-        with self._lock():
-            manifest = Manifest.read(self.path)
-            bank = self._bank(manifest)
-            bank.remove(name)
-            changed = self._without(manifest, name, bank)
-            self._write_manifest(changed, {entry.file for entry in manifest.tasks} - {e.file for e in changed.tasks})
+        with self._changing() as writer:
+            entry = self._entry(writer, name)
+            if entry.after:
+                raise owner_stays(name)
+            writer.drop({entry.file})
+            writer.commit()
 
     def verify(self, network: Network | None = None) -> list[Problem]:
         """Read every file, and return what is wrong with the bank; an empty list says that it is sound.
@@ -260,165 +333,208 @@ class BankFolder:
 
         Raises:
             BankFormatError: there is no bank, or its manifest is damaged.
+            StorageError: the manifest cannot be read.
+            BankBusyError: another process changes the bank all the time.
             BaseMismatchError: the bank was learned over other weights than those of the network.
         """
-        manifest = Manifest.read(self.path)
-        bank, problems = self._bank(manifest, kept=False), list[Problem]()
-        if network is not None:
-            manifest.header.check(network)
+        return self._look(lambda manifest: self._problems(manifest, network), sound=lambda problems: not problems)
+
+    def repair(self) -> list[Problem]:
+        """Drop from the bank what `verify` finds broken, and nothing else; return what was dropped.
+
+        A task that is broken is taken out, and with it those that cannot do without it: whose mask is coded relative
+        to its own and cannot be read, or that were learned over weights which it owns. Their files stay, with the
+        ending .broken. A task whose name no task can have gets another one.
+
+        Raises:
+            BankFormatError: the manifest is damaged, or the values that all tasks need; restore them from a copy.
+            StorageError: a file cannot be read now, though it may be sound; or the bank cannot be written. It stays as
+                it was.
+            BankBusyError: another process writes into it.
+        """
+        with self._changing() as writer:
+            renamed = list(_rename_odd(writer))
+            manifest = writer.manifest
+            problems = self._problems(manifest, None)
+            for problem in problems:
+                if problem.unread:
+                    raise StorageError(f"nothing was repaired, since a file cannot be read now: {problem.message}")
+                if manifest.kept is not None and problem.file == manifest.kept.file:
+                    raise BankFormatError(
+                        f"{self.path / problem.file} is damaged, and no task can be used without it; restore it from a "
+                        "copy"
+                    )
+            broken = {problem.file for problem in problems}
+            if broken:
+                writer.drop(broken)
+            if manifest.memory is not None and manifest.memory.file in broken:
+                writer.remember({})
+            writer.commit(aside=broken)
+            return renamed + problems
+
+    def _problems(self, manifest: Manifest, network: Network | None) -> list[Problem]:
+        header, reader, problems = manifest.header, BankReader(self.path, manifest), list[Problem]()
+        if network is None:
+            header.check_size(self.most_weights)
+        else:
+            header.check(network)
         for entry in (manifest.kept, manifest.memory):
-            try:
-                BankReader(self.path, manifest).tensors(entry)
-            except SupermasksError as error:
-                assert entry is not None  # without an entry nothing is read
-                problems.append(Problem(entry.file, "", str(error)))
-        after: dict[str, str] = {}
-        union = Mask.union((), manifest.header.shapes)
-        for entry in manifest.tasks:
-            try:
-                state = bank[entry.name]
-                check_follows(state, after, manifest.header)
-                check_spares(state, union)
-                if entry.after != written_digest(state, manifest.header.fingerprint):
+            if entry is not None:
+                with _noting(problems, entry.file):
+                    reader.tensors(entry)
+        order = Succession(header, union=Mask.union((), header.shapes))
+        for name, entry in reader.entries.items():
+            with _noting(problems, entry.file, name):
+                state = reader.task(name)
+                order.check(state, tuple)
+                if entry.after != written_digest(state, header.fingerprint):
                     raise BankFormatError(f"{self.path / entry.file} owns other weights than the manifest says")
                 if network is not None:
                     network = network.writing(state)
                     network.check(state)
                     check_answers(network, state)
-                after[entry.name] = entry.after
-                union = Mask.union([union, state.mask], manifest.header.shapes)
-            except SupermasksError as error:
-                problems.append(Problem(entry.file, entry.name, str(error)))
+                order.add(state)
         return problems
 
-    def repair(self) -> list[Problem]:
-        """Drop from the bank what `verify` finds broken, and nothing else; return what was dropped.
-
-        A task that cannot be read is taken out, and with it those that cannot do without it: whose mask is coded
-        relative to its own, or that were learned over weights which it owns. Their files stay, with the ending .broken.
-
-        Raises:
-            BankFormatError: the manifest is damaged, or the values that all tasks need; restore them from a copy.
-        """
-        with self._lock():
-            manifest, problems = Manifest.read(self.path), self.verify()
-            if any(problem.file == KEPT for problem in problems):
-                raise BankFormatError(
-                    f"{self.path / KEPT} is damaged, and no task can be used without it; restore it from a copy"
-                )
-            broken = {problem.file for problem in problems}
-            for file in broken:
-                if (self.path / file).exists():
-                    os.replace(self.path / file, self.path / f"{file}.broken")
-            if problems:
-                memory = None if manifest.memory is not None and manifest.memory.file in broken else manifest.memory
-                tasks = tuple(entry for entry in manifest.tasks if entry.file not in broken)
-                self._write_manifest(replace(manifest, tasks=tasks, memory=memory))
-            return problems
-
-    def _bank(self, manifest: Manifest, cache_bytes: int = CACHE_BYTES, kept: bool = True) -> MaskBank:
-        reader = BankReader(self.path, manifest)
-        stored = Stored(
-            {name: entry.after for name, entry in reader.entries.items()},
-            {name: entry.sha256 for name, entry in reader.entries.items()},
-            reader.task,
-            reader.memory,
-            self._union[1] if self._union[0] == manifest.tasks else None,
-        )
-        return MaskBank(manifest.header, reader.tensors(manifest.kept) if kept else None, stored, cache_bytes)
-
-    def _write_tensors(self, file: str, tensors: Mapping[str, Tensor] | None) -> FileEntry | None:
-        if not tensors:
-            return None
-        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        return FileEntry(file, write_file(self.path / file, content))
-
-    def _with_task(self, manifest: Manifest, state: TaskState) -> Manifest:
-        """Write the file of a task that follows the others, and return the manifest that names it."""
-        bank = self._bank(manifest, kept=False)
-        last = manifest.tasks[-1] if manifest.tasks else None
-        reference = self._reference(bank, manifest, last)
-        bank.add(state)  # refuses what does not fit
-        content, relative = encode_state(state, manifest.header, reference)
-        file = f"tasks/{self._next_number(manifest):06d}.safetensors"
-        digest = write_file(self.path / file, content)
-        entry = TaskEntry(file, digest, state.name, last.file if relative and last else "", bank.after(state.name))
-        tasks = (*manifest.tasks, entry)
-        self._union = tasks, bank.known_union
-        return replace(manifest, tasks=tasks)
-
-    def _reference(self, bank: MaskBank, manifest: Manifest, last: TaskEntry | None) -> Mask | None:
-        """Return the mask that one behind it may be coded relative to."""
-        if not self.relative or last is None or len(BankReader(self.path, manifest).chain(last)) >= DEEPEST:
-            return None
+    def _difference(self, manifest: Manifest, bank: MaskBank, overwrite: bool) -> str:
+        """Return why the bank in the folder is no beginning of another bank; empty if it is one."""
+        if any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME):
+            return "over another base"
+        reader, others = BankReader(self.path, manifest), list[str]()
         try:
-            return bank[last.name].mask
-        except BankFormatError:  # a damaged task is no reason to refuse another, which does without it
-            return None
+            for entry, name in zip_longest(manifest.tasks, bank.names[: len(manifest.tasks)]):
+                if entry.name != name or not (
+                    entry.sha256 == bank.digest(name) or _same(reader.task(name), bank[name], manifest.header)
+                ):
+                    others.append(entry.name)
+        except BankFormatError:
+            if not overwrite:
+                raise
+            return "which is damaged"
+        return f"with tasks that this one lacks, or has elsewhere: {shortened(others)}" if others else ""
 
-    def _next_number(self, manifest: Manifest, *others: TaskEntry) -> int:
-        """Return a number that no file of a task has, nor one that was put aside."""
-        names = [entry.file for entry in (*manifest.tasks, *others)]
-        names += [file.name for file in self.path.glob("tasks/*.broken")]
-        return max(map(_number, names), default=-1) + 1
+    def _sizes(self, manifest: Manifest) -> dict[str, int]:
+        try:
+            with storage(f"{self.path} cannot be read", passing=(FileNotFoundError,)):
+                return {file: (self.path / file).stat().st_size for file in (MANIFEST, *manifest.files())}
+        except FileNotFoundError as error:
+            raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
 
-    def _with_memory(self, manifest: Manifest, memory: Mapping[str, Tensor] | None) -> Manifest:
-        # A file of its own: the one before is whole until the manifest names the new one.
-        number = self._next_number(manifest)
-        if manifest.memory is not None:
-            number = max(number, _number(manifest.memory.file) + 1)
-        file = f"memory-{number:06d}.safetensors"
-        return replace(manifest, memory=self._write_tensors(file, memory))
+    def _stored(self, manifest: Manifest) -> Stored:
+        reader = BankReader(self.path, manifest)
+        return Stored(
+            reader.after,
+            {entry.name: entry.sha256 for entry in manifest.tasks},
+            reader.task,
+            reader.memory if manifest.memory is not None else None,
+            self._known_union(manifest),
+            self.most_weights,
+        )
 
-    def _without(self, manifest: Manifest, name: str, bank: MaskBank) -> Manifest:
-        """Return the manifest without a task; masks that were coded relative to its own are written anew."""
-        gone, left = next(entry.file for entry in manifest.tasks if entry.name == name), list[TaskEntry]()
-        moved = dict[str, str]()
-        for entry in manifest.tasks:
+    def _known_union(self, manifest: Manifest) -> Mask | None:
+        digest, union = self._union
+        return union if digest and digest == manifest.digest else None
+
+    def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
+        for entry in writer.manifest.tasks:
             if entry.name == name:
-                continue
-            if entry.reference == gone:
-                content, _ = encode_state(bank[entry.name], manifest.header)
-                moved[entry.file] = f"tasks/{self._next_number(manifest, *left):06d}.safetensors"
-                digest = write_file(self.path / moved[entry.file], content)
-                left.append(replace(entry, file=moved[entry.file], sha256=digest, reference=""))
-            else:
-                left.append(replace(entry, reference=moved.get(entry.reference, entry.reference)))
-        return replace(manifest, tasks=tuple(left))
+                return entry
+        raise unknown_task(name, list(writer.order.after))
 
-    def _write_manifest(self, manifest: Manifest, gone: Iterable[str] = ()) -> None:
-        """Write the manifest, and remove the files that it no longer names, or that a writer was stopped at."""
-        manifest.write(self.path)
-        memory = {self.path / manifest.memory.file} if manifest.memory is not None else set[Path]()
-        stale = {*self.path.glob("memory-*.safetensors")} - memory
-        for file in (*stale, *self.path.glob("*.partial"), *self.path.glob("tasks/*.partial")):
-            file.unlink(missing_ok=True)
-        for file in gone:
-            (self.path / file).unlink(missing_ok=True)
+    def _look(self, find: Callable[[Manifest], Found], sound: Callable[[Found], bool] = lambda _: True) -> Found:
+        """Return what is found in the files of the bank; look again if another process changed it meanwhile.
+
+        Args:
+            find: looks into the files that the manifest names.
+            sound: whether what was found needs no second look.
+        """
+        for _ in range(TRIES):
+            manifest = Manifest.read(self.path)
+            found, error = list[Found](), None
+            try:
+                found.append(find(manifest))
+            except BankFormatError as refused:
+                error = refused
+            if found and sound(found[0]):
+                return found[0]
+            if Manifest.read(self.path).digest == manifest.digest:
+                if error is not None:
+                    raise error
+                return found[0]
+        raise BankBusyError(f"another process changed {self.path} each of {TRIES} times it was read; try again later")
+
+    @contextmanager
+    def _changing(self) -> Generator[BankWriter]:
+        """Let no other process write, and change the bank that is there."""
+        with self._lock(), self._writing(Manifest.read(self.path)) as writer:
+            yield writer
+
+    @contextmanager
+    def _writing(self, manifest: Manifest) -> Generator[BankWriter]:
+        with storage(f"{self.path / TASKS} cannot be made"):
+            if manifest.tasks and not (self.path / TASKS).exists():
+                raise StorageError(
+                    f"{self.path / TASKS} is missing, and all tasks with it; is the disk there, and the path right?"
+                )
+            (self.path / TASKS).mkdir(exist_ok=True)
+        union = self._known_union(manifest)
+        writer = BankWriter(self.path, manifest, self.relative, self.most_weights, union)
+        try:
+            yield writer
+        except BaseException:
+            writer.give_up()
+            raise
+        self._union = writer.on_disk.digest, writer.order.union
 
     @contextmanager
     def _lock(self) -> Generator[None]:
         """Let no other process write; the system lifts the lock of a process that dies."""
-        if not self.path.is_dir():
-            raise BankFormatError(f"there is no bank in {self.path}: it is no folder; is this the right one?")
+        with storage(f"{self.path} cannot be read"):
+            if not self.path.is_dir():
+                raise BankFormatError(f"there is no bank in {self.path}: it is no folder; is this the right one?")
+            for file in (LOCK, TASKS):
+                if (self.path / file).is_symlink():
+                    raise BankFormatError(
+                        f"{self.path / file} is a symbolic link, and what is written could land elsewhere; put a "
+                        "folder of its own there"
+                    )
+        lock = FileLock(self.path / LOCK)  # made anew: it can be neither copied nor used in a forked process
+        with storage(f"{self.path} cannot be written"):
+            try:
+                lock.acquire(self.wait)
+            except Timeout:
+                raise BankBusyError(
+                    f"another process has been writing into {self.path} for {self.wait:g} seconds; try again later"
+                ) from None
+            except NotImplementedError as error:
+                raise StorageError(f"{self.path} cannot be locked: {error}; choose another place") from error
         try:
-            # Made anew: a lock can be neither copied nor used in a forked process.
-            with FileLock(self.path / LOCK).acquire(self.wait):
-                yield
-        except Timeout:
-            raise BankBusyError(
-                f"another process has been writing into {self.path} for {self.wait:g} seconds; try again later"
-            ) from None
+            yield
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _noting(problems: list[Problem], file: str, task: str = "") -> Generator[None]:
+    """Note what is wrong with a file of a bank."""
+    try:
+        yield
+    except SupermasksError as error:
+        problems.append(Problem(file, task, str(error), isinstance(error, StorageError)))
+
+
+def _rename_odd(writer: BankWriter) -> Iterator[Problem]:
+    """Give another name to each task whose name no task can have; return which they are."""
+    for entry in writer.manifest.tasks:
+        try:
+            check_name(entry.name)
+        except TaskError:
+            plain = repr(entry.name)[1:-1] or "unnamed"
+            free = (f"{plain}-{n}" if n else plain for n in count())
+            new = next(name for name in free if name not in writer.order.after)
+            writer.rename(entry.name, new)
+            yield Problem(entry.file, new, f"no task can have the name {entry.name!r}, so that it was renamed")
 
 
 def _same(ours: TaskState, theirs: TaskState, header: BankHeader) -> bool:
     return encode_state(ours, header)[0] == encode_state(theirs, header)[0]
-
-
-def _files(manifest: Manifest) -> Iterator[str]:
-    yield MANIFEST
-    yield from (entry.file for entry in (*manifest.tasks, manifest.kept, manifest.memory) if entry is not None)
-
-
-def _number(file: str) -> int:
-    return int(re.findall(r"\d+", file)[0])

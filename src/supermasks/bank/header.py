@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
-from supermasks.errors import BaseMismatchError
+from supermasks.errors import BankFormatError, BaseMismatchError
 from supermasks.network import Network, NormPolicy
 from supermasks.spec import describe
+
+MOST_WEIGHTS = 2**31
+"""Without a network, masks of more weights are not read: a small file could say that it has as many."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,26 @@ class BankHeader:
         }
         base, shapes = describe(network.base), network.shapes
         return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head, buffers)
+
+    def weights(self) -> int:
+        """Return how many weights a mask selects among."""
+        return sum(map(prod, self.shapes.values()))
+
+    def most_bytes(self) -> int:
+        """Return how many bytes a file of a bank over this network has at most."""
+        return 2**30 + 16 * (self.weights() + sum(prod(shape) for _, shape in self.buffers.values()))
+
+    def check_size(self, most: int = MOST_WEIGHTS) -> None:
+        """Raise BankFormatError if masks have too many weights to be read without a network.
+
+        Args:
+            most: so many are accepted.
+        """
+        if self.weights() > most:
+            raise BankFormatError(
+                f"the bank says that its masks select among {self.weights():,} weights, more than {most:,}; pass the "
+                "backbone that it was learned with, for example Learner.load(folder, backbone), so that this is checked"
+            )
 
     def check(self, network: Network) -> None:
         """Raise BaseMismatchError unless the network has the weights that the bank was learned over."""

@@ -1,17 +1,20 @@
 """What `manifest.json` says: what the bank was learned over, and which tasks it has, in which files."""
 
+import errno
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from supermasks.bank.files import write_file
+from supermasks.bank.files import read_bytes, write_file
 from supermasks.bank.header import BankHeader
-from supermasks.errors import BankFormatError, SupermasksError
+from supermasks.errors import BankFormatError, StorageError, SupermasksError
 from supermasks.network import NORM_POLICIES
+from supermasks.state import MOST_DIMENSIONS
 from supermasks.version import __version__
 
 FORMAT = "supermasks-bank"
@@ -19,17 +22,23 @@ VERSION = 5
 MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
 
+DEEPEST = 8
+"""So many tasks at most are read to read one, where masks are coded relative to each other."""
+
+LARGEST = 2**28
+"""A manifest has at most so many bytes: those of a million tasks."""
+
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _MEMORY_FILE = re.compile(r"memory-[0-9]{6,12}\.safetensors")
-_KEPT_FILE = re.compile(re.escape(KEPT))
+_KEPT_FILE = re.compile(r"kept(-[0-9]{6,12})?\.safetensors")
 _END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
 _END_BYTES = len('"digest": ""\n}') + 64
 _OTHER_VERSION = re.compile(rb'"version": (?!%d\b)([0-9]{1,9})' % VERSION)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_GONE = re.compile("|".join(pattern.pattern for pattern in (_TASK_FILE, _MEMORY_FILE, _KEPT_FILE)))
 
 
-@dataclass(frozen=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """A file of the bank.
 
     Attributes:
@@ -41,16 +50,19 @@ class FileEntry:
     sha256: str
 
 
-@dataclass(frozen=True)
-class TaskEntry(FileEntry):
+class TaskEntry(NamedTuple):
     """A task of the bank.
 
     Attributes:
+        file: its path in the folder.
+        sha256: of the content of its file.
         name: of the task.
         reference: the file of the task relative to whose mask its mask is coded; empty where there is none.
         after: the digest of the weights after the task, where it owns some; empty otherwise.
     """
 
+    file: str
+    sha256: str
     name: str
     reference: str = ""
     after: str = ""
@@ -65,17 +77,21 @@ class Manifest:
         tasks: in the order of learning.
         kept: the file of the values that no recipe brings back, if there are any.
         memory: the file of what the next task may begin with, if there is anything.
+        gone: files that are no part of the bank any more; whoever changes it next removes those that are still there.
+        digest: of the manifest that was read; empty of one that was not read.
     """
 
     header: BankHeader
     tasks: tuple[TaskEntry, ...] = ()
     kept: FileEntry | None = None
     memory: FileEntry | None = None
+    gone: tuple[str, ...] = ()
+    digest: str = field(default="", compare=False)
 
     def encode(self) -> bytes:
-        """Return the content of `manifest.json`."""
+        """Return the content of `manifest.json`: a line for each field and each task."""
         header = self.header
-        content = {
+        fields = {
             "format": FORMAT,
             "version": VERSION,
             "library": __version__,
@@ -86,16 +102,29 @@ class Manifest:
             "norm": header.norm,
             "head": header.head,
             "settings": dict(header.settings),
-            "kept": None if self.kept is None else asdict(self.kept),
-            "memory": None if self.memory is None else asdict(self.memory),
-            "tasks": [asdict(entry) for entry in self.tasks],
+            "kept": None if self.kept is None else self.kept._asdict(),
+            "memory": None if self.memory is None else self.memory._asdict(),
+            **({"gone": self.gone} if self.gone else {}),
         }
-        before = json.dumps(content, indent=1)[: -len("\n}")].encode() + b",\n "
+        lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
+        # Line by line: with `indent` json does not use its fast encoder.
+        tasks = ",\n".join(map(_line, self.tasks))
+        before = ("{\n" + ",\n".join([*lines, f'"tasks": [\n{tasks}\n]']) + ",\n").encode()
         return before + b'"digest": "%s"\n}' % hashlib.sha256(before).hexdigest().encode()
 
-    def write(self, folder: Path) -> None:
-        """Write the manifest into a folder, in place of the one that is there."""
-        write_file(folder / MANIFEST, self.encode())
+    def write(self, folder: Path) -> "Manifest":
+        """Write the manifest into a folder, in place of the one that is there, and return it with its digest.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        content = self.encode()
+        write_file(folder / MANIFEST, content)
+        return replace(self, digest=content[-len('"\n}') - 64 : -len('"\n}')].decode())
+
+    def files(self) -> Iterator[str]:
+        """Return the files that belong to the bank beside the manifest."""
+        yield from (entry.file for entry in (*self.tasks, self.kept, self.memory) if entry is not None)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -103,16 +132,17 @@ class Manifest:
 
         Raises:
             BankFormatError: there is none, or it is damaged, or of another version.
+            StorageError: it cannot be read.
         """
         file = folder / MANIFEST
         try:
-            content = file.read_bytes()
-        except FileNotFoundError:
+            content = read_bytes(file, LARGEST)
+        except (FileNotFoundError, StorageError) as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
             raise BankFormatError(
                 f"there is no bank in {folder}: {MANIFEST} is missing; is it the right folder?"
             ) from None
-        except OSError as error:
-            raise BankFormatError(f"{file} cannot be read: {error}; restore it from a copy") from error
         # First of all: what is damaged is not parsed, which takes many times its memory.
         end = _END.search(content, max(0, len(content) - _END_BYTES))
         if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:
@@ -123,7 +153,7 @@ class Manifest:
                 "restore it from a copy"
             )
         try:
-            return _parsed(json.loads(content), file)
+            return _parsed(json.loads(content), file, end[1].decode())
         except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             if isinstance(error, SupermasksError):
                 raise
@@ -132,10 +162,19 @@ class Manifest:
             ) from error
 
 
-def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
+def _line(entry: TaskEntry) -> str:
+    # All but the name are paths and digests, in which nothing has to be escaped.
+    file, sha256, name, reference, after = entry
+    return (
+        f'{{"file": "{file}", "sha256": "{sha256}", "name": {json.encoder.encode_basestring_ascii(name)}, '
+        f'"reference": "{reference}", "after": "{after}"}}'
+    )
+
+
+def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
     if manifest["format"] != FORMAT or manifest["version"] != VERSION:
         raise BankFormatError(
-            f"{file} is of format {manifest['format']} version {manifest['version']}; "
+            f"{file} is of format {manifest['format']!r} version {manifest['version']!r}; "
             f"this version of the library reads {FORMAT} version {VERSION}"
         )
     if manifest["norm"] not in NORM_POLICIES:
@@ -149,25 +188,41 @@ def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
         manifest["head"],
         {name: (str(dtype), _shape(shape)) for name, (dtype, shape) in manifest["buffers"].items()},
     )
-    tasks, files = list[TaskEntry](), set[str]()
-    for entry in manifest["tasks"]:
-        name, reference, after = str(entry["name"]), str(entry["reference"]), str(entry["after"])
-        if reference and reference not in files:
-            raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
-        if after and not _DIGEST.fullmatch(after):
-            raise BankFormatError(f"{file} names weights by {after!r}, which is no digest; do not trust it")
-        path = _checked_path(entry, _TASK_FILE, file)
-        if path in files:
-            raise BankFormatError(f"{file} names {path} twice; do not trust it")
-        tasks.append(TaskEntry(path, str(entry["sha256"]), name, reference, after))
-        files.add(path)
     kept = _entry(manifest["kept"], _KEPT_FILE, file) if manifest["kept"] else None
     memory = _entry(manifest["memory"], _MEMORY_FILE, file) if manifest["memory"] else None
-    return Manifest(header, tuple(tasks), kept, memory)
+    gone = tuple(map(str, manifest.get("gone", ())))
+    if any(_GONE.fullmatch(path) is None for path in gone):
+        raise BankFormatError(f"{file} names files outside of its folder of tasks; do not trust it")
+    return Manifest(header, _tasks(manifest["tasks"], file), kept, memory, gone, digest)
+
+
+def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:
+    tasks, depths = list[TaskEntry](), dict[str, int]()
+    for entry in stored:
+        path, sha256, name = _checked_path(entry, _TASK_FILE, file), entry["sha256"], entry["name"]
+        reference, after = entry["reference"], entry["after"]
+        if not isinstance(name, str):
+            name = f"\0{json.dumps(name)}"  # no task can have this name: it is refused when it is read, and no other
+        if reference and reference not in depths:
+            raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
+        for digest in (sha256, after) if after else (sha256,):
+            if not _DIGEST.fullmatch(digest):
+                raise BankFormatError(f"{file} has {digest!r} for {name!r}, which is no digest; do not trust it")
+        if path in depths:
+            raise BankFormatError(f"{file} names {path} twice; do not trust it")
+        depths[path] = depth = depths[reference] + 1 if reference else 1
+        if depth > DEEPEST:
+            raise BankFormatError(
+                f"{file} says that more than {DEEPEST} tasks have to be read to read {name!r}; do not trust it"
+            )
+        tasks.append(TaskEntry(path, sha256, name, reference or "", after or ""))
+    return tuple(tasks)
 
 
 def _shape(stored: list[Any]) -> tuple[int, ...]:
-    return tuple(int(n) for n in stored)
+    if any(type(n) is not int or n < 0 for n in stored) or len(stored) > MOST_DIMENSIONS or prod(stored) >= 2**63:
+        raise ValueError(f"{stored!r} is not the shape of a tensor")
+    return tuple(stored)
 
 
 def _entry(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> FileEntry:
@@ -175,7 +230,7 @@ def _entry(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) 
 
 
 def _checked_path(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> str:
-    path = str(stored["file"])
+    path = stored["file"]
     if not pattern.fullmatch(path):
         raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
     return path

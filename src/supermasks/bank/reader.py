@@ -12,9 +12,10 @@ from torch import Tensor
 from supermasks.bank.files import read_file
 from supermasks.bank.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
 from supermasks.bank.task_file import decode_state
-from supermasks.errors import BankFormatError
+from supermasks.errors import BankFormatError, TaskError
 from supermasks.masks import Mask
 from supermasks.state import TaskState
+from supermasks.types import check_name
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class BankReader:
             raise BankFormatError(f"{self.path / MANIFEST} has two tasks of one name already; do not trust it")
         return entries
 
+    @property
+    def after(self) -> dict[str, str]:
+        """For each task the digest of the weights after it, where it owns some, or ""."""
+        return {name: entry.after for name, entry in self.entries.items()}
+
     @cached_property
     def by_file(self) -> Mapping[str, TaskEntry]:
         """What the manifest says of each task, by its file."""
@@ -53,17 +59,46 @@ class BankReader:
         """Return the state of a task.
 
         Raises:
+            BankFormatError: a file is missing, truncated or altered, or no task can have this name.
+            StorageError: a file cannot be read.
+        """
+        entry = self.entries[name]
+        try:
+            check_name(name)
+        except TaskError as error:
+            raise BankFormatError(
+                f"{self.path / entry.file}: {error}, by BankFolder.rename or by: supermasks bank repair"
+            ) from None
+        return self.state(entry, name)
+
+    def state(self, entry: TaskEntry, name: str = "task") -> TaskState:
+        """Return the state of a task, whatever its name in the manifest.
+
+        Args:
+            entry: of the task.
+            name: that the state gets.
+
+        Raises:
             BankFormatError: a file is missing, truncated or altered.
+            StorageError: a file cannot be read.
         """
         reference: Mask | None = None
         state: TaskState | None = None
-        for link in reversed(self.chain(self.entries[name])):
-            path = self.path / link.file
-            content = read_file(path, link.sha256, f"task {link.name!r}")
-            state = decode_state(content, link.name, self.manifest.header, reference, path)
+        for link in reversed(self.chain(entry)):
+            state = decode_state(self.content(link), name, self.manifest.header, reference, self.path / link.file)
             reference = state.mask
         assert state is not None  # the chain has the task itself
         return state
+
+    def content(self, entry: TaskEntry) -> bytes:
+        """Return the content of the file of a task.
+
+        Raises:
+            BankFormatError: the file is missing, truncated or altered.
+            StorageError: the file cannot be read.
+        """
+        most = self.manifest.header.most_bytes()
+        return read_file(self.path / entry.file, entry.sha256, f"task {entry.name!r}", most)
 
     def memory(self) -> dict[str, Tensor]:
         """Return what the next task may begin with.
@@ -78,10 +113,13 @@ class BankReader:
 
         Raises:
             BankFormatError: the file is missing, truncated or altered.
+            StorageError: the file cannot be read.
         """
         if entry is None:
             return {}
         try:
-            return load(read_file(self.path / entry.file, entry.sha256, "the bank"))
+            # Values of the backbone that are kept may be many more than are masked.
+            most = 4 * self.manifest.header.most_bytes()
+            return load(read_file(self.path / entry.file, entry.sha256, "the bank", most))
         except SafetensorError as error:
             raise BankFormatError(f"{self.path / entry.file} holds no tensors: {error}") from error

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from supermasks.bank.header import BankHeader
 from supermasks.bank.labels import decode_label, encode_label
+from supermasks.bank.tensors import check_tensors
 from supermasks.errors import BankFormatError, LabelError
 from supermasks.input_form import InputForm
 from supermasks.masks import Mask, decode_mask, encode_mask, is_relative
@@ -20,6 +21,18 @@ from supermasks.state import INPUT_TYPES, TaskState, as_stored
 
 MASK, OWNED, DENSE, BUFFER, BUFFERS = "mask", "owned", "dense", "buffer", "buffers"
 _TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in INPUT_TYPES}
+
+
+def check_storable(state: TaskState) -> None:
+    """Raise an error if a task cannot be stored, without encoding it.
+
+    Raises:
+        LabelError: a class label cannot be stored.
+        TaskError: a buffer or a dense weight cannot be stored.
+    """
+    _encode_classes(state)
+    check_tensors(state.buffers, "buffer", state.name)
+    check_tensors(state.dense, "weight", state.name)
 
 
 def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = None) -> tuple[bytes, bool]:
@@ -34,8 +47,9 @@ def encode_state(state: TaskState, header: BankHeader, reference: Mask | None = 
         reference: a mask relative to which that of the task may be coded.
 
     Raises:
-        LabelError: a class label cannot be stored.
+        what `check_storable` raises.
     """
+    check_storable(state)
     # A reader takes the parameters in the order of the header; a network may have others before them.
     mask = state.mask.ordered(header.shapes)
     fits = reference is not None and reference.shapes == mask.shapes
@@ -91,7 +105,7 @@ def decode_state(content: bytes, name: str, header: BankHeader, reference: Mask 
         return TaskState(
             name,
             tuple(decode_label(label) for label in task["classes"]),
-            tuple(int(n) for n in task["input_shape"]),
+            tuple(task["input_shape"]),
             mask,
             {**_split(kinds[BUFFERS], header, known), **kinds[BUFFER]},
             dense,

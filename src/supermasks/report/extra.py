@@ -6,8 +6,9 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+    from rich.markup import escape
     from rich.table import Table
 except ImportError as error:
     raise MissingExtraError(f"reports need {error.name}; install it with: pip install 'supermasks[cli]'") from error
 
-__all__ = ["Axes", "Figure", "MaxNLocator", "Table"]
+__all__ = ["Axes", "Figure", "MaxNLocator", "Table", "escape"]

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from supermasks.report.extra import Table
+from supermasks.report.extra import Table, escape
 from supermasks.report.summary import Row
+from supermasks.types import visible
 
 NOTHING = "–"  # noqa: RUF001, a dash says "no such number", a minus would look like one
 HEADERS = (
@@ -48,14 +49,14 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table for the terminal, without some columns, followed by what the others mean."""
-    figures = "".join(f"\n{figure}" for figure in _figures(rows))
+    figures = "".join(f"\n{escape(visible(figure))}" for figure in _figures(rows))
     table = Table(caption=CAPTION + figures, caption_justify="left", show_lines=True)
     headers, *cells = _lines(rows, ON_TERMINALS)
     for header, *column in zip(headers, *cells, strict=True):
         widest = max(len(word) for cell in (header, *column) for word in cell.split())
         table.add_column(header, justify="left" if header in HEADERS[:4] else "right", min_width=widest)
     for line in cells:
-        table.add_row(*line)
+        table.add_row(*(escape(visible(cell)) for cell in line))  # what is in a record is no markup
     return table
 
 

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 
 from supermasks.bank import BankFolder, MaskBank
-from supermasks.bank.files import write_file
+from supermasks.bank.files import storage, write_file
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.network import Network
-from supermasks.sharing.hub import CARD, bytes_by_task, is_repository
+from supermasks.sharing.hub import CARD, is_repository
 from supermasks.state import TaskState
+from supermasks.types import visible
 
 BEGIN = "<!-- written by supermasks; what you write between this line and the last one is lost -->"
 END = "<!-- end of what supermasks writes -->"
@@ -31,18 +32,21 @@ def write_card(folder: Path, network: Network, bank: MaskBank, name: str) -> Non
 
     Raises:
         BankFormatError: the folder holds no bank, or a file of it is missing.
+        StorageError: the card cannot be read or written.
     """
     file = folder / CARD
-    section = f"{BEGIN}\n\n{_section(folder, network, bank, name)}\n\n{END}"
-    if not file.exists():
-        card = f"{_front_matter(network)}\n# {_plain(name)}\n\n{section}\n"
+    section = f"{BEGIN}\n\n{_section(folder, network, bank, name)}\n\n{END}".encode()
+    with storage(f"{file} cannot be read"):
+        there = file.read_bytes() if file.exists() else None
+    if there is None:
+        card = f"{_front_matter(network)}\n# {_plain(name)}\n\n".encode() + section + b"\n"
     else:
-        before, begin, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END)
+        before, begin, rest = there.partition(BEGIN.encode())
+        _, end, after = rest.partition(END.encode())
         if not (begin and end):
             return
         card = before + section + after
-    write_file(file, card.encode())
+    write_file(file, card)
 
 
 def _front_matter(network: Network) -> str:
@@ -129,7 +133,7 @@ def _parameters(network: Network) -> list[str]:
 def _tasks(folder: Path, bank: MaskBank) -> list[str]:
     if not len(bank):
         return ["None was learned yet."]
-    sizes, owned = bytes_by_task(folder), bool(bank.owners)
+    sizes, owned = BankFolder(folder).task_sizes(), bool(bank.owners)
     columns = ["Task", "Classes", "Weights kept", *(["Weights trained"] if owned else []), "Bytes"]
     lines = ["| " + " | ".join(columns) + " |", "| --- | --- |" + " ---: |" * (len(columns) - 2)]
     for name in bank.names[:ROWS]:
@@ -150,4 +154,4 @@ def _classes(state: TaskState) -> str:
 
 def _plain(text: str) -> str:
     """Return a text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(visible(" ".join(text.split())), quote=False))

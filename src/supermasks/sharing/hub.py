@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from supermasks.bank import BankFolder
+from supermasks.bank.files import as_path, storage
 from supermasks.bank.manifest import Manifest
 from supermasks.bank.reader import BankReader
 from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.version import __version__
 
 CARD = "README.md"
-TASKS = ["tasks/*.safetensors", "memory-*.safetensors", "kept.safetensors"]
+TASKS = ["tasks/*.safetensors", "memory-*.safetensors", "kept*.safetensors"]
 """What a bank may no longer hold when it is pushed again."""
 FILES = ["manifest.json", CARD, *TASKS]
 """What is pushed and fetched; locks and what a writer was stopped at stay where they are."""
@@ -44,9 +44,10 @@ def find_bank(
         DataUnavailableError: it is neither a folder nor the name of a repository, or it cannot be fetched.
         MissingExtraError: it is to be fetched, and huggingface_hub is not installed.
     """
-    folder = Path(name_or_path)
-    if folder.is_dir():
-        return folder
+    folder = as_path(name_or_path)
+    with storage(f"{folder} cannot be read"):
+        if folder.is_dir():
+            return folder
     name = os.fspath(name_or_path)
     if not is_repository(name):
         raise DataUnavailableError(
@@ -125,21 +126,13 @@ def missing_files(folder: Path, tasks: Iterable[str] | None = None) -> list[str]
     manifest = Manifest.read(folder)
     reader = BankReader(folder, manifest)
     wanted = None if tasks is None else set(tasks)
+    if wanted is not None and reader.entries.keys() <= wanted:
+        wanted = None  # who loads all of the tasks loads what they remember
     needed = dict.fromkeys([manifest.memory.file] if manifest.memory is not None and wanted is None else [])
     for entry in manifest.tasks:
         if wanted is None or entry.name in wanted:
             needed |= dict.fromkeys(link.file for link in reader.chain(entry))
     return [file for file in needed if not (folder / file).exists()]
-
-
-def bytes_by_task(folder: Path) -> dict[str, int]:
-    """Return the bytes on disk of each task, by its name.
-
-    Raises:
-        BankFormatError: there is no bank in the folder, or a file is missing.
-    """
-    sizes = BankFolder(folder).sizes()
-    return {entry.name: sizes[entry.file] for entry in Manifest.read(folder).tasks}
 
 
 def _hub() -> ModuleType:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from supermasks.bank.files import remove_partial, storage, write_file
 from supermasks.errors import RunStateError
 
 FORMAT = b"supermasks training checkpoint 1\n"
@@ -25,25 +25,45 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
         path: of the file; its folder is made if need be.
         identity: what training it is of, plain data.
         state: how far it is: tensors and plain data.
+
+    Raises:
+        StorageError: the file cannot be written; it holds what it held before.
     """
     buffer = io.BytesIO()
     torch.save({"identity": dict(identity), "state": dict(state)}, buffer)
     content = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as stream:
-        stream.write(FORMAT + hashlib.sha256(content).digest())
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with storage(f"the checkpoint {path} cannot be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, FORMAT, hashlib.sha256(content).digest(), content)
+    remove_partial(path)  # of a process that was stopped while it wrote
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Return whether there is a checkpoint.
+
+    Raises:
+        StorageError: its folder cannot be read.
+    """
+    with storage(f"the checkpoint {path} cannot be read"):
+        return path.exists()
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove a checkpoint, if there is one.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    with storage(f"the checkpoint {path} cannot be removed"):
+        path.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state in a checkpoint, on the CPU.
 
     Raises:
-        RunStateError: the file cannot be read, or is of another training than that with this identity.
+        RunStateError: the file is damaged, or is of another training than that with this identity.
+        StorageError: the file cannot be read.
     """
     content = _read(path)
     found: dict[str, Any] = content["identity"]
@@ -58,10 +78,8 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
+    with storage(f"the checkpoint {path} cannot be read"):
         raw = path.read_bytes()
-    except OSError as error:
-        raise RunStateError(f"the checkpoint {path} cannot be read: {error}") from error
     if not raw.startswith(FORMAT):
         raise RunStateError(
             f"{path} is no checkpoint of this version of the library; delete it, and the task begins anew"

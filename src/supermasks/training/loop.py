@@ -15,7 +15,7 @@ from supermasks.methods import Trainable
 from supermasks.network import Network
 from supermasks.seeding import stream
 from supermasks.spec import describe
-from supermasks.training.checkpoint import load_checkpoint, save_checkpoint
+from supermasks.training.checkpoint import has_checkpoint, load_checkpoint, remove_checkpoint, save_checkpoint
 from supermasks.training.distributed import Processes
 from supermasks.training.interruption import Interruption
 from supermasks.training.layers import layers_state, restore_layers, seeded_layers
@@ -121,7 +121,8 @@ def fit(
         ConfigError: the best is to be selected without validation examples, the batch is smaller than its parts, there
             are not as many weights as classes, or a callback returns what it cannot.
         InputError: the augmentation cannot change inputs of this shape.
-        RunStateError: the checkpoint cannot be read, or is of another training.
+        RunStateError: the checkpoint is damaged, or is of another training.
+        StorageError: the checkpoint cannot be read or written.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
     start, processes = perf_counter(), Processes.current()
@@ -130,7 +131,7 @@ def fit(
     # The first process draws what a single one would, the others something else.
     purpose = ["layers", task.name, *([f"process {processes.rank}"] if processes.rank else [])]
     with seeded_layers(network.device, stream(seed, *purpose)), Interruption(checkpoint is not None) as interruption:
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None and has_checkpoint(checkpoint):
             run.restore(load_checkpoint(checkpoint, identity))
         if processes.total(run.step) != run.step * processes.count:
             raise RunStateError(f"the processes found different checkpoints at {checkpoint}; give all the same folder")
@@ -167,7 +168,7 @@ def fit(
                 raise KeyboardInterrupt
     run.finish()
     if checkpoint is not None and processes.rank == 0 and not keep:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     seconds, accuracies = before + perf_counter() - start, tuple(run.best.accuracies)
     return Fit(run.losses.means[0], seconds, run.step, accuracies, ended=run.ended or "all steps")
 

@@ -12,6 +12,7 @@ from supermasks.methods import Method, Trainable
 from supermasks.network import Network
 from supermasks.scores import Past
 from supermasks.spec import describe
+from supermasks.training.checkpoint import remove_checkpoint
 from supermasks.training.loop import Fit, Progress, fit
 from supermasks.training.probe import probe
 from supermasks.training.settings import Training
@@ -98,7 +99,7 @@ def forget_stages(method: Method, checkpoint: Path | None) -> None:
     """Remove what `fit_stages` has left beside the checkpoint."""
     for file in _files(method, checkpoint):
         if file is not None:
-            file.unlink(missing_ok=True)
+            remove_checkpoint(file)
 
 
 def _files(method: Method, checkpoint: Path | None) -> list[Path | None]:

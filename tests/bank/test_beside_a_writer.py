@@ -1,0 +1,129 @@
+"""Reading while another process writes: a bank that is sound is never called broken."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import supermasks
+from supermasks import BankFolder
+from supermasks.bank.manifest import Manifest
+from supermasks.cli import main
+from supermasks.errors import BankBusyError, BankFormatError
+from supermasks.state import TaskState
+
+Make = Callable[..., TaskState]
+
+ASKS: dict[str, Callable[[BankFolder], object]] = {
+    "verify": lambda folder: folder.verify() == [],
+    "read": lambda folder: len(folder.read()) > 0,
+    "bytes": lambda folder: folder.bytes().total > 0,
+    "sizes": lambda folder: sum(folder.sizes().values()) > 0,
+    "task_sizes": lambda folder: len(folder.task_sizes()) > 0,
+    "open": lambda folder: len(folder.open()) > 0,
+}
+CHANGES: dict[str, Callable[[BankFolder, Make], object]] = {
+    "remove": lambda folder, make: folder.remove("b"),
+    "remove one that others need": lambda folder, make: folder.remove("a"),
+    "another memory": lambda folder, make: folder.append(make("e", 4), {"mean": make("e").mask["w"].float()}),
+    "overwrite": lambda folder, make: folder.save(folder.open().subset(["c"]), overwrite=True),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("ask", ASKS)
+def test_a_change_between_the_manifest_and_the_files(
+    saved: BankFolder, make_state: Make, monkeypatch: pytest.MonkeyPatch, change: str, ask: str
+) -> None:
+    read, looks = Manifest.read, 0
+
+    def changing(path: Path) -> Manifest:
+        nonlocal looks
+        manifest, looks = read(path), looks + 1
+        if looks == 1:
+            monkeypatch.setattr(Manifest, "read", read)
+            CHANGES[change](BankFolder(saved.path), make_state)
+            monkeypatch.setattr(Manifest, "read", changing)
+        return manifest
+
+    monkeypatch.setattr(Manifest, "read", changing)
+    assert ASKS[ask](saved)
+
+
+@pytest.mark.parametrize("ask", ["verify", "read", "bytes"])
+def test_a_bank_that_changes_all_the_time_is_busy(
+    saved: BankFolder, make_state: Make, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    read = Manifest.read
+
+    def changing(path: Path) -> Manifest:
+        manifest = read(path)
+        monkeypatch.setattr(Manifest, "read", read)
+        name = manifest.tasks[0].name
+        BankFolder(saved.path).append(make_state(f"{name}+", 1))
+        BankFolder(saved.path).remove(name)
+        monkeypatch.setattr(Manifest, "read", changing)
+        return manifest
+
+    monkeypatch.setattr(Manifest, "read", changing)
+    with pytest.raises(BankBusyError, match="try again later"):
+        ASKS[ask](saved)
+
+
+@pytest.mark.parametrize("file", ["tasks/000002.safetensors", "memory-000004.safetensors"])
+def test_what_is_broken_is_still_called_broken(saved: BankFolder, file: str) -> None:
+    (saved.path / file).unlink()
+    assert saved.verify()[0].file == file
+    for ask in (saved.read, saved.bytes, saved.sizes):
+        with pytest.raises(BankFormatError, match=Path(file).name):
+            ask()
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+import supermasks as sm
+folder = sm.BankFolder(sys.argv[1])
+state = folder.open()["a"]
+print("ready", flush=True)
+for number in range(10**6):
+    folder.append(replace(state, name=f"x{number}"), {"mean": state.mask["w"].float() + number})
+    if number:
+        folder.remove(f"x{number - 1}")
+"""
+
+
+@pytest.fixture
+def writer(saved: BankFolder) -> Iterator[subprocess.Popen[str]]:
+    """A process that appends and removes tasks, and changes what is remembered, without a pause."""
+    command = [sys.executable, "-c", WRITER, str(saved.path)]
+    path = str(Path(supermasks.__file__).parents[1])
+    environment = {"PYTHONPATH": path, "PATH": "", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_whatever_is_asked_beside_a_writer(
+    saved: BankFolder, writer: subprocess.Popen[str], capsys: pytest.CaptureFixture[Any]
+) -> None:
+    end, done = time.monotonic() + 2.5, 0
+    while time.monotonic() < end or done < len(ASKS):
+        for ask in ASKS.values():
+            with suppress(BankBusyError):
+                assert ask(saved)
+                done += 1
+    assert writer.poll() is None
+    assert main(["inspect", str(saved.path)]) == 0 or "task" in capsys.readouterr().err
+    writer.kill()
+    writer.wait()
+    assert saved.verify() == []
+    shutil.rmtree(saved.path)

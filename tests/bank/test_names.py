@@ -1,0 +1,116 @@
+"""Names of tasks: a name is accepted everywhere or nowhere, and a bad one from a file harms no other task."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from supermasks import BankFolder, MaskBank
+from supermasks.cli import main
+from supermasks.errors import BankFormatError, ConfigError, DuplicateTaskError, TaskError, UnknownTaskError
+from supermasks.state import TaskState
+from supermasks.types import Examples, Task
+
+Make = Callable[..., TaskState]
+BytesOf = Callable[[Path], dict[str, bytes]]
+
+BAD = [5, b"5", None, 1.5, True, ("a",), ["a"], "", "a\nb", "\x1b]0;title\x07", "\ud800", "a\u200bb", "\ufeffa", "\x00"]
+GOOD = ["5", "a b", " ", "[red]x[/red]", "ü/猫", "{0!r}", "%s", "'\"\\", "../..", "CON", "x" * 5000]
+
+
+def ways(saved: BankFolder, bank: MaskBank, make_state: Make, name: object) -> dict[str, Callable[[], object]]:
+    examples = Examples(torch.zeros(2, 3), torch.tensor([0, 1]))
+    return {
+        "task": lambda: Task(name, (0, 1), examples),  # pyright: ignore[reportArgumentType]
+        "state": lambda: make_state(name),
+        "another name of a state": lambda: replace(bank["a"], name=name),  # pyright: ignore[reportArgumentType]
+        "rename in memory": lambda: bank.rename("a", name),  # pyright: ignore[reportArgumentType]
+        "rename in a folder": lambda: saved.rename("a", name),  # pyright: ignore[reportArgumentType]
+        "append": lambda: saved.append(replace(bank["b"], name=name)),  # pyright: ignore[reportArgumentType]
+    }
+
+
+@pytest.mark.parametrize("name", BAD, ids=ascii)
+def test_what_is_no_name_is_refused_everywhere(
+    saved: BankFolder, make_state: Make, bytes_of: BytesOf, name: object
+) -> None:
+    before, bank = bytes_of(saved.path), saved.open()
+    for way in ways(saved, bank, make_state, name).values():
+        with pytest.raises(TaskError, match="name of a task must be a string of printable characters"):
+            way()
+    assert bytes_of(saved.path) == before
+    assert bank.names == list("abcd")
+
+
+@pytest.mark.parametrize("name", GOOD, ids=range(len(GOOD)))
+def test_a_name_is_accepted_everywhere_and_comes_back(saved: BankFolder, make_state: Make, name: str) -> None:
+    bank = saved.open()
+    for what, way in ways(saved, bank, make_state, name).items():
+        if what == "append":
+            with pytest.raises(DuplicateTaskError):
+                way()
+        else:
+            way()
+    assert name in bank
+    assert saved.open().names == [name, "b", "c", "d"]
+    assert saved.read()[name].name == name
+
+
+@pytest.mark.parametrize("name", [5, None, [1], {"a": 1}, True, "", "a\nb", "\x1b[2J", "\ud800", "a\u200bb"], ids=ascii)
+def test_a_bad_name_in_a_file_makes_only_that_task_an_error(
+    saved: BankFolder, make_state: Make, resign: Callable[..., None], capsys: pytest.CaptureFixture[str], name: object
+) -> None:
+    masks = {state.name: state.mask for state in saved.read()}
+    resign(saved, lambda manifest: manifest["tasks"][1].update(name=name))
+    bank = saved.open()
+    odd = bank.names[1]
+    with pytest.raises(BankFormatError, match="000001"):
+        bank[odd]
+    assert all(bank[other].mask == masks[other] for other in "acd")  # also those that are coded relative to it
+    (problem,) = saved.verify()
+    assert (problem.file, problem.task) == ("tasks/000001.safetensors", odd)
+    assert main(["bank", "verify", str(saved.path)]) == 2
+    assert main(["inspect", str(saved.path)]) == 2
+    shown = "".join(capsys.readouterr())
+    assert "supermasks bank repair" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+    # Other changes leave it as it is, and its name can be changed.
+    saved.append(make_state("e", 4))
+    assert saved.open().names == ["a", odd, "c", "d", "e"]
+    saved.rename(odd, "good")
+    assert saved.verify() == []
+    assert saved.open()["good"].mask == masks["b"]
+
+
+def test_repair_gives_another_name_where_the_name_is_all_that_is_wrong(
+    saved: BankFolder, resign: Callable[..., None]
+) -> None:
+    masks = [state.mask for state in saved.read()]
+
+    def change(manifest: dict) -> None:
+        for entry, name in zip(manifest["tasks"], ["a\nb", 5, "", "a\\nb"], strict=True):
+            entry["name"] = name
+
+    resign(saved, change)
+    problems = saved.repair()
+    assert len(problems) == 3
+    assert "renamed" in problems[0].message
+    bank = saved.read()
+    assert [state.mask for state in bank] == masks
+    assert bank.names[3] == "a\\nb"  # this one could be read, and keeps its name
+    assert len({*bank.names}) == 4
+    assert bank.names == [problem.task for problem in problems] + ["a\\nb"]
+    assert saved.verify() == []
+
+
+@pytest.mark.parametrize("name", [5, None, ["a"], {"a"}, b"a"])
+def test_who_asks_by_something_else_than_a_name_is_told(saved: BankFolder, name: object) -> None:
+    bank = saved.open()
+    assert name not in bank
+    for ask in (bank.__getitem__, bank.remove, saved.remove, lambda n: bank.rename(n, "z"), lambda n: bank.subset([n])):
+        with pytest.raises(UnknownTaskError, match="a string"):
+            ask(name)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="list of task names"):
+        bank.subset("ab")

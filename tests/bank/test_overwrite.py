@@ -1,0 +1,184 @@
+"""One bank in the place of another: all at once, and nothing but the files of the other one goes."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supermasks import BankFolder, Learner, MaskBank, Task
+from supermasks.bank import BankHeader
+from supermasks.errors import BankFormatError, LabelError
+from supermasks.nets import fully_connected
+from supermasks.state import TaskState
+from supermasks.training import RMSprop, Training
+
+Make = Callable[..., TaskState]
+BytesOf = Callable[[Path], dict[str, bytes]]
+
+
+def other_bank(
+    make_state: Make, names: str = "xyz", kept: float | None = None, memory: float | None = None
+) -> MaskBank:
+    header = BankHeader({"type": "Other"}, "1" * 64, {"w": (30, 40), "v": (7,)}, {"seed": 1})
+    bank = MaskBank(header, None if kept is None else {"token": torch.tensor(kept)})
+    for number, name in enumerate(names):
+        bank.add(make_state(name, 20 + number))
+    bank.memory = {} if memory is None else {"mean": torch.tensor(memory)}
+    return bank
+
+
+def holds(folder: BankFolder, bank: MaskBank) -> bool:
+    found = folder.read()
+    return (
+        folder.verify() == []
+        and found.header == bank.header
+        and [(s.name, s.classes, s.mask) for s in found] == [(s.name, s.classes, s.mask) for s in bank]
+        and {n: v.tolist() for n, v in found.kept.items()} == {n: v.tolist() for n, v in bank.kept.items()}
+        and {n: v.tolist() for n, v in found.memory.items()} == {n: v.tolist() for n, v in bank.memory.items()}
+        and {*folder.sizes()} == {str(f.relative_to(folder.path)) for f in folder.path.rglob("*.*") if f.suffix}
+    )
+
+
+@pytest.mark.parametrize("kept", [None, 1.0])
+@pytest.mark.parametrize("memory", [None, 2.0])
+def test_another_bank_takes_its_place(
+    saved: BankFolder, make_state: Make, kept: float | None, memory: float | None
+) -> None:
+    for number in range(3):  # one after the other, and the first again
+        bank = other_bank(make_state, "xyzabc"[number:], None if kept is None else kept + number % 2, memory)
+        with pytest.raises(BankFormatError, match="pass overwrite=True to replace it"):
+            saved.save(bank)
+        saved.save(bank, overwrite=True)
+        assert holds(saved, bank)
+    saved.append(make_state("more"))
+    assert saved.read().names[-1] == "more"
+
+
+@pytest.mark.parametrize("names", ["", "a", "ab", "ba", "abcx", "bcd"])
+def test_a_bank_of_the_same_base_with_other_tasks(
+    saved: BankFolder, make_bank: Callable[..., MaskBank], names: str
+) -> None:
+    bank = make_bank(*names)
+    saved.save(bank, overwrite=True)
+    assert holds(saved, bank)
+
+
+def test_the_same_bank_is_left_as_it_is_and_a_longer_one_is_appended(
+    saved: BankFolder, make_state: Make, bytes_of: BytesOf
+) -> None:
+    before, bank = bytes_of(saved.path), saved.read()
+    saved.save(bank, overwrite=True)
+    assert bytes_of(saved.path) == before
+    bank.add(make_state("e", 4))
+    saved.save(bank, overwrite=True)
+    after = bytes_of(saved.path)
+    assert {file: after[file] for file in before if file != "manifest.json"} == {
+        file: content for file, content in before.items() if file != "manifest.json"
+    }
+
+
+def test_without_a_bank_it_is_saved_and_nothing_is_removed(make_state: Make, tmp_path: Path) -> None:
+    (tmp_path / "bank" / "tasks").mkdir(parents=True)
+    for name in ("notes.txt", "tasks/000000.safetensors", "memory.txt", "tasks/deep"):
+        (tmp_path / "bank" / name).write_text("precious")
+    folder, bank = BankFolder(tmp_path / "bank"), other_bank(make_state)
+    folder.save(bank, overwrite=True)
+    assert folder.verify() == []
+    for name in ("notes.txt", "tasks/000000.safetensors", "memory.txt", "tasks/deep"):
+        assert (tmp_path / "bank" / name).read_text() == "precious"
+
+
+def test_what_cannot_be_stored_leaves_the_other_bank(saved: BankFolder, make_state: Make, bytes_of: BytesOf) -> None:
+    before, bank = bytes_of(saved.path), other_bank(make_state)
+    bank.add(TaskState("odd", (object(),), (40,), bank["x"].mask))
+    with pytest.raises(LabelError):
+        saved.save(bank, overwrite=True)
+    assert bytes_of(saved.path) == before
+
+
+def test_a_damaged_bank_can_be_replaced(saved: BankFolder, make_bank: Callable[..., MaskBank]) -> None:
+    (saved.path / "tasks" / "000001.safetensors").write_text("x")
+    bank = make_bank("a", "x")
+    with pytest.raises(BankFormatError):
+        saved.save(bank)
+    saved.save(bank, overwrite=True)
+    assert holds(saved, bank)
+
+
+def test_a_bank_that_was_opened_from_the_folder_is_whole_afterwards(saved: BankFolder) -> None:
+    """Its tasks were in files that are gone, and nobody had asked for them."""
+    masks = {state.name: state.mask for state in saved.read()}
+    for opened in (saved.open(), saved.open(cache_bytes=0)):
+        opened.rename("b", "z") if "b" in opened else opened.rename("z", "b")
+        opened.remove("a") if "a" in opened else None
+        saved.save(opened, overwrite=True)
+        assert holds(saved, opened)
+        assert opened["c"].mask == masks["c"]
+        assert opened.memory["mean"].tolist() == [1.0, 1.0, 1.0]
+    chosen = saved.open().subset(["c"])
+    saved.save(chosen, overwrite=True)
+    assert [(state.name, state.mask) for state in chosen] == [("c", masks["c"])]
+    assert holds(saved, chosen)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer is a fork")
+def test_whoever_is_killed_leaves_one_bank_or_the_other(
+    make_bank: Callable[..., MaskBank], make_state: Make, tmp_path: Path
+) -> None:
+    """Before each thing that it does to the disk."""
+    first, second = make_bank(*"abcd"), other_bank(make_state, kept=1.0, memory=2.0)
+    first.memory = {"mean": torch.ones(3)}
+    for stop in range(1, 100):
+        folder = BankFolder(tmp_path / str(stop))
+        folder.save(first)
+        process = os.fork()
+        if process == 0:
+            seen = 0
+
+            def hook(event: str, arguments: tuple[Any, ...], stop: int = stop) -> None:
+                nonlocal seen
+                changes = event in ("os.rename", "os.remove", "os.mkdir")
+                if event == "open":
+                    changes = bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR))
+                seen += changes
+                if changes and seen == stop:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(hook)
+            folder.save(second, overwrite=True)
+            os._exit(0)
+        _, status = os.waitpid(process, 0)
+        names = folder.read().names
+        assert folder.verify() == []
+        assert names in (first.names, second.names)
+        if status == 0:
+            assert holds(folder, second)
+            assert stop > 10
+            return
+        folder.save(second, overwrite=True)
+        assert folder.verify() == []
+        assert folder.read().names == second.names
+        assert not list(folder.path.rglob("*.partial"))
+    raise AssertionError("the writer never ended")
+
+
+@pytest.mark.parametrize("way", ["save", "save_pretrained"])
+def test_a_learner_replaces_that_of_an_earlier_run(blobs: Callable[..., Task], tmp_path: Path, way: str) -> None:
+    training = Training(steps=3, batch_size=16, optimiser=RMSprop(1e-2))
+    for seed in (0, 1):
+        learner = Learner(fully_connected([8, 16, 6]), seed=seed, training=training)
+        learner.learn(blobs("a"))
+        if seed:
+            with pytest.raises(BankFormatError, match="pass overwrite=True to replace it"):
+                getattr(learner, way)(tmp_path / "bank")
+        getattr(learner, way)(tmp_path / "bank", overwrite=True)
+        loaded = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))
+        inputs = blobs("a").train.inputs
+        ours, theirs = (each.predict(inputs, task="a").confidence for each in (learner, loaded))
+        assert torch.equal(ours, theirs)
+        assert loaded.seed == seed
