@@ -444,7 +444,7 @@ def test_what_onnx_cannot_express_is_refused(backbone: type[nn.Linear], message:
     assert not (tmp_path / "a.onnx").exists()
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_onnx_it_is_said_what_to_install(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = learned("mlp")
     monkeypatch.setitem(sys.modules, missing, None)

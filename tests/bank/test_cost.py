@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
@@ -23,8 +24,6 @@ HEADER = BankHeader({"type": "Some"}, "0" * 64, {"w": (64,)}, {})
 @pytest.fixture
 def bank_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], MaskBank]:
     """Make a bank of many tasks, that are small."""
-    import torch
-
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     mask = Mask.pack({"w": torch.arange(64) % 3 == 0})
 
@@ -110,8 +109,9 @@ def test_saving_again_after_each_task_does_not_read_those_before(
 ) -> None:
     folder, bank = BankFolder(tmp_path / "bank"), bank_of(20)
     folder.save(bank)
+    mask = bank["task 0"].mask
     for number in range(3):
-        bank.add(TaskState(f"more {number}", (0, 1), (3,), bank["task 0"].mask))
+        bank.add(TaskState(f"more {number}", (0, 1), (3,), mask))
         bank.rename(f"task {number}", f"renamed {number}")
         folder.rename(f"task {number}", f"renamed {number}")
         work.clear()

@@ -113,7 +113,8 @@ def test_a_damaged_bank_can_be_replaced(saved: BankFolder, make_bank: Callable[.
 def test_a_bank_that_was_opened_from_the_folder_is_whole_afterwards(saved: BankFolder) -> None:
     """Its tasks were in files that are gone, and nobody had asked for them."""
     masks = {state.name: state.mask for state in saved.read()}
-    for opened in (saved.open(), saved.open(cache_bytes=0)):
+    for cache_bytes in (0, 1 << 20):
+        opened = saved.open(cache_bytes)
         opened.rename("b", "z") if "b" in opened else opened.rename("z", "b")
         opened.remove("a") if "a" in opened else None
         saved.save(opened, overwrite=True)
