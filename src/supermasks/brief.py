@@ -4,6 +4,8 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from supermasks.errors import ConfigError
+
 SHOWN = 3
 """How many values of a list are shown."""
 
@@ -21,6 +23,19 @@ def brief(value: object) -> str:
     short.maxstring = short.maxother = short.maxlong = 42
     short.maxtuple = short.maxlist = short.maxdict = short.maxset = short.maxfrozenset = SHOWN
     return short.repr(value)
+
+
+def expect(value: object, kind: type, what: str) -> None:
+    """Raise ConfigError unless a value is of a kind.
+
+    Example:
+        >>> expect(3, str, "the name of a task")
+        Traceback (most recent call last):
+        supermasks.errors.ConfigError: the name of a task must be a str, got 3
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ConfigError(f"{what} must be {article} {kind.__name__}, got {brief(value)}")
 
 
 def listed(values: Sequence[object]) -> str:

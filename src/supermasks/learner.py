@@ -20,7 +20,7 @@ from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.files import as_path
 from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
-from supermasks.brief import brief, counted, listed
+from supermasks.brief import brief, counted, expect, listed
 from supermasks.data.gather import plain_labels
 from supermasks.errors import (
     BankFormatError,
@@ -296,6 +296,7 @@ class Learner:
             WorkerError: workers were lost again and again.
             and what `learn` raises. Tasks that were added before stay in the bank.
         """
+        expect(workers, Workers, "the second argument of learn_apart")
         if self.method.builds_on_past:
             raise ConfigError(
                 f"tasks of {describe(self.method)} begin with what the tasks before have left, so that they cannot be "
@@ -332,6 +333,7 @@ class Learner:
             DuplicateTaskError: a task of this name was learned.
             MaskError: the state does not fit the network, or was learned over other weights.
         """
+        expect(state, TaskState, "what is added to a learner")
         written = self.network.writing(state)
         written.check(state)
         self.bank.add(state)
@@ -882,6 +884,7 @@ class Learner:
         """
         if len(self.bank):
             raise ConfigError("the learner has learned tasks already; merge them with the bank, or make a new learner")
+        expect(bank, MaskBank, "what a learner adopts")
         bank.check(self.network)
         network = self.network
         for name in bank.owners:

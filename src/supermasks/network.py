@@ -19,6 +19,7 @@ from torch.func import functional_call
 from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect, warn_of_dense_weights
 from supermasks.arithmetic import computing_in
 from supermasks.bases import Base, fingerprint
+from supermasks.brief import expect
 from supermasks.calls import RECORDED, Call, recording
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
 from supermasks.masks import MaskRule
@@ -105,6 +106,7 @@ class Network:
         if not isinstance(base, Base):
             raise ConfigError(f"the base must be a Base, such as RandomBase(seed=0), got {base!r}")
         _check_device(device)
+        expect(cache_bytes, int, "cache_bytes")
         check_module(module)
         self.norm: NormPolicy = norm
         self.head, self.device, self.channels_last = head, torch.device(device), channels_last

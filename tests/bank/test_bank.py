@@ -89,7 +89,7 @@ def test_a_header_knows_its_network() -> None:
     header = BankHeader.of(NETWORK)
     assert header.shapes == {"1.weight": (3, 4)}
     recipe = {"type": "RandomBase", "seed": 0, "initialisation": "signed_kaiming_constant", "density": 1.0}
-    assert header.base == recipe
+    assert header.base == {**recipe, "zero_padding": True}
     header.check(NETWORK)
     header.check(Network(fully_connected([4, 3]), RandomBase(0)))
     for other in (

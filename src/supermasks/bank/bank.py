@@ -16,7 +16,7 @@ from supermasks.bank.recent import RecentStates
 from supermasks.bank.succession import Succession, require_new
 from supermasks.bank.task_file import encode_state
 from supermasks.bases import Base, base_from_recipe
-from supermasks.brief import brief, counted, listed
+from supermasks.brief import brief, counted, expect, listed
 from supermasks.errors import BaseMismatchError, ConfigError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.network import Network
@@ -210,6 +210,7 @@ class MaskBank:
             MaskError: mask and dense weights are not over the parameters of this bank, the task was learned over
                 weights that the tasks of this bank do not leave, or it would change weights that one of them uses.
         """
+        expect(state, TaskState, "what is added to a bank")
         self._order.check(state, self._masks)
         self.changes += 1
         self._states[state.name] = state
@@ -268,6 +269,7 @@ class MaskBank:
         """
         if isinstance(names, str):
             raise ConfigError(f"expected a list of task names, got {names!r}; write subset([{names!r}])")
+        expect(names, Iterable, "the names of the tasks")
         wanted = set[str]()
         for name in names:
             self._require(name)
@@ -299,6 +301,7 @@ class MaskBank:
             MaskError: a task was learned over weights that the tasks of this bank do not leave, or would change
                 weights that one of them uses.
         """
+        expect(other, MaskBank, "the bank to merge")
         ours, theirs = self.header, other.header
         same = ("fingerprint", "shapes", "norm", "head")
         if differing := [name for name in same if getattr(ours, name) != getattr(theirs, name)]:
