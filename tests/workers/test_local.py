@@ -148,6 +148,6 @@ def test_a_program_that_does_not_guard_its_beginning_ends(jobs: ModuleType, tmp_
         "from supermasks.workers import LocalProcesses\nfrom worker_jobs import Sum\n"
         "print(list(LocalProcesses(1, attempts=1).run(Sum((), 'text' * 10**6), [4])))"
     )
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 1
     assert "did it say why it cannot begin" in done.stderr.splitlines()[-1]
