@@ -5,7 +5,9 @@ attention, models of Hugging Face, and layers that the library has never heard o
 """
 
 import copy
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -282,10 +284,19 @@ def test_a_token_outside_of_the_vocabulary_is_an_input_error() -> None:
         learner.predict(torch.zeros(2, LENGTH), task="a")
 
 
+# To trace a network takes a second, and to make machine code of it ten to fifty, with a C++ compiler.
+IN_CPP = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="there is no C++ compiler"),
+]
+
+
 # torch.compile itself imports what torch deprecates, and looks at gradients of tensors that have none.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning", "ignore:The .grad attribute:UserWarning")
 @pytest.mark.parametrize("kind", ["conv-batch-norm", "transformer", "bert"])
-def test_a_compiled_network_agrees_with_a_plain_one(kind: str) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=IN_CPP)])
+def test_a_compiled_network_agrees_with_a_plain_one(kind: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     plain, tasks = make_learner(kind)
     compiled, _ = make_learner(kind, compiled=True)
     plain.learn(tasks[0])

@@ -232,7 +232,7 @@ def test_dense_values_of_a_pretrained_network_are_in_it() -> None:
 
 
 def test_the_layout_in_memory_is_that_of_the_network() -> None:
-    learner, x = learned("resnet-18", channels_last=True), inputs_of("resnet-18")
+    learner, x = learned("conv-batch-norm", channels_last=True), inputs_of("conv-batch-norm")
     module = learner.export("a")
     assert torch.equal(module(x), logits_of(learner, x))
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in module.parameters() if p.dim() == 4)

@@ -99,7 +99,7 @@ def test_earlier_tasks_with_batch_norm_do_not_change_by_a_bit(
         assert task.test is not None
         # Well above chance; so small a network does not get all of five classes right.
         chance = 1 / len(task.classes)
-        assert image_learner.accuracy(task.test, task.name) >= min(1.0, chance + 0.3)
+        assert image_learner.accuracy(task.test, task.name) >= min(1.0, chance + 0.2)
 
     # Statistics belong to the task: no two tasks have the same, and none those of a new module.
     for layer in ("1", "4"):

@@ -69,3 +69,13 @@ def counted(number: int, what: str) -> str:
         ('1 task', '2,000 tasks')
     """
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def visible(text: str) -> str:
+    r"""Return a text on one line, with characters that cannot be seen as Python writes them.
+
+    Example:
+        >>> visible("red \x1b[31m, line\nline")
+        'red \\x1b[31m, line\\nline'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

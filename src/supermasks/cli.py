@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from supermasks.brief import visible
 from supermasks.errors import BankFormatError, ConfigError, MissingExtraError, SupermasksError
 
 try:
@@ -28,7 +29,6 @@ from supermasks.bank import BankFolder, Problem
 from supermasks.data import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
 from supermasks.report import read_runs, rich_table, summarise, write_report
-from supermasks.types import visible
 from supermasks.version import __version__
 from supermasks.workers import LocalProcesses, RayCluster, Workers
 

@@ -31,16 +31,6 @@ def check_name(name: object) -> None:
         )
 
 
-def visible(text: str) -> str:
-    """Return a text with escapes in place of the characters that cannot be printed, such as those that steer terminals.
-
-    Example:
-        >>> visible("a" + chr(27)) == "a" + chr(92) + "x1b"
-        True
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @dataclass(frozen=True)
 class Scenario:
     """What is known of the task, and when (SupSup, Section 2 and Table 1).

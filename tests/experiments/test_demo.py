@@ -9,7 +9,7 @@ from supermasks.experiments import DEMO, demo, read_record, run_demo
 
 
 def test_it_compares_with_forgetting_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "DEMO", replace(DEMO, tasks=3, steps=80, learning_rate=1e-3))
+    monkeypatch.setattr(demo, "DEMO", replace(DEMO, tasks=3, steps=80, learning_rate=3e-3))
     first = run_demo(tmp_path / "demo")
     sequential = first["baselines"]["sequential"]
     assert sequential["matrix"][2][0] < sequential["matrix"][0][0]

@@ -55,7 +55,7 @@ def test_each_method_learns_and_stores_what_it_trains(
     assert record["bytes"]["norm"] == 0
     files = [file for file in (tmp_path / "run" / "bank").rglob("*") if file.is_file()]
     assert record["bytes"]["total"] == sum(file.stat().st_size for file in files)
-    assert min(record["accuracy"]["per_task"]) > 0.7
+    assert min(record["accuracy"]["per_task"]) > 0.65
     assert record["accuracy"]["forgetting"] == 0.0
     assert learner.bank.names == ["two", "three"]
     assert isinstance(learner.method, Individual if method == "fine-tuning" else SupSup)

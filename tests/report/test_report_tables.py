@@ -63,7 +63,7 @@ def test_the_terminal_shows_the_same_cells_in_fewer_columns(record: Make) -> Non
     table = rich_table(rows)
     lines = [line for line in markdown_table(rows).splitlines() if line.startswith("|")]
     whole = dict(zip(cells(lines[0]), cells(lines[3]), strict=True))
-    shown = {str(column.header): list(column.cells)[1] for column in table.columns}
+    shown = {str(column.header): str(list(column.cells)[1]) for column in table.columns}
     assert shown.items() <= whole.items()
     assert {"Experiment", "How the task is found", "Accuracy, %", "Forgotten, points"} <= shown.keys()
     out = io.StringIO()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from supermasks.report.tradeoff import Way, comparable, plot_tradeoff, tradeoff_lines
+from supermasks.report.tradeoff import comparable, plot_tradeoff, tradeoff_lines
 
 Record = dict[str, Any]
 Make = Callable[..., Record]
@@ -73,14 +73,28 @@ def test_how_weights_are_kept_tells_lines_apart(made: Make) -> None:
     records = [made(0, 0.92, 2000, method="exssnet"), made(0, 0.91, 1000, method="exssnet", weights="int4")]
     lines = tradeoff_lines(comparable(records))
     assert [way[:3] for way in lines] == [("exssnet", "none", False)] * 2
-    assert ["int4" in way.weights for way in lines] == [False, True]
+    assert ["weights int4" in way.further for way in lines] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["neighbours", "kkt_examples", "mask_share", "weight_rate", "gamma"])
+def test_runs_that_differ_in_a_setting_of_one_way_are_not_one_point(made: Make, name: str) -> None:
+    records = [
+        made(0, accuracy, 1000, method="exssnet", density=0.1, transfer="kkt", **{name: value})
+        for accuracy, value in ((0.90, 5), (0.80, 20))
+    ]
+    lines = tradeoff_lines(comparable(records))
+    assert [[round(point.accuracy) for point in points] for points in lines.values()] == [[90], [80]]
+
+
+def test_of_a_run_that_was_made_again_the_first_counts(made: Make) -> None:
+    records = [made(0, 0.90, 1000, method="supsup"), made(0, 0.50, 1000, method="supsup")]
+    assert [point.accuracy for line in tradeoff_lines(comparable(records)).values() for point in line] == [90]
 
 
 def test_the_picture_needs_two_points_and_knows_any_way(made: Make, tmp_path: Path) -> None:
     assert plot_tradeoff([], tmp_path) == []
     assert plot_tradeoff([made(0, 0.9, 1000, method="supsup")], tmp_path) == []
     records = [made(0, 0.9, 1000, method="supsup"), made(0, 0.9, 900, method="ssnet", transfer="masks")]
-    assert Way("ssnet", "masks", False, "") not in tradeoff_lines(comparable(records[:1]))
     (picture,) = plot_tradeoff(records, tmp_path / "new")
     assert picture.name == "tradeoff.png"
     assert picture.stat().st_size > 10_000

@@ -174,7 +174,7 @@ def test_piggyback_begins_as_the_network_itself(piggyback: SupSup, blobs: Blobs)
     learner.training = Training(200, 16, Adam(1e-3))
     task = blobs("t")
     learner.learn(task)
-    assert 0.5 < learner.bank["t"].mask.density() < 1
+    assert 0.2 < learner.bank["t"].mask.density() < 1
     assert learner.accuracy(task.train, "t") > 0.9
 
 

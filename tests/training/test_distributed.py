@@ -131,7 +131,7 @@ def test_two_processes_are_as_one(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"found-{rank}.pt") for rank in range(2))

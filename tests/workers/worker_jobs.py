@@ -72,7 +72,7 @@ class Steps:
     def pids(self, number: int) -> list[int]:
         return [pid for begun, pid in self.begun() if begun == number]
 
-    def wait(self, number: int, seconds: float = 60) -> int:
+    def wait(self, number: int, seconds: float = 300) -> int:
         """Wait until a number was begun, and return by which process first."""
         end = time.monotonic() + seconds
         while not (pids := self.pids(number)):

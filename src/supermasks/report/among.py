@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from supermasks.report.style import GREY, LEAST_SPAN, SERIES, new_figure, percents, plain_axes, save
-from supermasks.report.summary import Record, describe_evaluation, published_for
+from supermasks.report.settings import Record
+from supermasks.report.style import GREY, SERIES, new_figure, percents, plain_axes, save, scale_percents
+from supermasks.report.summary import describe_evaluation, published_for
+from supermasks.report.words import in_picture
 
-HIGHEST = 100.2  # percent
+WIDEST = 60  # characters of a line in the legend
 
 
 def plot_among(record: Record, folder: Path) -> list[Path]:
@@ -31,20 +33,19 @@ def plot_among(record: Record, folder: Path) -> list[Path]:
         counts = [row["tasks"] for row in found["among"]]
         for axes, what in ((left, "accuracy"), (right, "task_identification")):
             heights = [100 * row[what] for row in found["among"]]
-            label = describe_evaluation(found) if axes is left else None
+            label = in_picture(describe_evaluation(found), WIDEST) if axes is left else None
             axes.plot(counts, heights, f"{marker}-", color=colour, markersize=4, label=label)
         if (published := published_for(record, found)) is not None:
-            paper = f"paper, {record['tasks']} tasks, {found['objective']}: {100 * published['accuracy']:.2f}%"
-            left.plot([record["tasks"]], [100 * published["accuracy"]], "*", color=colour, markersize=11, label=paper)
+            words = f"paper, {record['tasks']:,} tasks, {found['objective']}: {100 * published['accuracy']:.2f}%"
+            star = {"color": colour, "markersize": 11, "label": in_picture(words, WIDEST)}
+            left.plot([record["tasks"]], [100 * published["accuracy"]], "*", **star)
     left.set_ylabel("accuracy on test images, %")
     right.set_ylabel("task found, % of decisions")
     for axes in (left, right):
         axes.set_xlabel("tasks to choose among")
         axes.grid(axis="y", color="0.9")
         axes.set_axisbelow(True)
-        low, high = axes.get_ylim()
-        missing = max(0.0, LEAST_SPAN - (high - low)) / 2
-        axes.set_ylim(low - missing, min(high + missing, HIGHEST))
+        scale_percents(axes)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(f"Recognising one among up to {record['tasks']:,} tasks", fontsize=13, fontweight="bold")
     return [save(figure, folder / "among.png")]

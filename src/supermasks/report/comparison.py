@@ -4,10 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from supermasks.report.settings import Record
 from supermasks.report.style import BLUE, RED, decimals, new_figure, plain_axes, save
-from supermasks.report.summary import Record, Row, summarise
+from supermasks.report.summary import Row, summarise
+from supermasks.report.words import in_picture
 
 KINDS = ("supermasks", "without masks", "paper")
+WIDEST = 64  # characters of a line that says what a row is
+LINE = 0.16  # inches
 
 
 def plot_runs(records: Iterable[Record], folder: Path) -> list[Path]:
@@ -25,16 +29,18 @@ def plot_runs(records: Iterable[Record], folder: Path) -> list[Path]:
     rows = summarise(records)
     if not rows:
         return []
-    figure = new_figure(9.5, 1.9 + 0.55 * len(rows))
+    labels = [_label(row) for row in reversed(rows)]
+    most = max(label.count("\n") + 1 for label in labels)
+    figure = new_figure(11.0, 1.9 + (0.24 + LINE * most) * len(rows))
     axes = plain_axes(figure.subplots())
     for height, row in enumerate(reversed(rows)):
         _draw_row(axes, height, row)
-    axes.set_yticks(range(len(rows)), [_label(row) for row in reversed(rows)], fontsize=9)
+    axes.set_yticks(range(len(rows)), labels, fontsize=9)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlim(*_limits(rows))
     axes.set_xlabel("accuracy on the test images of all tasks, %")
-    handles, labels = axes.get_legend_handles_labels()
-    marks = dict(zip(labels, handles, strict=True))  # one entry for each kind of mark, not for each row
+    handles, kinds = axes.get_legend_handles_labels()
+    marks = dict(zip(kinds, handles, strict=True))  # one entry for each kind of mark, not for each row
     kinds = [kind for kind in KINDS if kind in marks]
     figure.legend(
         [marks[kind] for kind in kinds], kinds, loc="outside lower center", ncols=3, frameon=False, fontsize=9
@@ -57,8 +63,14 @@ def _draw_row(axes: Any, height: int, row: Row) -> None:
 
 
 def _label(row: Row) -> str:
-    tasks = f"{row.tasks} {'task' if row.tasks == 1 else 'tasks'}"
-    return f"{row.experiment} ({row.dataset}), {tasks}, {row.net}\n{row.how}"
+    """Return what a row is, with all that tells it from others."""
+    outputs = "" if row.outputs is None else f", {row.outputs:,} outputs"
+    what = f"{row.experiment} ({row.scenario}; {row.dataset}), {_count(row)}, {row.net}{outputs}"
+    return "\n".join(in_picture(line, WIDEST) for line in (what, row.training, row.how))
+
+
+def _count(row: Row) -> str:
+    return f"{row.tasks:,} {'task' if row.tasks == 1 else 'tasks'}"
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
@@ -70,8 +82,8 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _title(rows: Sequence[Row]) -> str:
-    if len({(row.experiment, row.dataset, row.net, row.outputs, row.tasks, row.training) for row in rows}) > 1:
+    runs = {(row.experiment, row.dataset, row.net, row.outputs, row.tasks, row.training) for row in rows}
+    if len(runs) > 1 or not rows[0].masks:
         return "Accuracy after all tasks are learned"
     without = "".join(f"; {decimals(row.accuracy)}% without masks" for row in rows if not row.masks)
-    count = f"{rows[0].tasks} {'task' if rows[0].tasks == 1 else 'tasks'}"
-    return f"{count}: {decimals(rows[0].accuracy)}% with supermasks{without}"
+    return f"{_count(rows[0])}: {decimals(rows[0].accuracy)}% with supermasks{without}"

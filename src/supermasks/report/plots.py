@@ -7,13 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from supermasks.report.among import plot_among
-from supermasks.report.extra import MaxNLocator
+from supermasks.report.extra import MaxNLocator, withStroke
 from supermasks.report.growth import plot_growth
+from supermasks.report.settings import Record
 from supermasks.report.style import (
     BLUE,
     GREEN,
     GREY,
-    LEAST_SPAN,
+    MANY_TASKS,
     ORANGE,
     RED,
     SERIES,
@@ -22,12 +23,15 @@ from supermasks.report.style import (
     percents,
     plain_axes,
     save,
+    scale_percents,
     si_bytes,
 )
-from supermasks.report.summary import Record, describe_evaluation, published_for
+from supermasks.report.summary import describe_evaluation, published_for
+from supermasks.report.words import in_picture
 
 MOST_NUMBERS = 12  # more tasks than this, and the numbers in the cells could not be read
 FLOAT32_BITS = 32
+LETTERS = 6.3  # of a legend in two columns, for each inch of the figure
 
 
 def plot_record(record: Record, folder: Path) -> list[Path]:
@@ -53,8 +57,9 @@ def _plot_forgetting(record: Record, path: Path) -> Path:
     """Draw the accuracy of each task after each further task: with masks, and without where that was run."""
     tasks, accuracy = record["tasks"], record["accuracy"]
     sequential = record["baselines"].get("sequential")
-    panels = [("Supermasks, the task being given", percents(accuracy["matrix"]))]
-    title = f"{tasks} {'task' if tasks == 1 else 'tasks'}: {decimals(100 * accuracy['task_given'])}% kept"
+    ours = "Supermasks" if record["bytes"]["masks"] else "Without masks"
+    panels = [(f"{ours}, the task being given", percents(accuracy["matrix"]))]
+    title = f"{_count(tasks)}: {decimals(100 * accuracy['task_given'])}% right in the end"
     if sequential:
         panels.append(("One network trained on one task after the other", percents(sequential["matrix"])))
         title += f"; without masks {decimals(100 * sequential['mean'])}%, "
@@ -99,25 +104,26 @@ def _plot_accuracy(record: Record, path: Path) -> Path:
     figure = new_figure(max(9.0, min(12.0, 0.35 * len(tasks) + 4)), 4.8)
     axes = plain_axes(figure.subplots())
     width, size = (0.8, 5.0) if len(tasks) <= 40 else (1.0, 2.0)
+    strength = 1.0 if len(tasks) <= MANY_TASKS else 0.4  # of points that lie over each other
     edges = (tasks - width / 2, tasks + width / 2)
+    letters = int(LETTERS * figure.get_figwidth())
     label = f"task given: mean {decimals(given.mean(), 2)}%"
     axes.hlines(given, *edges, color=GREY, linewidth=1.5, label=label)
-    _draw_published(axes, published_for(record, None), GREY)
+    _draw_published(axes, published_for(record, None), GREY, letters)
     for index, evaluation in enumerate(evaluations):
         colour, marker = SERIES[index % len(SERIES)]
         # Side by side within the width of a task, because equal accuracies would hide each other.
         shift = width * ((index + 1) / (len(evaluations) + 1) - 0.5)
         label = f"{describe_evaluation(evaluation)}: mean {decimals(100 * evaluation['accuracy'], 2)}%"
         heights = 100 * np.array(evaluation["per_task"])
-        axes.plot(tasks + shift, heights, marker, color=colour, markersize=size, label=label)
-        _draw_published(axes, published_for(record, evaluation), colour)
+        look = {"color": colour, "markersize": size, "alpha": strength, "label": in_picture(label, letters)}
+        axes.plot(tasks + shift, heights, marker, **look)
+        _draw_published(axes, published_for(record, evaluation), colour, letters)
     axes.set_xlabel("task, in the order of learning")
     axes.set_ylabel("accuracy on test images, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=MOST_NUMBERS, min_n_ticks=1))
     axes.set_xlim(0.4, len(tasks) + 0.6)
-    low, high = axes.get_ylim()
-    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
-    axes.set_ylim(low - missing, high + missing)
+    scale_percents(axes)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2 if evaluations else 1, frameon=False, fontsize=9)
@@ -130,11 +136,13 @@ def _given_per_task(record: Record) -> list[float]:
     return accuracy["given_per_task"] if "given_per_task" in accuracy else accuracy["matrix"][-1]  # older records
 
 
-def _draw_published(axes: Any, figure: Record | None, colour: str) -> None:
+def _draw_published(axes: Any, figure: Record | None, colour: str, letters: int) -> None:
     if figure is not None:
         height = 100 * figure["accuracy"]
-        label = f"paper, {figure['what']}: {height:.2f}%"
-        axes.axhline(height, color=colour, linestyle="--", linewidth=1.2, label=label)
+        label = in_picture(f"paper, {figure['what']}: {height:.2f}%", letters)
+        # With a white edge, so that it is seen among points of the same colour.
+        edge = [withStroke(linewidth=3.5, foreground="white")]
+        axes.axhline(height, color=colour, linestyle="--", linewidth=1.2, label=label, zorder=3, path_effects=edge)
 
 
 def _accuracy_title(record: Record) -> str:
@@ -153,13 +161,14 @@ def _plot_bytes(record: Record, path: Path) -> Path:
     _draw_parts(plain_axes(upper), sizes)
     dense = sizes.get("packed", sizes["masks"]) * FLOAT32_BITS  # a packed mask takes one bit a weight
     costs = [
-        (f"bank of {tasks} {'task' if tasks == 1 else 'tasks'}, on disk", sizes["total"], BLUE),
+        (f"bank of {_count(tasks)}, on disk", sizes["total"], BLUE),
         ("weights of one network, float32\n(not stored in the bank)", dense / tasks, GREY),
-        (f"weights of {tasks} separate networks, float32" if tasks > 1 else "", dense, RED),
+        (f"weights of {tasks:,} separate\nnetworks, float32" if tasks > 1 else "", dense, RED),
     ]
     _draw_costs(plain_axes(lower), [cost for cost in costs if cost[0]])
-    a_task = si_bytes(sizes["total"] / tasks)
-    title = f"{a_task} a task: {dense / sizes['total']:.1f} times smaller than separate networks"
+    ratio = dense / sizes["total"]
+    than = f"{ratio:.1f} times smaller" if ratio >= 1 else f"{1 / ratio:.1f} times larger"
+    title = f"{si_bytes(sizes['total'] / tasks)} a task: {than} than separate networks"
     figure.suptitle(title, fontsize=13, fontweight="bold")
     return save(figure, path)
 
@@ -188,7 +197,7 @@ def _draw_parts(axes: Any, sizes: Record) -> None:
     axes.tick_params(left=False)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"{name} on disk")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=9)
 
 
 def _draw_costs(axes: Any, costs: list[tuple[str, float, str]]) -> None:
@@ -204,6 +213,10 @@ def _draw_costs(axes: Any, costs: list[tuple[str, float, str]]) -> None:
     axes.set_yticks(range(len(costs)), [name for name, _, _ in reversed(costs)])
     axes.xaxis.set_major_formatter(_tick)
     axes.set_xlabel("bytes, logarithmic scale")
+
+
+def _count(tasks: int) -> str:
+    return f"{tasks:,} {'task' if tasks == 1 else 'tasks'}"
 
 
 def _tick(count: float, _position: int) -> str:

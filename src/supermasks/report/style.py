@@ -10,6 +10,7 @@ from supermasks.report.extra import Axes, Figure
 
 DPI = 150
 LEAST_SPAN = 2.0  # points; a narrower axis would make noise look like a finding
+MANY_TASKS = 200  # more are points that overlap: small ones, without lines between them
 # Okabe and Ito's colours, which stay apart for colour-blind eyes and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PINK, SKY = "#CC79A7", "#56B4E9"
@@ -32,6 +33,15 @@ def save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", metadata={"Software": None})
     return path
+
+
+def scale_percents(axes: Any) -> None:
+    """Widen an axis of percentages to the least span; there is a little room above 100%, but no number."""
+    low, high = axes.get_ylim()
+    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
+    low, high = low - missing, high + missing
+    axes.set_ylim(low, min(high, 100 + 0.05 * (100 - low)) if low < 100 else high)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= min(high, 100 + 1e-9)])
 
 
 def percents(matrix: list[list[float | None]]) -> npt.NDArray[np.float64]:

@@ -1,15 +1,22 @@
 """From records to rows: runs that differ only in their seed become one row for each way of finding the task."""
 
-import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from supermasks.experiments import EXPERIMENTS
-from supermasks.experiments.mnist import OUTPUTS
-
-Record = dict[str, Any]
+from supermasks.brief import visible
+from supermasks.report.settings import (
+    Record,
+    completed,
+    differing,
+    folder_in_words,
+    in_words,
+    outputs_of,
+    pool,
+    usual_names,
+)
 
 TASK_GIVEN = "task given"
 SEQUENTIAL = "one network, trained on the same sequence, no masks"
@@ -20,8 +27,6 @@ SCORINGS = {
 }
 # The router decides by one image, or by the mean of a batch: it is held against what decides by as much.
 ROUTERS = {"each-input": "each_input", "first-of-batch": "each_input", "full-batch": "full_batch"}
-# Rows show these; other settings are named only where runs of one experiment differ in them.
-SHOWN = {"type", "tasks", "seed", "net", "outputs", "dataset", "steps", "inference", "objective", "scoring"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,8 @@ class Row:
         outputs: real and superfluous neurons together.
         tasks: how many were learned.
         scenario: the abbreviation of SupSup.
-        training: steps a task, and the settings in which runs of this experiment differ.
+        training: steps a task, and the settings in which runs of this experiment differ; the folder, where two rows
+            differ in nothing else.
         how: by what the task of a test input is found.
         masks: whether the row is about supermasks; otherwise it is a baseline without.
         accuracy: percent, mean over seeds.
@@ -80,35 +86,40 @@ class Row:
 def summarise(records: Iterable[Record]) -> list[Row]:
     """Return the rows of a table of these records, in the order in which their settings first appear.
 
-    Records are one group where experiment and config agree in all but the seed; versions are not compared, and settings
-    that came with a later version of the library had their defaults before. Of records that agree in the seed too only
-    the first counts, since repeating a run tells nothing about other seeds.
+    Runs are one row where they differ in nothing but the seed; versions are not compared, and settings that came with a
+    later version of the library had their defaults before. A copy of a record counts once. Where a seed was run again
+    with the same settings, the other run is in a row of its own. No two rows look the same: they name the settings in
+    which they differ, and the folder where nothing else differs.
 
     Args:
-        records: as `read_record` returns them.
+        records: as `read_record` or `read_runs` returns them.
     """
-    groups: dict[str, dict[int, Record]] = {}
-    for record in map(completed, records):
-        groups.setdefault(_settings(record), {}).setdefault(record["seed"], record)
-    runs = [list(group.values()) for group in groups.values()]
-    return [row for group in runs for row in _rows(group, _training(group[0], [other[0] for other in runs]))]
+    groups = pool(map(completed, records))
+    runs = [group[0] for group in groups]
+    names = [usual_names(run, runs) for run in runs]
+    for alike in _alike(groups, [in_words(run, named) for run, named in zip(runs, names, strict=True)]):
+        for number in alike:
+            further = differing([runs[other] for other in alike])
+            names[number] += [name for name in further if name not in names[number]]
+    trainings = [in_words(run, named) for run, named in zip(runs, names, strict=True)]
+    for number in {number for alike in _alike(groups, trainings) for number in alike}:
+        trainings[number] += f", {folder_in_words(groups[number], number + 1)}"
+    return [row for group, training in zip(groups, trainings, strict=True) for row in _rows(group, training)]
 
 
-def completed(record: Record) -> Record:
-    """Return a record with the settings that its version did not know."""
-    return {**record, "config": {**_defaults(record), **record["config"]}}
+def _alike(groups: Sequence[Sequence[Record]], trainings: Sequence[str]) -> list[list[int]]:
+    """Return the numbers of groups of which some rows could not be told apart."""
+    places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, (group, training) in enumerate(zip(groups, trainings, strict=True)):
+        for row in _rows(group, training):
+            places[_seen(row)].append(number)
+    return [numbers for numbers in places.values() if len(numbers) > 1]
 
 
-def _defaults(record: Record) -> dict[str, Any]:
-    kind = EXPERIMENTS.get(record["experiment"])
-    return {} if kind is None else kind.defaults()
-
-
-def outputs_of(record: Record) -> int | None:
-    """Return the outputs of the network of a record, also where its config leaves them to the default."""
-    config = record["config"]
-    outputs: int | None = config.get("outputs")
-    return OUTPUTS.get(config["net"]) if outputs is None else outputs
+def _seen(row: Row) -> tuple[str, ...]:
+    """Return what tells a row from others, as a reader sees it: spaces are one, and hidden characters are not."""
+    about = (row.experiment, row.tasks, row.scenario, row.dataset, row.training, row.net, row.outputs, row.how)
+    return tuple(" ".join(visible(str(value)).split()) for value in about)
 
 
 def describe_evaluation(evaluation: Record) -> str:
@@ -121,44 +132,6 @@ def published_for(record: Record, evaluation: Record | None) -> Record | None:
     """Return the paper's figure for an evaluation, or with None for the task being given; None if there is none."""
     wanted = (evaluation["objective"], evaluation["scoring"]) if evaluation else (None, None)
     return next((figure for figure in record["published"] if (figure["objective"], figure["scoring"]) == wanted), None)
-
-
-def _settings(record: Record) -> str:
-    config = {**record["config"], "outputs": outputs_of(record)}
-    del config["seed"]
-    return json.dumps([record["experiment"], config], sort_keys=True)
-
-
-def _training(record: Record, others: Sequence[Record]) -> str:
-    """Return steps or epochs, and the settings that no column shows, are not the default, and differ in a like run."""
-    config, defaults = record["config"], _defaults(record)
-    configs = [
-        other["config"]
-        for other in others
-        if (other["experiment"], other["tasks"], other["config"]["dataset"])
-        == (record["experiment"], record["tasks"], config["dataset"])
-    ]
-    if config.get("density") is not None:  # which then decides, not the budget
-        config = {key: value for key, value in config.items() if key != "budget"}
-
-    def differs(key: str) -> bool:
-        return any(other[key] != config[key] for other in configs if key in other)
-
-    # The method is named even where it is the default, which is not the same in all experiments; density and recipe
-    # are named even where all runs agree in them.
-    named = [
-        key
-        for key, value in config.items()
-        if key not in SHOWN
-        and value is not None
-        and (
-            differs(key)
-            if key == "method"
-            else value != defaults.get(key) and (key in ("density", "recipe") or differs(key))
-        )
-    ]
-    length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
-    return ", ".join([length, *(f"{key} {config[key]}" for key in named if key != "epochs")])
 
 
 def _rows(group: Sequence[Record], training: str) -> list[Row]:
@@ -174,7 +147,8 @@ def _rows(group: Sequence[Record], training: str) -> list[Row]:
         baselines = [record["baselines"]["sequential"] for record in compared]
         accuracy = _spread([one["mean"] for one in baselines])
         forgetting = 100 * fmean(one["forgetting"] for one in baselines)
-        rows.append(Row(**_about(compared, training), **accuracy, how=SEQUENTIAL, masks=False, forgetting=forgetting))
+        about = {**_about(compared, training), "masks": False}
+        rows.append(Row(**about, **accuracy, how=SEQUENTIAL, forgetting=forgetting))
     return rows
 
 
@@ -219,6 +193,7 @@ def _about(records: Sequence[Record], training: str) -> dict[str, Any]:
         "tasks": first["tasks"],
         "scenario": first["scenario"],
         "training": training,
+        "masks": first["bytes"]["masks"] > 0,
         "seeds": len(records),
     }
 

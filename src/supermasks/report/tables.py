@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from supermasks.report.extra import Table, escape
+from supermasks.brief import visible
+from supermasks.report.extra import Table, Text
 from supermasks.report.summary import Row
-from supermasks.types import visible
+from supermasks.report.words import in_markdown
 
 NOTHING = "–"  # noqa: RUF001, a dash says "no such number", a minus would look like one
 HEADERS = (
@@ -21,8 +22,9 @@ HEADERS = (
     "Seconds to learn a task",
     "Seconds to test",
 )
-# What fits side by side; report.md has all columns.
-ON_TERMINALS = (HEADERS[0], *HEADERS[2:9])
+# What fits side by side, with all that tells rows apart; report.md has all columns.
+ON_TERMINALS = HEADERS[:9]
+LONGEST_WORD = 22  # on a terminal; longer ones are folded
 CAPTION = (
     "Accuracy: test images answered rightly after all tasks are learned, mean over the tasks and the seeds, "
     "± sample standard deviation over seeds. "
@@ -41,22 +43,24 @@ CAPTION = (
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return the rows as a table in Markdown, followed by what its columns and the papers' figures mean."""
     headers, *cells = _lines(rows)
-    lines = [headers, ["---"] * len(headers), *cells]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    figures = "".join(f"- {figure}\n" for figure in _figures(rows))
+    lines = [headers, ["---"] * len(headers), *([in_markdown(cell) for cell in line] for line in cells)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    figures = "".join(f"- {in_markdown(figure)}\n" for figure in _figures(rows))
     return f"{table}\n\n{CAPTION}\n" + (f"\nThe paper's figures are those of:\n\n{figures}" if figures else "")
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table for the terminal, without some columns, followed by what the others mean."""
-    figures = "".join(f"\n{escape(visible(figure))}" for figure in _figures(rows))
-    table = Table(caption=CAPTION + figures, caption_justify="left", show_lines=True)
+    figures = "".join(f"\n{visible(figure)}" for figure in _figures(rows))
+    table = Table(caption=Text(CAPTION + figures), caption_justify="left", show_lines=True)
     headers, *cells = _lines(rows, ON_TERMINALS)
-    for header, *column in zip(headers, *cells, strict=True):
-        widest = max(len(word) for cell in (header, *column) for word in cell.split())
-        table.add_column(header, justify="left" if header in HEADERS[:4] else "right", min_width=widest)
-    for line in cells:
-        table.add_row(*(escape(visible(cell)) for cell in line))  # what is in a record is no markup
+    shown = [[Text(visible(cell), overflow="fold") for cell in line] for line in cells]
+    for header, *column in zip(headers, *shown, strict=True):
+        widest = max(len(word) for cell in (header, *column) for word in str(cell).split())
+        justify = "left" if header in HEADERS[:4] else "right"
+        table.add_column(header, justify=justify, overflow="fold", min_width=min(widest, LONGEST_WORD))
+    for line in shown:
+        table.add_row(*line)
     return table
 
 

@@ -1,14 +1,14 @@
 """Accuracy against bytes: what each way of keeping tasks apart gains for what it takes to store."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from supermasks.experiments.masked import HEEDED, MASKED
+from supermasks.report.settings import Record, completed, key_of
 from supermasks.report.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure, plain_axes, save, si_bytes
-from supermasks.report.summary import Record, completed
+from supermasks.report.words import in_picture
 
 LOOKS = {  # method and what scores begin with -> what it is called, colour, marker
     ("supsup", "none"): ("SupSup", BLUE, "o"),
@@ -27,9 +27,11 @@ LOOKS = {  # method and what scores begin with -> what it is called, colour, mar
 }
 OTHER = ("", "black", "*")
 SIZES = ("budget", "density")  # of a mask: what differs along a line
-WEIGHTS = ("weights", "together", "mask_share", "weight_rate", "weight_optimiser")  # how they are trained and kept
 # What differs between ways, or is heeded by some only: runs can be held against each other whatever it is.
 FREE = {"method", "seed", *SIZES, *HEEDED}
+FURTHER = [name for name in HEEDED if name not in ("transfer", *SIZES)]  # how weights are trained, and the like
+WIDEST = 90  # characters of a line of the title and the legend
+STYLES = ("-", "--", ":", "-.")  # of ways that look alike otherwise
 
 
 class Way(NamedTuple):
@@ -39,13 +41,13 @@ class Way(NamedTuple):
         method: its name on the command line.
         transfer: what scores begin with.
         equal: whether all layers keep the same fraction of their weights; otherwise they share them by neurons.
-        weights: how weights are trained and kept, in words.
+        further: the other settings in which it may differ from others, in words.
     """
 
     method: str
     transfer: str
     equal: bool
-    weights: str
+    further: tuple[str, ...]
 
 
 class Point(NamedTuple):
@@ -78,29 +80,31 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
     lines = tradeoff_lines(runs)
     if sum(map(len, lines.values())) < 2:
         return []
-    figure = new_figure(8.4, 5.4)
+    figure = new_figure(8.4, 5.8)
     axes = plain_axes(figure.subplots())
     axes.set_xscale("log")
+    axes.margins(x=0.08, y=0.1)
     order = {look: number for number, look in enumerate(LOOKS)}
-    for way, points in sorted(
-        lines.items(), key=lambda line: (order.get(line[0][:2], len(order)), line[0].equal, line[0])
-    ):
+    alike = dict[tuple[str, str, bool], int]()
+    for way in sorted(lines, key=lambda way: (order.get(way[:2], len(order)), way.equal, way)):
         _, colour, marker = LOOKS.get((way.method, way.transfer), OTHER)
-        count, accuracy, sizes = zip(*points, strict=True)
-        look = {"linestyle": "--", "markerfacecolor": "none"} if way.equal else {"linestyle": "-"}
-        axes.plot(count, accuracy, marker=marker, color=colour, label=_label(way, list(lines)), **look)
+        count, accuracy, sizes = zip(*lines[way], strict=True)
+        number = alike[way[:3]] = alike.get(way[:3], -1) + 1
+        look = {"linestyle": STYLES[number % len(STYLES)], "markersize": 6 + 3 * number}
+        fill = {"markerfacecolor": "none"} if way.equal else {}
+        axes.plot(count, accuracy, marker=marker, color=colour, label=_label(way, list(lines)), **look, **fill)
         for x, y, size in zip(count, accuracy, sizes, strict=True):
-            axes.annotate(
-                size, (x, y), (0, 6), textcoords="offset points", horizontalalignment="center", fontsize=7, color=colour
-            )
+            place = (0, 6 + 2 * number)
+            axes.annotate(size, (x, y), place, textcoords="offset points", ha="center", fontsize=7, color=colour)
     axes.xaxis.set_major_formatter(_in_words)
     axes.set_xlabel("bytes a task on disk")
     axes.set_ylabel("accuracy, the task being given, %")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    columns = 1 if any(len(_label(way, list(lines))) > WIDEST / 2 for way in lines) else 2
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     first = runs[0]
-    title = f"{first['experiment']} ({first['config']['dataset']}), {first['tasks']} tasks: accuracy against bytes"
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+    title = f"{first['experiment']} ({first['config']['dataset']}), {first['tasks']:,} tasks: accuracy against bytes"
+    figure.suptitle(in_picture(title, WIDEST - 25), fontsize=13, fontweight="bold")
     return [save(figure, folder / "tradeoff.png")]
 
 
@@ -111,7 +115,8 @@ def comparable(records: Iterable[Record]) -> list[Record]:
         config = record["config"]
         if "method" in config and "density" in config:
             rest = {key: value for key, value in config.items() if key not in FREE}
-            groups.setdefault(json.dumps([record["experiment"], rest], sort_keys=True), []).append(record)
+            about = [record["experiment"], record["scenario"], record["tasks"], rest]
+            groups.setdefault(key_of(about), []).append(record)
     return max(groups.values(), key=len, default=[])
 
 
@@ -127,10 +132,11 @@ def tradeoff_lines(records: Iterable[Record]) -> dict[Way, list[Point]]:
         masked = config["method"] in MASKED
         equal = masked and config["density"] is not None
         shared = masked and not equal and "budget" in config
-        size = f"{100 * config['density']:g}%" if equal else f"ER {config['budget']}" if shared else ""
-        weights = ", ".join(f"{key} {config[key]}" for key in WEIGHTS if key in config)
-        way = Way(config["method"], config["transfer"] if masked else "none", equal, weights)
-        runs.setdefault(way, {}).setdefault(size, {})[record["seed"]] = record
+        size = f"{100 * config['density']:.10g}%" if equal else f"ER {config['budget']}" if shared else ""
+        further = tuple(f"{name} {config[name]}" for name in FURTHER if name in config)
+        way = Way(config["method"], config["transfer"] if masked else "none", equal, further)
+        # Of runs of the same settings and seed the first counts.
+        runs.setdefault(way, {}).setdefault(size, {}).setdefault(record["seed"], record)
     seeds = [set(group) for sizes in runs.values() for group in sizes.values()]
     common = set.intersection(*seeds) or set.union(*seeds) if seeds else set()
     return {
@@ -145,11 +151,12 @@ def _mean(runs: list[Record], size: str) -> Point:
 
 
 def _label(way: Way, ways: list[Way]) -> str:
-    """Return what a way is called among others; how weights are trained is said where it tells two of them apart."""
+    """Return what a way is called among others; where only further settings tell it from another, these are said."""
     name, _, _ = LOOKS.get((way.method, way.transfer), (f"{way.method}, {way.transfer}", *OTHER[1:]))
     sharing = ", same fraction of each layer" if way.equal else ""
-    alike = [other for other in ways if other[:3] == way[:3]]
-    return name + sharing + (f" ({way.weights})" if len(alike) > 1 else "")
+    alike = [other.further for other in ways if other[:3] == way[:3]]
+    said = [words for words in way.further if any(words not in other for other in alike)]
+    return in_picture(name + sharing + (f" ({', '.join(said)})" if said else ""), WIDEST)
 
 
 def _in_words(value: float, position: int | None = None) -> str:

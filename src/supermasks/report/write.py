@@ -3,14 +3,18 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
+from supermasks.brief import visible
 from supermasks.errors import RunStateError
 from supermasks.experiments.record import RECORD, read_record
 from supermasks.report.comparison import plot_runs
 from supermasks.report.plots import plot_record
-from supermasks.report.summary import Record, summarise
+from supermasks.report.settings import FOLDER, Record
+from supermasks.report.summary import summarise
 from supermasks.report.tables import markdown_table
 from supermasks.report.tradeoff import plot_tradeoff
+from supermasks.report.words import as_code, in_markdown
 
 BYTES = {
     "total": "all files of the bank",
@@ -29,6 +33,7 @@ CAPTIONS = {
     "accuracy": "final accuracy of each task",
     "forgetting": "accuracy of each task after each further task",
     "bytes": "what the bank takes on disk",
+    "among": "accuracy against the number of tasks to choose among",
     "growth": "what each further task costs",
     "comparison": "accuracy of all rows",
     "tradeoff": "accuracy against bytes a task",
@@ -58,7 +63,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
 
 
 def read_runs(folders: Sequence[Path]) -> dict[str, Record]:
-    """Return the records of runs, by a name for each.
+    """Return the records of runs, by a name for each; each also says in which folder it lies.
 
     Args:
         folders: each is the folder of a run, or has such folders somewhere in it, or is a record itself.
@@ -69,7 +74,7 @@ def read_runs(folders: Sequence[Path]) -> dict[str, Record]:
     paths = list(dict.fromkeys(path.resolve() for folder in folders for path in _find(folder)))
     if not paths:
         raise RunStateError("a report needs the folder of at least one run, but none was given; name one")
-    return dict(zip(_names(paths), map(_read, paths), strict=True))
+    return {name: {**_read(path), FOLDER: folder} for path, name, folder in zip(paths, *_names(paths), strict=True)}
 
 
 def _read(path: Path) -> Record:
@@ -99,25 +104,27 @@ def _find(folder: Path) -> list[Path]:
     return found
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each run: that of its folder, with those above it where the names would be the same."""
-    for depth in range(1, max(len(path.parts) for path in paths)):
-        names = ["-".join(part for part in path.parent.parts[-depth:] if part != path.anchor) for path in paths]
+def _names(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """Return a name for each run, and its folder: with those above it where the names would be the same."""
+    parts = [[part for part in path.parent.parts if part != path.anchor] for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):
-            return names
-    return [f"run-{number}" for number in range(1, len(paths) + 1)]
+            return names, ["/".join(part[-max(depth, 2) :]) for part in parts]
+    return [f"run-{number}" for number in range(1, len(paths) + 1)], ["/".join(part) for part in parts]
 
 
 def _section(name: str, record: Record, pictures: Sequence[Path], out: Path) -> str:
-    config = ", ".join(f"{key}={value}" for key, value in record["config"].items())
-    versions = ", ".join(f"{key} {value}" for key, value in record["versions"].items())
-    command = f"\n\nCommand:\n\n    {record['command']}" if record["command"] else ""
+    config = as_code(", ".join(f"{key}={value}" for key, value in record["config"].items()))
+    versions = in_markdown(", ".join(f"{key} {value}" for key, value in record["versions"].items()))
+    command = f"\n\nCommand:\n\n    {visible(record['command'])}" if record["command"] else ""
     tasks, sizes = record["tasks"], record["bytes"]
     lines = [
         f"| {what} | {sizes[key]:,.0f} | {sizes[key] / tasks:,.0f} |" for key, what in BYTES.items() if sizes.get(key)
     ]
     table = "\n".join(["| What | Bytes | Bytes a task |", "| --- | --- | --- |", *lines])
-    return f"## {name}\n\nConfig: `{config}`{command}\n\nVersions: {versions}\n\n{table}\n\n{_images(pictures, out)}"
+    heading = f"## {in_markdown(name)}\n\nConfig: {config}{command}\n\nVersions: {versions}"
+    return f"{heading}\n\n{table}\n\n{_images(pictures, out)}"
 
 
 def _images(pictures: Sequence[Path], out: Path) -> str:
@@ -125,4 +132,5 @@ def _images(pictures: Sequence[Path], out: Path) -> str:
 
 
 def _link(path: Path) -> str:
-    return f"<{path.as_posix()}>"  # in angle brackets, a link may hold spaces
+    # In angle brackets a link may hold spaces; what would end it, or be an escape, is written as in an address.
+    return "<" + "".join(c if c.isprintable() and c not in "<>\\%&" else quote(c) for c in path.as_posix()) + ">"

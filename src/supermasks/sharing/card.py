@@ -7,10 +7,10 @@ from pathlib import Path
 from supermasks.bank import BankFolder, MaskBank
 from supermasks.bank.files import storage, write_file
 from supermasks.bases import PretrainedBase, RandomBase
+from supermasks.brief import visible
 from supermasks.network import Network
 from supermasks.sharing.hub import CARD, is_repository
 from supermasks.state import TaskState
-from supermasks.types import visible
 
 BEGIN = "<!-- written by supermasks; what you write between this line and the last one is lost -->"
 END = "<!-- end of what supermasks writes -->"
