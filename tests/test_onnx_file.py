@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.onnx._internal.exporter import _onnx_program
 
 from supermasks import Learner, Task
+from supermasks.data import make_task
 from supermasks.errors import ConfigError, StorageError, UnsupportedModuleError
+from supermasks.nets import HuggingFaceClassifier
 from supermasks.sharing import onnx_file, write_onnx
 from supermasks.training import Training
 
@@ -197,3 +199,34 @@ def test_the_path_of_an_export_is_a_path(blobs: Callable[..., Task], tmp_path: P
     for path in (None, 5, "a\0b"):
         with pytest.raises(ConfigError, match="path"):
             learner.export_onnx("a", path)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_network_that_refuses_random_numbers_is_compared_on_the_example(tmp_path: Path) -> None:
+    """Its first number is a category: random ones would be looked up in vain."""
+
+    class Categories(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.out = nn.Embedding(4, 3), nn.Linear(7, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.cat([self.embedding(x[:, 0].long()), x[:, 1:]], dim=1))
+
+    module, inputs = Categories().eval(), torch.tensor([[3.0, 0.5, 1.0, 2.0, -1.0], [1.0, 0.0, 0.0, 1.0, 4.0]])
+    write_onnx(module, tmp_path / "a.onnx", inputs, ABOUT)
+    torch.testing.assert_close(answers(tmp_path / "a.onnx", inputs), module(inputs))
+
+
+def test_token_ids_that_are_all_padding_are_no_example(blobs: Callable[..., Task], tmp_path: Path) -> None:
+    """An attention over nothing but padding has no answer that two programs would agree on."""
+    transformers = pytest.importorskip("transformers")
+    size = {"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(**size, intermediate_size=32, num_labels=4, max_position_embeddings=16)
+    model = HuggingFaceClassifier(transformers.BertForSequenceClassification(config))
+    targets = torch.arange(30) % 3
+    ids = (1 + targets)[:, None].repeat(1, 6)
+    learner = Learner(model, training=Training(steps=2, batch_size=8))
+    learner.learn(make_task("a", (ids, targets), token_ids=True))
+    learner.export_onnx("a", tmp_path / "a.onnx")
+    expected = learner.network.logits(ids, learner.bank["a"])
+    torch.testing.assert_close(answers(tmp_path / "a.onnx", ids), expected, rtol=1e-3, atol=1e-4)

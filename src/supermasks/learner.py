@@ -845,7 +845,8 @@ class Learner:
         Args:
             task: its name.
             path: of the file; one that is there is replaced.
-            example: inputs that the operations of the backbone are recorded with, if zeros will not do.
+            example: inputs that the operations of the backbone are recorded with, and that the file is compared on;
+                by default zeros, and of token ids ones and zeros.
 
         Raises:
             UnknownTaskError: no task of this name was learned.
@@ -861,7 +862,7 @@ class Learner:
         """
         state = self.bank[task]
         if example is None:
-            example = torch.zeros(2, *state.input_shape, dtype=state.input_dtype)
+            example = _example(state)
         example = prepared(example, state, state.input_form)
         about = {
             "task": task,
@@ -949,6 +950,14 @@ _DEFAULTS: tuple[Method, Training, TaskInference] = (SupSup(), Training(), OneSh
 def _check_list(tasks: object) -> None:
     if isinstance(tasks, Task) or not isinstance(tasks, Iterable):
         raise TaskError(f"tasks must be a list of tasks, got {brief(tasks)}; learn(task) learns a single one")
+
+
+def _example(state: TaskState) -> Tensor:
+    """Return two inputs that nearly every network takes: zeros, and not only padding where they are token ids."""
+    shape = (2, *state.input_shape)
+    if state.input_dtype == torch.int64:
+        return ((1 + torch.arange(prod(shape))) % 2).view(shape)
+    return torch.zeros(shape, dtype=state.input_dtype)
 
 
 def _check_task(task: object) -> None:

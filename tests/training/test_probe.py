@@ -166,6 +166,7 @@ class Noisy(Wrapped):
         return self.body(x) * (1 + 0.01 * random.random() + 0.01 * float(np.random.rand()))
 
 
+@pytest.mark.filterwarnings("ignore:the network draws random numbers")
 @pytest.mark.parametrize("module", [Caching(), Noisy()])
 def test_what_changes_no_answer_is_no_state(module: nn.Module, blobs: Blobs) -> None:
     random.seed(3)
@@ -200,6 +201,15 @@ def test_a_network_in_training_for_quantisation_learns_and_comes_back(blobs: Blo
         assert torch.equal(loaded.network.logits(inputs, loaded.bank[name]), expected)
         assert learner.accuracy(blobs(name).train, name) > 0.5  # a third by chance
     assert torch.equal(learner.infer(inputs).evidence, loaded.infer(inputs).evidence)
+
+
+def test_random_answers_are_warned_of(blobs: Blobs) -> None:
+    class Dropping(Wrapped):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(self.body(x), 0.5, training=True)
+
+    with pytest.warns(SupermasksWarning, match="draws random numbers when it predicts"):
+        learned(Dropping(), blobs)
 
 
 # Ways to a weight that lead past its layer.

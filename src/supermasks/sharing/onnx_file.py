@@ -69,7 +69,7 @@ def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[st
             session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of either: they have no class of error in common
             raise UnsupportedModuleError(f"what the backbone is as ONNX cannot be run: {error}") from error
-        for batch in _batches(example):
+        for batch in _batches(module, example):
             _compare(module, session, batch)
         _put_in_place(file, path)
 
@@ -97,17 +97,28 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
     if batches != {BATCH}:
         raise UnsupportedModuleError(
             f"the backbone takes batches of one size only, so that in ONNX they would have the sizes {sorted(batches)};"
-            " let its forward() use the size of the batch that comes, as in x.flatten(1)"
+            " let its forward() use the size of the batch that comes, as in x.flatten(1), and read it as x.shape[0], not "
+            "as len(x)"
         )
     return program
 
 
-def _batches(example: Tensor) -> Iterator[Tensor]:
-    """Yield batches of several sizes: rows of the example, and random numbers where inputs are numbers."""
+def _batches(module: nn.Module, example: Tensor) -> Iterator[Tensor]:
+    """Yield batches of several sizes: rows of the example, and random numbers where the module takes them."""
     for size in SIZES:
         yield example[torch.arange(size) % len(example)]
-        if example.is_floating_point():
-            yield torch.randn(size, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+        random = torch.randn(size, *example.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        if example.is_floating_point() and _takes(module, random):
+            yield random
+
+
+def _takes(module: nn.Module, batch: Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            module(batch)
+    except Exception:  # whatever layers say of numbers that are no inputs of their kind, such as categories
+        return False
+    return True
 
 
 def _compare(module: nn.Module, session: Any, batch: Tensor) -> None:

@@ -88,6 +88,13 @@ class _Asked:
         self.network, self.inputs = network, inputs
         self.base = self.answers(network.weights, inputs)
         self.is_random = not _close(self.base, self.answers(network.weights, inputs, seed=1))
+        if self.is_random:
+            warnings.warn(
+                "the network draws random numbers when it predicts, so that it does not answer twice the same; switch "
+                "that off in evaluation mode",
+                SupermasksWarning,
+                stacklevel=2,
+            )
 
     def answers(self, weights: Mapping[str, Tensor], inputs: Tensor, seed: int = 0) -> Tensor:
         with torch.no_grad(), _seeded(self.network.device, seed):
