@@ -41,7 +41,11 @@ def same(one: Learner, other: Learner, folder: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("method", [SupSup(), Diluted(share=0.3), Individual()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "method",
+    [SupSup(), *(pytest.param(one, marks=pytest.mark.nightly) for one in (Diluted(share=0.3), Individual()))],
+    ids=lambda m: type(m).__name__,
+)
 def test_workers_learn_what_one_process_learns(method: Method, blobs: Blobs, tmp_path: Path) -> None:
     tasks = [blobs(f"t{n}", 2 + n % 3) for n in range(5)]
     alone, apart = learner(method), learner(method)

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,6 +46,7 @@ def _networks() -> ModuleType:
 
 TEN = _networks()
 networks = pytest.mark.parametrize("kind", TEN.NETWORKS)
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
 
 
 def learned(
@@ -319,7 +321,7 @@ assert sys.modules["supermasks"] is None and not any(name.startswith("supermasks
 """
 
 
-@pytest.mark.parametrize("kind", ["conv-batch-norm", "depthwise", "tied-embedding", "transformer"])
+@pytest.mark.parametrize("kind", ["conv-batch-norm", nightly("depthwise"), nightly("tied-embedding"), "transformer"])
 def test_a_process_without_the_library_computes_the_same_bits(kind: str, tmp_path: Path) -> None:
     learner, x = learned(kind), inputs_of(kind)
     build = TEN.NETWORKS[kind][0]

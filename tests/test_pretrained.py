@@ -84,7 +84,7 @@ torch.save(found, out)
 """
 
 
-@pytest.mark.parametrize("kind", ["mlp", "resnet-18"])
+@pytest.mark.parametrize("kind", ["mlp", pytest.param("resnet-18", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("method", [SupSup(TopK(0.3)), ExSSNeT(TopK(0.3)), ExSSNeT(TopK(0.3), precision="int4")])
 def test_another_process_has_the_same_weights_and_logits_bit_for_bit(
     kind: str, method: Method, blobs: Blobs, elsewhere: Callable[..., str], tmp_path: Path

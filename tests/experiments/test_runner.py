@@ -344,7 +344,9 @@ def test_the_recipe_settles_training_and_inference(tmp_path: Path) -> None:
             replace(small, **settled)
 
 
-@pytest.mark.parametrize("inference", ["top-gamma", "gradient-descent", "two-shot"])
+@pytest.mark.parametrize(
+    "inference", ["top-gamma", pytest.param("gradient-descent", marks=pytest.mark.nightly), "two-shot"]
+)
 def test_every_inference_can_be_run(finished: Path, tmp_path: Path, inference: str) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     (copy / "evaluated.jsonl").unlink()

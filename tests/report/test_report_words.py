@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -80,18 +81,25 @@ def test_a_terminal_shows_it(text: str, record: Make) -> None:
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_pictures_and_the_report_can_be_made_of_it(text: str, record: Make, tmp_path: Path) -> None:
-    runs = {"one": odd(record(), text), "two": odd(record(1, own=text + "2"), text), "plain": record(2)}
-    for name, run in runs.items():
+def test_the_report_shows_it(text: str, record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for what in ("plot_record", "plot_runs", "plot_tradeoff"):
+        monkeypatch.setattr(f"supermasks.report.write.{what}", lambda *_: [])
+    for name, run in {"one": odd(record(), text), "two": odd(record(1), text + "2"), "plain": record(2)}.items():
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         write_record(folder, run)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        report = write_report([tmp_path / "runs"], tmp_path / "out").read_text(encoding="utf-8")
+    report = write_report([tmp_path / "runs"], tmp_path / "out").read_text(encoding="utf-8")
     assert not {c for c in report if not c.isprintable()} - {"\n"}
     assert report.count("\n## ") == 3
     assert seen(text) in report  # in the code of the config
+
+
+@pytest.mark.parametrize("name", ["a formula", "half a formula", "lines"])
+def test_pictures_can_be_made_of_it(name: str, record: Make, tmp_path: Path) -> None:
+    run = odd(record(), ODD[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len([*plot_runs([run], tmp_path), *plot_record(run, tmp_path)]) == 5
 
 
 def drawn(text: str, **look: Any) -> bytes:
@@ -129,15 +137,22 @@ def test_no_picture_leaves_it_out(text: str, record: Make, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", ["a b", "a<b>", "50%", "a&amp;b", "a]b(c)", "a\\b"])
-def test_links_lead_to_the_pictures_of_folders_of_any_name(name: str, record: Make, tmp_path: Path) -> None:
-    from urllib.parse import unquote
+def test_links_lead_to_the_pictures_of_folders_of_any_name(
+    name: str, record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(run: Record, folder: Path) -> list[Path]:
+        folder.mkdir(parents=True)
+        (folder / "bytes.png").touch()
+        return [folder / "bytes.png"]
 
+    monkeypatch.setattr("supermasks.report.write.plot_record", draw)
+    monkeypatch.setattr("supermasks.report.write.plot_runs", lambda *_: [])
     for folder in (name, "other"):
         (tmp_path / folder).mkdir()
         write_record(tmp_path / folder, record())
     report = write_report([tmp_path / name, tmp_path / "other"], tmp_path / "out")
     links = re.findall(r"!\[[^]]+\]\(<([^<>]+)>\)", report.read_text(encoding="utf-8"))
-    assert len(links) == 1 + 2 * 3
+    assert len(links) == 2
     assert all((report.parent / unquote(link)).is_file() for link in links)
 
 
