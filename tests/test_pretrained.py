@@ -23,6 +23,7 @@ from supermasks.errors import (
     DataUnavailableError,
     MaskError,
     MissingExtraError,
+    StorageError,
     UnknownTaskError,
 )
 from supermasks.masks import TopK
@@ -206,6 +207,82 @@ def test_names_of_tasks_and_labels_cannot_break_the_card(small: Small, blobs: Bl
         assert card.count("end of what supermasks writes -->") == 1
         (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
         compile(code, "card", "exec")
+
+
+@pytest.mark.parametrize("own", ["Gr\u00fc\u00dfe".encode("latin-1"), b"\xff\xfe\x00", b"", b"plain"])
+def test_a_card_of_somebody_else_is_left_alone_whatever_is_in_it(saved: tuple[Learner, Path], own: bytes) -> None:
+    learner, folder = saved
+    (folder / "README.md").write_bytes(own)
+    learner.save_pretrained(folder)
+    assert (folder / "README.md").read_bytes() == own
+
+
+def test_what_is_around_the_marks_of_a_card_stays_byte_by_byte(saved: tuple[Learner, Path]) -> None:
+    learner, folder = saved
+    card = (folder / "README.md").read_bytes()
+    (folder / "README.md").write_bytes(b"\xff before\r\n" + card + b"\r\nafter \xfe")
+    learner.save_pretrained(folder)
+    assert (folder / "README.md").read_bytes() == b"\xff before\r\n" + card + b"\r\nafter \xfe"
+
+
+@pytest.mark.parametrize("label", ["\ud800", "\x1b[31mred", "a\u202eb", "\x00"])
+def test_a_label_that_cannot_be_printed_is_in_the_card_as_an_escape(
+    small: Small, blobs: Blobs, tmp_path: Path, label: str
+) -> None:
+    learner = small()
+    learner.learn(blobs("a", [label, "other"]))
+    learner.save_pretrained(tmp_path / "bank")
+    card = (tmp_path / "bank" / "README.md").read_text(encoding="utf-8")
+    assert all(line.isprintable() for line in card.splitlines())
+    assert Learner.load(tmp_path / "bank", fully_connected([8, 16, 6])).bank["a"].classes == (label, "other")
+
+
+def test_a_card_is_written_through_no_link_and_over_no_folder(saved: tuple[Learner, Path], tmp_path: Path) -> None:
+    learner, folder = saved
+    card, target = folder / "README.md", tmp_path / "target"
+    shutil.move(card, target)
+    before = target.read_bytes()
+    card.symlink_to(target)
+    learner.save_pretrained(folder)
+    assert (target.read_bytes(), card.is_symlink()) == (before, False)
+    card.unlink()
+    card.symlink_to(tmp_path / "nowhere")
+    learner.save_pretrained(folder)
+    assert not (tmp_path / "nowhere").exists()
+    card.unlink()
+    card.mkdir()
+    with pytest.raises(StorageError, match=r"README\.md cannot be read"):
+        learner.save_pretrained(folder)
+    assert Learner.load(folder, fully_connected([8, 16, 6])).bank.names == [*NAMES]
+
+
+@pytest.mark.parametrize("backbone", [None, 5, "resnet", nn.Linear, [nn.Linear(8, 6)], {}])
+def test_what_is_no_backbone_is_refused(saved: tuple[Learner, Path], backbone: Any) -> None:
+    for load in (Learner.load, Learner.from_pretrained):
+        with pytest.raises(ConfigError, match="expected the backbone"):
+            load(saved[1], backbone)
+
+
+@pytest.mark.parametrize("tasks", [[5], [None], [["a"]], [{}]])
+def test_what_is_no_name_of_a_task_is_refused(saved: tuple[Learner, Path], tasks: Any) -> None:
+    with pytest.raises(UnknownTaskError, match="a string"):
+        Learner.load(saved[1], fully_connected([8, 16, 6]), tasks=tasks)
+    for wrong in ("a", 5):
+        with pytest.raises(ConfigError, match="list of names"):
+            Learner.load(saved[1], fully_connected([8, 16, 6]), tasks=wrong)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("path", [None, 5, "a\0b", b"bank"])
+def test_what_is_no_path_is_refused(saved: tuple[Learner, Path], path: Any) -> None:
+    learner, _ = saved
+    for use in (
+        learner.save,
+        learner.save_pretrained,
+        lambda path: Learner.load(path, fully_connected([8, 16, 6])),
+        lambda path: Learner.from_pretrained(path, fully_connected([8, 16, 6])),
+    ):
+        with pytest.raises(ConfigError, match="path"):
+            use(path)
 
 
 def test_what_someone_wrote_into_the_card_stays(saved: tuple[Learner, Path], blobs: Blobs, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def check_name(name: object) -> None:
     """
     if not isinstance(name, str) or not name or not name.isprintable():
         raise TaskError(
-            f"the name of a task must be a string of printable characters, not empty, got {name!r}; choose another name"
+            f"the name of a task must be a printable string that is not empty, got {name!r}; choose another name"
         )
 
 

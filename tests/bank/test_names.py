@@ -38,7 +38,7 @@ def test_what_is_no_name_is_refused_everywhere(
 ) -> None:
     before, bank = bytes_of(saved.path), saved.open()
     for way in ways(saved, bank, make_state, name).values():
-        with pytest.raises(TaskError, match="name of a task must be a string of printable characters"):
+        with pytest.raises(TaskError, match="name of a task must be a printable string"):
             way()
     assert bytes_of(saved.path) == before
     assert bank.names == list("abcd")

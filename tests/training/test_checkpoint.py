@@ -18,7 +18,7 @@ from supermasks.methods import ExSSNeT, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import KKT
 from supermasks.training import SGD, Adam, CropAndFlip, RMSprop, Training
-from supermasks.training.checkpoint import save_checkpoint
+from supermasks.training.checkpoint import load_checkpoint, save_checkpoint
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor], object]
 
@@ -262,6 +262,51 @@ def test_other_files_are_refused(fitted: Callable, task: Task, net: nn.Module, t
     file.mkdir()
     with pytest.raises(StorageError, match="cannot be read"):
         fitted(task, EVERYTHING, net, checkpoint=file)
+
+
+def test_a_checkpoint_that_cannot_be_written_keeps_the_one_before(
+    fitted: Callable, task: Task, net: nn.Module, stopped: Path
+) -> None:
+    resource, before = pytest.importorskip("resource"), stopped.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+    try:
+        with pytest.raises(StorageError, match=r"fit\.pt cannot be written.*free some space"):
+            fitted(task, EVERYTHING, net, checkpoint=stopped, checkpoint_seconds=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert stopped.read_bytes() == before
+    assert [file.name for file in stopped.parent.iterdir()] == [stopped.name]
+    assert fitted(task, EVERYTHING, net, checkpoint=stopped)[2].steps == 60
+
+
+def test_a_checkpoint_in_the_folder_of_a_file_or_over_a_folder(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "fit.pt", tmp_path / "folder", tmp_path / ("x" * 300)):
+        with pytest.raises(StorageError, match="cannot be"):
+            fitted(task, EVERYTHING, net, checkpoint=path, checkpoint_seconds=0)
+
+
+def test_a_checkpoint_is_written_through_no_link_and_what_was_stopped_is_removed(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    precious, others = tmp_path / "precious", tmp_path / "fit.pt.mine.partial"
+    for file in (precious, others, tmp_path / "fit.pt.0123456789abcdef.partial"):
+        file.write_text("precious")
+    for name in ("fit.pt", "fit.pt.part"):
+        (tmp_path / name).symlink_to(precious)
+    save_checkpoint(tmp_path / "fit.pt", {"task": "t"}, {"step": 1})
+    assert load_checkpoint(tmp_path / "fit.pt", {"task": "t"}) == {"step": 1}
+    assert precious.read_text() == others.read_text() == "precious"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "fit.pt",
+        "fit.pt.mine.partial",
+        "fit.pt.part",
+        "precious",
+    ]
 
 
 class Harm:

@@ -61,7 +61,7 @@ def as_path(path: Any) -> Path:
     return made
 
 
-def write_file(path: Path, *parts: bytes) -> str:
+def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
     """Write a file so that, after a crash or a power cut, it is as before or as wanted; return its SHA-256.
 
     It is written under another name first, as a new file: no link that somebody has put there is followed.
@@ -69,6 +69,7 @@ def write_file(path: Path, *parts: bytes) -> str:
     Args:
         path: of the file.
         parts: of its content, one after the other.
+        sync: also sync the folder; otherwise the caller does, once for many files.
 
     Raises:
         StorageError: it cannot be written; the file is as it was before.
@@ -88,7 +89,8 @@ def write_file(path: Path, *parts: bytes) -> str:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
     return digest.hexdigest()
 
 

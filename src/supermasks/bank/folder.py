@@ -11,40 +11,32 @@ writes at a time. All is written down in docs/format.md, so that other programs 
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count, zip_longest
+from itertools import zip_longest
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, owner_stays, shortened, unknown_task
 from supermasks.bank.bytes import BankBytes, measure
+from supermasks.bank.check import Problem, find_problems, rename_odd
 from supermasks.bank.files import as_path, storage, sync_folder
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
+from supermasks.bank.lock import locked
 from supermasks.bank.manifest import DEEPEST, MANIFEST, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
-from supermasks.bank.succession import Succession, require_new
+from supermasks.bank.succession import require_new
 from supermasks.bank.task_file import check_storable, encode_state
 from supermasks.bank.writer import TASKS, BankWriter
-from supermasks.errors import (
-    BankBusyError,
-    BankFormatError,
-    StorageError,
-    SupermasksError,
-    TaskError,
-)
+from supermasks.errors import BankBusyError, BankFormatError, StorageError
 from supermasks.masks import Mask
-from supermasks.network import Network, written_digest
+from supermasks.network import Network
 from supermasks.state import TaskState
-from supermasks.trial import check_answers
 from supermasks.types import check_name
 
 __all__ = ["DEEPEST", "BankFolder", "Problem"]
 
-LOCK = ".lock"
 SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
 """What the headers of a bank in memory and in a folder have in common; how tasks are learned may have changed."""
 
@@ -52,23 +44,6 @@ TRIES = 20
 """So many times a bank is read that another process changes meanwhile."""
 
 Found = TypeVar("Found")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a file of a bank.
-
-    Attributes:
-        file: its path in the folder.
-        task: the name of the task that it belongs to; empty where it belongs to none.
-        message: what is wrong.
-        unread: the file cannot be read now, so that nobody knows whether anything else is wrong.
-    """
-
-    file: str
-    task: str
-    message: str
-    unread: bool = False
 
 
 class BankFolder:
@@ -117,8 +92,10 @@ class BankFolder:
             BankBusyError: another process writes into it.
         """
         with storage(f"{self.path} cannot hold a bank"):
+            if self.path.exists() and not self.path.is_dir():
+                raise BankFormatError(f"{self.path} cannot hold a bank: it is a file; choose another folder")
             (self.path / TASKS).mkdir(parents=True, exist_ok=True)
-        with self._lock():
+        with locked(self.path, self.wait):
             if self.exists():
                 raise BankFormatError(
                     f"{self.path} holds a bank already; choose another folder, or append to that bank"
@@ -353,9 +330,9 @@ class BankFolder:
             BankBusyError: another process writes into it.
         """
         with self._changing() as writer:
-            renamed = list(_rename_odd(writer))
+            renamed = list(rename_odd(writer))
             manifest = writer.manifest
-            problems = self._problems(manifest, None)
+            problems = self._problems(manifest)
             for problem in problems:
                 if problem.unread:
                     raise StorageError(f"nothing was repaired, since a file cannot be read now: {problem.message}")
@@ -372,29 +349,10 @@ class BankFolder:
             writer.commit(aside=broken)
             return renamed + problems
 
-    def _problems(self, manifest: Manifest, network: Network | None) -> list[Problem]:
-        header, reader, problems = manifest.header, BankReader(self.path, manifest), list[Problem]()
+    def _problems(self, manifest: Manifest, network: Network | None = None) -> list[Problem]:
         if network is None:
-            header.check_size(self.most_weights)
-        else:
-            header.check(network)
-        for entry in (manifest.kept, manifest.memory):
-            if entry is not None:
-                with _noting(problems, entry.file):
-                    reader.tensors(entry)
-        order = Succession(header, union=Mask.union((), header.shapes))
-        for name, entry in reader.entries.items():
-            with _noting(problems, entry.file, name):
-                state = reader.task(name)
-                order.check(state, tuple)
-                if entry.after != written_digest(state, header.fingerprint):
-                    raise BankFormatError(f"{self.path / entry.file} owns other weights than the manifest says")
-                if network is not None:
-                    network = network.writing(state)
-                    network.check(state)
-                    check_answers(network, state)
-                order.add(state)
-        return problems
+            manifest.header.check_size(self.most_weights)
+        return find_problems(BankReader(self.path, manifest), network)
 
     def _difference(self, manifest: Manifest, bank: MaskBank, overwrite: bool) -> str:
         """Return why the bank in the folder is no beginning of another bank; empty if it is one."""
@@ -466,7 +424,7 @@ class BankFolder:
     @contextmanager
     def _changing(self) -> Generator[BankWriter]:
         """Let no other process write, and change the bank that is there."""
-        with self._lock(), self._writing(Manifest.read(self.path)) as writer:
+        with locked(self.path, self.wait), self._writing(Manifest.read(self.path)) as writer:
             yield writer
 
     @contextmanager
@@ -485,55 +443,6 @@ class BankFolder:
             writer.give_up()
             raise
         self._union = writer.on_disk.digest, writer.order.union
-
-    @contextmanager
-    def _lock(self) -> Generator[None]:
-        """Let no other process write; the system lifts the lock of a process that dies."""
-        with storage(f"{self.path} cannot be read"):
-            if not self.path.is_dir():
-                raise BankFormatError(f"there is no bank in {self.path}: it is no folder; is this the right one?")
-            for file in (LOCK, TASKS):
-                if (self.path / file).is_symlink():
-                    raise BankFormatError(
-                        f"{self.path / file} is a symbolic link, and what is written could land elsewhere; put a "
-                        "folder of its own there"
-                    )
-        lock = FileLock(self.path / LOCK)  # made anew: it can be neither copied nor used in a forked process
-        with storage(f"{self.path} cannot be written"):
-            try:
-                lock.acquire(self.wait)
-            except Timeout:
-                raise BankBusyError(
-                    f"another process has been writing into {self.path} for {self.wait:g} seconds; try again later"
-                ) from None
-            except NotImplementedError as error:
-                raise StorageError(f"{self.path} cannot be locked: {error}; choose another place") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-@contextmanager
-def _noting(problems: list[Problem], file: str, task: str = "") -> Generator[None]:
-    """Note what is wrong with a file of a bank."""
-    try:
-        yield
-    except SupermasksError as error:
-        problems.append(Problem(file, task, str(error), isinstance(error, StorageError)))
-
-
-def _rename_odd(writer: BankWriter) -> Iterator[Problem]:
-    """Give another name to each task whose name no task can have; return which they are."""
-    for entry in writer.manifest.tasks:
-        try:
-            check_name(entry.name)
-        except TaskError:
-            plain = repr(entry.name)[1:-1] or "unnamed"
-            free = (f"{plain}-{n}" if n else plain for n in count())
-            new = next(name for name in free if name not in writer.order.after)
-            writer.rename(entry.name, new)
-            yield Problem(entry.file, new, f"no task can have the name {entry.name!r}, so that it was renamed")
 
 
 def _same(ours: TaskState, theirs: TaskState, header: BankHeader) -> bool:

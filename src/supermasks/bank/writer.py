@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from supermasks.bank.files import PARTIAL, storage, write_file
+from supermasks.bank.files import PARTIAL, storage, sync_folder, write_file
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.manifest import DEEPEST, KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
@@ -177,6 +177,7 @@ class BankWriter:
         manifest = self.manifest
         dropped = self._dropped - {*aside}
         if new or manifest != replace(self._on_disk, gone=manifest.gone):
+            self._sync()
             gone = tuple(sorted((self._gone | dropped) - {*aside}))
             self._on_disk = self._manifest = replace(manifest, gone=gone).write(self._path)
         self._new.clear()
@@ -198,6 +199,12 @@ class BankWriter:
             named = {*Manifest.read(self._path).files()} if (self._path / MANIFEST).exists() else set[str]()
             for file in {*self._new} - named:
                 (self._path / file).unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        """Make the new files outlast a power cut, before the manifest names them."""
+        with storage(f"{self._path} cannot be written"):
+            for folder in {(self._path / file).parent for file in self._new}:
+                sync_folder(folder)
 
     def _remove(self, files: Iterable[str]) -> dict[str, OSError]:
         """Remove files, and what writers have left that were stopped; return which cannot be removed, and why."""
@@ -263,7 +270,7 @@ class BankWriter:
         if len(content) > most:
             raise TaskError(f"{what} takes {len(content):,} bytes, expected at most {most:,}; keep fewer values")
         self._new.append(file)
-        return write_file(self._path / file, content)
+        return write_file(self._path / file, content, sync=False)
 
 
 def _after_all(names: Iterable[str], pattern: re.Pattern[str]) -> int:
