@@ -97,8 +97,8 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
     if batches != {BATCH}:
         raise UnsupportedModuleError(
             f"the backbone takes batches of one size only, so that in ONNX they would have the sizes {sorted(batches)};"
-            " let its forward() use the size of the batch that comes, as in x.flatten(1), and read it as x.shape[0], not "
-            "as len(x)"
+            " let its forward() use the size of the batch that comes, as in x.flatten(1), and read it as x.shape[0], "
+            "not as len(x)"
         )
     return program
 

@@ -56,6 +56,7 @@ def probe(
     batch = task.train.batch(order.next())[0].detach()
     asked = _Asked(network, batch[:ASKED])
     asked.check_state("asking", lambda: asked.answers(network.weights, asked.inputs.flip(0)))
+    asked.check_random()
     asked.check_ways(seed)
     asked.check_single()
     reached = set[str]()
@@ -88,6 +89,9 @@ class _Asked:
         self.network, self.inputs = network, inputs
         self.base = self.answers(network.weights, inputs)
         self.is_random = not _close(self.base, self.answers(network.weights, inputs, seed=1))
+
+    def check_random(self) -> None:
+        """Warn if two answers to the same inputs differ."""
         if self.is_random:
             warnings.warn(
                 "the network draws random numbers when it predicts, so that it does not answer twice the same; switch "
