@@ -195,7 +195,7 @@ def test_a_result_or_a_job_that_cannot_be_sent_or_read_is_an_error(jobs: ModuleT
     with pytest.raises(WorkerError, match=r"cannot read the job \(ImportError: nothing of it is installed"):
         list(RayCluster().run(jobs.ReadOnlyHere(), [1]))
     lock = threading.Lock()
-    with pytest.raises(TypeError, match="cannot pickle"):
+    with pytest.raises(WorkerError, match=r"cannot be sent to another process.*cannot pickle"):
         list(RayCluster().run(lambda number: (lock, number), [1]))
 
 
