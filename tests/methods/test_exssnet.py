@@ -417,7 +417,8 @@ def test_a_bank_whose_task_takes_the_weights_of_others_is_broken(blobs: Blobs, t
     shared = (other.bank["c"].owned.mask & learner.bank["a"].mask).count()
     manifest = Manifest.read(folder.path)
     content, _ = encode_state(other.bank["c"], manifest.header)
-    entry = replace(manifest.tasks[1], sha256=write_file(folder.path / manifest.tasks[1].file, content), reference="")
+    digest = write_file(folder.path / manifest.tasks[1].file, content)
+    entry = manifest.tasks[1]._replace(sha256=digest, reference="")
     replace(manifest, tasks=(manifest.tasks[0], entry, *manifest.tasks[2:])).write(folder.path)
     problems = folder.verify()
     assert [problem.task for problem in problems] == ["c", "d"]
