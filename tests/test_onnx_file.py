@@ -230,3 +230,10 @@ def test_token_ids_that_are_all_padding_are_no_example(blobs: Callable[..., Task
     learner.export_onnx("a", tmp_path / "a.onnx")
     expected = learner.network.logits(ids, learner.bank["a"])
     torch.testing.assert_close(answers(tmp_path / "a.onnx", ids), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_over_the_statistics_of_its_batch_takes_no_batch_of_one(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 2)).eval()
+    write_onnx(module, tmp_path / "a.onnx", torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), ABOUT)
+    inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(answers(tmp_path / "a.onnx", inputs), module(inputs), rtol=1e-3, atol=1e-4)
