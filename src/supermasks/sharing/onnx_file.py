@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supermasks.anatomy import BATCH_NORM
 from supermasks.bank.files import move_file, storage
 from supermasks.errors import MissingExtraError, StorageError, UnsupportedModuleError
 
@@ -105,10 +106,11 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
 
 def _batches(module: nn.Module, example: Tensor) -> Iterator[Tensor]:
     """Yield batches of several sizes: rows of the example, and random numbers where the module takes them."""
+    by_batch = any(isinstance(layer, BATCH_NORM) and layer.running_mean is None for layer in module.modules())
     for size in SIZES:
         rows = example[torch.arange(size) % len(example)]
-        if size == 1 and not _takes(module, rows):
-            continue  # batch normalisation by the statistics of the batch, for instance
+        if size == 1 and by_batch and not _takes(module, rows):
+            continue  # of one input there are no statistics
         yield rows
         random = torch.randn(size, *example.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         if example.is_floating_point() and _takes(module, random):
