@@ -9,10 +9,10 @@ import torch
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
+from supermasks.brief import visible
 from supermasks.cli import main
 from supermasks.masks import Mask
 from supermasks.state import TaskState
-from supermasks.types import visible
 
 ODD = [
     "[red]evil[/red]",

@@ -1,7 +1,6 @@
 """What a module is made of: which parameters are masked, and what becomes of all the others."""
 
 import re
-import sys
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from supermasks.errors import ConfigError, SupermasksWarning, UnsupportedModuleError
+from supermasks.foreign_layers import is_conv1d
 
 Select = Sequence[str | type[nn.Module]]
 """What to mask: patterns of names, exact names, or types of layers."""
@@ -131,7 +131,7 @@ def dissect(
                 role,
                 "base" if drawn else "own" if means else _value(short, layer),
                 tuple(names[1:]),
-                isinstance(layer, TRANSPOSED) or _is_conv1d(layer),
+                isinstance(layer, TRANSPOSED) or is_conv1d(layer),
                 _padding_row(layers[owner] for owner in sorted(owners) if owner in layers),
             )
         )
@@ -160,7 +160,7 @@ def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module]]:
 
 def _is_weight(parameter: Tensor, layer: nn.Module, short: str) -> bool:
     """Return whether this is a weight of a layer of the kinds that are masked by default."""
-    known = isinstance(layer, MASKABLE) or _is_conv1d(layer)
+    known = isinstance(layer, MASKABLE) or is_conv1d(layer)
     return known and bool(WEIGHT.fullmatch(short)) and parameter.dim() > 1 and parameter.is_floating_point()
 
 
@@ -171,15 +171,6 @@ def _short(name: str) -> str:
 def _padding_row(users: Iterable[nn.Module]) -> int | None:
     rows = [layer.padding_idx for layer in users if isinstance(layer, EMBEDDINGS)]
     return next((row for row in rows if row is not None), None)
-
-
-def _is_conv1d(layer: nn.Module) -> bool:
-    """Return whether this is the linear layer of GPT-2, whose weight is `in x out`.
-
-    Without an import: who has such a layer has imported transformers.
-    """
-    loaded = sys.modules.get("transformers.pytorch_utils")
-    return loaded is not None and isinstance(layer, vars(loaded)["Conv1D"])
 
 
 def warn_of_dense_weights(parts: Sequence[Part]) -> None:
@@ -238,6 +229,6 @@ def _matches(entry: str | type[nn.Module], names: list[str], parameter: Tensor, 
 def _value(short: str, layer: nn.Module) -> Value:
     if isinstance(layer, NORMALISATION) and short in ("weight", "bias"):
         return "one" if short == "weight" else "zero"
-    if (isinstance(layer, MASKABLE) or _is_conv1d(layer)) and short.endswith("bias"):
+    if (isinstance(layer, MASKABLE) or is_conv1d(layer)) and short.endswith("bias"):
         return "zero"
     return "own"

@@ -1,6 +1,6 @@
 """What the layers of a module are called with, and what they return, in a forward pass."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,8 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supermasks.foreign_layers import is_conv1d
+
 # Layers that are linear in their parameters, and treat each input by itself.
-RECORDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
+RECORDED = (
+    *(nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+TRANSPOSED: Mapping[type[nn.Module], Callable[..., Tensor]] = {
+    nn.ConvTranspose1d: nn.functional.conv_transpose1d,
+    nn.ConvTranspose2d: nn.functional.conv_transpose2d,
+    nn.ConvTranspose3d: nn.functional.conv_transpose3d,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +48,11 @@ class Calls:
 
     made: list[Call] = field(default_factory=list[Call])
     plain: bool = True
+
+
+def can_be_recorded(layer: nn.Module) -> bool:
+    """Return whether a layer is of a type whose calls say all of what its parameters do."""
+    return type(layer) in RECORDED or is_conv1d(layer)
 
 
 @contextmanager
@@ -74,7 +89,11 @@ def applied(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) 
     if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         # What these layers call themselves: it knows how they pad.
         return layer._conv_forward(inputs, weight, parameters.get("bias"))  # pyright: ignore[reportPrivateUsage]
-    return nn.functional.linear(inputs, weight, parameters.get("bias"))
+    bias = parameters.get("bias")
+    if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+        of = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        return TRANSPOSED[type(layer)](inputs, weight, bias, *of)
+    return nn.functional.linear(inputs, weight.mT if is_conv1d(layer) else weight, bias)
 
 
 def derivative(call: Call, parameters: Mapping[str, Tensor], gradient: Tensor) -> Tensor:

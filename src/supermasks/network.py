@@ -20,7 +20,7 @@ from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM, Part, Select, dissect,
 from supermasks.arithmetic import computing_in
 from supermasks.bases import Base, fingerprint
 from supermasks.brief import expect
-from supermasks.calls import RECORDED, Call, recording
+from supermasks.calls import Call, can_be_recorded, recording
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
 from supermasks.masks import MaskRule
 from supermasks.own_copy import check_module, detach_computed, own_copy, settle_weights
@@ -347,7 +347,7 @@ class Network:
 
     def can_record(self, names: Iterable[str]) -> bool:
         """Return whether all layers of these parameters are of types that `recorded` understands."""
-        return all(type(layer) in RECORDED for layer in self._layers_of(names))
+        return all(map(can_be_recorded, self._layers_of(names)))
 
     def recorded(
         self, inputs: Tensor, effective: Mapping[str, Tensor], names: Iterable[str]

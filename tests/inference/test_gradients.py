@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from supermasks import Network
 from supermasks.bases import RandomBase
@@ -235,13 +236,32 @@ class InPlace(nn.Module):
         (nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(9, 8)), (2, 5), True),
         (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Flatten(), nn.Linear(16, 8)), (2, 4, 4), True),
         (nn.Sequential(nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 8)), (3, 4), True),
+        (nn.Sequential(nn.ConvTranspose1d(2, 3, 3, stride=2), nn.Flatten(), nn.Linear(33, 8)), (2, 5), True),
+        (
+            nn.Sequential(nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2), nn.Flatten(), nn.Linear(96, 8)),
+            (4, 2, 2),
+            True,
+        ),
+        (nn.Sequential(Conv1D(5, 4), nn.ReLU(), nn.Flatten(), Conv1D(8, 15)), (3, 4), True),
         (
             nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(48, 8)),
             (2, 4, 4),
             True,
         ),
     ],
-    ids=["sequence-first", "called-twice", "used-directly", "in-place", "conv1d", "grouped", "places", "reflecting"],
+    ids=[
+        "sequence-first",
+        "called-twice",
+        "used-directly",
+        "in-place",
+        "conv1d",
+        "grouped",
+        "places",
+        "transposed",
+        "grouped-transposed",
+        "gpt-2",
+        "reflecting",
+    ],
 )
 @pytest.mark.parametrize("batch", [3, 5])
 def test_any_network_gives_each_input_its_own_gradient(
