@@ -47,9 +47,8 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """A terminal, as if this were no test."""
+    """A terminal."""
     screen = Screen()
-    monkeypatch.setattr(module, "_in_test", lambda: False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     # Not sys.stderr itself, which pytest sets anew when a test begins.
@@ -86,9 +85,6 @@ def test_where_nobody_looks_nothing_is_written(
         patch.setenv("TERM", "dumb")
         learner.learn(blobs("g"))
         patch.setenv("TERM", "xterm")
-        patch.setattr(module, "_in_test", lambda: "PYTEST_CURRENT_TEST" in os.environ)
-        learner.learn(blobs("h"))
-        patch.setattr(module, "_in_test", lambda: False)
         patch.setattr(module, "parent_process", lambda: "a process that has started this one")
         learner.learn(blobs("i"))
     with monkeypatch.context() as patch:
@@ -218,8 +214,12 @@ if __name__ == "__main__":
 def test_a_program_draws_on_a_terminal_and_its_workers_do_not(tmp_path: Path) -> None:
     import pty
 
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    environment |= {"PYTHONPATH": str(Path(supermasks.__file__).parents[1]), "TERM": "xterm", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(supermasks.__file__).parents[1]),
+        "TERM": "xterm",
+        "OMP_NUM_THREADS": "1",
+    }
     (tmp_path / "program.py").write_text(PROGRAM)
     command, told = [sys.executable, str(tmp_path / "program.py")], "['first', 'second']\n['worker']\n"
     ours, theirs = pty.openpty()

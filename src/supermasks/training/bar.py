@@ -100,19 +100,15 @@ def watched(shown: Shown, title: str) -> Generator[tuple[Progress | None, Bar | 
 def somebody_looks() -> bool:
     """Return whether a person sees what is written to stderr: on a terminal, or in a notebook.
 
-    In workers, in threads beside the main one, where several processes train together, and in tests nobody does.
+    In workers, in threads beside the main one, and where several processes train together, nobody does.
     """
     alone = parent_process() is None and Processes.current().count == 1
-    if not alone or threading.current_thread() is not threading.main_thread() or _in_test():
+    if not alone or threading.current_thread() is not threading.main_thread():
         return False
     stream: TextIO | None = sys.stderr
     if stream is None or stream.closed:
         return False
     return (stream.isatty() and os.environ.get("TERM") != "dumb") or _in_notebook()
-
-
-def _in_test() -> bool:
-    return "PYTEST_CURRENT_TEST" in os.environ
 
 
 def _in_notebook() -> bool:
