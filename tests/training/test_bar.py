@@ -96,7 +96,7 @@ def test_where_nobody_looks_nothing_is_written(
         learner.learn(blobs("k"))
     assert screen.getvalue() == ""
     assert told == [1, 2, 3]
-    assert learner.tasks == list("abcdefghijk")
+    assert learner.tasks == list("abcdefgijk")
 
 
 def test_a_notebook_is_looked_at(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
