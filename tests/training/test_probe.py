@@ -305,6 +305,12 @@ def test_a_network_that_takes_no_batch_of_one_is_refused(way: Callable[[Tensor],
         learned(Returning(way), blobs)
 
 
+@pytest.mark.parametrize("rows", [2, 3, 16])
+def test_a_network_that_takes_batches_of_one_size_only_is_refused(rows: int, blobs: Blobs) -> None:
+    with pytest.raises((InputError, TrainingError), match=r"batch(es)? of \d+: "):
+        learned(Returning(lambda y: y.reshape(-1)[: 6 * len(y)].view(rows, 6)), blobs)
+
+
 def test_an_answer_that_depends_on_the_batch_is_warned_of(blobs: Blobs) -> None:
     with pytest.warns(SupermasksWarning, match="depends on the other inputs in its batch"):
         learned(Returning(lambda y: y - y.mean(dim=0)), blobs)

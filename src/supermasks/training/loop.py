@@ -16,11 +16,11 @@ from supermasks.network import Network
 from supermasks.seeding import stream
 from supermasks.spec import describe
 from supermasks.training.checkpoint import has_checkpoint, load_checkpoint, remove_checkpoint, save_checkpoint
+from supermasks.training.cross_entropy import CrossEntropy
 from supermasks.training.distributed import Processes
 from supermasks.training.interruption import Interruption
 from supermasks.training.layers import layers_state, restore_layers, seeded_layers
 from supermasks.training.losses import RecentLosses
-from supermasks.training.objective import Objective
 from supermasks.training.order import Order
 from supermasks.training.settings import Training
 from supermasks.training.steps import Callback, Step, tell
@@ -203,7 +203,7 @@ class _Run:
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
         self.augmenting = stream(seed, "augmentation", task.name)
-        self.objective = Objective.of(task, settings, network.device)
+        self.cross_entropy = CrossEntropy.of(task, settings, network.device)
         self.losses = RecentLosses([task.name], network.device)
         self.best = Best(trainable)
         self.ended: Ended | None = None
@@ -233,7 +233,7 @@ class _Run:
                 inputs = augmentation.apply(inputs, drawn[part])
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
-                loss = loss * self.objective.share(targets, self.task.train.targets[rows])
+                loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
             loss.backward()
             total += loss.detach()
         self.loss = total = self.processes.sum_gradients(self.parameters, total)
@@ -330,7 +330,7 @@ class _Run:
             raise
         except Exception as error:  # whatever the layers of a user say: batch normalisation of a single example, say
             raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
-        return self.objective.mean(logits, targets.to(logits.device))
+        return self.cross_entropy.mean(logits, targets.to(logits.device))
 
     def _validate(self) -> None:
         self.measured = self._accuracy()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.errors import SupermasksError, SupermasksWarning, TrainingError, UnsupportedModuleError
+from supermasks.errors import InputError, SupermasksError, SupermasksWarning, TrainingError, UnsupportedModuleError
 from supermasks.network import Network
 from supermasks.seeding import stream
 from supermasks.training.layers import seeded_layers
@@ -102,7 +102,12 @@ class _Asked:
 
     def answers(self, weights: Mapping[str, Tensor], inputs: Tensor, seed: int = 0) -> Tensor:
         with torch.no_grad(), _seeded(self.network.device, seed):
-            return self.network.forward(inputs, weights)
+            try:
+                return self.network.forward(inputs, weights)
+            except SupermasksError:
+                raise
+            except Exception as error:  # whatever the layers of a user say of so many inputs
+                raise InputError(f"the network cannot take inputs in a batch of {len(inputs)}: {error}") from error
 
     def check_state(self, what: str, use: Callable[[], object]) -> None:
         """Raise UnsupportedModuleError if the answers are others after the network was used."""

@@ -12,11 +12,11 @@ from supermasks.errors import ConfigError, SupermasksError, TrainingError
 from supermasks.methods import Method, Trainable
 from supermasks.network import Network
 from supermasks.seeding import stream
+from supermasks.training.cross_entropy import CrossEntropy, mean_loss, stacked
 from supermasks.training.distributed import Processes
 from supermasks.training.layers import seeded_layers
 from supermasks.training.loop import Fit, Progress
 from supermasks.training.losses import RecentLosses
-from supermasks.training.objective import Objective, mean_loss, stacked
 from supermasks.training.order import Order
 from supermasks.training.probe import probe
 from supermasks.training.settings import Training
@@ -74,7 +74,7 @@ def fit_together(
     orders = [Order.of(task.name, len(task.train), settings.batch_size, seed) for task in tasks]
     augmenting = [stream(seed, "augmentation", task.name) for task in tasks]
     losses = RecentLosses([task.name for task in tasks], network.device)
-    table, weights = stacked([Objective.of(task, settings, network.device) for task in tasks])
+    table, weights = stacked([CrossEntropy.of(task, settings, network.device) for task in tasks])
     ended = _Ended(len(tasks), (*parameters.values(), *buffers.values()))
 
     def task_loss(

@@ -11,7 +11,7 @@ from supermasks.types import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Objective:
+class CrossEntropy:
     """The mean cross-entropy over all outputs, superfluous neurons included.
 
     With weights `w`, smoothing `s` and `C` classes, the loss of an example of class `y` is
@@ -31,8 +31,8 @@ class Objective:
     weights: Tensor | None
 
     @classmethod
-    def of(cls, task: Task, settings: Training, device: torch.device) -> "Objective":
-        """Return the objective of a task.
+    def of(cls, task: Task, settings: Training, device: torch.device) -> "CrossEntropy":
+        """Return the cross-entropy of a task.
 
         Raises:
             ConfigError: there are not as many weights as classes.
@@ -63,17 +63,17 @@ class Objective:
 
 
 def mean_loss(logits: Tensor, targets: Tensor, table: Tensor | None, weights: Tensor | None) -> Tensor:
-    """Return the mean loss of examples, `batch x outputs`, for a table and weights as `Objective` has them."""
+    """Return the mean loss of examples, `batch x outputs`, for a table and weights as `CrossEntropy` has them."""
     if table is None or weights is None:
         return torch.nn.functional.cross_entropy(logits, targets)
     costs = -logits.log_softmax(dim=1)[:, : table.shape[1]]
     return (table[targets] * costs).sum() / weights[targets].sum()
 
 
-def stacked(objectives: list[Objective]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+def stacked(losses: list[CrossEntropy]) -> tuple[Tensor, Tensor] | tuple[None, None]:
     """Return the tables and the weights of several tasks, `tasks x ...`, filled up with 0 to the most classes."""
-    tables = [one.table for one in objectives if one.table is not None]
-    weights = [one.weights for one in objectives if one.weights is not None]
+    tables = [one.table for one in losses if one.table is not None]
+    weights = [one.weights for one in losses if one.weights is not None]
     if not tables:
         return None, None
     most, pad = max(map(len, weights)), torch.nn.functional.pad

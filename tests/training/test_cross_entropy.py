@@ -17,7 +17,7 @@ from supermasks.nets import fully_connected
 from supermasks.scores import Past
 from supermasks.seeding import stream
 from supermasks.training import SGD, Adam, Training, fit, fit_together
-from supermasks.training.objective import Objective
+from supermasks.training.cross_entropy import CrossEntropy
 
 WEIGHTS = (3.0, 1.0, 0.25)
 SETTINGS = [
@@ -50,7 +50,7 @@ def weights_of(task: Task, settings: dict) -> Tensor:
 def test_balanced_is_the_formula_of_scikit_learn(uneven: Callable[..., Task]) -> None:
     task = uneven()
     assert len(set(task.train.targets.bincount().tolist())) == 3
-    found = Objective.of(task, Training(class_weights="balanced"), torch.device("cpu")).weights
+    found = CrossEntropy.of(task, Training(class_weights="balanced"), torch.device("cpu")).weights
     assert found is not None
     torch.testing.assert_close(found.double(), weights_of(task, {"class_weights": "balanced"}), rtol=1e-6, atol=0)
 
@@ -58,30 +58,30 @@ def test_balanced_is_the_formula_of_scikit_learn(uneven: Callable[..., Task]) ->
 @pytest.mark.parametrize("settings", SETTINGS, ids=repr)
 def test_without_superfluous_neurons_it_is_the_loss_of_torch(settings: dict, uneven: Callable[..., Task]) -> None:
     task = uneven()
-    objective = Objective.of(task, Training(**settings), torch.device("cpu"))
+    cross_entropy = CrossEntropy.of(task, Training(**settings), torch.device("cpu"))
     logits = 3 * torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(20) % 3
     expected = nn.functional.cross_entropy(
         logits.double(), targets, weights_of(task, settings), label_smoothing=settings.get("label_smoothing", 0.0)
     )
-    assert float(objective.mean(logits, targets)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(cross_entropy.mean(logits, targets)) == pytest.approx(float(expected), rel=1e-5)
     parts = [(logits[:7], targets[:7]), (logits[7:8], targets[7:8]), (logits[8:], targets[8:])]
-    joined = sum(float(objective.mean(x, y) * objective.share(y, targets)) for x, y in parts)
+    joined = sum(float(cross_entropy.mean(x, y) * cross_entropy.share(y, targets)) for x, y in parts)
     assert joined == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_smoothing_makes_superfluous_neurons_no_likelier(uneven: Callable[..., Task]) -> None:
     """The targets are those of torch for soft labels: of the classes each its share, of superfluous neurons nothing."""
-    objective = Objective.of(uneven(), Training(label_smoothing=0.3), torch.device("cpu"))
+    cross_entropy = CrossEntropy.of(uneven(), Training(label_smoothing=0.3), torch.device("cpu"))
     logits = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     targets = torch.tensor([0, 1, 2, 2, 1, 0])
     soft = torch.zeros(6, 5)
     soft[:, :3] = 0.1
     soft[torch.arange(6), targets] += 0.7
-    torch.testing.assert_close(objective.mean(logits, targets), nn.functional.cross_entropy(logits, soft))
-    objective.mean(logits, targets).backward()
+    torch.testing.assert_close(cross_entropy.mean(logits, targets), nn.functional.cross_entropy(logits, soft))
+    cross_entropy.mean(logits, targets).backward()
     assert bool((logits.grad[:, 3:] > 0).all()), "a step of descent makes them smaller"
-    weighted = Objective.of(uneven(), Training(class_weights=WEIGHTS), torch.device("cpu"))
+    weighted = CrossEntropy.of(uneven(), Training(class_weights=WEIGHTS), torch.device("cpu"))
     padded = torch.tensor([*WEIGHTS, 1.0, 1.0])
     torch.testing.assert_close(weighted.mean(logits, targets), nn.functional.cross_entropy(logits, targets, padded))
 
