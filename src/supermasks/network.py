@@ -627,7 +627,7 @@ def checked_logits(logits: Any, inputs: Tensor, training: bool = False) -> Tenso
 def _writable_buffers(module: nn.Module) -> dict[str, str]:
     """Return the names of buffers that a layer may write into in prediction, and the names that they are kept by.
 
-    Normalisation layers of torch only read their statistics then; of other layers there is no saying.
+    Normalisation layers of torch only read their statistics then. Other layers may do anything.
     """
     first: dict[int, str] = {id(buffer): name for name, buffer in reversed(list(module.named_buffers()))}
     return {

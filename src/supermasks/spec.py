@@ -67,7 +67,7 @@ def _in_words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(repr, get_args(hint)))
     if origin is tuple:
-        return f"a tuple of which each entry is {_in_words(get_args(hint)[0])}"
+        return f"a tuple where each entry is {_in_words(get_args(hint)[0])}"
     words = {float: "a number", int: "an integer", str: "a string", bool: "True or False", NoneType: "None"}
     return words[hint] if hint in words else _an_instance(hint)
 

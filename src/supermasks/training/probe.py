@@ -46,9 +46,9 @@ def probe(
         seed: of the learner.
 
     Raises:
-        UnsupportedModuleError: the network keeps a state that is no buffer, reaches weights past their layers, computes
+        UnsupportedModuleError: the network keeps a state outside of its buffers, reads weights past their layers, computes
             anew in the backward pass, or no gradient reaches what is to be trained.
-        InputError: what it returns is no batch of logits, in training or for a batch of one.
+        InputError: it does not return a batch of logits, in training or for a batch of one.
         TrainingError: it cannot be trained on such batches.
     """
     network = network.eager()
