@@ -80,7 +80,7 @@ def prepared(raw: object, state: TaskState, form: InputForm | None) -> Tensor:
 
 
 def checked_chunk(chunk: int) -> int:
-    """Return how many inputs are judged at once, or raise ConfigError if that is no number of inputs."""
+    """Return how many inputs are judged at once, or raise ConfigError."""
     if isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1:
         raise ConfigError(
             f"chunk must be an integer of at least 1, how many inputs are judged at once, got {brief(chunk)}"

@@ -46,8 +46,8 @@ def probe(
         seed: of the learner.
 
     Raises:
-        UnsupportedModuleError: the network keeps a state outside of its buffers, reads weights past their layers, computes
-            anew in the backward pass, or no gradient reaches what is to be trained.
+        UnsupportedModuleError: the network keeps a state outside of its buffers, reads weights past their layers,
+            computes anew in the backward pass, or no gradient reaches what is to be trained.
         InputError: it does not return a batch of logits, in training or for a batch of one.
         TrainingError: it cannot be trained on such batches.
     """
