@@ -94,18 +94,8 @@ def dissect(
             masked although there is no head.
         ConfigError: a selection matches nothing, or the head is no linear layer.
     """
-    if select is not None and (isinstance(select, str) or not all(isinstance(entry, (str, type)) for entry in select)):
-        raise ConfigError(f"select must be a list of names, patterns or types of layers, got {select!r}")
     layers = dict(module.named_modules())
-    for name, layer in layers.items():
-        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.max_norm is not None:
-            raise UnsupportedModuleError(
-                f"the embedding {name!r} has max_norm={layer.max_norm}, with which each lookup writes into the weights "
-                "that all tasks share; build it with max_norm=None"
-            )
-    if head is not None and (not isinstance(head, str) or not isinstance(layers.get(head), nn.Linear)):
-        linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
-        raise ConfigError(f"the head is the name of a linear layer, but {head!r} came; the module has {linear}")
+    _check_choices(layers, select, head)
     parts: list[Part] = []
     used: set[str | type[nn.Module]] = set()
     found = _parameters(module)
@@ -146,6 +136,21 @@ def dissect(
             "floating-point weights; name parameters, or types of layers, by select=[...]"
         )
     return (*parts, *_buffers(layers))
+
+
+def _check_choices(layers: Mapping[str, nn.Module], select: Select | None, head: str | None) -> None:
+    """Raise what `dissect` raises for a selection, a head and layers that cannot work."""
+    if select is not None and (isinstance(select, str) or not all(isinstance(entry, (str, type)) for entry in select)):
+        raise ConfigError(f"select must be a list of names, patterns or types of layers, got {select!r}")
+    for name, layer in layers.items():
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.max_norm is not None:
+            raise UnsupportedModuleError(
+                f"the embedding {name!r} has max_norm={layer.max_norm}, with which each lookup writes into the weights "
+                "that all tasks share; build it with max_norm=None"
+            )
+    if head is not None and (not isinstance(head, str) or not isinstance(layers.get(head), nn.Linear)):
+        linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
+        raise ConfigError(f"the head is the name of a linear layer, but {head!r} came; the module has {linear}")
 
 
 def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module]]:
