@@ -31,19 +31,16 @@ from supermasks.errors import (
     StorageError,
     TaskError,
 )
-from supermasks.inference import INFERENCES, OBJECTIVES, Calibration, OneShot, TaskInference
-from supermasks.masks import BUDGETS, RULES
-from supermasks.methods import METHODS, Method, SupSup
+from supermasks.inference import Calibration, OneShot, TaskInference
+from supermasks.methods import Method, SupSup
 from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
-from supermasks.scores import INITIAL_SCORES, Past
+from supermasks.scores import Past
 from supermasks.seeding import stream
 from supermasks.sharing import find_bank, missing_files, push_bank, write_card, write_onnx
-from supermasks.spec import build, describe
+from supermasks.spec import build, describe, kinds
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.training import (
-    AUGMENTATIONS,
-    OPTIMISERS,
     Callback,
     Fit,
     LearnApart,
@@ -138,7 +135,7 @@ class Learner:
 
     @method.setter
     def method(self, method: Method) -> None:
-        _check_part("method", method, Method, "supermasks.methods.SupSup()", METHODS)
+        _check_part("method", method, Method, "supermasks.methods.SupSup()", kinds(Method))
         _check_fit(method, self._training)
         self._method = method
 
@@ -160,7 +157,7 @@ class Learner:
 
     @inference.setter
     def inference(self, inference: TaskInference) -> None:
-        _check_part("inference", inference, TaskInference, "supermasks.inference.OneShot()", INFERENCES)
+        _check_part("inference", inference, TaskInference, "supermasks.inference.OneShot()", kinds(TaskInference))
         self._inference = inference
 
     @property
@@ -640,7 +637,7 @@ class Learner:
         Raises:
             BankFormatError: a file is missing, truncated or altered, or was not saved by a learner.
             BaseMismatchError: the backbone or the base is another one; also where the last task answers otherwise.
-            ConfigError: a stored setting names a class of yours; pass an object of it in its place.
+            ConfigError: a stored setting names a class that was not imported; import it, or pass an object.
             UnknownTaskError: the bank lacks one of the tasks.
             MaskError: one of the tasks was learned over weights that another one owns, which is not among them.
         """
@@ -650,26 +647,15 @@ class Learner:
             raise BankFormatError(
                 f"the bank in {folder} was not saved by a learner: it holds the settings {list(stored)}"
             )
-        kinds = (
-            *METHODS,
-            *RULES,
-            *BUDGETS,
-            *INITIAL_SCORES,
-            *OPTIMISERS,
-            *AUGMENTATIONS,
-            *INFERENCES,
-            *OBJECTIVES,
-            Training,
-        )
         network = bank.network(backbone, base, device=device, compiled=compiled)
         if tasks is not None:
             bank = _chosen(bank, tasks)
         learner = cls(
             network,
             seed=stored["seed"],
-            method=method or build(stored["method"], kinds),
-            training=training or build(stored["training"], kinds),
-            inference=inference or build(stored["inference"], kinds),
+            method=method or build(stored["method"], Method),
+            training=training or build(stored["training"], Training),
+            inference=inference or build(stored["inference"], TaskInference),
         )
         learner.adopt(bank)
         return learner

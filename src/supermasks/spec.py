@@ -1,13 +1,16 @@
 """Settings as data: frozen dataclasses whose fields are what they are annotated with, to JSON and back."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from inspect import isabstract
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from supermasks.errors import ConfigError
+
+Kind = TypeVar("Kind")
 
 
 class Settings:
@@ -104,30 +107,74 @@ def describe(value: object) -> Any:
     )
 
 
-def build(description: Any, kinds: Iterable[type]) -> Any:
-    """Make the object that `describe` described, out of the classes in `kinds`.
+def kinds(root: type[Kind]) -> list[type[Kind]]:
+    """Return the classes that settings of a kind can be of, in the order in which they were defined.
 
-    Raises:
-        ConfigError: it names a class that is not in `kinds`, or fields that the class does not have.
+    A subclass that can be made is found as soon as its module was imported, also one of yours. Of classes that were
+    defined several times, as in a notebook, the last counts.
+
+    Args:
+        root: the class that they are subclasses of.
 
     Example:
-        >>> from supermasks.masks import Threshold
-        >>> build({"type": "Threshold", "threshold": 0.5}, [Threshold])
+        >>> from supermasks.masks import MaskRule
+        >>> [kind.__name__ for kind in kinds(MaskRule)]
+        ['Threshold', 'TopK']
+    """
+    found: dict[tuple[str, str], type[Kind]] = {}
+    for kind in _descendants(root):
+        if not isabstract(kind) and dataclasses.is_dataclass(kind):
+            found[kind.__module__, kind.__qualname__] = kind
+    return list(found.values())
+
+
+def _descendants(root: type[Kind]) -> Iterator[type[Kind]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _descendants(kind)
+
+
+def build(description: Any, root: type[Kind]) -> Kind:
+    """Make the settings that `describe` described. They may be of any class that was imported.
+
+    Args:
+        description: JSON data.
+        root: the class that the result must be of.
+
+    Raises:
+        ConfigError: a class is unknown, or two have its name; it lacks a field; or the result is of another class.
+
+    Example:
+        >>> from supermasks.masks import MaskRule
+        >>> build({"type": "Threshold", "threshold": 0.5}, MaskRule)
         Threshold(threshold=0.5)
     """
-    known = {kind.__name__: kind for kind in kinds}
+    made = _made(description)
+    if not isinstance(made, root):
+        raise ConfigError(f"the stored settings must describe {_an_instance(root)}, got {made!r}")
+    return made
+
+
+def _made(description: Any) -> Any:
     if isinstance(description, list):
-        return tuple(build(item, known.values()) for item in description)
+        return tuple(map(_made, description))
     if not isinstance(description, dict):
         return description
     fields: dict[str, Any] = dict(description)
     name = fields.pop("type", None)
-    if name not in known:
+    named = [kind for kind in kinds(Settings) if kind.__name__ == name]
+    if not named:
         raise ConfigError(
-            f"the stored settings name the class {name!r}, which is not among {sorted(known)}; "
-            "if it is your own, pass the object itself where you load"
+            f"the stored settings name the class {name!r}, which was not found; if it is yours, import its module "
+            "before you load, or pass the object itself"
+        )
+    if len(named) > 1:
+        modules = " and ".join(kind.__module__ for kind in named)
+        raise ConfigError(
+            f"the stored settings name the class {name!r}, which {modules} define; rename one, or "
+            "pass the object itself"
         )
     try:
-        return known[name](**{key: build(item, known.values()) for key, item in fields.items()})
+        return named[0](**{key: _made(item) for key, item in fields.items()})
     except TypeError as error:
         raise ConfigError(f"the stored settings of {name} do not fit this version: {error}") from error

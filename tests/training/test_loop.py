@@ -4,6 +4,7 @@ from math import isfinite, log, sqrt
 import numpy as np
 import pytest
 import torch
+from ours import ours
 from torch import Tensor
 
 from supermasks import Learner, Network, Task
@@ -13,7 +14,9 @@ from supermasks.methods import SupSup, Trainable
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
 from supermasks.seeding import stream
-from supermasks.training import OPTIMISERS, SGD, Adam, AdamW, Optimiser, RMSprop, Training, fit
+from supermasks.training import SGD, Adam, AdamW, Optimiser, RMSprop, Training, fit
+
+OPTIMISERS = ours(Optimiser)
 
 Blobs = Callable[..., Task]
 

@@ -356,7 +356,7 @@ class MaskBank:
 
         Raises:
             BaseMismatchError: the backbone or the base is another one.
-            ConfigError: the stored recipe names a class of yours; pass the base in its place.
+            ConfigError: the stored recipe names a class that was not imported; import it, or pass the base.
         """
         if not isinstance(backbone, nn.Module):
             raise ConfigError(

@@ -9,9 +9,6 @@ from supermasks.bases.pretrained import PretrainedBase
 from supermasks.bases.random import INITIALISATIONS, RandomBase
 from supermasks.spec import build
 
-BASES: tuple[type[Base], ...] = (RandomBase, PretrainedBase)
-"""The classes of bases whose recipes can be read back."""
-
 
 def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
     """Make the base that a stored recipe describes.
@@ -25,12 +22,10 @@ def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
     """
     # Of a time before there was a choice.
     earlier = {"zero_padding": False} if recipe.get("type") == RandomBase.__name__ else {}
-    base: Base = build({**earlier, **recipe}, BASES)
-    return base
+    return build({**earlier, **recipe}, Base)
 
 
 __all__ = [
-    "BASES",
     "INITIALISATIONS",
     "Base",
     "PretrainedBase",

@@ -11,13 +11,7 @@ from supermasks.inference.task_inference import TaskInference
 from supermasks.inference.top_gamma import TopGamma
 from supermasks.inference.two_shot import TwoShot
 
-OBJECTIVES: tuple[type[Objective], ...] = (Entropy, SuperfluousNeurons, MaxProbability)
-INFERENCES: tuple[type[TaskInference], ...] = (OneShot, TwoShot, Binary, TopGamma, GradientDescent, Exhaustive)
-"""The classes whose stored settings can be read back."""
-
 __all__ = [
-    "INFERENCES",
-    "OBJECTIVES",
     "Binary",
     "Calibration",
     "Entropy",

@@ -9,15 +9,9 @@ from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 from supermasks.masks.products import listed_products, mask_products
 from supermasks.masks.rules import MaskRule, Threshold, TopK
 
-BUDGETS: tuple[type[Budget], ...] = (Uniform, ER, ERK)
-RULES: tuple[type[MaskRule], ...] = (Threshold, TopK)
-"""The classes whose stored settings can be read back."""
-
 __all__ = [
-    "BUDGETS",
     "ER",
     "ERK",
-    "RULES",
     "BitIndex",
     "Budget",
     "Mask",

@@ -6,7 +6,4 @@ from supermasks.methods.individual import Individual
 from supermasks.methods.method import Learned, Method, Trainable
 from supermasks.methods.supsup import SupSup
 
-METHODS: tuple[type[Method], ...] = (SupSup, Diluted, ExSSNeT, Individual)
-"""The classes whose stored settings can be read back."""
-
-__all__ = ["METHODS", "Diluted", "ExSSNeT", "Individual", "Learned", "Method", "SupSup", "Trainable"]
+__all__ = ["Diluted", "ExSSNeT", "Individual", "Learned", "Method", "SupSup", "Trainable"]

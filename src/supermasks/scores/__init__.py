@@ -6,11 +6,7 @@ from supermasks.scores.kkt import KKT
 from supermasks.scores.mean_masks import MeanOfMasks
 from supermasks.scores.mean_scores import MeanOfScores
 
-INITIAL_SCORES: tuple[type[InitialScores], ...] = (KaimingUniform, Constant, Spread, MeanOfMasks, MeanOfScores, KKT)
-"""The classes whose stored settings can be read back."""
-
 __all__ = [
-    "INITIAL_SCORES",
     "KKT",
     "Constant",
     "InitialScores",

@@ -1,20 +1,18 @@
 """Training: the loop, its settings, and how it scales over time, tasks and processes."""
 
-from supermasks.training.augmentation import AUGMENTATIONS, Augmentation, CropAndFlip
+from supermasks.training.augmentation import Augmentation, CropAndFlip
 from supermasks.training.bar import Bar, Shown, watched
 from supermasks.training.distributed import Processes, initialise, launched_by_torchrun
 from supermasks.training.learning import LearnApart, LearnedTask, check_learnable, finish_task, learn_task
 from supermasks.training.loop import CHECKPOINT_SECONDS, Effective, Fit, Progress, fit
-from supermasks.training.optimisers import OPTIMISERS, SGD, Adam, AdamW, Optimiser, RMSprop
+from supermasks.training.optimisers import SGD, Adam, AdamW, Optimiser, RMSprop
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages, forget_stages
 from supermasks.training.steps import Callback, Step, checked_callbacks
 from supermasks.training.together import fit_together
 
 __all__ = [
-    "AUGMENTATIONS",
     "CHECKPOINT_SECONDS",
-    "OPTIMISERS",
     "SGD",
     "Adam",
     "AdamW",

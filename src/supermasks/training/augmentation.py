@@ -80,7 +80,3 @@ class CropAndFlip(Augmentation):
         pixels = (rows * padded.shape[-1]).unsqueeze(2) + columns.unsqueeze(1)  # batch x height x width
         flat = pixels.flatten(1).unsqueeze(1).expand(-1, inputs.shape[1], -1)
         return padded.flatten(2).gather(2, flat).view(inputs.shape)
-
-
-AUGMENTATIONS: tuple[type[Augmentation], ...] = (CropAndFlip,)
-"""The classes whose stored settings can be read back."""

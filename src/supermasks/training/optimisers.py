@@ -157,7 +157,3 @@ class Optimisers:
         """Go to states that `state_dict` has returned."""
         for member, state in zip(self.members, state_dict["members"], strict=True):
             member.load_state_dict(state)
-
-
-OPTIMISERS: tuple[type[Optimiser], ...] = (RMSprop, Adam, AdamW, SGD)
-"""The classes whose stored settings can be read back."""
