@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import supermasks as sm
-from supermasks.data import PermutedStream, SplitStream, load_source
+from supermasks.data import PermutedStream, SplitStream
+from supermasks.datasets import load_source
 from supermasks.masks import ER, TopK
 from supermasks.methods import Diluted, ExSSNeT, Individual, Method, SupSup
 from supermasks.nets import lenet_300_100, resnet18

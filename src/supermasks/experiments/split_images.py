@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
-from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
+from supermasks.data import MappedStream, SplitStream, limited, with_validation
 from supermasks.data.lazy import check_count
+from supermasks.datasets import load_source
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.experiments.masked import (
