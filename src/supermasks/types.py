@@ -11,24 +11,10 @@ from torch import Tensor
 from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
+from supermasks.task_info import TaskInfo, check_name
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
-
-
-def check_name(name: object) -> None:
-    """Raise TaskError unless a task can have this name, wherever the name comes from.
-
-    Args:
-        name: must be a string that is not empty and has printable characters only.
-
-    Example:
-        >>> check_name("cats or dogs")
-    """
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise TaskError(
-            f"the name of a task must be a printable string that is not empty, got {name!r}; choose another name"
-        )
 
 
 @dataclass(frozen=True)
@@ -242,6 +228,11 @@ class Task:
                     f"training and {part} inputs of task {self.name!r} differ in shape: "
                     f"{self.train.shape} and {examples.shape}"
                 )
+
+    @property
+    def info(self) -> TaskInfo:
+        """What the task is about, without its examples."""
+        return TaskInfo(self.name, self.classes, self.train.shape, self.train.dtype, self.input_form)
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "test": self.test, "validation": self.validation}
