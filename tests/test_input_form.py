@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from states import masked_state
 from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
@@ -18,7 +19,6 @@ from supermasks.data import SplitStream, make_task, with_validation
 from supermasks.datasets import load_source
 from supermasks.errors import BankFormatError, InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
-from supermasks.state import TaskState
 from supermasks.training import Adam, Training
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 5), dtype=np.uint8)
@@ -280,7 +280,7 @@ def stored_json(file: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("form", ["sepia", "token ids", 3, None, ["pixels"]])
 def test_a_stored_form_that_there_is_not_or_does_not_fit_is_refused(form: object) -> None:
     from supermasks.bank import BankHeader
-    from supermasks.bank.task_file import decode_state, encode_state
+    from supermasks.encoding import decode_state, encode_state
 
     network = Network(nn.Linear(20, 6), RandomBase(0))
     learner = Learner(network, training=Training(steps=1))
@@ -310,9 +310,9 @@ def test_a_state_has_a_form_that_fits_its_inputs(blobs: Callable[..., Task]) -> 
     learner = learner_of(blobs("a"))
     state = learner.bank["a"]
     with pytest.raises(TaskError, match=r"are token ids, which must be int64, got torch\.float32"):
-        TaskState("b", state.classes, state.input_shape, state.mask, input_form=InputForm.TOKEN_IDS)
+        masked_state("b", state.classes, state.input_shape, state.mask, input_form=InputForm.TOKEN_IDS)
     with pytest.raises(TaskError, match=r"which must be float32, got torch\.int64"):
-        TaskState("b", (0,), (3,), state.mask, input_dtype=torch.int64, input_form=InputForm.PIXELS)
+        masked_state("b", (0,), (3,), state.mask, input_dtype=torch.int64, input_form=InputForm.PIXELS)
 
 
 def test_what_is_learned_apart_and_together_remembers_the_form() -> None:
