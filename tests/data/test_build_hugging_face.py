@@ -100,3 +100,19 @@ def test_streams_and_dictionaries_of_splits_are_refused() -> None:
         make_task("it", data.to_iterable_dataset())
     with pytest.raises(InputError, match="choose one split"):
         make_task("it", hf.DatasetDict({"train": data}))
+
+
+def test_a_random_transform_draws_anew_for_each_batch() -> None:
+    features = hf.Features({"a": hf.Sequence(hf.Value("float32")), "y": hf.ClassLabel(names=["cat", "dog"])})
+    data = hf.Dataset.from_dict({"a": VECTORS, "y": [0, 1, 0]}, features=features)
+
+    def noisy(rows: dict) -> dict:
+        return {"x": [torch.tensor(row) + torch.rand(()) for row in rows["a"]], "y": rows["y"]}
+
+    task = make_task("it", data.with_transform(noisy), inputs="x")
+    assert (task.classes, task.train.targets.tolist()) == (("cat", "dog"), [0, 1, 0])
+    first, second = (task.train.batch(torch.arange(3))[0] for _ in range(2))
+    assert first.shape == second.shape == (3, 2)
+    assert not torch.equal(first, second)
+    with pytest.raises(ConfigError, match="has the columns x, y"):
+        make_task("it", data.with_transform(noisy), inputs="a")

@@ -286,7 +286,9 @@ class _Run:
             "number of examples": len(self.task.train),
             "list of classes": [repr(label) for label in self.task.classes],
             "digest of targets": _digest(self.task.train.targets),
-            "digest of inputs": _digest(self.task.train.batch(_some(len(self.task.train)))[0]),
+            "digest of inputs": _digest(self.task.train.batch(_some(len(self.task.train)))[0])
+            if self.task.train.fixed
+            else None,
             "number of processes": self.processes.count,
             "parameters": {name: list(value.shape) for name, value in self.trainable.parameters.items()},
             "buffers": {name: list(value.shape) for name, value in self.trainable.buffers.items()},
