@@ -206,22 +206,22 @@ def test_classes_that_cannot_be_are_refused(classes: list) -> None:
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        (torch.zeros(2, 3, dtype=torch.int64), "torch.int64 came; convert them to float32"),
-        (torch.zeros(2, 3, dtype=torch.bool), "torch.bool came"),
-        (torch.zeros(2, 3, dtype=torch.complex64), "complex64 came"),
-        (np.zeros((2, 3), dtype=np.uint16), "uint16 came"),
-        (np.zeros((2, 3), dtype=np.int32), "int32 came"),
-        ([[1, 2], [3, 4]], "int64 came"),
-        (["a", "b"], "is a str"),
-        (np.array([["a"], ["b"]]), "<U1 came"),
+        (torch.zeros(2, 3, dtype=torch.int64), "got torch.int64; convert them to float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "got torch.bool"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "got torch.complex64"),
+        (np.zeros((2, 3), dtype=np.uint16), "got uint16"),
+        (np.zeros((2, 3), dtype=np.int32), "got int32"),
+        ([[1, 2], [3, 4]], "got int64"),
+        (["a", "b"], "got a str"),
+        (np.array([["a"], ["b"]]), "got <U1"),
         ([[1.0], [2.0, 3.0]], "one shape"),
-        ([torch.zeros(2), torch.zeros(3)], r"\(2,\) and \(3,\) came"),
+        ([torch.zeros(2), torch.zeros(3)], r"got \(2,\) and \(3,\)"),
         ([np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8)], r"\(1, 2, 3\) and \(1, 3, 2\)"),
         (torch.tensor([[0.0], [float("nan")]]), "NaN or infinite, first in example 1"),
         (np.array([[float("-inf")], [0.0]]), "first in example 0"),
         (np.array([[1e300], [0.0]]), "first in example 0"),
         (torch.zeros(2), "examples x"),
-        ({"x": 1}, "are a dict"),
+        ({"x": 1}, "got a dict"),
     ],
 )
 def test_inputs_that_cannot_be_are_refused(inputs: object, said: str) -> None:
@@ -308,7 +308,7 @@ def test_all_parts_of_a_task_are_of_one_form(part: str) -> None:
         make_task("it", (pixels, LABELS), **{part: (floats, LABELS)})
     scaled = make_task("it", (pixels, LABELS), **{part: ((floats / 255).double(), LABELS)})
     assert torch.equal(getattr(scaled, part).inputs, scaled.train.inputs)
-    with pytest.raises(InputError, match="some are uint8, which is divided by 255, and some are floating"):
+    with pytest.raises(InputError, match="got uint8, which is divided by 255, and floating"):
         make_task("it", ([pixels[0], floats[0]], [0, 1]))
     mixed = DataLoader(Pairs((pixels[0], 0), (floats[0], 1)), batch_size=1)
     with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
@@ -378,11 +378,11 @@ def test_token_ids_from_a_loader() -> None:
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        (torch.zeros(2, 3), "must be integers, but float32 came"),
-        (torch.zeros(2, 3, dtype=torch.bool), "bool came"),
-        ([["a"], ["b"]], "U1 came"),
-        ([[1, 2], [3, -100]], "-100 came"),
-        ([[1, 2], [3]], r"\(2,\) and \(1,\) came; resize or pad"),
+        (torch.zeros(2, 3), "must be integers, got float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "got bool"),
+        ([["a"], ["b"]], "got <U1"),
+        ([[1, 2], [3, -100]], "got -100"),
+        ([[1, 2], [3]], r"got \(2,\) and \(1,\); resize or pad"),
         ([[[1, 2], [3]], [[1, 2], [3]]], "pad them first"),
     ],
 )

@@ -75,7 +75,7 @@ def test_texts_that_are_tokenised_already() -> None:
 def test_a_class_without_a_name_is_refused() -> None:
     features = hf.Features({"input": hf.Sequence(hf.Value("float32")), "y": hf.ClassLabel(names=["cat", "dog"])})
     data = hf.Dataset.from_dict({"input": VECTORS, "y": [0, 1, -1]}, features=features)
-    with pytest.raises(LabelError, match="label -1 without a name"):
+    with pytest.raises(LabelError, match="label -1, which has no name"):
         make_task("it", data)
 
 
@@ -114,5 +114,5 @@ def test_a_random_transform_draws_anew_for_each_batch() -> None:
     first, second = (task.train.batch(torch.arange(3))[0] for _ in range(2))
     assert first.shape == second.shape == (3, 2)
     assert not torch.equal(first, second)
-    with pytest.raises(ConfigError, match="has the columns x, y"):
+    with pytest.raises(ConfigError, match="got the columns x, y"):
         make_task("it", data.with_transform(noisy), inputs="a")

@@ -200,7 +200,7 @@ def test_types_that_differ_far_apart_are_refused_at_once(monkeypatch: pytest.Mon
     [
         (7, torch.zeros(5), "must have one shape"),
         (23, torch.full((6,), torch.nan), "NaN or infinite, first in example 23"),
-        (3, "text", "is a str"),
+        (3, "text", "got a str"),
     ],
 )
 def test_an_item_that_cannot_be_used_is_refused_at_once(number: int, changed: object, said: str) -> None:

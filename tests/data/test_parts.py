@@ -103,7 +103,7 @@ def test_what_cannot_be_parted_is_refused() -> None:
         with_validation(numbered(9), 0.1, -1)
 
 
-@pytest.mark.parametrize(("count", "said"), [(10, "asked for, but it has 9"), (0, "at least 1"), (2.0, "at least 1")])
+@pytest.mark.parametrize(("count", "said"), [(10, "must be at most 9"), (0, "at least 1"), (2.0, "at least 1")])
 def test_numbers_that_cannot_be_are_refused(count: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         limited(numbered(9), count)

@@ -211,9 +211,9 @@ def test_a_task_can_be_made_of_them(tokenizer, encoder, tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"length": 0}, "length"),
-        ({"length": 2}, "leaves none for the text"),
+        ({"length": 2}, "leaves no room"),
         ({"length": 6.0}, "length"),
-        ({"length": 9}, "8 positions for tokens, but a length of 9"),
+        ({"length": 9}, "8 positions for tokens, got a length of 9"),
         ({"batch_size": 0}, "size of a batch"),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_place_that_cannot_be_written_is_said(
     tokenizer, encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataUnavailableError, match="name another folder"):
+    with pytest.raises(DataUnavailableError, match="pass another folder"):
         encode_texts(TEXTS, tokenizer, encoder, 6, tmp_path / "file")
     usage = type("Usage", (), {"free": 2 * 6 * 6 * WIDTH - 1})
     monkeypatch.setattr(encoder_cache.shutil, "disk_usage", lambda path: usage)

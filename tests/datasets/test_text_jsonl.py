@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from supermasks.datasets import load_texts, texts_from
-from supermasks.datasets.texts.text import SEPARATOR
+from supermasks.datasets.texts.source import SEPARATOR
 from supermasks.errors import ConfigError, DataUnavailableError, InputError, LabelError, TaskError
 
 TRAIN = [{"label": "sport", "text": "the ball"}, {"text": 'a "star"\u2028\nü', "label": "space", "id": 3}]
@@ -75,24 +75,27 @@ def test_tables_come_first_and_one_file_of_a_form_is_none(tmp_path: Path) -> Non
     ("content", "message"),
     [
         (b"", "holds no texts; check"),
-        (b'{"label": "a", "text": "b"}\n{"label": "a"', "line 2 of .* must be an object of JSON"),
-        (b'\n\n{"label": 1' + b"0" * 5000 + b', "text": "b"}', "line 3 of .* must be an object of JSON"),
-        (b"[" * 100_000, "line 1 of .* must be an object of JSON"),
+        (b'{"label": "a", "text": "b"}\n{"label": "a"', "line 2 of .* must be a JSON object"),
+        (b'\n\n{"label": 1' + b"0" * 5000 + b', "text": "b"}', "line 3 of .* must be a JSON object"),
+        (b"[" * 100_000, "line 1 of .* must be a JSON object"),
         (b'["a", "b"]', "line 1 of .* must map the names"),
         (b"7", "must map the names"),
-        (b'{"label": "a", "words": "b"}', "must have label and text, but has only label, words"),
-        (b'{"text": "b"}', "has only text"),
+        (b'{"label": "a", "words": "b"}', "must have label and text, got only label, words"),
+        (b'{"text": "b"}', "got only text"),
         (b'{"label": "", "text": "b"}', "not blank"),
         (b'{"label": 1.0, "text": "b"}', "must have a label that is a string"),
-        (b'{"label": true, "text": "b"}', "has True"),
-        (b'{"label": null, "text": "b"}', "has None"),
+        (b'{"label": true, "text": "b"}', "got True"),
+        (b'{"label": null, "text": "b"}', "got None"),
         (b'{"label": "a", "text": " \\n"}', "not blank"),
-        (b'{"label": "a", "text": 5}', "strings"),
-        (b'{"label": "a", "text": null}', "strings"),
-        (b'{"label": "a", "text": "b", "text_pair": 5}', "text and text_pair that are strings"),
+        (b'{"label": "a", "text": 5}', "string that is not blank as text"),
+        (b'{"label": "a", "text": null}', "string that is not blank as text"),
+        (b'{"label": "a", "text": "b", "text_pair": 5}', "as text and text_pair"),
         (b'{"label": "a", "text": "\xff"}', "UTF-8"),
         (b"\x1f\x8bno gzip", "gzip"),
-        (b'{"label": "a", "text": "cut \\ud83d here"}\n', r"line 1 of .*half of one, '\\ud83d', as is left where"),
+        (
+            b'{"label": "a", "text": "cut \\ud83d here"}\n',
+            r"line 1 of .*half a character, '\\ud83d', as cutting",
+        ),
         (b'{"label": " ", "text": "words"}\n', "a label that is a string, not blank"),
     ],
 )
@@ -107,7 +110,7 @@ def test_a_label_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
     write(
         tmp_path / "mine", {"train.jsonl": as_lines(TRAIN), "test.jsonl": as_lines([{"label": "music", "text": "a"}])}
     )
-    with pytest.raises(LabelError, match=r"'music' is in .*test\.jsonl, but in no text of .*train\.jsonl"):
+    with pytest.raises(LabelError, match=r"'music' is in .*test\.jsonl but not in .*train\.jsonl"):
         load_texts("mine", tmp_path)
 
 
@@ -191,14 +194,14 @@ def test_integers_of_numpy_are_integers_and_rows_may_come_once() -> None:
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        ([], TaskError, "training rows of 'mine' are none"),
+        ([], TaskError, "training rows of 'mine' are empty"),
         (["label"], InputError, "row 0 of the training rows of 'mine' must map"),
-        ([*TRAIN, {"label": "a"}], ConfigError, "row 2 .* must have label and text, but has only label; .* by text"),
-        ([{"label": "a", "text": None}], InputError, "strings and not blank"),
-        ([{"label": "a", "text": "  "}], InputError, "strings and not blank"),
-        ([{"label": None, "text": "a"}], LabelError, "has None"),
-        ([{"label": 0.5, "text": "a"}], LabelError, r"has 0\.5"),
-        ([{"label": "", "text": "a"}], LabelError, "has ''"),
+        ([*TRAIN, {"label": "a"}], ConfigError, "row 2 .* must have label and text, got only label; .* as text"),
+        ([{"label": "a", "text": None}], InputError, "string that is not blank"),
+        ([{"label": "a", "text": "  "}], InputError, "string that is not blank"),
+        ([{"label": None, "text": "a"}], LabelError, "got None"),
+        ([{"label": 0.5, "text": "a"}], LabelError, r"got 0\.5"),
+        ([{"label": "", "text": "a"}], LabelError, "got ''"),
         ([{"label": "b", "text": "a"}], LabelError, "'space' is in the test rows of 'mine'"),
     ],
 )

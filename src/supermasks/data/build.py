@@ -1,4 +1,4 @@
-"""Make a task out of your own data."""
+"""Make a task of your own data."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from supermasks.brief import brief
 from supermasks.data.gather import check_finite, gather, plain_labels
 from supermasks.data.validation import with_validation
 from supermasks.errors import LabelError, TaskError
@@ -84,7 +85,7 @@ def make_task(
     form = InputForm.TOKEN_IDS if token_ids else None
     train_inputs, train_labels, form = gather(train, f"the training data of task {name!r}", inputs, label, form)
     if classes is None:
-        _refuse_measurements(train_labels, f"the training data of task {name!r}")
+        _reject_measurements(train_labels, f"the training data of task {name!r}")
         labels: Sequence[Hashable] = _distinct(train_labels)
     else:
         labels = plain_labels(classes, f"the classes of task {name!r}")
@@ -107,19 +108,19 @@ def make_task(
     return replace(task, validation=part(validation, f"validation data of task {name!r}"))
 
 
-def _refuse_measurements(labels: list[Hashable], what: str) -> None:
-    """Raise LabelError if labels look like the targets of a regression: each would become a class of its own."""
+def _reject_measurements(labels: list[Hashable], what: str) -> None:
+    """Raise LabelError if labels look like the targets of a regression, each of which would become a class."""
     fractions = [label for label in labels if isinstance(label, float) and not label.is_integer()]
     if fractions:
         raise LabelError(
             f"the labels of {what} must name classes, got numbers such as {fractions[0]!r} ({len(set(labels))} "
-            "different ones): this library classifies; cut measurements into classes first, such as by "
-            "torch.bucketize, or pass classes=[...] if each number is a class"
+            "different ones); cut measurements into classes first, for example with torch.bucketize, or pass "
+            "classes=[...] if each number is a class"
         )
 
 
 def _distinct(labels: list[Hashable]) -> tuple[Hashable, ...]:
-    # Not a set, whose order of strings changes from run to run.
+    # Not a set: its order of strings changes from run to run.
     distinct = list(dict.fromkeys(labels))
     try:
         return tuple(sorted(cast("list[Any]", distinct)))
@@ -129,16 +130,16 @@ def _distinct(labels: list[Hashable]) -> tuple[Hashable, ...]:
 
 def _examples(what: str, inputs: Tensor | Store, labels: list[Hashable], classes: tuple[Hashable, ...]) -> Examples:
     if not labels and not len(inputs):
-        raise TaskError(f"the {what} is empty; give at least one example")
+        raise TaskError(f"the {what} is empty; pass at least one example")
     if len(labels) != len(inputs):
-        raise TaskError(f"the {what} has {len(inputs)} inputs but {len(labels)} labels; give one label for each input")
+        raise TaskError(f"the {what} has {len(inputs)} inputs but {len(labels)} labels; pass one label for each input")
     if isinstance(inputs, Tensor):  # others were checked when they were read for their labels
         check_finite(inputs, what)
     numbers = {label: number for number, label in enumerate(classes)}
     unknown = [label for label in labels if label not in numbers]
     if unknown:
         raise LabelError(
-            f"the {what} holds the label {unknown[0]!r}, which is not among its classes {classes!r}; "
-            "remove the example, or pass all labels as classes"
+            f"the {what} holds the label {unknown[0]!r}, which is not one of the classes {brief(classes)}; remove the "
+            "example, or pass all labels as classes"
         )
     return Examples(inputs, torch.tensor([numbers[label] for label in labels], dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""Read inputs and labels out of whatever holds them."""
+"""Read inputs and labels from data of many types."""
 
 import sys
 from collections.abc import Hashable, Mapping, Sequence, Sized
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from supermasks.brief import brief
 from supermasks.data.items import ItemInputs
 from supermasks.data.samples import as_inputs
 from supermasks.errors import ConfigError, InputError, LabelError, TaskError
@@ -82,7 +83,7 @@ def _gathered(
         return stacked(whole[0]), plain_labels(whole[1], what)
     if _is(data, DataLoader):
         return _from_batches(data, what, stacked)
-    _refuse_iterable(data, what)
+    _reject_iterable(data, what)
     if _is(data, Dataset) and _is(data, Sized):
         return _from_items(data, what, stacked)
     raise InputError(
@@ -92,7 +93,7 @@ def _gathered(
 
 
 def _is(data: object, kind: type) -> bool:
-    # Unlike a bare isinstance, which narrows to generic types of unknown parameters, this leaves the type alone.
+    # A plain isinstance would narrow to a generic type with unknown parameters.
     return isinstance(data, kind)
 
 
@@ -105,16 +106,16 @@ def _kind(data: object) -> str:
 
 
 def _is_hugging_face(data: object, module: str, name: str) -> bool:
-    """Without an import: who has an object of the package has imported the package."""
+    """Check without an import: an object of the package exists only if the package was imported."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(data, vars(loaded)[name])
 
 
-def _refuse_iterable(data: object, what: str) -> None:
+def _reject_iterable(data: object, what: str) -> None:
     if isinstance(data, IterableDataset) or _is_hugging_face(data, "datasets.iterable_dataset", "IterableDataset"):
         raise InputError(
-            f"{what} is an IterableDataset, which has no length and may have no end; a task needs a finite set: "
-            "collect the examples, and pass a tuple (inputs, labels)"
+            f"{what} is an IterableDataset, which has no length and may have no end; collect the examples, and pass a "
+            "tuple (inputs, labels)"
         )
 
 
@@ -122,8 +123,8 @@ def _pair(item: object, what: str) -> tuple[object, object]:
     pair = _two(item)
     if pair is None:
         raise InputError(
-            f"{what} must yield pairs (input, label), but yields a {_kind(item)} of another kind or length; "
-            "wrap it so that it yields pairs"
+            f"{what} must yield pairs (input, label), got a {_kind(item)} of another type or length; wrap it so that "
+            "it yields pairs"
         )
     return pair
 
@@ -154,7 +155,7 @@ def _from_items(data: Any, what: str, stacked: _InOneForm) -> tuple[Tensor | Sto
 def _from_batches(
     loader: "DataLoader[object]", what: str, stacked: _InOneForm
 ) -> tuple[Tensor | Store, list[Hashable]]:
-    _refuse_iterable(loader.dataset, what)
+    _reject_iterable(loader.dataset, what)
     parts: list[Tensor] = []
     labels: list[Hashable] = []
     shape = None
@@ -164,11 +165,11 @@ def _from_batches(
         parts.append(part)
         labels.extend(names)
         shape = _same_shape(part, shape, what)
-        # A label too few here and one too many there would shift all labels between.
+        # A label missing in one batch and one too many in another would shift all labels between them.
         if len(part) != len(names):
             raise TaskError(
-                f"each batch of {what} must have one label for each input, but one has {len(part)} inputs and "
-                f"{len(names)} labels; check its collate_fn"
+                f"each batch of {what} must have one label for each input, got {len(part)} inputs and {len(names)} "
+                "labels; check its collate_fn"
             )
     return (torch.cat(parts) if parts else stacked([])), labels
 
@@ -237,25 +238,25 @@ class _Rows:
 def _column(argument: str, named: str | None, usual: tuple[str, ...], columns: list[str], what: str) -> str:
     candidates = [column for column in usual if column in columns] if named is None else [named]
     if len(candidates) != 1 or candidates[0] not in columns:
-        asked = f"one of {', '.join(usual)}" if named is None else repr(named)
+        asked = f"exactly one of the columns {', '.join(usual)}" if named is None else f"the column {named!r}"
         raise ConfigError(
-            f"{what} must have the column {asked}, but has the columns {', '.join(columns)}; "
-            f"name the right one, as in {argument}={columns[0] if columns else 'image'!r}"
+            f"{what} must have {asked}, got the columns {', '.join(columns)}; name the right one, as in "
+            f"{argument}={columns[0] if columns else 'image'!r}"
         )
     return candidates[0]
 
 
 def _class_name(number: Hashable, names: list[str], what: str) -> str:
     if not isinstance(number, int) or not 0 <= number < len(names):
-        raise LabelError(f"{what} holds the label {number!r} without a name in its ClassLabel; remove the example")
+        raise LabelError(f"{what} holds the label {number!r}, which has no name in its ClassLabel; remove the example")
     return names[number]
 
 
 def plain_labels(values: object, what: str) -> list[Hashable]:
-    """Return labels, a tensor, array or sequence of them, as Python values; errors call their owner `what`.
+    """Return labels, a tensor, array or sequence, as Python values; errors call their owner `what`.
 
     Raises:
-        LabelError: they are no sequence, or one of them is not hashable or not equal to itself.
+        LabelError: the labels are not a sequence, or one is not hashable or not equal to itself.
 
     Example:
         >>> plain_labels(np.array([3, 1]), "the example")
@@ -266,7 +267,7 @@ def plain_labels(values: object, what: str) -> list[Hashable]:
     if isinstance(values, np.ndarray):
         values = cast("list[object]", values.tolist())
     if not isinstance(values, (list, tuple)):
-        raise LabelError(f"the labels of {what} must be a tensor, an array or a list, but are a {_kind(values)}")
+        raise LabelError(f"the labels of {what} must be a tensor, an array or a list, got a {_kind(values)}")
     return [_label(value, what) for value in cast("Sequence[object]", values)]
 
 
@@ -276,7 +277,7 @@ def _label(value: object, what: str) -> Hashable:
         hash(value)
     except TypeError as error:
         raise LabelError(_unusable(value, what)) from error
-    # Tensors hash by identity, and NaN does not equal itself: neither would ever be found again.
+    # Tensors hash by identity and NaN is not equal to itself: neither could be looked up.
     if isinstance(value, Tensor) or value != value:
         raise LabelError(_unusable(value, what))
     return value
@@ -290,6 +291,6 @@ def _unwrapped(value: Any) -> object:
 
 def _unusable(value: object, what: str) -> str:
     return (
-        f"a label is one hashable value, such as a number or a string, but {what} holds {value!r}; "
-        "convert the labels first, one-hot rows with argmax(1) and a column with squeeze(1)"
+        f"a label must be one hashable value, such as a number or a string, got {brief(value)} in {what}; convert the "
+        "labels first: one-hot rows with argmax(1), a column with squeeze(1)"
     )
