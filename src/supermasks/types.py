@@ -11,24 +11,10 @@ from torch import Tensor
 from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
+from supermasks.task_info import TaskInfo, check_name
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
-
-
-def check_name(name: object) -> None:
-    """Raise TaskError unless a task can have this name, wherever the name comes from.
-
-    Args:
-        name: must be a string that is not empty and has printable characters only.
-
-    Example:
-        >>> check_name("cats or dogs")
-    """
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise TaskError(
-            f"the name of a task must be a printable string that is not empty, got {name!r}; choose another name"
-        )
 
 
 @dataclass(frozen=True)
@@ -55,10 +41,10 @@ NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
 
 
 class Store(Protocol):
-    """Inputs that are made when they are asked for, such as image files; a tensor is one, too.
+    """Inputs that are made on request, such as image files; a tensor is one, too.
 
-    Where a row may differ from one call to the next, as with a random transform, the store has an attribute `fixed`
-    that is False. A checkpoint of a training is then compared by its targets alone.
+    If a row may differ from one call to the next, as with a random transform, the store has an attribute `fixed` that
+    is False. A checkpoint is then compared with the targets of a task, but not with its inputs.
     """
 
     @property
@@ -145,11 +131,6 @@ class Examples:
         stored = f"{tuple(self.inputs.shape[1:])}, {str(self.inputs.dtype).removeprefix('torch.')}"
         view = "" if self.view is None else ", seen through a view"
         return f"Examples({counted(len(self), 'input')} of shape {stored}{view})"
-
-    @property
-    def fixed(self) -> bool:
-        """Whether an example is the same each time that it is asked for, as far as the inputs say."""
-        return bool(getattr(self.inputs, "fixed", True))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -251,6 +232,11 @@ class Task:
                     f"training and {part} inputs of task {self.name!r} differ in shape: "
                     f"{self.train.shape} and {examples.shape}"
                 )
+
+    @property
+    def info(self) -> TaskInfo:
+        """What the task is about, without its examples."""
+        return TaskInfo(self.name, self.classes, self.train.shape, self.train.dtype, self.input_form)
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "test": self.test, "validation": self.validation}

@@ -14,6 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorD
 
 from supermasks import Examples, Learner, Task
 from supermasks.data import make_task, with_validation
+from supermasks.data.items import ItemInputs
 from supermasks.errors import InputError, RunStateError, TaskError
 from supermasks.nets import fully_connected
 from supermasks.training import Training
@@ -87,7 +88,8 @@ def test_a_random_transform_draws_anew_for_each_batch(draw: Callable[[Tensor], o
     assert task.validation is not None
     for examples in (task.train, task.validation):
         assert not torch.equal(everything(examples), everything(examples))
-        assert not examples.fixed
+        assert isinstance(examples.inputs, ItemInputs)
+        assert not examples.inputs.fixed
 
 
 def test_each_epoch_of_a_training_has_its_own_draws() -> None:
@@ -166,7 +168,7 @@ def test_a_loader_is_read_once() -> None:
     task = make_task("it", DataLoader(data, batch_size=5, drop_last=True))
     assert data.read == list(range(20))
     assert torch.equal(everything(task.train), everything(task.train))
-    assert task.train.fixed
+    assert isinstance(task.train.inputs, Tensor)
 
 
 def test_a_task_over_a_data_set_can_be_pickled() -> None:

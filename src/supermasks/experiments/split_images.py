@@ -240,7 +240,7 @@ class SplitImages(Experiment):
             first.learn(tasks[0], progress)
             out.mkdir(parents=True, exist_ok=True)
             partial_file = path.with_name(path.name + ".partial")
-            save_file(dict(first.bank[tasks[0].name].dense), partial_file)
+            save_file(first.network.effective(first.bank[tasks[0].name]), partial_file)
             partial_file.replace(path)
         values = load_file(path)
         with torch.no_grad():
