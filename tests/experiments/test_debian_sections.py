@@ -69,7 +69,7 @@ def package(section: str, text: str) -> str:
     return f"Package: a\nSection: {section}\nDescription: {text}\n that goes on\nDescription-md5: 0\nSize: 1\n\n"
 
 
-def test_packages_are_parted_by_their_descriptions(tmp_path: Path, run) -> None:
+def test_packages_are_split_by_their_descriptions(tmp_path: Path, run) -> None:
     pairs = [(section, f"the {number}th of {section}: ü") for section in SECTIONS for number in range(100)]
     whole = "".join(package(section, text) for section, text in pairs)
     again = [package("non-free/libs", text) for section, text in pairs if section == "libs"]
