@@ -279,8 +279,9 @@ def stored_json(file: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", ["sepia", "token ids", 3, None, ["pixels"]])
 def test_a_stored_form_that_there_is_not_or_does_not_fit_is_refused(form: object) -> None:
-    from supermasks.bank import BankHeader
     from supermasks.bank.task_file import decode_state, encode_state
+
+    from supermasks.bank import BankHeader
 
     network = Network(nn.Linear(20, 6), RandomBase(0))
     learner = Learner(network, training=Training(steps=1))

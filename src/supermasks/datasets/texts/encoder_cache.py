@@ -135,7 +135,7 @@ def encode_texts(
     encoded = EncodedTexts(path)
     if encoded.shape != shape:
         raise DataUnavailableError(
-            f"{path} must hold embeddings of shape {shape}, but holds {tuple(encoded.shape)}; delete it, and encode "
+            f"{path} must hold embeddings of shape {shape}, got {tuple(encoded.shape)}; delete it, and encode "
             "the texts again"
         )
     return encoded
@@ -195,8 +195,8 @@ def _fill(
         broken = ~torch.isfinite(embeddings).flatten(1).all(dim=1)
         if bool(broken.any()):
             raise InputError(
-                f"embeddings must be finite and within the range of float16, but those of text "
-                f"{batch[int(broken.nonzero()[0])]} are not; check the parameters of the encoder"
+                "embeddings must be finite and within the range of float16, got others for text "
+                f"{batch[int(broken.nonzero()[0])]}; check the parameters of the encoder"
             )
         rows[batch, : ids.shape[1]] = embeddings.numpy()
         if progress is not None:

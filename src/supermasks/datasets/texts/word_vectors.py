@@ -70,7 +70,7 @@ class WordVectors:
     def _numbers(self) -> Mapping[str, int]:
         """The row in the table of each word, plus one."""
         last = len(self.words)
-        # From the last to the first, so that the first one of two stays.
+        # From the last to the first, so that the first of equal words counts.
         return {word: last - back for back, word in enumerate(reversed(self.words))}
 
     def ids(self, texts: Sequence[str], length: int) -> Tensor:
