@@ -282,12 +282,10 @@ def test_a_stored_form_that_there_is_not_or_does_not_fit_is_refused(form: object
     from supermasks.bank import BankHeader
     from supermasks.encoding import decode_state, encode_state
 
-    from supermasks.bank import BankHeader
-
     network = Network(nn.Linear(20, 6), RandomBase(0))
     learner = Learner(network, training=Training(steps=1))
     learner.learn(make_task("a", (FLOATS, LABELS)))
-    header = BankHeader.of(network)
+    header = BankHeader.of(network).layout
     content, _ = encode_state(learner.bank["a"], header)
     assert content.count(b'\\"input_form\\":\\"as is\\"') == 1
     length = int.from_bytes(content[:8], "little")
