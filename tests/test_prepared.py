@@ -58,11 +58,11 @@ def test_memory_stays_within_its_bound(cnn: Callable, blobs: Callable[..., Task]
     learner, truth = learned(cnn, blobs, cache_bytes=0)
     for name in NAMES:
         learner.network.logits(truth["inputs"], learner.bank[name])
-        assert len(learner.network._prepared) == 1
+        assert learner.network.backbone.ready == 1
     learner, truth = learned(cnn, blobs)
     for name in NAMES:
         learner.network.logits(truth["inputs"], learner.bank[name])
-    assert len(learner.network._prepared) == 3
+    assert learner.network.backbone.ready == 3
 
 
 def test_threads_that_ask_for_different_tasks_get_their_own(cnn: Callable, blobs: Callable[..., Task]) -> None:

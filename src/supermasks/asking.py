@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from supermasks.batch_checks import check_inputs
 from supermasks.brief import brief
 from supermasks.data.samples import as_inputs, with_channel
 from supermasks.errors import ConfigError, InputError, TaskError
 from supermasks.input_form import InputForm
-from supermasks.network import Network, check_inputs
+from supermasks.network import Network
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from supermasks.encoding import Layout
 from supermasks.errors import BankFormatError, BaseMismatchError
-from supermasks.network import Network, NormPolicy
+from supermasks.network import Network
+from supermasks.normalisation import NormPolicy
 from supermasks.spec import describe
 
 MOST_WEIGHTS = 2**31

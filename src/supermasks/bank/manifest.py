@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from supermasks.bank.files import read_bytes, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.errors import BankFormatError, StorageError, SupermasksError
-from supermasks.network import NORM_POLICIES
+from supermasks.normalisation import NORM_POLICIES
 from supermasks.task_info import MOST_DIMENSIONS
 from supermasks.version import __version__
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from supermasks.batch_checks import check_inputs
 from supermasks.errors import ConfigError
 from supermasks.inference.task_inference import TaskInference, decide, uniform
-from supermasks.network import check_inputs
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from supermasks.arithmetic import computing_in
+from supermasks.batch_checks import check_inputs
 from supermasks.errors import InputError, LabelError, TrainingError
 from supermasks.methods import Lesson, Method, Session
-from supermasks.network import Network, check_inputs
+from supermasks.network import Network
 from supermasks.scores import Past
 from supermasks.state import TaskState
 from supermasks.task_info import INPUT_TYPES

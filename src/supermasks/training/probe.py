@@ -111,11 +111,13 @@ class _Asked:
 
     def check_state(self, what: str, use: Callable[[], object]) -> None:
         """Raise UnsupportedModuleError if the answers are others after the network was used."""
-        before = {name: _snapshot(value) for name, value in self.network.attributes().items()}
+        before = {name: _snapshot(value) for name, value in self.network.backbone.attributes().items()}
         use()
         if _close(self.base, self.answers(self.network.weights, self.inputs)):
             return
-        changed = [name for name, value in self.network.attributes().items() if _differs(before.get(name), value)]
+        changed = [
+            name for name, value in self.network.backbone.attributes().items() if _differs(before.get(name), value)
+        ]
         state = f"the attribute {', '.join(map(repr, changed[:5]))}" if changed else "something outside of its layers"
         raise UnsupportedModuleError(
             f"{what} changed what the network answers, although its weights stayed the same. A task would change the "
@@ -143,7 +145,7 @@ class _Asked:
     def _is_reached(self, weights: Mapping[str, Tensor]) -> bool:
         handed = self.answers(weights, self.inputs)
         with _seeded(self.network.device, 0):
-            return _close(handed, self.network.written_logits(self.inputs, weights))
+            return _close(handed, self.network.backbone.written_logits(self.inputs, weights))
 
     def _is_deaf(self, weights: Mapping[str, Tensor]) -> bool:
         """Return whether the answers tell inputs apart, but are the same with these weights."""

@@ -1,0 +1,333 @@
+"""A module that computes with whatever tensors it is given, and keeps its own.
+
+It knows nothing of tasks. For a call, effective weights take the place of its parameters: those of a task that answers
+stay in it until others are needed (`Prepared`), all others are put in by `torch.func.functional_call`.
+"""
+
+import copy
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM
+from supermasks.arithmetic import computing_in
+from supermasks.batch_checks import checked_logits
+from supermasks.calls import Call, can_be_recorded, recording
+from supermasks.errors import ConfigError, UnsupportedModuleError
+from supermasks.normalisation import Normalisation
+from supermasks.own_copy import detach_computed, own_copy
+from supermasks.prepared import Prepared
+
+_NEVER_COPIED = ("_lock", "_prepared", "_call", "_mode")
+
+
+class Backbone:
+    """A module, and the ways to compute with other tensors in the place of its own.
+
+    One call at a time: a lock is held while tensors are in the module.
+
+    Attributes:
+        device: where it computes.
+        channels_last: whether two-dimensional convolutions compute in that layout of memory.
+        compiled: whether calls go through `torch.compile`.
+        buffers: the buffers as they were at first, by name.
+        writable: further names of buffers that a layer may write into in prediction, with the names in `buffers`.
+        normalisation: the layers that normalise by statistics, and the policy for these.
+
+    Args:
+        module: in evaluation mode; it belongs to the backbone from now on.
+        tied: further names of parameters, with the first name of each.
+        normalisation: made from the same module.
+        device: where to compute.
+        compiled: whether to compile the module.
+        channels_last: whether to compute in that layout.
+        cache_bytes: how much memory the tensors of the last owners may take (`Prepared`).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        tied: Mapping[str, str],
+        normalisation: Normalisation,
+        *,
+        device: torch.device,
+        compiled: bool,
+        channels_last: bool,
+        cache_bytes: int,
+    ) -> None:
+        self.device, self.compiled, self.channels_last = device, compiled, channels_last
+        self.normalisation = normalisation
+        self._module = module.to(device)
+        self.buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+        self.writable = _writable_buffers(module)
+        self._tied = {**tied, **_tied_buffers(module)}
+        self._cache_bytes = cache_bytes
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what is neither copied nor stored."""
+        self._lock = RLock()
+        self._prepared = Prepared(self._module, self._cache_bytes, self.writable)
+        self._mode = _Mode()
+        self._call: Callable[..., Any] = torch.compile(_call) if self.compiled else _call
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            self._prepared.remove()
+            detach_computed(self._module)
+            return {name: value for name, value in vars(self).items() if name not in _NEVER_COPIED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._set_up()
+
+    @property
+    def ready(self) -> int:
+        """The number of owners whose tensors are kept, so that `answer` need not make them."""
+        return len(self._prepared)
+
+    @property
+    def architecture(self) -> str:
+        """The name of the class of the module."""
+        return type(self._module).__name__
+
+    def to(self, device: torch.device) -> "Backbone":
+        """Return a copy of this backbone on a device."""
+        with self._lock:  # no other call may put tensors into the module meanwhile
+            moved = copy.deepcopy(self)
+        moved.device = device
+        moved._module.to(device)
+        moved.buffers = {name: value.to(device) for name, value in moved.buffers.items()}
+        moved._set_up()
+        return moved
+
+    def eager(self) -> "Backbone":
+        """Return this backbone without `torch.compile`; the two share the module."""
+        if not self.compiled:
+            return self
+        view = object.__new__(type(self))
+        vars(view).update({**vars(self), "compiled": False, "_call": _call})
+        return view
+
+    def forward(self, inputs: Tensor, tensors: Mapping[str, Tensor], training: bool, precision: torch.dtype) -> Tensor:
+        """Return the logits with these tensors in the module (see `Network.forward`)."""
+        if training and self.normalisation.policy != "batch" and not self.buffers.keys() <= tensors.keys():
+            # Training writes into buffers, which must never be those that the backbone keeps.
+            tensors = {**{name: buffer.clone() for name, buffer in self.buffers.items()}, **tensors}
+        inputs, put = self._input(inputs), self._whole(tensors)
+        if not training:
+            put |= self._writable_copies(put)
+        # functional_call puts the tensors into the module for the time of the call.
+        with self._lock, computing_in(precision, self.device):
+            self._prepared.remove()
+            self._set_mode(training)
+            given = dict(put)
+            logits = checked_logits(self._call(self._module, put, inputs), inputs, training)
+            # A layer may replace a buffer instead of writing into it; the new one is then in `put`.
+            for name in self.buffers.keys() & tensors.keys() if training else ():
+                if put[name] is not given[name]:
+                    tensors[name].copy_(put[name].detach())
+            return logits
+
+    def answer(self, inputs: Tensor, owner: Hashable, make: Callable[[], Mapping[str, Tensor]]) -> Tensor:
+        """Return the logits with the tensors of an owner, which stay in the module until others are needed.
+
+        Args:
+            inputs: `batch x ...`.
+            owner: whose tensors these are.
+            make: returns them, where they are not kept ready.
+        """
+        inputs = self._input(inputs)
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+            self._prepared.install(owner, lambda: self._whole(make()))
+            self._set_mode(training=False)
+            return checked_logits(self._module(inputs), inputs)
+
+    def written_logits(self, inputs: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the logits in prediction, with the tensors written into the parameters themselves.
+
+        They are those of `forward` unless the module reaches a parameter by another way than through its layer.
+
+        Args:
+            inputs: `batch x ...`.
+            tensors: by name, of the shapes of the parameters.
+        """
+        inputs, put = self._input(inputs), self._whole(tensors)
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+            self._prepared.remove()
+            self._set_mode(training=False)
+            own = {name: self._prepared.own[name].clone() for name in put}
+            try:
+                for name, value in put.items():
+                    self._prepared.own[name].copy_(value)
+                return checked_logits(_call(self._module, self._writable_copies(put), inputs), inputs)
+            finally:
+                for name, value in own.items():
+                    self._prepared.own[name].copy_(value)
+
+    def recorded(
+        self, inputs: Tensor, tensors: Mapping[str, Tensor], names: Iterable[str]
+    ) -> tuple[Tensor, list[tuple[Call, dict[str, str]]]] | None:
+        """Return the logits and the calls of the layers that have these parameters (see `Network.recorded`)."""
+        layers, inputs, put = self._layers_of(names), self._input(inputs), self._whole(tensors)
+        put |= self._writable_copies(put)
+        with self._lock, computing_in(torch.float32, self.device), recording(layers) as calls:
+            self._prepared.remove()
+            self._set_mode(training=False)
+            logits = checked_logits(_call(self._module, put, inputs), inputs)
+        if not calls.plain or any(not len(inputs) == len(call.inputs) == len(call.output) for call in calls.made):
+            return None
+        return logits, [(call, layers[call.layer]) for call in calls.made]
+
+    def can_record(self, names: Iterable[str]) -> bool:
+        """Return whether all layers of these parameters are of types that `recorded` understands."""
+        return all(map(can_be_recorded, self._layers_of(names)))
+
+    @contextmanager
+    def refusing_calls(self) -> Generator[None]:
+        """Let no layer be called; UnsupportedModuleError if one is (see `Network.refusing_calls`)."""
+
+        def refuse(layer: nn.Module, args: tuple[Any, ...]) -> None:
+            del args
+            raise UnsupportedModuleError(
+                f"the backward pass calls {type(layer).__name__} again, when the weights of the task are no longer in "
+                "the network; switch gradient checkpointing off"
+            )
+
+        with self._lock:
+            handles = [layer.register_forward_pre_hook(refuse) for layer in self._module.modules()]
+            try:
+                yield
+            finally:
+                for handle in handles:
+                    handle.remove()
+
+    def statistics(self, tensors: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Return the buffers among the tensors, with statistics measured as the mean over batches.
+
+        Their values stay as they are unless the policy is "per_task" (see `Network.statistics`).
+        """
+        buffers = {name: tensors[name].clone() for name in self.buffers if name in tensors}
+        if self.normalisation.policy != "per_task":
+            return buffers
+        put = self._whole({**tensors, **buffers})
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+            self._prepared.remove()
+            self._set_mode(training=False)
+            with self.normalisation.averaging() as begin:
+                for number, inputs in enumerate(batches, start=1):
+                    begin(number)
+                    _call(self._module, put, self._input(inputs))
+        return buffers
+
+    def holding(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """Return a copy of the module, in evaluation mode, whose own parameters and buffers are these tensors."""
+        with self._lock, torch.inference_mode(False), torch.no_grad():
+            self._prepared.remove()
+            module = own_copy(self._module).eval()
+            for name, value in self._whole(tensors).items():
+                path, _, short = name.rpartition(".")
+                layer = module.get_submodule(path)
+                held: Tensor = getattr(layer, short)
+                if isinstance(held, nn.Parameter):
+                    held.data = value.clone()  # in place: tied names hold one parameter
+                else:
+                    setattr(layer, short, value.clone())
+        return module
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of the layers that are neither parameters nor buffers, by name, as they are now."""
+        of_any = vars(nn.Module()).keys()
+        return {
+            f"{path}.{name}" if path else name: value
+            for path, layer in self._module.named_modules()
+            for name, value in vars(layer).items()
+            if name not in of_any
+        }
+
+    def _layers_of(self, names: Iterable[str]) -> dict[nn.Module, dict[str, str]]:
+        """Return the layers that have these parameters; for each its short names of them, with the full first names."""
+        found: dict[nn.Module, dict[str, str]] = {}
+        wanted = set(names)
+        for alias, name in {**{name: name for name in wanted}, **self._tied}.items():
+            if name in wanted:
+                path, _, short = alias.rpartition(".")
+                found.setdefault(self._module.get_submodule(path), {})[short] = name
+        return found
+
+    def _whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is put into the module: also under tied names, in the layout that it computes in."""
+        whole = {**tensors, **{alias: tensors[name] for alias, name in self._tied.items() if name in tensors}}
+        return {name: _channels_last(value) for name, value in whole.items()} if self.channels_last else whole
+
+    def _writable_copies(self, put: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a copy of each buffer that a layer may write into in prediction."""
+        return {alias: put.get(name, self.buffers[name]).clone() for alias, name in self.writable.items()}
+
+    def _input(self, inputs: Tensor) -> Tensor:
+        """Return inputs on the device, in the layout that the module computes in."""
+        inputs = inputs.to(self.device)
+        return _channels_last(inputs) if self.channels_last else inputs
+
+    def _set_mode(self, training: bool) -> None:
+        # Our own record, not `module.training`: a module may have a `train` method that does not set it.
+        if self._mode.training != training:
+            self._module.train(training)
+            self.normalisation.set_mode(training)
+            self._mode.training = training
+
+
+@dataclass
+class _Mode:
+    """Whether a module is in training mode; None before it was put into a mode."""
+
+    training: bool | None = None
+
+
+def check_device(device: str | torch.device) -> None:
+    """Raise ConfigError unless this machine can compute on a device."""
+    if not isinstance(device, (str, torch.device)):
+        raise ConfigError(f"the device must be a string such as 'cpu' or a torch.device, got {device!r}")
+    try:
+        kind = torch.empty(1, device=torch.device(device)).device.type
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without this device
+        why = str(error).partition("\n")[0]
+        raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {why}; use another one") from error
+    if kind == "meta":
+        raise ConfigError("the meta device has no data, so nothing can be computed on it; use 'cpu' or 'cuda'")
+
+
+def _call(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Any:
+    # Tied names are written out by the caller; looking for them costs more than a small network.
+    return functional_call(module, tensors, (inputs,), tie_weights=False)
+
+
+def _channels_last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
+
+
+def _writable_buffers(module: nn.Module) -> dict[str, str]:
+    """Return all names of the buffers that a layer may write into in prediction, with the first name of each.
+
+    Normalisation layers of torch only read their statistics in prediction. Other layers may do anything.
+    """
+    first: dict[int, str] = {id(buffer): name for name, buffer in reversed(list(module.named_buffers()))}
+    return {
+        f"{path}.{short}" if path else short: first[id(buffer)]
+        for path, layer in module.named_modules()
+        if not isinstance(layer, (BATCH_NORM, *INSTANCE_NORM))
+        for short, buffer in layer.named_buffers(recurse=False, remove_duplicate=False)
+    }
+
+
+def _tied_buffers(module: nn.Module) -> dict[str, str]:
+    """Return the further names of buffers that several layers share, with the first name of each."""
+    first = {id(buffer): name for name, buffer in module.named_buffers()}
+    every = module.named_buffers(remove_duplicate=False)
+    return {name: first[id(buffer)] for name, buffer in every if first[id(buffer)] != name}
