@@ -279,7 +279,7 @@ def test_what_is_set_later_must_fit_as_in_the_constructor(small: Make) -> None:
 
 def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -> None:
     learner, task = small(), blobs("a")
-    with pytest.raises(TaskError, match="a Task is learned, but tuple came; make_task makes one"):
+    with pytest.raises(TaskError, match="expected a Task to learn, got a tuple; make_task makes one"):
         learner.learn((task.train.inputs, task.train.targets))
     learner.learn(task, checkpoint=str(tmp_path / "a.pt"))
     assert list(tmp_path.iterdir()) == []
@@ -288,19 +288,19 @@ def test_slips_in_calls_are_said(small: Make, blobs: MakeTask, tmp_path: Path) -
             learner.learn_together(single)  # pyright: ignore
         with pytest.raises(TaskError, match="tasks must be a list of tasks, got"):
             learner.learn_apart(single, LocalProcesses(1))  # pyright: ignore
-    with pytest.raises(TaskError, match="a Task is learned, but tuple came"):
+    with pytest.raises(TaskError, match="expected a Task to learn, got a tuple"):
         learner.learn_together([(task.train.inputs, task.train.targets)])  # pyright: ignore
     with pytest.raises(ConfigError, match="checkpoint must be the path of a file, or None, got 5"):
         learner.learn(blobs("b"), checkpoint=5)  # pyright: ignore
     with pytest.raises(ConfigError, match="held_out must map names of tasks to their examples, got"):
         learner.calibrate([task.train])  # pyright: ignore
     for among in ([], "a", 5, True):
-        with pytest.raises(ConfigError, match="among is a list of names of tasks, one at least, but"):
+        with pytest.raises(ConfigError, match="among must be a list of task names, at least one, got"):
             learner.predict(task.train.inputs, among=among)
     for call in (learner.predict, learner.infer, lambda x, **k: learner.predict(x, task="a", **k)):
         with pytest.raises(ConfigError, match=r"chunk must be an integer of at least 1, .*, got 0"):
             call(task.train.inputs, chunk=0)
-    with pytest.raises(TaskError, match="needs examples, but there are none: None came"):
+    with pytest.raises(TaskError, match="needs examples, got None"):
         learner.accuracy(None, "a")
     with pytest.raises(ConfigError, match="this machine cannot compute on device 'xpu'"):
         Network(nn.Linear(8, 6), RandomBase(0), device="xpu")

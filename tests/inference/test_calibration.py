@@ -147,7 +147,7 @@ def test_a_learner_says_what_it_does_not_know() -> None:
     learner.learn(stream[4])
     with pytest.raises(ConfigError, match="calibrate anew"):
         learner.predict(foreign)
-    with pytest.raises(ConfigError, match="none came"):
+    with pytest.raises(ConfigError, match="got none"):
         learner.calibrate({})
     with pytest.raises(UnknownTaskError):
         learner.calibrate({"no task": held_out["permuted-0000"]})

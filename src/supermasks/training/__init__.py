@@ -1,9 +1,11 @@
 """Training: the loop, its settings, and how it scales over time, tasks and processes."""
 
+from supermasks.training.apart import learned_apart
 from supermasks.training.augmentation import Augmentation, CropAndFlip
 from supermasks.training.bar import Bar, Shown, watched
 from supermasks.training.distributed import Processes, initialise, launched_by_torchrun
 from supermasks.training.learning import LearnApart, LearnedTask, check_learnable, finish_task, learn_task
+from supermasks.training.learning_together import learn_together
 from supermasks.training.listening import CHECKPOINT_SECONDS, Checkpoint, Listeners, Progress
 from supermasks.training.loop import fit
 from supermasks.training.optimisers import SGD, Adam, AdamW, Optimiser, RMSprop
@@ -44,5 +46,7 @@ __all__ = [
     "initialise",
     "launched_by_torchrun",
     "learn_task",
+    "learn_together",
+    "learned_apart",
     "watched",
 ]

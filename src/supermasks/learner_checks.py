@@ -1,0 +1,81 @@
+"""Checks of what a learner is given: its parts, tasks to learn, stored settings."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from supermasks.bank import MaskBank
+from supermasks.bank.files import as_path
+from supermasks.brief import brief
+from supermasks.errors import BankFormatError, ConfigError, TaskError
+from supermasks.methods import Method
+from supermasks.training import Training
+from supermasks.types import Task
+
+
+def check_part(
+    what: str, given: object, kind: type | tuple[type, ...], example: str, known: Sequence[type] = ()
+) -> None:
+    """Raise ConfigError unless a part of a learner is of its kind.
+
+    Args:
+        what: the name of the part, such as "method".
+        given: the part.
+        kind: its class.
+        example: how to make one.
+        known: the classes that a user can choose among.
+    """
+    if not isinstance(given, kind):
+        others = f"; there are {', '.join(each.__name__ for each in known)}" if known else ""
+        got = f"the class {given.__name__}" if isinstance(given, type) else brief(given)
+        raise ConfigError(f"the {what} of a learner must be an object such as {example}, got {got}{others}")
+
+
+def check_optimisers(method: Method, training: Training) -> None:
+    """Raise ConfigError if there is an optimiser for weights, but the method trains none."""
+    if training.weight_optimiser is not None and not method.writes:
+        raise ConfigError(
+            f"{type(method).__name__} trains no weights beside a mask, so it cannot use weight_optimiser="
+            f"{training.weight_optimiser!r}; leave it out, or learn by ExSSNeT"
+        )
+
+
+def check_task(task: object, bank: MaskBank) -> None:
+    """Raise TaskError unless this is a task, or DuplicateTaskError if the bank has one of its name."""
+    if not isinstance(task, Task):
+        raise TaskError(f"expected a Task to learn, got a {type(task).__name__}; make_task makes one of most data")
+    bank.require_new(task.name)
+
+
+def check_list(tasks: object) -> None:
+    """Raise TaskError unless these are several tasks, not a single one."""
+    if isinstance(tasks, Task) or not isinstance(tasks, Iterable):
+        raise TaskError(f"tasks must be a list of tasks, got {brief(tasks)}; learn(task) learns a single one")
+
+
+def check_tasks(tasks: Iterable[Task], bank: MaskBank) -> None:
+    """Raise what `check_task` raises for one of several tasks, and TaskError if two have the same name."""
+    names = set[str]()
+    for task in tasks:
+        check_task(task, bank)
+        if task.name in names:
+            raise TaskError(f"tasks must have different names, got {task.name!r} twice")
+        names.add(task.name)
+
+
+def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
+    """Return the path of a checkpoint; raise ConfigError if it is invalid."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, (str, os.PathLike)):
+        raise ConfigError(f"checkpoint must be the path of a file, or None, got {brief(checkpoint)}")
+    return as_path(checkpoint)
+
+
+def check_stored(settings: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
+    """Raise BankFormatError unless the settings in a bank are those of a learner."""
+    if set(settings) != {"seed", "method", "training", "inference"}:
+        raise BankFormatError(
+            f"the bank in {folder} was not saved by a learner: it holds the settings {list(settings)}"
+        )

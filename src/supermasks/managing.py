@@ -1,0 +1,113 @@
+"""Tasks that come and go: added, removed, renamed, taken over from a bank, moved to a device."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from supermasks.bank import MaskBank
+from supermasks.brief import expect
+from supermasks.errors import BankFormatError, ConfigError, StorageError
+from supermasks.predictor import Predictor
+from supermasks.state import ReadOnlyTensors, TaskState
+from supermasks.trial import check_answers
+
+Managed = TypeVar("Managed", bound="TaskManager")
+
+
+class TaskManager(Predictor):
+    """A predictor whose tasks can change: network and bank change together, and a calibration stays where it holds."""
+
+    def add(
+        self,
+        state: TaskState,
+        memory: Mapping[str, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
+
+        Args:
+            state: of the task.
+            memory: what the next task may begin with. It replaces the memory of the bank; None leaves that unchanged.
+            weights: all shared weights, if the task has trained them.
+
+        Raises:
+            DuplicateTaskError: a task of this name was learned.
+            MaskError: the state does not fit the network, or was learned over other weights.
+        """
+        expect(state, TaskState, "what is added to a learner")
+        written = self.network.writing(state, weights)
+        written.check(state)
+        self.bank.add(state, weights)
+        self.network = written
+        if memory is not None:
+            self.bank.memory = ReadOnlyTensors(memory)
+
+    def remove(self, name: str) -> TaskState:
+        """Forget a task, and return its state, which `add` takes back; the other tasks answer as before.
+
+        What is remembered of it for the next task (KKT, Transfer by scores) stays. Calibrate anew afterwards.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            TaskError: the task owns weights, and later tasks were learned over them.
+        """
+        state = self.bank.remove(name)
+        self._superposed = None  # it holds the state
+        return state
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a task another name; its place, its answers and the calibration stay.
+
+        Raises:
+            UnknownTaskError: no task has this name.
+            DuplicateTaskError: another task has the new name.
+            TaskError: the new name is invalid.
+        """
+        calibrated = self._is_calibrated()
+        self.bank.rename(name, new)
+        self._superposed = None
+        if calibrated and self.calibration is not None:
+            names = tuple(new if task == name else task for task in self.calibration.tasks)
+            self.calibration = replace(self.calibration, tasks=names)
+            self._calibrated = (self._tasks_now(), self.inference)
+
+    def to(self: Managed, device: str | torch.device) -> Managed:
+        """Compute on another device from now on, and return this learner. What was learned stays as it is.
+
+        Args:
+            device: such as "cuda" or "cpu".
+
+        Raises:
+            ConfigError: this machine cannot compute there.
+        """
+        calibrated = self._is_calibrated()
+        self.network = self.network.to(device)
+        self._superposed = None
+        if calibrated:
+            self._calibrated = (self._tasks_now(), self.inference)
+        return self
+
+    def adopt(self, bank: MaskBank) -> None:
+        """Take over the tasks of a bank, for a learner that has learned none.
+
+        Args:
+            bank: learned over the same network.
+
+        Raises:
+            BaseMismatchError: it was learned over another network, or its last task answers otherwise over this one.
+            ConfigError: this learner has tasks of its own.
+            BankFormatError: the file of a task that owns weights is missing, truncated or altered.
+        """
+        if len(self.bank):
+            raise ConfigError("the learner has learned tasks already; merge them with the bank, or make a new learner")
+        expect(bank, MaskBank, "what a learner adopts")
+        bank.check(self.network)
+        network = self.network.on(bank.written(self.network.weights))
+        with suppress(BankFormatError, StorageError):  # a task that cannot be read is an error when it is used
+            for name in bank.names[-1:]:  # the last one was learned over all weights as they are now
+                check_answers(network, bank[name])
+        self.network, self.bank = network, bank

@@ -1,0 +1,346 @@
+"""A network and a bank that answer: labels of a given or inferred task, and how sure they are."""
+
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supermasks.answering import believed, class_probabilities, most_probable
+from supermasks.asking import Inputs, Mixed, checked_chunk, prepared
+from supermasks.bank import MaskBank
+from supermasks.brief import brief, listed
+from supermasks.data.gather import plain_labels
+from supermasks.errors import ConfigError, LabelError, TaskError
+from supermasks.inference import Calibration, TaskInference
+from supermasks.learner_checks import check_part
+from supermasks.network import Network
+from supermasks.sharing import export_onnx, exported
+from supermasks.spec import kinds
+from supermasks.types import Belief, Examples, Prediction
+
+_Tasks = tuple[Network, MaskBank, int]
+
+
+class Predictor:
+    """A bank over a network that answers: it predicts labels, infers tasks, and exports a task as a module.
+
+    Args:
+        network: over which the tasks were learned.
+        bank: the states of the tasks.
+        inference: how the task of unlabelled inputs is found.
+
+    Attributes:
+        network: the backbone over its base.
+        bank: the states of the learned tasks.
+        calibration: how sure an inferred task is; None before `calibrate` is called. It is not saved with the bank.
+    """
+
+    def __init__(self, network: Network, bank: MaskBank, inference: TaskInference) -> None:
+        self.network, self.bank = network, bank
+        self.inference = inference
+        self.calibration: Calibration | None = None
+        self._superposed: Mixed | None = None
+        self._calibrated: tuple[_Tasks, TaskInference] | None = None
+
+    @property
+    def inference(self) -> TaskInference:
+        """How the task of unlabelled inputs is found."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, inference: TaskInference) -> None:
+        check_part("inference", inference, TaskInference, "supermasks.inference.OneShot()", kinds(TaskInference))
+        self._inference = inference
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the learned tasks, in the order of learning."""
+        return self.bank.names
+
+    def infer(
+        self,
+        inputs: Inputs,
+        together: bool = False,
+        chunk: int = 1000,
+        among: Sequence[str] | None = None,
+    ) -> Belief:
+        """Return to which task inputs belong.
+
+        Args:
+            inputs: `batch x ...`, as `predict` takes them.
+            together: all inputs are of one task, so they are judged as one batch (one row of belief).
+            chunk: how many inputs are judged at once where each is judged by itself; memory grows with it.
+            among: the names of the tasks to choose among; None chooses among all.
+
+        Raises:
+            TaskError: no task was learned yet.
+            UnknownTaskError: no task of one of the names was learned.
+            ConfigError: `among` is no list of names, or is empty.
+            InputError: the inputs are not finite, or not of the shape of the tasks.
+        """
+        chunk = checked_chunk(chunk)
+        mixed = self._mixed(among)
+        return self._infer(prepared(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
+
+    def predict(
+        self,
+        inputs: Inputs,
+        task: str | None = None,
+        together: bool = False,
+        chunk: int = 1000,
+        among: Sequence[str] | None = None,
+    ) -> Prediction:
+        """Return the label of each input, of a given task or of the task that the inputs are inferred to belong to.
+
+        Inputs become tensors as in `make_task`, in the form that the task was learned from. If no task is named, all
+        tasks must have the same form.
+
+        Args:
+            inputs: `batch x ...`: whatever `make_task` takes as inputs, such as arrays of uint8, images of PIL or lists
+                of token ids; or tensors as the network sees them.
+            task: the name of the task, if it is known.
+            together: all inputs are of one task, which is inferred from the whole batch.
+            chunk: how many inputs are judged at once.
+            among: the names of the tasks to choose among, if the task is not given; None chooses among all.
+
+        Raises:
+            UnknownTaskError: no task of one of the given names was learned, or a name is no string.
+            TaskError: no task was learned yet.
+            ConfigError: tasks or the inference have changed since `calibrate` was called.
+            InputError: the inputs are not finite, or not of the shape of the task; or they have another form than those
+                that the task was learned from, such as pixels in 0..255 as floats.
+        """
+        chunk = checked_chunk(chunk)
+        if task is not None:
+            state = self.bank[task]
+            inputs = prepared(inputs, state, state.input_form)
+            found, confidence = most_probable(self.network, inputs, state, chunk)
+            return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
+        mixed = self._mixed(among)
+        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        belief = self._infer(inputs, mixed, together, chunk)
+        chosen = belief.chosen.expand(len(inputs))
+        labels, confidence = self._labelled(inputs, belief, chosen, chunk)
+        tasks = [belief.tasks[i] for i in chosen.tolist()]
+        if self.calibration is None or together or among is not None:
+            return Prediction(labels, tasks, confidence, belief)
+        if not self._is_calibrated():
+            raise ConfigError(
+                "tasks or the inference have changed since the calibration; calibrate anew, or go on without one by "
+                "learner.calibration = None"
+            )
+        sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
+        return Prediction(labels, tasks, confidence, belief, sure, unknown)
+
+    def predict_proba(self, inputs: Inputs, task: str | None = None, chunk: int = 1000) -> Tensor:
+        """Return how probable each class of a task is for each input, `inputs x classes`; rows sum to 1.
+
+        Args:
+            inputs: `batch x ...`.
+            task: the name of the task; the columns stand for its `classes`. It may be left out if all tasks have the
+                same classes in the same order: then the task of each input is inferred.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            ConfigError: no task was named, and the classes of the tasks differ.
+            SupermasksError: everything that `predict` raises.
+        """
+        chunk = checked_chunk(chunk)
+        if task is not None:
+            state = self.bank[task]
+            return class_probabilities(self.network, prepared(inputs, state, state.input_form), state, chunk)
+        mixed = self._mixed(None)
+        if len({state.classes for state in mixed.superposition.states}) > 1:
+            raise ConfigError(
+                "the classes of the tasks differ, so a column would mean something else in each row; "
+                "name the task with predict_proba(x, task=...)"
+            )
+        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        belief = self._infer(inputs, mixed, False, chunk)
+        probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
+        for number in belief.chosen.unique().tolist():
+            rows, state = (belief.chosen == number).nonzero().flatten(), self.bank[belief.tasks[number]]
+            probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
+        return probabilities
+
+    def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:
+        """Return the fraction of inputs for which `predict` gives the right label.
+
+        Args:
+            inputs: `batch x ...`.
+            labels: for each input its label (not the index of its class): a tensor, array or list.
+            task: the name of the task; if None it is inferred for each input, and the label alone counts.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            LabelError: a label is not among the classes of the task, or there are not as many as inputs.
+            SupermasksError: everything that `predict` raises.
+
+        Example:
+            `learner.score(images, ["cat", "dog"], task="animals")`.
+        """
+        right = plain_labels(labels, "score(inputs, labels)")
+        states = self._mixed(None).superposition.states if task is None else [self.bank[task]]
+        known = dict.fromkeys(label for state in states for label in state.classes)
+        if unknown := [label for label in right if label not in known]:
+            raise LabelError(
+                f"a label must be among the classes {listed(list(known))}, got {brief(unknown[0])}; labels are the "
+                "values that the task was made with, not indices"
+            )
+        found = self.predict(inputs, task, chunk=chunk).labels
+        if len(right) != len(found):
+            raise LabelError(f"each input must have one label, got {len(found)} inputs and {len(right)} labels")
+        return sum(ours == theirs for ours, theirs in zip(found, right, strict=True)) / len(right)
+
+    def calibrate(self, held_out: Mapping[str, Examples], level: float = 0.01, chunk: int = 1000) -> Calibration:
+        """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
+
+        From then on `predict` returns both, for inputs that are judged one by one among all tasks. If tasks are added
+        or the inference is changed, calibrate anew: until then `predict` without a task raises ConfigError.
+
+        Args:
+            held_out: examples that no task was trained on, by the name of their task: of some tasks, or of all.
+            level: the share of inputs of known tasks that may be called unknown.
+            chunk: how many inputs are judged at once.
+
+        Raises:
+            UnknownTaskError: no task of one of the names was learned.
+            ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
+        """
+        chunk = checked_chunk(chunk)
+        if not isinstance(held_out, Mapping):
+            raise ConfigError(f"held_out must map names of tasks to their examples, got {brief(held_out)}")
+        beliefs, truth = list[Belief](), list[str]()
+        for name, examples in held_out.items():
+            self.check_targets(examples, name)
+            for inputs, _ in examples.batches(chunk):
+                beliefs.append(self.infer(inputs, chunk=chunk))
+                truth += [name] * len(inputs)
+        if not beliefs:
+            raise ConfigError("a calibration needs held-out examples of at least one task, got none")
+        self.calibration = Calibration.fit(Belief.joined(beliefs), truth, level)
+        self._calibrated = (self._tasks_now(), self.inference)
+        return self.calibration
+
+    def accuracy(self, examples: Examples, task: str, chunk: int = 1000) -> float:
+        """Return the fraction of examples that a known task classifies correctly.
+
+        Args:
+            examples: with targets that are indices into the classes of the task.
+            task: its name.
+            chunk: how many examples are classified at once.
+
+        Raises:
+            UnknownTaskError: no task of this name was learned.
+            TaskError: there are no examples.
+            LabelError: a target lies outside of the classes of the task.
+        """
+        chunk = checked_chunk(chunk)
+        self.check_targets(examples, task)
+        state, right = self.bank[task], 0
+        for inputs, targets in examples.batches(chunk):
+            found, _ = most_probable(self.network, prepared(inputs, state, state.input_form), state, chunk)
+            right += int((found == targets).sum())
+        return right / len(examples)
+
+    def check_targets(self, examples: Examples, task: str) -> None:
+        """Raise what `accuracy` raises for these examples, without computing it."""
+        state = self.bank[task]
+        if not isinstance(examples, Examples) or len(examples) == 0:
+            raise TaskError(f"the accuracy on task {task!r} needs examples, got {brief(examples)}")
+        if int(examples.targets.min()) < 0 or int(examples.targets.max()) >= len(state.classes):
+            raise LabelError(
+                f"targets of task {task!r} must lie in 0..{len(state.classes) - 1}, as indices of its classes"
+            )
+
+    def export(self, task: str) -> nn.Module:
+        """Return one task as a plain module, of the backbone's own class, that needs neither this library nor a bank.
+
+        It gives the logits of the learner bit for bit, and later tasks do not change it. Output `n` stands for
+        `learner.bank[task].classes[n]`; further outputs are superfluous neurons. For a `HuggingFaceClassifier`, it is
+        the model of transformers itself. See `supermasks.sharing.exported` for details.
+
+        Args:
+            task: its name.
+
+        Raises:
+            UnknownTaskError: no task of this name was learned.
+
+        Example:
+            >>> from supermasks import Learner, Task
+            >>> from supermasks.training import Training
+            >>> learner = Learner(nn.Linear(4, 3, bias=False), seed=0, training=Training(steps=1))
+            >>> x = torch.eye(4)
+            >>> fitted = learner.learn(Task("rows", ("low", "high"), Examples(x, torch.tensor([0, 0, 1, 1]))))
+            >>> module = learner.export("rows")
+            >>> type(module).__name__, torch.equal(module(x), learner.network.logits(x, learner.bank["rows"]))
+            ('Linear', True)
+        """
+        return exported(self.network, self.bank[task])
+
+    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Inputs | None = None) -> None:
+        """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
+
+        The outputs are those of `export`. The file's metadata hold the name of the `task` and, as JSON, its
+        `classes`, the labels of the first outputs; labels that JSON does not have are stored as in a bank.
+
+        Args:
+            task: its name.
+            path: of the file; an existing one is replaced.
+            example: inputs to record the operations of the backbone with, and to compare the file on; None takes
+                zeros, and for token ids ones and zeros.
+
+        Raises:
+            UnknownTaskError: no task of this name was learned.
+            InputError: the example does not have the shape and type of the task's inputs.
+            LabelError: a class label cannot be stored.
+            UnsupportedModuleError: ONNX cannot express the backbone, or the file answers otherwise.
+            StorageError: the file cannot be written; an existing one is unchanged.
+            MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+
+        Example:
+            `learner.export_onnx("digits", "digits.onnx")`, and wherever there is onnxruntime:
+            `InferenceSession("digits.onnx").run(["logits"], {"inputs": images})`.
+        """
+        export_onnx(self.network, self.bank[task], path, example)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the mixed tasks: mixing them again is faster than sending them."""
+        return {**self.__dict__, "_superposed": None}
+
+    def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
+        return believed(self.inference, mixed.superposition, inputs, together, chunk)
+
+    def _labelled(self, inputs: Tensor, belief: Belief, chosen: Tensor, chunk: int) -> tuple[list[Hashable], Tensor]:
+        """Return label and confidence of each input, by the task that was chosen for it."""
+        labels: list[Hashable] = [None] * len(inputs)
+        confidence = torch.zeros(len(inputs), dtype=torch.float32)
+        for number in chosen.unique().tolist():
+            state, rows = self.bank[belief.tasks[number]], (chosen == number).nonzero().flatten()
+            found, confidence[rows] = most_probable(self.network, inputs[rows], state, chunk)
+            for row, label in zip(rows.tolist(), found.tolist(), strict=True):
+                labels[row] = state.classes[label]
+        return labels, confidence
+
+    def _mixed(self, among: Sequence[str] | None) -> Mixed:
+        """Return some tasks, or all, mixed; the last mixture is kept, since mixing reads all tasks."""
+        if among is not None and (isinstance(among, str) or not isinstance(among, Iterable) or not list(among)):
+            raise ConfigError(f"among must be a list of task names, at least one, got {among!r}")
+        names = self.bank.names if among is None else list(among)
+        if not names:
+            raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
+        held = self._superposed
+        if held is None or held.of != self._tasks_now() or held.names != names:
+            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now())
+            self._superposed = held
+        return held
+
+    def _is_calibrated(self) -> bool:
+        """Return whether the calibration is of the tasks and the inference as they are now."""
+        return self._calibrated == (self._tasks_now(), self.inference)
+
+    def _tasks_now(self) -> _Tasks:
+        """Return what differs whenever other tasks may have the same names."""
+        return self.network, self.bank, self.bank.changes
