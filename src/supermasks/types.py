@@ -1,6 +1,6 @@
 """The nouns that everything else speaks: scenarios, tasks and their examples, beliefs, predictions."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -11,6 +11,9 @@ from torch import Tensor
 from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each parameter, by name."""
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
