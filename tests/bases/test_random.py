@@ -159,7 +159,7 @@ def test_a_seed_that_is_none_fails_at_once(seed: object) -> None:
 
 
 def test_an_unknown_initialisation_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"'zeros'.*kaiming_normal"):
+    with pytest.raises(ConfigError, match=r"kaiming_normal.*got 'zeros'"):
         RandomBase(0, "zeros")
 
 
