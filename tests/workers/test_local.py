@@ -61,7 +61,7 @@ def test_a_number_that_ends_its_process_each_time_ends_the_run(jobs: ModuleType,
     job = jobs.Steps(tmp_path, jobs.end_at_once, (1,), times=9)
     with closing(LocalProcesses(1, attempts=2).run(job, range(3))) as run:
         assert next(run) == (0, 0)
-        with pytest.raises(WorkerError, match=r"^number 1 was begun 2 times"):
+        with pytest.raises(WorkerError, match=r"^the process of number 1 was lost in each of 2 attempts"):
             next(run)
     assert len(set(job.pids(1))) == len(job.pids(1)) == 2
     assert not job.pids(2)
@@ -149,4 +149,4 @@ def test_a_program_that_does_not_guard_its_beginning_ends(jobs: ModuleType, tmp_
     )
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 1
-    assert "did it say why it cannot begin" in done.stderr.splitlines()[-1]
+    assert "or print why it cannot start" in done.stderr.splitlines()[-1]

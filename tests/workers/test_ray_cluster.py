@@ -138,7 +138,7 @@ def test_a_number_that_ends_its_process_each_time_ends_the_run(
     job = jobs.Steps(tmp_path, jobs.end_at_once, (1,), times=9)
     with closing(RayCluster(attempts=2, at_once=1).run(job, range(3))) as run:
         assert next(run) == (0, 0)
-        with pytest.raises(WorkerError, match=r"^number 1 was begun 2 times"):
+        with pytest.raises(WorkerError, match=r"^the process or node of number 1 was lost in each of 2 attempts"):
             next(run)
     assert len(set(job.pids(1))) == len(job.pids(1)) == 2
     assert not job.pids(2)
@@ -213,7 +213,7 @@ def test_to_stop_early_leaves_no_process_at_work(jobs: ModuleType, connected: An
 
 
 def test_an_address_cannot_be_given_to_a_program_that_is_connected(jobs: ModuleType, connected: Any) -> None:
-    with pytest.raises(ConfigError, match="connected to one already"):
+    with pytest.raises(ConfigError, match="already connected"):
         next(RayCluster(connected.address).run(jobs.Sum(()), [1]))
     assert ray.is_initialized()
 
@@ -244,5 +244,5 @@ def test_without_ray_the_extra_is_named(jobs: ModuleType, monkeypatch: pytest.Mo
     ],
 )
 def test_bad_settings_are_refused(make: Callable[[], RayCluster]) -> None:
-    with pytest.raises(ConfigError, match=r"came$"):
+    with pytest.raises(ConfigError, match="must be"):
         make()
