@@ -333,7 +333,7 @@ def test_only_the_named_tasks_are_loaded(saved: tuple[Learner, Path]) -> None:
         some = load(folder, fully_connected([8, 16, 6]), tasks=iter(["c", "a"]))
         assert some.bank.names == ["a", "c"]  # in the order of learning
         assert torch.equal(some.network.logits(X, some.bank["c"]), learner.network.logits(X, learner.bank["c"]))
-        assert set(some.infer(X).tasks) == {"a", "c"}
+        assert set(some.infer(X).candidates) == {"a", "c"}
         with pytest.raises(UnknownTaskError):
             some.predict(X, task="b")
         with pytest.raises(UnknownTaskError, match="'bb'; did you mean 'b'"):

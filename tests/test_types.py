@@ -150,8 +150,8 @@ def belief(chosen: list[int], tied: list[bool]) -> Belief:
 def test_beliefs_join_row_by_row() -> None:
     parts = [belief([2], [True]), belief([0, 1], [False, False])]
     joined = Belief.joined(parts)
-    assert joined.tasks == ("a", "b", "c")
-    assert joined.names() == ["c", "a", "b"]
+    assert joined.candidates == ("a", "b", "c")
+    assert joined.tasks == ["c", "a", "b"]
     assert joined.chosen.tolist() == [2, 0, 1]
     assert joined.tied.tolist() == [True, False, False]
     assert torch.equal(joined.evidence, torch.cat([part.evidence for part in parts]))

@@ -110,7 +110,7 @@ class FirstOfBatch(Scoring):
     ) -> Score:
         _check(learner, task, examples, scenario)
         first, _ = examples.batch(torch.arange(0, len(examples), self.batch_size))
-        decided = learner.infer(first, among=among).names()
+        decided = learner.infer(first, among=among).tasks
         return _score_batches(learner, task, examples, scenario, self.batch_size, decided)
 
 
@@ -139,7 +139,7 @@ class FullBatch(Scoring):
         _check(learner, task, examples, scenario)
         mixed = shuffled(examples, task, learner.seed)
         decided = [
-            learner.infer(inputs, together=True, among=among).names()[0] for inputs, _ in mixed.batches(self.batch_size)
+            learner.infer(inputs, together=True, among=among).tasks[0] for inputs, _ in mixed.batches(self.batch_size)
         ]
         return _score_batches(learner, task, mixed, scenario, self.batch_size, decided)
 

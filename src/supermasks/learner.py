@@ -363,8 +363,8 @@ class Learner:
         self.bank.rename(name, new)
         self._superposed = None
         if calibrated and self.calibration is not None:
-            names = tuple(new if task == name else task for task in self.calibration.tasks)
-            self.calibration = replace(self.calibration, tasks=names)
+            names = tuple(new if task == name else task for task in self.calibration.candidates)
+            self.calibration = replace(self.calibration, candidates=names)
             self._calibrated = (self._tasks_now(), self.inference)
 
     def to(self, device: str | torch.device) -> "Learner":
@@ -455,11 +455,11 @@ class Learner:
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
         for number in chosen.unique().tolist():
-            state, rows = self.bank[belief.tasks[number]], (chosen == number).nonzero().flatten()
+            state, rows = self.bank[belief.candidates[number]], (chosen == number).nonzero().flatten()
             found, confidence[rows] = self._classify(inputs[rows], state, chunk)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
-        tasks = [belief.tasks[i] for i in chosen.tolist()]
+        tasks = [belief.candidates[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, tasks, confidence, belief)
         if not self._is_calibrated():
@@ -495,10 +495,10 @@ class Learner:
             )
         inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, False, chunk)
-        probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
+        probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
             rows = (belief.chosen == number).nonzero().flatten()
-            probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.tasks[number]], chunk)
+            probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.candidates[number]], chunk)
         return probabilities
 
     def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:

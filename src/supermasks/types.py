@@ -284,17 +284,23 @@ class TaskStream(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """What a task inference holds of `k` tasks, for each of `rows` inputs (one row for a batch inferred together).
+    """The result of a task inference among `k` candidates: one row for each input, or one row for a whole batch.
 
     Attributes:
-        tasks: the names of the `k` tasks, in the order in which they were learned.
-        alpha: `rows x k`, the coefficients of the superposition at the end; each row sums to one.
-        evidence: `rows x k`, what the last decision was taken on: the larger, the likelier.
-        chosen: `rows`, int64, the index of the task that was chosen.
-        tied: `rows`, bool, True where equal evidence was decided by the order of learning (the earliest wins).
+        candidates: the names of the `k` tasks, in the order of learning.
+        alpha: `rows x k`, the final coefficients of the superposition; each row sums to one.
+        evidence: `rows x k`, the numbers behind the decision; larger is likelier.
+        chosen: `rows`, int64, the index of the chosen candidate.
+        tied: `rows`, bool, True if equal evidence was decided by the order of learning (the earliest wins).
+
+    Example:
+        >>> evidence = torch.tensor([[0.2, 0.9]])
+        >>> belief = Belief(("cats", "dogs"), evidence.softmax(1), evidence, torch.tensor([1]), torch.tensor([False]))
+        >>> belief.candidates, belief.tasks
+        (('cats', 'dogs'), ['dogs'])
     """
 
-    tasks: tuple[str, ...]
+    candidates: tuple[str, ...]
     alpha: Tensor
     evidence: Tensor
     chosen: Tensor
@@ -302,23 +308,24 @@ class Belief:
 
     def __repr__(self) -> str:
         ties = f"; {int(self.tied.sum())} tied" if bool(self.tied.any()) else ""
-        rows, tasks = counted(len(self.chosen), "row"), counted(len(self.tasks), "task")
-        return f"Belief({rows} among {tasks}; chosen {tallied(self.names())}{ties})"
+        rows, tasks = counted(len(self.chosen), "row"), counted(len(self.candidates), "task")
+        return f"Belief({rows} among {tasks}; chosen {tallied(self.tasks)}{ties})"
 
     @staticmethod
     def joined(beliefs: Sequence["Belief"]) -> "Belief":
-        """Return the rows of several beliefs about the same tasks as one belief."""
+        """Return the rows of several beliefs about the same candidates as one belief."""
         return Belief(
-            beliefs[0].tasks,
+            beliefs[0].candidates,
             torch.cat([belief.alpha for belief in beliefs]),
             torch.cat([belief.evidence for belief in beliefs]),
             torch.cat([belief.chosen for belief in beliefs]),
             torch.cat([belief.tied for belief in beliefs]),
         )
 
-    def names(self) -> list[str]:
-        """Return the name of the chosen task of each row."""
-        return [self.tasks[index] for index in self.chosen.tolist()]
+    @property
+    def tasks(self) -> list[str]:
+        """The name of the chosen task of each row."""
+        return [self.candidates[index] for index in self.chosen.tolist()]
 
 
 @dataclass(frozen=True, eq=False)

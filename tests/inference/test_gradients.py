@@ -188,7 +188,7 @@ def test_gradients_through_the_first_layers_only(world: Any) -> None:
 
 
 def test_there_is_at_least_one_layer() -> None:
-    with pytest.raises(ConfigError, match="layers=0"):
+    with pytest.raises(ConfigError, match="layers must be at least 1"):
         OneShot(layers=0)
 
 

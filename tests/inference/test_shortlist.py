@@ -33,7 +33,7 @@ def test_with_all_weights_and_all_tasks_it_is_exact(
         expected = getattr(exact, method)(world.superposition, world.inputs)
         got = getattr(listed, method)(world.superposition, world.inputs)
         torch.testing.assert_close(got.evidence, expected.evidence)
-        assert got.names() == expected.names()
+        assert got.tasks == expected.tasks
 
 
 def test_of_the_listed_tasks_the_evidence_is_exact_and_of_others_it_is_not_looked_at(
@@ -85,7 +85,7 @@ def test_tasks_without_masks_have_no_shortlist() -> None:
     network = Network(fully_connected([4, 3]), RandomBase(0))
     state = TaskState("t", (0, 1), (4,), Mask({}, {}), dense={"1.weight": torch.randn(3, 4)})
     superposition = Superposition(network, [state])
-    assert OneShot().infer(superposition, torch.randn(1, 4)).names() == ["t"]
+    assert OneShot().infer(superposition, torch.randn(1, 4)).tasks == ["t"]
     with pytest.raises(ConfigError, match="exact=True"):
         OneShot(exact=False).infer(superposition, torch.randn(1, 4))
 

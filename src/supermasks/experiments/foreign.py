@@ -50,7 +50,7 @@ def tell_foreign(learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[s
     disguised = torch.cat([one if view is None else view(one) for one, view in seen_by])
     known = learner.infer(torch.cat([inputs for _, inputs in judged]))
     truth = [name for name, inputs in judged for _ in range(len(inputs))]
-    right = sum(found == name for found, name in zip(known.names(), truth, strict=True)) / len(truth)
+    right = sum(found == name for found, name in zip(known.tasks, truth, strict=True)) / len(truth)
     typical = calibration.typicality(known).numpy()
     result: dict[str, Any] = {
         "level": LEVEL,
