@@ -177,7 +177,7 @@ def test_what_has_no_data_or_no_python_is_refused() -> None:
             Network(module, base)
     buffer = nn.Sequential(mlp(), nn.BatchNorm1d(6))
     buffer[1].running_mean = torch.zeros(6, device="meta")
-    with pytest.raises(UnsupportedModuleError, match=r"'1\.running_mean' is on the meta device"):
+    with pytest.raises(UnsupportedModuleError, match=r"'1\.running_mean' has no data.*meta device"):
         Network(buffer, RandomBase(0))
     with pytest.warns(DeprecationWarning, match="trace"):
         scripted = torch.jit.trace(mlp(), torch.zeros(2, 8))
