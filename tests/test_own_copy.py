@@ -185,9 +185,9 @@ def test_what_has_no_data_or_no_python_is_refused() -> None:
         Network(scripted, RandomBase(0))
     sparse = mlp()
     sparse[0].weight = nn.Parameter(torch.eye(16, 8).to_sparse())
-    with pytest.raises(UnsupportedModuleError, match=r"'0\.weight' is stored as torch.sparse_coo"):
+    with pytest.raises(UnsupportedModuleError, match=r"'0\.weight' must be a dense tensor, got torch.sparse_coo"):
         Network(sparse, RandomBase(0))
-    with pytest.raises(UnsupportedModuleError, match=r"'weight' is torch.complex64"):
+    with pytest.raises(UnsupportedModuleError, match=r"'weight' must be real, got torch.complex64"):
         Network(nn.Linear(8, 4, dtype=torch.complex64), RandomBase(0))
 
 

@@ -93,10 +93,10 @@ def test_there_must_be_something_to_select_by(small: Callable[..., Learner], blo
 
 def test_validation_examples_are_checked_as_those_of_the_test(blobs: Callable) -> None:
     task = blobs("t")
-    with pytest.raises(LabelError, match=r"validation targets of task 't' must lie in 0..2 .* 3 came"):
+    with pytest.raises(LabelError, match=r"validation targets of task 't' must be in 0..2 .* got 3"):
         replace(task, validation=Examples(torch.zeros(2, 8), torch.tensor([0, 3])))
     with pytest.raises(
-        TaskError, match=r"training and validation inputs of task 't' differ in shape: \(8,\) and \(9,\)"
+        TaskError, match=r"validation inputs of task 't' must have the shape of the training inputs, \(8,\), got \(9,\)"
     ):
         replace(task, validation=Examples(torch.zeros(2, 9), torch.tensor([0, 1])))
 
