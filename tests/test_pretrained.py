@@ -174,7 +174,7 @@ def test_the_card_of_a_pretrained_base_names_its_model(source: str, blobs: Blobs
     assert yaml.safe_load(card.split("---\n", 2)[1]).get("base_model") == (source if "/" in source else None)
     assert "load these weights into the backbone first" in card
     assert "each task has its own `3`" in card
-    assert "None was learned yet" in card
+    assert "No task was learned yet" in card
 
 
 @dataclass(frozen=True)
@@ -547,10 +547,10 @@ def test_the_real_hub_that_cannot_be_reached_is_said(
     saved: tuple[Learner, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataUnavailableError, match="cannot be fetched"):
+    with pytest.raises(DataUnavailableError, match="downloading it from the Hugging Face Hub failed"):
         Learner.from_pretrained("owner/masks", fully_connected([8, 16, 6]), cache_dir=tmp_path / "cache")
     learner, _ = saved
-    with pytest.raises(DataUnavailableError, match="is saved, but could not be pushed to 'owner/masks'"):
+    with pytest.raises(DataUnavailableError, match="pushing it to 'owner/masks' failed"):
         learner.save_pretrained(tmp_path / "masks", push_to_hub=True, repo_id="owner/masks", token=False)
     assert Learner.from_pretrained(tmp_path / "masks", fully_connected([8, 16, 6])).bank.names == list(NAMES)
 

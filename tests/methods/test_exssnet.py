@@ -361,7 +361,7 @@ def test_a_union_is_that_of_sets() -> None:
     assert torch.equal(union["a"], entries[0]["a"] | entries[1]["a"] | entries[2]["a"])
     assert torch.equal(union["b"], entries[0]["b"] | entries[1]["b"] | entries[2]["b"] | entries[3]["b"])
     assert Mask.union([], shapes).count() == 0
-    with pytest.raises(MaskError, match="fit"):
+    with pytest.raises(MaskError, match="expected a mask over"):
         Mask.union(masks, {"a": (3, 5)})
 
 
