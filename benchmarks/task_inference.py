@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from supermasks import BankFolder, Learner
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.inference import OneShot
 from supermasks.inference.task_inference import uniform
 from supermasks.nets import lenet_300_100

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from supermasks import Learner
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.nets import fc_1024_1024, lenet_300_100
 from supermasks.training import Training
 from supermasks.types import Task

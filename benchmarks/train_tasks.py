@@ -22,7 +22,8 @@ import torch
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.nets import fc_1024_1024, fully_connected, lenet_300_100
 from supermasks.training import RMSprop, Training
 from supermasks.workers import LocalProcesses, RayCluster, Workers

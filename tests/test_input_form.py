@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from supermasks import Learner, Network, Task
 from supermasks.asking import prepared
 from supermasks.bases import RandomBase
-from supermasks.data import SplitStream, load_source, make_task, with_validation
+from supermasks.data import SplitStream, make_task, with_validation
+from supermasks.datasets import load_source
 from supermasks.errors import BankFormatError, InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
 from supermasks.state import TaskState

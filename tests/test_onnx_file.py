@@ -57,9 +57,7 @@ OTHERWISE = {
 def test_what_answers_batches_of_another_size_otherwise_is_refused(kind: str, rows: int, tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     path.write_text("earlier")
-    with pytest.raises(
-        UnsupportedModuleError, match=r"a batch of [13]|batches of any size|branches on input values"
-    ):
+    with pytest.raises(UnsupportedModuleError, match=r"a batch of [13]|batches of any size|branches on input values"):
         write_onnx(module_of(OTHERWISE[kind]), path, torch.randn(rows, 5), ABOUT)
     assert path.read_text() == "earlier"
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supermasks.data.dataset import find_files
-from supermasks.data.idx import read_idx, write_idx
-from supermasks.data.mnist import STEMS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from supermasks.datasets.images.idx import read_idx, write_idx
+from supermasks.datasets.images.mnist import STEMS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from supermasks.datasets.resource import find_files
 from supermasks.seeding import stream
 
 SEED = 0

@@ -3,6 +3,7 @@
 from supermasks import (
     bases,
     data,
+    datasets,
     errors,
     evaluation,
     inference,
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "bases",
     "data",
+    "datasets",
     "errors",
     "evaluation",
     "inference",

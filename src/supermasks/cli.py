@@ -26,7 +26,7 @@ except ImportError as error:
 from torch import nn
 
 from supermasks.bank import BankFolder, Problem
-from supermasks.data import fetch as fetch_data
+from supermasks.datasets import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
 from supermasks.report import read_runs, rich_table, summarise, write_report
 from supermasks.version import __version__

@@ -11,27 +11,15 @@ from torch import Tensor
 from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
+from supermasks.task_info import TaskInfo, check_name
 
-Shapes = Mapping[str, tuple[int, ...]]
+Shape = tuple[int, ...]
+
+Shapes = Mapping[str, Shape]
 """The shape of each parameter, by name."""
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of stored inputs to the batch that the task sees, such as a permutation of pixels."""
-
-
-def check_name(name: object) -> None:
-    """Raise TaskError unless a task can have this name.
-
-    Args:
-        name: must be a printable string that is not empty.
-
-    Example:
-        >>> check_name("cats or dogs")
-    """
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise TaskError(
-            f"the name of a task must be a printable string that is not empty, got {name!r}; choose another name"
-        )
 
 
 @dataclass(frozen=True)
@@ -250,6 +238,11 @@ class Task:
                     f"the {part} inputs of task {self.name!r} must have the shape of the training inputs, "
                     f"{self.train.shape}, got {examples.shape}"
                 )
+
+    @property
+    def info(self) -> TaskInfo:
+        """What the task is about, without its examples."""
+        return TaskInfo(self.name, self.classes, self.train.shape, self.train.dtype, self.input_form)
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "test": self.test, "validation": self.validation}

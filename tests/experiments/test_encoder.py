@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from supermasks.data import encode_texts
+from supermasks.datasets import encode_texts
 from supermasks.experiments.encoder import load_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "rain", "sun"]

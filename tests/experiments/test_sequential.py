@@ -3,7 +3,8 @@
 import torch
 
 from supermasks import Learner
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.experiments.sequential import train_sequentially
 from supermasks.nets import lenet_300_100
 from supermasks.seeding import stream

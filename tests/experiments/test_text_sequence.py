@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from supermasks import Learner
-from supermasks.data import SEQUENCES
+from supermasks.datasets import SEQUENCES
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, GLUE, WebNLP, run
 from supermasks.nets import TextCNN

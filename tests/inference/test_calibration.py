@@ -6,7 +6,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor
 
 from supermasks import Examples, Learner
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.errors import ConfigError, UnknownTaskError
 from supermasks.inference import Calibration, OneShot
 from supermasks.nets import fully_connected

@@ -8,7 +8,8 @@ import torch
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.errors import ConfigError
 from supermasks.inference import OneShot, SuperfluousNeurons
 from supermasks.masks import TopK

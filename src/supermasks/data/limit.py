@@ -18,7 +18,8 @@ def limited(task: Task, train: int = 5000, seed: int = 0) -> Task:
         ConfigError: the number is not a positive integer, or above that of the examples, or the seed is none.
 
     Example:
-        >>> from supermasks.data import SplitStream, load_source
+        >>> from supermasks.data import SplitStream
+        >>> from supermasks.datasets import load_source
         >>> task = SplitStream(load_source("sample"))[0]
         >>> len(task.train), len(limited(task, train=100).train)
         (2111, 100)

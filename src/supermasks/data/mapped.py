@@ -13,7 +13,8 @@ class MappedStream(LazyStream):
 
     Example:
         >>> from functools import partial
-        >>> from supermasks.data import SplitStream, limited, load_source, with_validation
+        >>> from supermasks.data import SplitStream, limited, with_validation
+        >>> from supermasks.datasets import load_source
         >>> few = MappedStream(SplitStream(load_source("sample")), partial(limited, train=1000))
         >>> task = MappedStream(few, with_validation)[0]
         >>> len(task.train), len(task.validation)

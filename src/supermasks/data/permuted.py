@@ -42,7 +42,7 @@ class PermutedStream(LazyStream):
         ConfigError: there is not at least one task, or the seed is not a non-negative integer.
 
     Example:
-        >>> from supermasks.data import load_source
+        >>> from supermasks.datasets import load_source
         >>> stream = PermutedStream(load_source("sample"), tasks=2500, seed=0)
         >>> len(stream), stream[-1].name
         (2500, 'permuted-2499')

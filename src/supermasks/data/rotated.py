@@ -80,7 +80,7 @@ class RotatedStream(LazyStream):
         InputError: the inputs of the source are not images.
 
     Example:
-        >>> from supermasks.data import load_source
+        >>> from supermasks.datasets import load_source
         >>> stream = RotatedStream(load_source("sample"))
         >>> len(stream), stream[1].name
         (36, 'rotated-010.0')

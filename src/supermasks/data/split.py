@@ -32,7 +32,7 @@ class SplitStream(LazyStream):
             have the same name; or the seed is not a non-negative integer.
 
     Example:
-        >>> from supermasks.data import load_source
+        >>> from supermasks.datasets import load_source
         >>> [task.name for task in SplitStream(load_source("sample"), classes_per_task=5)]
         ['split-0-1-2-3-4', 'split-5-6-7-8-9']
     """

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from supermasks.data import minilm_folder
+from supermasks.datasets import minilm_folder
 from supermasks.errors import ConfigError, MissingExtraError
 
 MINILM = "minilm"

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from supermasks.data import PermutedStream, load_source
+from supermasks.data import PermutedStream
+from supermasks.datasets import load_source
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Published
 from supermasks.experiments.mnist import OBJECTIVES, OUTPUTS, MNISTExperiment

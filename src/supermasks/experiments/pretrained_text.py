@@ -7,7 +7,8 @@ from typing import ClassVar, Literal, NamedTuple
 from torch import nn
 
 from supermasks.bases import PretrainedBase
-from supermasks.data import MODELS, limited, load_texts, text_task, with_validation
+from supermasks.data import limited, with_validation
+from supermasks.datasets import MODELS, load_texts, text_task
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment
 from supermasks.experiments.encoder import MINILM, load_encoder

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from supermasks.data import RotatedStream, load_source
+from supermasks.data import RotatedStream
+from supermasks.datasets import load_source
 from supermasks.experiments.config import Published
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.types import GNU, TaskStream

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from supermasks.bases import PretrainedBase, RandomBase
-from supermasks.data import MappedStream, SplitStream, limited, load_source, with_validation
+from supermasks.data import MappedStream, SplitStream, limited, with_validation
 from supermasks.data.lazy import check_count
+from supermasks.datasets import load_source
 from supermasks.errors import ConfigError
 from supermasks.experiments.config import Experiment, Published, classes_per_task
 from supermasks.experiments.masked import (
@@ -239,7 +240,7 @@ class SplitImages(Experiment):
             first.learn(tasks[0], progress)
             out.mkdir(parents=True, exist_ok=True)
             partial_file = path.with_name(path.name + ".partial")
-            save_file(dict(first.bank[tasks[0].name].dense), partial_file)
+            save_file(first.network.effective(first.bank[tasks[0].name]), partial_file)
             partial_file.replace(path)
         values = load_file(path)
         with torch.no_grad():

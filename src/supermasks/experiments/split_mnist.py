@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from supermasks.data import SplitStream, load_source
+from supermasks.data import SplitStream
+from supermasks.datasets import load_source
 from supermasks.experiments.config import Published, classes_per_task
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.types import GG, TaskStream

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from supermasks.bases import RandomBase
-from supermasks.data import (
+from supermasks.data import with_validation
+from supermasks.data.lazy import check_count
+from supermasks.datasets import (
     SEQUENCES,
     TextSource,
     WordEmbeddings,
@@ -18,9 +20,7 @@ from supermasks.data import (
     encode_texts,
     load_texts,
     load_vectors,
-    with_validation,
 )
-from supermasks.data.lazy import check_count
 from supermasks.experiments.config import Experiment, Published
 from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.experiments.masked import (

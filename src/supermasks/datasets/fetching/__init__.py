@@ -1,0 +1,1 @@
+"""Ways to get the files of a data set or a model."""

@@ -1,0 +1,41 @@
+"""Where data sets lie on this machine."""
+
+import os
+from pathlib import Path
+
+from supermasks.datasets.resource import DataSet
+
+
+def data_directory() -> Path:
+    """Return the folder for data sets: `$SUPERMASKS_DATA`, or else the user's cache.
+
+    Example:
+        >>> from unittest.mock import patch
+        >>> with patch.dict("os.environ", SUPERMASKS_DATA="/data"):
+        ...     data_directory().as_posix()
+        '/data'
+    """
+    named = os.environ.get("SUPERMASKS_DATA")
+    return Path(named) if named else cache_directory()
+
+
+def cache_directory() -> Path:
+    """Return `$XDG_CACHE_HOME/supermasks`, or else `~/.cache/supermasks`."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "supermasks"
+
+
+def roots(directory: str | Path | None) -> list[Path]:
+    """Return the folders that hold a folder for each data set: `directory`, or else the usual places."""
+    return [Path(directory)] if directory is not None else list(dict.fromkeys((data_directory(), cache_directory())))
+
+
+def folders_for(dataset: DataSet, directory: str | Path | None) -> list[Path]:
+    """Return the folders in which the files of a data set are looked for, in this order."""
+    # The folders that bear the name come first: the root may hold the files of another data set.
+    folders = [
+        folder
+        for root in roots(directory)
+        for folder in (root / dataset.name, *(root / n for n in dataset.folders), root)
+    ]
+    return folders if directory is not None else [*folders, *dataset.installed]
