@@ -18,10 +18,13 @@ class MeanOfMasks(InitialScores):
     Tasks whose weights are dense do not count. No memory is needed: the masks are in the bank.
 
     Example:
+        >>> from supermasks.changes import Masked
         >>> from supermasks.masks import Mask
         >>> from supermasks.state import TaskState
-        >>> kept = [TaskState(str(n), (0,), (2,), Mask.pack({"w": torch.tensor([[True, n > 0]])})) for n in (0, 1)]
-        >>> MeanOfMasks().scores({"w": (1, 2)}, "third", 0, Past(kept))["w"]
+        >>> from supermasks.task_info import TaskInfo
+        >>> masks = [Mask.pack({"w": torch.tensor([[True, kept]])}) for kept in (False, True)]
+        >>> states = [TaskState(TaskInfo("t", (0,), (2,)), Masked.of(mask)) for mask in masks]
+        >>> MeanOfMasks().scores({"w": (1, 2)}, "third", 0, Past(states))["w"]
         tensor([[1.0000, 0.5000]])
     """
 
