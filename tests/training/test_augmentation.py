@@ -62,7 +62,7 @@ def test_what_cannot_work_is_refused(small: Callable[..., Learner], blobs: Calla
     with pytest.raises(ConfigError, match="padding"):
         CropAndFlip(-1)
     learner = small(training=Training(3, 4, augmentation=CropAndFlip()))
-    with pytest.raises(InputError, match=r"channels x rows x columns, but inputs of shape \(8,\)"):
+    with pytest.raises(InputError, match=r"channels x rows x columns, got inputs of shape \(8,\)"):
         learner.learn(blobs("t"))
     assert learner.bank.names == []
 

@@ -208,7 +208,7 @@ def test_random_answers_are_warned_of(blobs: Blobs) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.dropout(self.body(x), 0.5, training=True)
 
-    with pytest.warns(SupermasksWarning, match="draws random numbers when it predicts"):
+    with pytest.warns(SupermasksWarning, match="draws random numbers in evaluation mode"):
         learned(Dropping(), blobs)
 
 

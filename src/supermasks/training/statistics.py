@@ -1,4 +1,4 @@
-"""The statistics of batch normalisation of what is kept of a training."""
+"""The batch-norm statistics of a trained task."""
 
 from dataclasses import replace
 
@@ -12,10 +12,10 @@ from supermasks.types import Task
 def with_statistics(
     network: Network, state: TaskState, task: Task, settings: Training, seed: int
 ) -> tuple[TaskState, float]:
-    """Return the state with the statistics that are to be kept, and what their rounding changes.
+    """Return the state with its final batch-norm statistics, and the effect of rounding them.
 
-    They are measured anew over `settings.statistics_batches` batches, unless that is 0, and rounded to
-    `settings.statistics_precision`. The change is the largest of any logit over one batch of training examples.
+    Statistics are measured over `settings.statistics_batches` batches, unless that is 0, and rounded to
+    `settings.statistics_precision`. The effect is the largest change of a logit over one batch of training examples.
 
     Args:
         network: with what the task did to the shared weights written in.
