@@ -535,7 +535,12 @@ def test_a_folder_here_is_taken_before_the_hub(
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("owner/none", "404"), ("nowhere", "neither"), ("/no/such/folder", "neither"), ("../up/there", "neither")],
+    [
+        ("owner/none", "404"),
+        ("nowhere", "expected the folder of a bank"),
+        ("/no/such/folder", "neither"),
+        ("../up/there", "neither"),
+    ],
 )
 def test_what_is_neither_here_nor_there_is_said(name: str, reason: str, hub: FakeHub) -> None:
     with pytest.raises(DataUnavailableError, match=reason):

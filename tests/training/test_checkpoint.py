@@ -227,7 +227,7 @@ def test_a_checkpoint_of_another_training_is_refused(
         ("network", (task, EVERYTHING, wider), 3),
         ("number of examples", (fewer, EVERYTHING, net), 3),
     ):
-        with pytest.raises(RunStateError, match=rf"another training: expected {what}=.* delete the file"):
+        with pytest.raises(RunStateError, match=rf"another training: its {what} is .* delete the file"):
             fitted(*arguments, seed=seed, checkpoint=stopped)
     assert stopped.read_bytes() == content
     assert fitted(task, EVERYTHING, net, checkpoint=stopped)[2].steps == 60

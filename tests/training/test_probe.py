@@ -258,7 +258,7 @@ class Fused(Wrapped):
     ids=["list", "behind", "fused"],
 )
 def test_a_weight_that_is_read_past_its_layer_is_refused_by_name(module: nn.Module, name: str, blobs: Blobs) -> None:
-    with pytest.raises(UnsupportedModuleError, match=rf"does not read .*'{name}\.weight'"):
+    with pytest.raises(UnsupportedModuleError, match=rf"must read .*'{name}\.weight'"):
         learned(module, blobs)
 
 

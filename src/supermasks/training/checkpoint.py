@@ -70,8 +70,8 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     for what, expected in identity.items():
         if found.get(what) != expected:
             raise RunStateError(
-                f"the checkpoint {path} belongs to another training: expected {what}={expected!r}, got "
-                f"{found.get(what)!r}; resume that training, or delete the file"
+                f"the checkpoint {path} belongs to another training: its {what} is {found.get(what)!r}, expected "
+                f"{expected!r}; resume that training, or delete the file"
             )
     state: dict[str, Any] = content["state"]
     return state

@@ -52,7 +52,7 @@ class RecentLosses:
         for task, mean in zip(self._tasks, self.means, strict=True):
             if not isfinite(mean):
                 raise TrainingError(
-                    f"the loss of task {task!r} is {mean} at step {step}; lower the learning rate, or check the inputs"
+                    f"the loss is {mean} at step {step} of task {task!r}; lower the learning rate, or check the inputs"
                 )
         self._sums.zero_()
         self._steps = 0
