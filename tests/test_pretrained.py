@@ -538,8 +538,8 @@ def test_a_folder_here_is_taken_before_the_hub(
     [
         ("owner/none", "404"),
         ("nowhere", "expected the folder of a bank"),
-        ("/no/such/folder", "neither"),
-        ("../up/there", "neither"),
+        ("/no/such/folder", "expected the folder of a bank"),
+        ("../up/there", "expected the folder of a bank"),
     ],
 )
 def test_what_is_neither_here_nor_there_is_said(name: str, reason: str, hub: FakeHub) -> None:
