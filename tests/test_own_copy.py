@@ -52,7 +52,7 @@ def old_spectral_norm() -> nn.Module:
 
 
 def used_before() -> nn.Module:
-    """Holds an activation, in a list and a dictionary, with the graph that it came from."""
+    """Holds an activation with its graph, in a list and in a dictionary."""
     net = mlp()
     activation = net[0](torch.ones(2, 8))
     net.seen, net.all_seen = [activation], {"first": (activation, activation.relu())}

@@ -39,7 +39,7 @@ X = torch.randn(5, 8, generator=torch.Generator().manual_seed(4))
 
 
 def exssnet_learner(small: Small, blobs: Blobs) -> Learner:
-    """Three tasks, of which the last two own weights."""
+    """Three tasks; the last two own weights."""
     supsup, learner = small(method=SupSup(TopK(0.5))), small(method=ExSSNeT(TopK(0.3)))
     supsup.learn(blobs("a"))
     learner.add(supsup.bank["a"])
@@ -73,7 +73,7 @@ from supermasks import Learner
 from supermasks.nets import fully_connected, resnet18
 
 folder, kind, inputs, out = sys.argv[1:]
-torch.manual_seed(123)  # other values than those that the backbone had when the tasks were learned
+torch.manual_seed(123)  # not the values of the backbone when the tasks were learned
 backbone = fully_connected([8, 16, 6]) if kind == "mlp" else resnet18(6, base_channels=4)
 learner = Learner.from_pretrained(folder, backbone)
 x = torch.load(inputs)
@@ -515,7 +515,7 @@ def test_what_is_no_longer_in_the_bank_leaves_the_hub(small: Small, blobs: Blobs
     for name in NAMES:
         learner.learn(blobs(name))
         learner.save_pretrained(tmp_path / "masks", push_to_hub=True)
-    repository = hub.root / "someone" / "masks"  # named by the folder, owned by whoever has the token
+    repository = hub.root / "someone" / "masks"  # named by the folder, owned by the owner of the token
     assert len(list(repository.glob("memory-*"))) == 1
     assert len(list(repository.glob("tasks/*"))) == 3
     loaded = Learner.from_pretrained("someone/masks", fully_connected([8, 16, 6]))

@@ -153,7 +153,7 @@ def test_any_change_changes_the_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "0", None, True])
-def test_a_seed_that_is_none_fails_at_once(seed: object) -> None:
+def test_an_invalid_seed_fails_at_once(seed: object) -> None:
     with pytest.raises(ConfigError, match=r"seed .* integer"):
         RandomBase(seed)  # pyright: ignore[reportArgumentType]
 

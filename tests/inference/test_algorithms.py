@@ -133,7 +133,7 @@ def test_binary_remembers_a_tie_of_an_earlier_round(worlds: Worlds) -> None:
     world = worlds("mlp", 6)
     tested = 0
     for best, twice, worst in permutations(world.states, 3):
-        # Of four, the second and the third best are one and the same: the earlier stays in, the last round is no tie.
+        # The second and third best of four are the same: the one learned first stays; the last round is not a tie.
         four = replace(world, states=[worst, twice, best, twice])
         g = entropy_gradient(four, np.full(4, 0.25), world.inputs)
         if g[2] > g[1] > g[0]:
@@ -155,7 +155,7 @@ def test_one_task_is_always_chosen(world: Any, algorithm: Any) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=named)
-def test_no_task_at_all_is_an_error(world: Any, algorithm: Any) -> None:
+def test_no_tasks_are_an_error(world: Any, algorithm: Any) -> None:
     for ask in (algorithm.infer, algorithm.infer_each):
         with pytest.raises(TaskError, match="at least one task to choose among"):
             ask(Superposition(world.network, []), world.inputs)
@@ -190,5 +190,5 @@ def test_deciding_takes_the_largest_and_of_equals_the_earliest(world: Any) -> No
     assert earlier.tied.tolist() == [True, True, True]
 
 
-def test_a_tie_that_does_not_decide_is_none(world: Any) -> None:
+def test_a_tie_below_the_decision_is_not_a_tie(world: Any) -> None:
     assert decide(world.superposition, torch.tensor([[1.0, 1, 2, 0, 0]])).tied.tolist() == [False]

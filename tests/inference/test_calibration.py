@@ -83,7 +83,7 @@ def test_foreign_inputs_are_told_apart() -> None:
     assert float(calibration.unknown(foreign).float().mean()) > 0.6
 
 
-def test_what_was_not_looked_at_is_not_compared() -> None:
+def test_tasks_outside_of_a_shortlist_are_not_compared() -> None:
     evidence = draw(300, 0)[0].evidence
     listed = evidence.clone()
     listed.scatter_(1, evidence.topk(12, dim=1, largest=False).indices, -torch.inf)
@@ -95,7 +95,7 @@ def test_what_was_not_looked_at_is_not_compared() -> None:
     assert bool(calibration.confidence(belief).isfinite().all())
 
 
-def test_equal_evidence_is_no_lead_at_all() -> None:
+def test_equal_evidence_has_no_lead() -> None:
     belief, truth = draw(200, 0)
     calibration = Calibration.fit(belief, truth)
     flat = believe(torch.zeros(1, 20))
@@ -103,7 +103,7 @@ def test_equal_evidence_is_no_lead_at_all() -> None:
     assert abs(float(calibration.confidence(flat)) - 1 / 20) < 1e-6
 
 
-def test_what_cannot_be_calibrated_is_refused() -> None:
+def test_invalid_calibrations_are_rejected() -> None:
     belief, truth = draw(200, 0)
     with pytest.raises(ConfigError, match="use more inputs"):
         Calibration.fit(belief, truth, 0.001)

@@ -139,7 +139,7 @@ def test_it_remembers_a_tie_of_an_earlier_round(worlds: Worlds) -> None:
     world = worlds("mlp", 6)
     tested = 0
     for best, good, twice in permutations(world.states, 3):
-        # Of four, the two worst are one and the same: the earlier stays in, and in the next round that is no tie.
+        # The two worst of four are the same: the one learned first stays; the next round is not a tie.
         four = replace(world, states=[best, twice, good, twice])
         g = entropy_gradient(four, np.full(4, 0.25), world.inputs)
         if g[0] > g[2] > g[1]:

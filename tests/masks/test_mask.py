@@ -141,7 +141,7 @@ def test_an_unknown_parameter_is_an_error() -> None:
         Mask.pack({"w": torch.ones(1, dtype=torch.bool)})["v"]
 
 
-def test_masks_compare_by_value_and_are_no_keys() -> None:
+def test_masks_compare_by_value_and_are_not_hashable() -> None:
     mask = Mask.pack({"w": torch.tensor([True, False])})
     assert mask == Mask.pack({"w": torch.tensor([True, False])})
     assert mask != Mask.pack({"w": torch.tensor([True, True])})

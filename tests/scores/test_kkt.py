@@ -67,7 +67,7 @@ def test_the_mask_of_the_nearest_task_is_where_it_begins(rule: TopK | Threshold,
         assert float(scores[name].abs().max()) <= 1 / SHAPES[name][1] ** 0.5
 
 
-def test_what_the_features_are_worth_decides(blobs: Blobs) -> None:
+def test_the_better_features_decide(blobs: Blobs) -> None:
     """The answers of a task are replaced by known features: labels in noise, more noise, and noise alone."""
     task = blobs("t", 3, (8,), 300)
     states = tuple(replace(learned(SupSup(), [blobs(name)]).bank[name], name=name) for name in "abc")
@@ -116,7 +116,7 @@ def test_at_most_so_many_candidates_are_tried(blobs: Blobs) -> None:
     assert KKT(candidates=9).accuracies("new", 0, past)[0].keys() == set(range(6))
 
 
-def test_tasks_with_other_inputs_are_no_candidates(blobs: Blobs) -> None:
+def test_tasks_with_other_inputs_are_not_candidates(blobs: Blobs) -> None:
     learner = learned(SupSup(TopK(0.4)), [blobs("a"), blobs("b")])
     longer = blobs("new", 3, (9,))
     assert KKT().accuracies("new", 0, past_of(learner, longer))[0] == {}
@@ -139,7 +139,7 @@ def test_numbers_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 2e4])
-def test_what_all_features_have_in_common_does_not_blur_distances(offset: float) -> None:
+def test_a_common_part_of_features_does_not_blur_distances(offset: float) -> None:
     """Against distances in float64."""
     rng = torch.Generator().manual_seed(0)
     classes = torch.arange(200) % 2

@@ -118,7 +118,7 @@ def test_the_mask_alone_is_kept_where_its_weights_are_no_better(blobs: Callable[
 
 
 def test_weights_that_were_better_than_the_mask_alone_are_kept(blobs: Callable[..., Task]) -> None:
-    """The mask hardly moves from where it began, which is no better than chance."""
+    """The mask hardly moves from its start, at chance."""
     task = blobs("t", 3)
     task = replace(task, validation=task.test)
     training = Training(40, 16, Adam(1e-9), select_best=True, weight_optimiser=Adam(1e-2))

@@ -15,7 +15,7 @@ from supermasks.types import Shapes
 
 @dataclass(frozen=True)
 class KaimingUniform(InitialScores):
-    """Uniform in `+-1 / sqrt(fan_in)`, drawn anew for each task and parameter (SupSup, Section 4.2).
+    """Uniform in `+-1 / sqrt(fan_in)`, drawn separately for each task and parameter (SupSup, Section 4.2).
 
     Many scores never cross the threshold, so half of each mask stays as it began. If all tasks begin with the same
     scores, that half is the same in all masks and cancels out when gradients compare the tasks. Only learned entries
@@ -73,7 +73,7 @@ class Constant(InitialScores):
 
 @dataclass(frozen=True)
 class Spread(InitialScores):
-    """Uniform between `low` and `high`, drawn anew for each task and parameter.
+    """Uniform between `low` and `high`, drawn separately for each task and parameter.
 
     With a threshold at `low`, all weights are kept at first, as with `Constant`, but they leave one by one. With
     `Constant` all scores are equally far from the threshold. Adam moves each score at about the same speed, so many

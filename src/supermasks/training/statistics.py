@@ -18,14 +18,14 @@ def with_statistics(
     `settings.statistics_precision`. The effect is the largest change of a logit over one batch of training examples.
 
     Args:
-        network: with what the task did to the shared weights written in.
-        state: of the task, as it is to be kept.
-        task: whose training examples are taken in the order in which they were trained on.
+        network: with the shared weights as the task leaves them.
+        state: of the task, without final statistics.
+        task: its training examples are used in the order of the training.
         settings: of its training.
         seed: of its training.
 
     Raises:
-        MaskError: a statistic does not fit into float16.
+        MaskError: a statistic is too large for float16.
     """
     order = Order.of(task.name, len(task.train), settings.batch_size, seed)
     if settings.statistics_batches:
