@@ -57,7 +57,15 @@ def can_be_recorded(layer: nn.Module) -> bool:
 
 @contextmanager
 def recording(layers: Iterable[nn.Module]) -> Generator[Calls]:
-    """Record the calls of these layers; their outputs require gradients."""
+    """Record the calls of these layers; their outputs require gradients.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> with recording([layer]) as calls:
+        ...     _ = layer(torch.ones(3, 2))
+        >>> calls.made[0].inputs.shape, calls.plain
+        (torch.Size([3, 2]), True)
+    """
     calls = Calls()
 
     def record(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:

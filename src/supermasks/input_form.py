@@ -10,6 +10,10 @@ class InputForm(Enum):
         AS_IS: floating-point numbers, unchanged, as float32.
         PIXELS: uint8 or PIL images, divided by 255; `height x width` becomes `1 x height x width`.
         TOKEN_IDS: integers, unchanged, as int64.
+
+    Example:
+        >>> InputForm("pixels").words
+        'pixels of type uint8, divided by 255'
     """
 
     AS_IS = "as is"

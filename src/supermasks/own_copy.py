@@ -24,6 +24,10 @@ def own_copy(module: nn.Module) -> nn.Module:
 
     Raises:
         UnsupportedModuleError: an attribute of a layer cannot be copied.
+
+    Example:
+        >>> own_copy(nn.Linear(2, 1).double()).weight.dtype
+        torch.float32
     """
     memo = {id(value): value.detach().clone() for value in _tensors(module) if not value.is_leaf}
     try:
@@ -49,6 +53,11 @@ def settle_weights(module: nn.Module) -> frozenset[str]:
 
     Args:
         module: in evaluation mode; changed in place.
+
+    Example:
+        >>> layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)).eval()
+        >>> sorted(settle_weights(layer)), isinstance(layer.weight, nn.Parameter)
+        (['weight'], True)
     """
     names = set[str]()
     for path, layer in list(module.named_modules()):

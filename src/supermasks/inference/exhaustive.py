@@ -19,6 +19,10 @@ class Exhaustive(TaskInference):
 
     Attributes:
         objective: minimised by the right task.
+
+    Example:
+        >>> Exhaustive()
+        Exhaustive(objective=Entropy())
     """
 
     objective: Objective = field(default_factory=Entropy)

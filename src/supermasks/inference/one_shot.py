@@ -38,7 +38,11 @@ class OneShot(TaskInference):
             more tasks (docs/recognising.md).
 
     Raises:
-        ConfigError: the number of layers is below 1.
+        ConfigError: `layers` is below 1.
+
+    Example:
+        >>> OneShot(centred=True).averages, OneShot(exact=False).averages
+        (True, False)
     """
 
     objective: Objective = field(default_factory=Entropy)

@@ -32,6 +32,10 @@ class TwoShot(OneShot):
 
     Raises:
         ConfigError: `listed` is below 2, or `layers` below 1.
+
+    Example:
+        >>> TwoShot(centred=True, listed=8).listed
+        8
     """
 
     listed: int = 32

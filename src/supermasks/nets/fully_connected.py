@@ -41,6 +41,11 @@ def lenet_300_100(outputs: int = 100, input_shape: Sequence[int] = (1, 28, 28)) 
     Args:
         outputs: real and superfluous neurons of the last layer together (Section 3.6).
         input_shape: the shape of one input.
+
+    Example:
+        >>> import torch
+        >>> lenet_300_100(10)(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
     return fully_connected([prod(input_shape), 300, 100, outputs])
 

@@ -49,7 +49,12 @@ class Processes:
         return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
     def share(self, count: int) -> Tensor:
-        """Return this process's share of the indices below `count`, int64."""
+        """Return this process's share of the indices below `count`, int64.
+
+        Example:
+            >>> Processes(rank=1, count=2).share(5)
+            tensor([3, 4])
+        """
         return torch.arange(count).tensor_split(self.count)[self.rank]
 
     def sum_gradients(self, parameters: Iterable[Tensor], loss: Tensor) -> Tensor:

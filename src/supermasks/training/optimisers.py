@@ -99,7 +99,12 @@ class AdamW(Optimiser):
 
 @dataclass(frozen=True)
 class SGD(Optimiser):
-    """`torch.optim.SGD`."""
+    """`torch.optim.SGD`.
+
+    Example:
+        >>> SGD(0.1).build([torch.zeros(1, requires_grad=True)]).param_groups[0]["momentum"]
+        0.9
+    """
 
     learning_rate: float = 0.1
     momentum: float = 0.9
