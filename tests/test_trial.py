@@ -14,7 +14,7 @@ from supermasks.bases import RandomBase
 from supermasks.errors import BankFormatError, BaseMismatchError, UnsupportedModuleError
 from supermasks.masks import TopK
 from supermasks.methods import ExSSNeT, Method, SupSup
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import Adam, Training
 from supermasks.trial import check_answers, trial_answers
 
@@ -87,7 +87,7 @@ def test_tasks_answer_as_when_they_were_learned_also_where_later_ones_forget(
 def test_the_answers_are_the_first_two_logits_of_two_inputs(blobs: Blobs, tmp_path: Path) -> None:
     """By a plain module, with the numbers that the format names."""
     learner = learned(net(), blobs)
-    inputs = torch.from_numpy(stream(0, "trial").standard_normal((2, 8), dtype=np.float32))
+    inputs = torch.from_numpy(generator(0, "trial").standard_normal((2, 8), dtype=np.float32))
     expected = learner.export("b")(inputs)[:, :2].flatten()
     state = learner.bank["b"]
     np.testing.assert_allclose(state.answers, expected.detach().numpy(), rtol=1e-3)

@@ -26,7 +26,7 @@ def brief(value: object) -> str:
 
 
 def expect(value: object, kind: type, what: str) -> None:
-    """Raise ConfigError unless a value has a type.
+    """Raise ConfigError unless a value is an instance of a type.
 
     Example:
         >>> expect(3, str, "the name of a task")

@@ -10,7 +10,7 @@ from torch import Tensor
 from supermasks.data import reordered
 from supermasks.errors import ConfigError
 from supermasks.learner import Learner
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Examples, Scenario
 
 AT_ONCE = 10_000
@@ -146,7 +146,7 @@ class FullBatch(Scoring):
 
 def shuffled(examples: Examples, task: str, seed: int, count: int | None = None) -> Examples:
     """Return the test examples of a task in the random order in which full batches are drawn, or so many of them."""
-    return reordered(examples, stream(seed, "test-batches", task).permutation(len(examples))[:count])
+    return reordered(examples, generator(seed, "test-batches", task).permutation(len(examples))[:count])
 
 
 def _score_batches(

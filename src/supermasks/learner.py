@@ -36,7 +36,7 @@ from supermasks.methods import Lesson, Method, SupSup
 from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.sharing import find_bank, missing_files, push_bank, write_card, write_onnx
 from supermasks.spec import build, describe, kinds
 from supermasks.state import ReadOnlyTensors, TaskState
@@ -102,7 +102,7 @@ class Learner:
         training: Training | None = None,
         inference: TaskInference | None = None,
     ) -> None:
-        stream(seed, "learner")  # refuses what is no seed
+        generator(seed, "learner")  # reject an invalid seed
         _check_part(
             "backbone", backbone, (nn.Module, Network), "a module of torch, or supermasks.Network(module, base)"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from supermasks.errors import ConfigError
 
 
-def stream(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
+def generator(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
     """Return the random generator for a seed and a purpose.
 
     The purpose is hashed (SHA-256, each part preceded by its length) into the 256-bit spawn key of a
@@ -29,15 +29,15 @@ def stream(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
         ConfigError: the seed is not a non-negative integer, or no purpose is given.
 
     Example:
-        >>> bool(stream(0, "base").random() == stream(0, "base").random())
+        >>> bool(generator(0, "base").random() == generator(0, "base").random())
         True
-        >>> bool(stream(0, "base").random() == stream(0, "scores").random())
+        >>> bool(generator(0, "base").random() == generator(0, "scores").random())
         False
     """
     if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or index(seed) < 0:
         raise ConfigError(f"a seed must be a non-negative integer, got {seed!r}; pass for example seed=0")
     if not purpose:
-        raise ConfigError("a random generator needs a purpose; pass for example stream(seed, 'base')")
+        raise ConfigError("a random generator needs a purpose; pass for example generator(seed, 'base')")
     digest = hashlib.sha256()
     for part in purpose:
         encoded = part.encode()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from supermasks.errors import BaseMismatchError, SupermasksError
 from supermasks.network import Network
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.state import MOST_TRIED, TaskState
 
 LOGITS = 2  # for each of two inputs; every task stores them, and a few are enough
@@ -72,4 +72,4 @@ def _inputs(state: TaskState) -> Tensor:
     shape = (2, *state.input_shape)
     if state.input_dtype == torch.int64:  # small ids: only the network knows the size of the vocabulary
         return torch.arange(prod(shape)).remainder_(7).add_(1).view(shape)  # in place: inputs may be large
-    return torch.from_numpy(stream(0, "trial").standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(generator(0, "trial").standard_normal(shape, dtype=np.float32))

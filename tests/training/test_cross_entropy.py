@@ -15,7 +15,7 @@ from supermasks.errors import ConfigError
 from supermasks.methods import Individual, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, Training, fit, fit_together
 from supermasks.training.cross_entropy import CrossEntropy
 
@@ -92,7 +92,7 @@ def plain_steps(task: Task, settings: dict, clip: float | None = None, rate: flo
     scores = method.begin(network, task, 3, Past()).parameters["1.weight"].detach().double()
     weight, order = (
         network.weights["1.weight"].double(),
-        stream(3, "data-order", task.name).permutation(len(task.train)),
+        generator(3, "data-order", task.name).permutation(len(task.train)),
     )
     smoothing, per_class = settings.get("label_smoothing", 0.0), weights_of(task, settings)
     for step in range(3):

@@ -15,7 +15,7 @@ from supermasks.masks import MaskRule, Threshold, TopK
 from supermasks.methods import Individual, Method, SupSup, Trainable
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, RMSprop, Training, fit, fit_together
 
 NAMES = ("a", "b", "c", "d")
@@ -128,7 +128,7 @@ def test_the_gradient_of_one_step_is_that_of_the_formula(blobs: Callable) -> Non
     fit_together(network, method, trainables, tasks, Training(1, 16, SGD(1.0, 0.0)), 3)
     weight = network.weights["1.weight"].double()
     for task, start, one in zip(tasks, before, trainables, strict=True):
-        rows = stream(3, "data-order", task.name).permutation(60)[:16]
+        rows = generator(3, "data-order", task.name).permutation(60)[:16]
         x, y = task.train.inputs[rows].double(), task.train.targets[rows]
         logits = x @ (weight * (start >= 0)).T
         wanted = torch.nn.functional.one_hot(y, 6)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from supermasks.bases.base import Recipe
 from supermasks.errors import ConfigError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Initialisation = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -96,12 +96,12 @@ class RandomBase(Recipe):
             raise ConfigError(
                 f"the initialisation must be one of {sorted(INITIALISATIONS)}, got {self.initialisation!r}"
             )
-        stream(self.seed, "base")  # an invalid seed fails here, not at the first use
+        generator(self.seed, "base")  # an invalid seed fails here, not at the first use
         object.__setattr__(self, "seed", index(self.seed))  # numpy integers have no JSON form
 
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         draw, scale = INITIALISATIONS[self.initialisation], np.float32(1 / sqrt(self.density))
         return {
-            name: torch.from_numpy(draw(stream(self.seed, "base", name), shape) * scale)
+            name: torch.from_numpy(draw(generator(self.seed, "base", name), shape) * scale)
             for name, shape in shapes.items()
         }

@@ -14,7 +14,7 @@ from torch import Tensor
 from supermasks.arithmetic import computing_in
 from supermasks.calls import Call, derivative, is_linear, parameter_gradients
 from supermasks.inference.objectives import Objective
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.superposition import Superposition
 
 FEW_INPUTS = 8
@@ -353,5 +353,5 @@ def _noise(inputs: Tensor) -> Tensor:
     """
     if not inputs.is_floating_point():
         return inputs[:3]
-    numbers = stream(0, "trial inputs").standard_normal((3, *inputs.shape[1:]), dtype=np.float32)
+    numbers = generator(0, "trial inputs").standard_normal((3, *inputs.shape[1:]), dtype=np.float32)
     return torch.from_numpy(numbers).to(inputs)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError
 from supermasks.scores.initial import InitialScores, Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Shapes
 
 
@@ -38,7 +38,7 @@ class KaimingUniform(InitialScores):
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
         purpose = ("scores of all tasks",) if self.shared else ("scores", task)
-        return {name: _uniform(shape, stream(seed, *purpose, name)) for name, shape in shapes.items()}
+        return {name: _uniform(shape, generator(seed, *purpose, name)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Spread(InitialScores):
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
         return {
-            name: torch.from_numpy(_between(self.low, self.high, shape, stream(seed, "scores", task, name)))
+            name: torch.from_numpy(_between(self.low, self.high, shape, generator(seed, "scores", task, name)))
             for name, shape in shapes.items()
         }
 

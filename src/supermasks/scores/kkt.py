@@ -9,7 +9,7 @@ from torch import Tensor
 from supermasks.errors import ConfigError
 from supermasks.scores.fresh import KaimingUniform
 from supermasks.scores.initial import InitialScores, Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Shapes
 
 
@@ -88,7 +88,7 @@ class KKT(InitialScores):
             )
         if len(examples) < 3:
             return {}, 1.0
-        random = stream(seed, "kkt", task)
+        random = generator(seed, "kkt", task)
         rows = torch.from_numpy(random.permutation(len(examples))[: self.examples])
         inputs, targets = examples.batch(rows)
         fitting = [

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 
 class Order:
@@ -18,7 +18,7 @@ class Order:
         random: shuffles the examples.
 
     Example:
-        >>> order = Order(3, 2, stream(0, "data-order", "my task"))
+        >>> order = Order(3, 2, generator(0, "data-order", "my task"))
         >>> sorted(torch.cat([order.next(), order.next(), order.next()]).tolist())
         [0, 0, 1, 1, 2, 2]
     """
@@ -30,7 +30,7 @@ class Order:
     @classmethod
     def of(cls, task: str, count: int, size: int, seed: int) -> "Order":
         """Return the order of the examples of a task, determined by its name, the sizes and the seed."""
-        return cls(count, size, stream(seed, "data-order", task))
+        return cls(count, size, generator(seed, "data-order", task))
 
     def next(self) -> Tensor:
         """Return the indices of the next batch, `size`, int64."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from supermasks.errors import InputError, SupermasksError, SupermasksWarning, TrainingError, UnsupportedModuleError
 from supermasks.network import Network
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training.layers import seeded_layers
 from supermasks.training.order import Order
 from supermasks.training.settings import Training
@@ -63,7 +63,7 @@ def probe(
 
     def train() -> None:
         inputs = batch
-        with seeded_layers(network.device, stream(seed, "probe", task.name)):
+        with seeded_layers(network.device, generator(seed, "probe", task.name)):
             for _ in range(PASSES):
                 reached.update(_reached(network, effective(), inputs, settings))
                 if reached >= network.weights.keys():
@@ -124,7 +124,7 @@ class _Asked:
 
     def check_ways(self, seed: int) -> None:
         """Raise UnsupportedModuleError if the network uses a weight outside of its layer."""
-        weights, random_masks = self.network.weights, stream(seed, "probe masks")
+        weights, random_masks = self.network.weights, generator(seed, "probe masks")
         masked = {
             name: weight * torch.from_numpy(random_masks.random(tuple(weight.shape)) < 0.5).to(weight.device)
             for name, weight in weights.items()
