@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks import Belief, Examples, Learner, Task
-from supermasks.bases import RandomBase, Recipe
+from supermasks.bases import ComputedBase, RandomBase
 from supermasks.errors import (
     BankFormatError,
     BaseMismatchError,
@@ -483,7 +483,7 @@ def test_a_network_with_other_buffers_is_refused(learned: Learner, tmp_path: Pat
 
 
 @dataclass(frozen=True)
-class Zeros(Recipe):
+class Zeros(ComputedBase):
     """A base of one's own."""
 
     value: float = 1.0

@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
-from supermasks.bases import PretrainedBase, RandomBase, Recipe
+from supermasks.bases import ComputedBase, PretrainedBase, RandomBase
 from supermasks.errors import (
     BankFormatError,
     BaseMismatchError,
@@ -178,7 +178,7 @@ def test_the_card_of_a_pretrained_base_names_its_model(source: str, blobs: Blobs
 
 
 @dataclass(frozen=True)
-class Ones(Recipe):
+class Ones(ComputedBase):
     """A base of one's own."""
 
     def weights(self, shapes: Any) -> dict[str, Tensor]:

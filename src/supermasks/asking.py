@@ -60,7 +60,7 @@ class Mixed:
 _USUAL_FORM = {torch.float32: InputForm.AS_IS, torch.int64: InputForm.TOKEN_IDS}
 
 
-def prepared(raw: object, state: TaskState, form: InputForm | None) -> Tensor:
+def network_inputs(raw: object, state: TaskState, form: InputForm | None) -> Tensor:
     """Return raw inputs as tensors in the form that the task was learned from, and check them.
 
     Args:

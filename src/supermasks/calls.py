@@ -15,7 +15,7 @@ RECORDED = (
     *(nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
-TRANSPOSED: Mapping[type[nn.Module], Callable[..., Tensor]] = {
+TRANSPOSED_FUNCTIONS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
     nn.ConvTranspose1d: nn.functional.conv_transpose1d,
     nn.ConvTranspose2d: nn.functional.conv_transpose2d,
     nn.ConvTranspose3d: nn.functional.conv_transpose3d,
@@ -84,7 +84,7 @@ def recording(layers: Iterable[nn.Module]) -> Generator[Calls]:
             handle.remove()
 
 
-def applied(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+def called_with(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """Return the output of a layer of a recorded type for these parameters; missing ones count as 0.
 
     The layer is not changed, so other threads may use it.
@@ -100,7 +100,7 @@ def applied(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) 
     bias = parameters.get("bias")
     if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
         settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
-        return TRANSPOSED[type(layer)](inputs, weight, bias, *settings)
+        return TRANSPOSED_FUNCTIONS[type(layer)](inputs, weight, bias, *settings)
     return nn.functional.linear(inputs, weight.mT if is_conv1d(layer) else weight, bias)
 
 
@@ -115,7 +115,7 @@ def derivative(call: Call, parameters: Mapping[str, Tensor], gradient: Tensor) -
         parameters: the direction, by the short names of the layer's parameters.
         gradient: of the losses in the output of the call, `batch x ...`.
     """
-    return (applied(call.layer, parameters, call.inputs) * gradient).flatten(1).sum(dim=1)
+    return (called_with(call.layer, parameters, call.inputs) * gradient).flatten(1).sum(dim=1)
 
 
 def is_linear(layer: nn.Module) -> bool:
@@ -143,7 +143,7 @@ def parameter_gradients(call: Call, parameters: dict[str, Tensor], gradient: Ten
 
     def of_one(inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         def called(parameters: dict[str, Tensor]) -> Tensor:
-            return applied(layer, parameters, inputs[None])
+            return called_with(layer, parameters, inputs[None])
 
         return torch.func.vjp(called, parameters)[1](gradient[None])[0]
 

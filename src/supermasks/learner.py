@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.arithmetic import computing_in
-from supermasks.asking import Inputs, Mixed, checked_chunk, prepared, readable_lookups
+from supermasks.asking import Inputs, Mixed, checked_chunk, network_inputs, readable_lookups
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.files import as_path
 from supermasks.bases import Base, RandomBase
@@ -398,7 +398,7 @@ class Learner:
         """
         chunk = checked_chunk(chunk)
         mixed = self._mixed(among)
-        return self._infer(prepared(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
+        return self._infer(network_inputs(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
 
     def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
         superposition = mixed.superposition
@@ -437,11 +437,11 @@ class Learner:
         chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
-            inputs = prepared(inputs, state, state.input_form)
+            inputs = network_inputs(inputs, state, state.input_form)
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
         mixed = self._mixed(among)
-        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
@@ -478,14 +478,14 @@ class Learner:
         chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
-            return self._probabilities(prepared(inputs, state, state.input_form), state, chunk)
+            return self._probabilities(network_inputs(inputs, state, state.input_form), state, chunk)
         mixed = self._mixed(None)
         if len({state.classes for state in mixed.superposition.states}) > 1:
             raise ConfigError(
                 "the classes of the tasks differ, so that columns would mean something else in each row; "
                 "name the task with predict_proba(x, task=...)"
             )
-        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, False, chunk)
         probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
@@ -569,7 +569,7 @@ class Learner:
         self.check_targets(examples, task)
         state, right = self.bank[task], 0
         for inputs, targets in examples.batches(chunk):
-            found, _ = self._classify(prepared(inputs, state, state.input_form), state, chunk)
+            found, _ = self._classify(network_inputs(inputs, state, state.input_form), state, chunk)
             right += int((found == targets).sum())
         return right / len(examples)
 
@@ -841,7 +841,7 @@ class Learner:
         state = self.bank[task]
         if example is None:
             example = _example(state)
-        example = prepared(example, state, state.input_form)
+        example = network_inputs(example, state, state.input_form)
         about = {
             "task": task,
             "classes": json.dumps([encode_label(label) for label in state.classes]),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from supermasks.bases.base import Base, Recipe, fingerprint
+from supermasks.bases.base import Base, ComputedBase, fingerprint
 from supermasks.bases.checkpoint import load_checkpoint, read_checkpoint
 from supermasks.bases.pretrained import PretrainedBase
 from supermasks.bases.random import INITIALISATIONS, RandomBase
@@ -28,9 +28,9 @@ def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
 __all__ = [
     "INITIALISATIONS",
     "Base",
+    "ComputedBase",
     "PretrainedBase",
     "RandomBase",
-    "Recipe",
     "base_from_recipe",
     "fingerprint",
     "load_checkpoint",

@@ -40,7 +40,7 @@ class Base(Settings, ABC):
         return self
 
 
-class Recipe(Base):
+class ComputedBase(Base):
     """A base that computes the maskable weights. Biases are 0, normalisation is the identity, the rest stays.
 
     Attributes:

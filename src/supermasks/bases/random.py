@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.bases.base import Recipe
+from supermasks.bases.base import ComputedBase
 from supermasks.errors import ConfigError
 from supermasks.seeding import generator
 
@@ -61,7 +61,7 @@ INITIALISATIONS: Mapping[str, Initialisation] = {
 
 
 @dataclass(frozen=True)
-class RandomBase(Recipe):
+class RandomBase(ComputedBase):
     """Random weights, drawn for each parameter from the seed and the parameter's name.
 
     Masked parameters are drawn. Biases are 0, normalisation is the identity, and all else keeps its value.
