@@ -46,7 +46,11 @@ NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
 
 
 class Store(Protocol):
-    """Inputs that are made on demand, such as image files; a tensor is a store too."""
+    """Inputs that are made on demand, such as image files; a tensor is a store too.
+
+    A store whose rows differ between calls, as with a random transform, has an attribute `fixed` that is False. A
+    checkpoint of its task is then compared with the targets, but not with the inputs.
+    """
 
     @property
     def shape(self) -> Sequence[int]:
@@ -138,14 +142,14 @@ class Examples:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example as the network sees it."""
-        if len(self) == 0:
+        if len(self) == 0 or self.view is None:
             return tuple(self.inputs.shape[1:])
         return tuple(self.batch(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the examples as the network sees them."""
-        if len(self) == 0:
+        if len(self) == 0 or self.view is None:
             return self.inputs.dtype
         return self.batch(torch.zeros(1, dtype=torch.int64))[0].dtype
 
