@@ -683,7 +683,7 @@ def test_another_task_of_the_same_name_is_another_task(
     with pytest.raises(ConfigError, match="calibrate anew"):
         learner.predict(x)
     learner.bank.rename("a", "z")
-    assert learner.infer(x).tasks == ("z", "b", "c")
+    assert learner.infer(x).candidates == ("z", "b", "c")
 
 
 def inputs_of_blob(task: Task) -> torch.Tensor:

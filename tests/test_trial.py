@@ -125,7 +125,7 @@ class Positive(nn.Module):
 
 
 def test_a_network_with_a_generator_of_its_own_is_refused(blobs: Blobs) -> None:
-    with pytest.raises(UnsupportedModuleError, match="a state in the attribute 'random'"):
+    with pytest.raises(UnsupportedModuleError, match="state in the attribute 'random'"):
         Learner(Moody(), training=Training(10, 16)).learn(blobs("a"))
 
 
