@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -93,7 +94,9 @@ class Run:
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
                 loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
-            loss.backward()
+            # Layers that are called again in the backward pass would not have the weights of the task.
+            with self.network.refusing_calls() if self.step == 1 else nullcontext():
+                loss.backward()
             total += loss.detach()
         return total
 

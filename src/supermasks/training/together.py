@@ -1,6 +1,7 @@
 """Many tasks at once: what is trained of each is stacked, and one step moves all."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -17,7 +18,7 @@ from supermasks.training.layers import seeded_layers
 from supermasks.training.listening import Listeners
 from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
-from supermasks.training.probe import probe
+from supermasks.training.probe import Look
 from supermasks.training.report import Fit
 from supermasks.training.settings import Training
 from supermasks.training.steps import Step, tell
@@ -106,7 +107,8 @@ class _Together:
                 f"tasks cannot be learned together over {self.network.architecture}: torch cannot vectorise (vmap) "
                 f"what it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
             ) from error
-        loss.sum().backward()
+        with self.network.refusing_calls() if step == 1 else nullcontext():
+            loss.sum().backward()
         if self.settings.clip_norm is not None:
             _clip(self.parameters.values(), self.settings.clip_norm)
         self.optimiser.step()
@@ -175,7 +177,7 @@ def _common_unreached(sessions: Sequence[Session], settings: Training) -> dict[s
     """Return the weights that no gradient reaches, which are the same for all tasks."""
     lessons = [session.lesson for session in sessions]
     found = [
-        probe(lesson.network, session.effective, lesson.task, settings, lesson.seed)
+        Look(lesson.network, lesson.task, settings, lesson.seed).unreached(session.effective)
         for session, lesson in zip(sessions, lessons, strict=True)
     ]
     for lesson, names in zip(lessons, found, strict=True):
