@@ -37,7 +37,7 @@ def fit_stages(
         The last stage, trained, and how it went.
 
     Raises:
-        what `Method.begin`, `probe` and `fit` raise.
+        SupermasksError: everything that `Method.begin`, `probe` and `fit` raise.
     """
     parts = [settings.part(share) for share in method.stages]
     steps = [part.total_steps(len(lesson.task.train)) for part in parts]

@@ -52,5 +52,5 @@ class Workers(Settings, ABC):
 
         Raises:
             WorkerError: workers were lost again and again, or cannot be started, or the job cannot be sent.
-            and whatever the job raises.
+            Exception: whatever the job raises.
         """
