@@ -12,7 +12,7 @@ TASKS, STEPS, IMAGES = 10, 200, 100
 
 def main() -> None:
     """Learn, forget nothing, recognise."""
-    tasks = sm.data.PermutedStream(sm.data.load_source("sample"), tasks=TASKS, seed=0)
+    tasks = sm.data.PermutedStream(sm.datasets.load_source("sample"), tasks=TASKS, seed=0)
     # 10 classes and 90 superfluous neurons: they help to tell tasks apart.
     learner = sm.Learner(sm.nets.lenet_300_100(outputs=100), seed=0, **sm.recipes.recognisable(steps=STEPS))
 

@@ -23,7 +23,7 @@ def make_network() -> nn.Module:
 
 def make_task(name: str) -> sm.Task:
     """Return a task of arrays and words, as your own data may be."""
-    source, words = sm.data.load_source("sample"), WORDS[name]
+    source, words = sm.datasets.load_source("sample"), WORDS[name]
 
     def part(inputs: Tensor, digits: Tensor) -> tuple[object, list[str]]:
         rows = [row for row, digit in enumerate(digits.tolist()) if digit in words]

@@ -21,7 +21,7 @@ def make_network() -> nn.Module:
 
 def digits(name: str, wanted: range, turned: int) -> sm.Task:
     """Return the task to tell some digits apart, turned by so many quarters."""
-    source = sm.data.load_source("sample")
+    source = sm.datasets.load_source("sample")
 
     def part(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
         rows = torch.isin(targets, torch.tensor(list(wanted))).nonzero().flatten()

@@ -39,7 +39,7 @@ class Router:
 
 def main() -> None:
     """Route the images of four tasks, then of a fifth, before and after it was learned."""
-    *tasks, late = sm.data.PermutedStream(sm.data.load_source("sample"), tasks=5, seed=0)
+    *tasks, late = sm.data.PermutedStream(sm.datasets.load_source("sample"), tasks=5, seed=0)
     trainer = sm.Learner(sm.nets.lenet_300_100(outputs=OUTPUTS), seed=0, **sm.recipes.recognisable(steps=STEPS))
     images, _ = late.test.batch(torch.arange(HELD_OUT, HELD_OUT + IMAGES))
     with TemporaryDirectory() as folder:

@@ -1,0 +1,44 @@
+"""The code of every page runs, in the order of the page, and prints what the page says that it prints."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(
+    r"(?P<skip><!-- not run: .+ -->\n)?```python\n(?P<code>.*?)```(?:\n\n```text\n(?P<printed>.*?)```)?", re.DOTALL
+)
+NUMBER = re.compile(r"\d[\d,]*(\.\d+)?")
+
+
+def blocks(page: Path) -> list[re.Match[str]]:
+    """Return the blocks of Python that are to be run: all but those under a comment `<!-- not run: why -->`."""
+    return [block for block in BLOCK.finditer(page.read_text(encoding="utf-8")) if not block["skip"]]
+
+
+def without_numbers(text: str) -> str:
+    """Return a text whose numbers are `#`: they may differ from machine to machine, the words may not."""
+    return re.sub(r"\s+", " ", NUMBER.sub("#", text)).strip()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.stem)
+def test_the_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": page.stem}
+    for block in blocks(page):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(block["code"], str(page), "exec"), names)
+        if block["printed"] is not None:
+            assert without_numbers(printed.getvalue()) == without_numbers(block["printed"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
