@@ -68,6 +68,15 @@ def test_router(tmp_path: Path) -> None:
     assert number(r"(\d+) of 50 images are routed", text) > 45
 
 
+def test_own_method(tmp_path: Path) -> None:
+    text = printed("own_method", tmp_path)
+    usual, sparse = (number(rf"{what}: ([\d.]+)%", text) for what in ("SupSup", "Sparse"))
+    assert sparse > 88
+    assert usual - sparse < 3
+    many, few = (number(rf"{what}: .*density ([\d.]+)", text) for what in ("SupSup", "Sparse"))
+    assert few < 0.75 * many
+
+
 def test_every_example_has_a_test() -> None:
     assert {f"test_{example}" for example in EXAMPLES} <= set(globals())
 

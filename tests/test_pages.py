@@ -4,9 +4,12 @@ import contextlib
 import io
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+import supermasks
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,3 +45,18 @@ def test_the_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_every_public_module_has_a_page_of_the_reference() -> None:
+    public = {name for name in supermasks.__all__ if isinstance(getattr(supermasks, name), ModuleType)}
+    assert len(public) > 10
+    for name in sorted(public):
+        page = ROOT / f"docs/api/{name}.md"
+        assert page.exists(), f"write {page.relative_to(ROOT)}, and add it to nav in mkdocs.yml"
+        assert f"::: supermasks.{name}" in page.read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"[\w/-]+\.md", nav))
+    assert listed == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
