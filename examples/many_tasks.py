@@ -7,7 +7,7 @@ import torch
 
 import supermasks as sm
 
-TASKS, STEPS, IMAGES = 10, 200, 100
+TASKS, STEPS, IMAGES = 10, 200, 50
 
 
 def main() -> None:
