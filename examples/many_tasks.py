@@ -7,7 +7,7 @@ import torch
 
 import supermasks as sm
 
-TASKS, STEPS, IMAGES = 10, 200, 50
+TASKS, STEPS, IMAGES = 10, 150, 50
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def make_task(name: str) -> sm.Task:
 
 def main() -> None:
     """Learn two tasks, save and load them, and export one."""
-    training = sm.training.Training(epochs=10, optimiser=sm.training.Adam(1e-2), schedule="cosine", patience=3)
+    training = sm.training.Training(epochs=6, optimiser=sm.training.Adam(1e-2), schedule="cosine", patience=3)
     learner = sm.Learner(sm.Network(make_network(), sm.bases.RandomBase(seed=0), head="3"), training=training)
     tasks = [make_task(name) for name in WORDS]
     for task in tasks:

@@ -44,7 +44,7 @@ class SparseSession(MaskSession):
 def main() -> None:
     """Compare it with SupSup."""
     task = sm.data.PermutedStream(sm.datasets.load_source("sample"), tasks=1, seed=0)[0]
-    training = sm.training.Training(steps=300, optimiser=sm.training.RMSprop(3e-4))
+    training = sm.training.Training(steps=200, optimiser=sm.training.RMSprop(3e-4))
     for method in (sm.methods.SupSup(), Sparse(price=0.1)):
         learner = sm.Learner(sm.nets.lenet_300_100(outputs=20), seed=0, method=method, training=training)
         learner.learn(task)

@@ -33,7 +33,7 @@ def digits(name: str, wanted: range, turned: int) -> sm.Task:
 
 def trained_by(learning_rate: float) -> sm.training.Training:
     """Return how long a task is trained, and how fast."""
-    return sm.training.Training(240, 64, sm.training.Adam(learning_rate), "cosine")
+    return sm.training.Training(160, 64, sm.training.Adam(learning_rate), "cosine")
 
 
 def main() -> None:

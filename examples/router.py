@@ -9,7 +9,7 @@ import torch
 
 import supermasks as sm
 
-OUTPUTS, STEPS, IMAGES, HELD_OUT = 100, 200, 50, 150
+OUTPUTS, STEPS, IMAGES, HELD_OUT = 100, 150, 50, 100
 
 
 def held_out(tasks: list[sm.Task]) -> dict[str, sm.Examples]:

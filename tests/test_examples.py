@@ -40,7 +40,7 @@ def test_many_tasks(tmp_path: Path) -> None:
     text = printed("many_tasks", tmp_path)
     assert "the same bits" in text
     assert number(r"task recognised: ([\d.]+)%", text) > 97
-    assert number(r"task and digit right: ([\d.]+)%", text) > 90
+    assert number(r"task and digit right: ([\d.]+)%", text) > 87
 
 
 def test_own_data(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_own_method(tmp_path: Path) -> None:
     assert sparse > 88
     assert usual - sparse < 3
     many, few = (number(rf"{what}: .*density ([\d.]+)", text) for what in ("SupSup", "Sparse"))
-    assert few < 0.75 * many
+    assert few < 0.8 * many
 
 
 def test_every_example_has_a_test() -> None:
