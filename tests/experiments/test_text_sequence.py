@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from supermasks import Learner
-from supermasks.datasets import SEQUENCES
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, GLUE, WebNLP, run
+from supermasks.experiments.sequences import SEQUENCES
 from supermasks.nets import TextCNN
 
 

@@ -172,7 +172,7 @@ def _decode_changes(
         others = [name for names in unnamed.values() for name in names or ()]
         names = [name for name in layout.shapes if name not in changes and name not in others]
         rest = {name: layout.shapes[name] for name in (names if listed is None else listed)}
-        earlier = {name: change for name, change in before.items() if type(change) is kind}
+        earlier = {name: before[name] for name in rest if type(before.get(name)) is kind}
         changes |= kind.decode(groups.get(key, {}), layout.shapes, rest if not kind.parts else {}, earlier)
     return {**{name: changes[name] for name in layout.shapes if name in changes}, **changes}
 

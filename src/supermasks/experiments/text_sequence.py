@@ -12,7 +12,6 @@ from supermasks.bases import RandomBase
 from supermasks.data import with_validation
 from supermasks.data.lazy import check_count
 from supermasks.datasets import (
-    SEQUENCES,
     TextSource,
     WordEmbeddings,
     WordVectors,
@@ -33,6 +32,7 @@ from supermasks.experiments.masked import (
     name_of_weights,
     optimisers,
 )
+from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
 from supermasks.learner import Learner
 from supermasks.masks import TopK
 from supermasks.methods import Individual
@@ -133,7 +133,7 @@ class TextSequence(Experiment):
         return f"{self.name}-{self.sequence}-{over}-{self.method}{transfer}{weights}-seed{self.seed}"
 
     def stream(self, data: Path | None) -> TaskStream:
-        sources = [self._limited(load_texts(name, data)) for name in SEQUENCES[self.sequence]]
+        sources = [self._limited(load_texts(ONLY_HERE.get(name, name), data)) for name in SEQUENCES[self.sequence]]
         make = self._encoded(data) if self._is_encoder() else self._looked_up(load_vectors(self.embeddings, data))
         return tuple(self._task(source, make(source.train_texts), make(source.test_texts)) for source in sources)
 

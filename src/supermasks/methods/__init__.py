@@ -1,11 +1,14 @@
-"""How a task is learned over a network: one method a file."""
+"""How a task is learned over a network: one method a file. A new file is found, and its methods are exported here."""
 
+from supermasks.discovery import classes_in
 from supermasks.methods.diluted import Diluted
 from supermasks.methods.exssnet import ExSSNeT
 from supermasks.methods.individual import Individual
 from supermasks.methods.method import Method
 from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Session, initial_head
 from supermasks.methods.supsup import MaskSession, SupSup
+
+globals().update(classes_in(__name__, __path__, Method))
 
 __all__ = [
     "Criterion",

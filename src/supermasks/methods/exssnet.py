@@ -73,6 +73,10 @@ class ExSSNeT(SupSup):
     def writes(self) -> bool:
         return True
 
+    @property
+    def forgets(self) -> bool:
+        return not self.exclusive
+
     def begin(self, lesson: Lesson) -> Session:
         return _Together(self, lesson) if self.together else _MaskFirst(self, lesson)
 

@@ -1,7 +1,6 @@
 """What a method is: it says what a task adds to a network, and how that is trained."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from supermasks.methods.session import Lesson, Session
 from supermasks.network import Network
@@ -13,12 +12,12 @@ class Method(Settings, ABC):
 
     A subclass needs `begin` alone. It is found by its name once its module was imported, so that a learner that was
     saved with it can be loaded.
-
-    Attributes:
-        forgets: whether a later task can change what an earlier one answers.
     """
 
-    forgets: ClassVar[bool] = False
+    @property
+    def forgets(self) -> bool:
+        """Whether a later task can change what an earlier one answers."""
+        return False
 
     @property
     def stages(self) -> tuple[float, ...]:
