@@ -3,6 +3,8 @@
 import contextlib
 import io
 import re
+import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import pytest
 
 import supermasks
+from supermasks import datasets
+from supermasks.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -39,6 +43,29 @@ def test_the_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             exec(compile(block["code"], str(page), "exec"), names)
         if block["printed"] is not None:
             assert without_numbers(printed.getvalue()) == without_numbers(block["printed"])
+
+
+def commands(page: Path) -> list[str]:
+    """Return the lines of the command line that a page shows."""
+    shells = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = (line.rpartition("&& ")[2] for shell in shells for line in shell.splitlines())
+    return [line for line in lines if line.startswith("supermasks ")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)
+def test_the_commands_are_understood(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command gets as far as to files that are not there; what would fetch or compute is not run."""
+    if page.stem == "papers" and find_spec("supermasks.papers") is None:
+        pytest.skip("the page is about commands that are about to come")
+    monkeypatch.chdir(tmp_path)
+    for place in ("HOME", "SUPERMASKS_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(place, str(tmp_path))
+    for command in commands(page):
+        words = shlex.split(command, comments=True)[1:]
+        if words[:2] == ["data", "fetch"]:
+            assert words[2] in {*datasets.CATALOG, *datasets.MODELS, *datasets.TEXTS}
+        elif words != ["demo"] and "small" not in words:
+            assert main(words) == (0 if words[0] == "paper" else 2), command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
