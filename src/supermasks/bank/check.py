@@ -47,7 +47,7 @@ def find_problems(reader: BankReader, network: Network | None = None) -> list[Pr
     manifest, header, problems = reader.manifest, reader.manifest.header, list[Problem]()
     if network is not None:
         header.check(network)
-    for entry in (manifest.kept, manifest.memory, manifest.weights):
+    for entry in (manifest.kept, manifest.memory):
         if entry is not None:
             with _noting(problems, entry.file):
                 reader.tensors(entry)
