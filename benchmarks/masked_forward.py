@@ -27,9 +27,11 @@ from torch import Tensor, nn
 
 from supermasks import Network
 from supermasks.bases import RandomBase
+from supermasks.changes import Masked
 from supermasks.masks import Mask
 from supermasks.nets import NETS
 from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
 
 SHAPES = {"lenet-300-100": (1, 28, 28), "fc-1024-1024": (1, 28, 28), "lenet-5": (1, 28, 28), "resnet-50": (3, 64, 64)}
 
@@ -41,7 +43,7 @@ def make_states(network: Network, count: int, shape: tuple[int, ...]) -> list[Ta
     for n in range(count):
         mask = Mask.pack({name: torch.rand(s, generator=rng) < 0.5 for name, s in network.shapes.items()})
         buffers = {name: value + (n + 1) for name, value in network.fresh_buffers().items() if name.endswith("var")}
-        states.append(TaskState(f"task-{n}", tuple(range(5)), shape, mask, buffers))
+        states.append(TaskState(TaskInfo(f"task-{n}", tuple(range(5)), shape), Masked.of(mask), buffers))
     return states
 
 

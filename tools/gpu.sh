@@ -5,7 +5,8 @@
 #             tools/gpu.sh --check     the same on the CPU with tiny sizes, to see that the script works
 #
 #   data      a folder with the files of MNIST; without it the embedded sample is used
-#   wheels    for a machine without a network: a folder with the wheels of packages that it lacks
+#   wheels    for a machine without a network: a folder with the wheels of packages that it lacks,
+#             such as constriction
 #   OUT       where the results go (default runs/gpu): summary.txt, one log a step, and run.json
 #   PYTHON    the interpreter (default python3); its torch is used if it sees a GPU, otherwise torch is installed
 #
@@ -21,7 +22,7 @@ while (($#)); do
     --minutes) minutes="$2" && shift 2 ;;
     --check) check=yes && shift ;;
     *)
-        sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,14s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac
