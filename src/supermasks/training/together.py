@@ -10,7 +10,7 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError, SupermasksError, TrainingError
 from supermasks.methods import Session
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training.cross_entropy import CrossEntropy, mean_loss, stacked
 from supermasks.training.distributed import Processes
 from supermasks.training.layers import seeded_layers
@@ -54,7 +54,7 @@ def fit_together(sessions: Sequence[Session], settings: Training, listeners: Lis
     whole = _common_unreached(sessions, settings)
     run = _Together(sessions, settings, steps, whole)
     names = (session.lesson.task.name for session in sessions)
-    with seeded_layers(run.network.device, stream(run.seed, "layers of many tasks", *names)):
+    with seeded_layers(run.network.device, generator(run.seed, "layers of many tasks", *names)):
         for step in range(1, steps + 1):
             loss = run.advance(step)
             for number in run.ended.going_on() if listeners.callbacks else ():
@@ -84,7 +84,7 @@ class _Together:
         self.optimiser = settings.build_optimiser(self.parameters, heads, weights)
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.orders = [Order.of(task.name, len(task.train), settings.batch_size, self.seed) for task in self.tasks]
-        self.augmenting = [stream(self.seed, "augmentation", task.name) for task in self.tasks]
+        self.augmenting = [generator(self.seed, "augmentation", task.name) for task in self.tasks]
         self.losses = RecentLosses([task.name for task in self.tasks], self.network.device)
         criteria = [CrossEntropy.of(task, settings, self.network.device) for task in self.tasks]
         self._table, self._weights = stacked(criteria)
