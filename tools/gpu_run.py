@@ -24,7 +24,7 @@ from supermasks.data import PermutedStream
 from supermasks.datasets import load_source
 from supermasks.inference import OneShot, SuperfluousNeurons
 from supermasks.nets import lenet_300_100
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import RMSprop, Training
 
 MOST = 100_000
@@ -47,7 +47,7 @@ def recognise(learner: Learner, tasks: PermutedStream, images: int, until: float
     """Judge test images of one task after the other, until the time is up."""
     judged = found = right = given = 0
     start = perf_counter()
-    for number in stream(learner.seed, "order").permutation(len(learner.tasks)).tolist():
+    for number in generator(learner.seed, "order").permutation(len(learner.tasks)).tolist():
         task = tasks[number]
         inputs, digits = task.test.batch(torch.arange(images))
         prediction, known = learner.predict(inputs), learner.predict(inputs, task=task.name)
