@@ -27,7 +27,7 @@ from supermasks.managing import TaskManager
 from supermasks.methods import Lesson, Method, SupSup
 from supermasks.network import Network
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.sharing import find_bank, publish, warn_of_missing_files
 from supermasks.spec import build, describe, kinds
 from supermasks.training import (
@@ -90,7 +90,7 @@ class Learner(TaskManager):
         training: Training | None = None,
         inference: TaskInference | None = None,
     ) -> None:
-        stream(seed, "learner")  # reject an invalid seed
+        generator(seed, "learner")  # reject an invalid seed
         module_or_network = "a module of torch, or supermasks.Network(module, base)"
         check_part("backbone", backbone, (nn.Module, Network), module_or_network)
         if base is not None:

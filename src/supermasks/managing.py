@@ -71,8 +71,8 @@ class TaskManager(Predictor):
         self.bank.rename(name, new)
         self._superposed = None
         if calibrated and self.calibration is not None:
-            names = tuple(new if task == name else task for task in self.calibration.tasks)
-            self.calibration = replace(self.calibration, tasks=names)
+            names = tuple(new if task == name else task for task in self.calibration.candidates)
+            self.calibration = replace(self.calibration, candidates=names)
             self._calibrated = (self._tasks_now(), self.inference)
 
     def to(self: Managed, device: str | torch.device) -> Managed:

@@ -19,6 +19,7 @@ from supermasks.batch_checks import check_inputs
 from supermasks.brief import expect
 from supermasks.calls import Call
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError
+from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
 from supermasks.normalisation import Normalisation, NormPolicy, check_policy
 from supermasks.own_copy import check_module, own_copy, settle_weights
@@ -51,6 +52,7 @@ class Network:
         norm: the policy for the statistics of batch normalisation.
         head: the name of the layer that is each task's own; None if all tasks share the whole backbone.
         backbone: the module that computes. Networks over other weights share it.
+        finite: inputs whose entries are known to be finite.
 
     Args:
         module: from inputs (`batch x ...`) to logits (`batch x outputs`). It is copied, and stays as it is.
@@ -129,14 +131,19 @@ class Network:
         weights = {part.name: values[part.name].to(self.device) for part in self._of_role("masked")}
         self.weights = Weights(weights, weights, [self.fingerprint])
         self.constants = {part.name: values[part.name].to(self.device) for part in self._of_role("dense")}
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what is neither copied nor stored with a network."""
         self._view = object()
+        self.finite = KnownTensors()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_view"}
+        return {name: value for name, value in vars(self).items() if name not in ("_view", "finite")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._view = object()
+        self._set_up()
 
     def __repr__(self) -> str:
         masked = sum(part.size for part in self._of_role("masked"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.answering import believed, class_probabilities, most_probable
-from supermasks.asking import Inputs, Mixed, checked_chunk, prepared
+from supermasks.asking import Inputs, Mixed, checked_chunk, network_inputs
 from supermasks.bank import MaskBank
 from supermasks.brief import brief, listed
 from supermasks.data.gather import plain_labels
@@ -82,7 +82,7 @@ class Predictor:
         """
         chunk = checked_chunk(chunk)
         mixed = self._mixed(among)
-        return self._infer(prepared(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
+        return self._infer(network_inputs(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
 
     def predict(
         self,
@@ -115,15 +115,15 @@ class Predictor:
         chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
-            inputs = prepared(inputs, state, state.input_form)
+            inputs = network_inputs(inputs, state, state.input_form)
             found, confidence = most_probable(self.network, inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
         mixed = self._mixed(among)
-        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels, confidence = self._labelled(inputs, belief, chosen, chunk)
-        tasks = [belief.tasks[i] for i in chosen.tolist()]
+        tasks = [belief.candidates[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, tasks, confidence, belief)
         if not self._is_calibrated():
@@ -150,18 +150,18 @@ class Predictor:
         chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
-            return class_probabilities(self.network, prepared(inputs, state, state.input_form), state, chunk)
+            return class_probabilities(self.network, network_inputs(inputs, state, state.input_form), state, chunk)
         mixed = self._mixed(None)
         if len({state.classes for state in mixed.superposition.states}) > 1:
             raise ConfigError(
                 "the classes of the tasks differ, so a column would mean something else in each row; "
                 "name the task with predict_proba(x, task=...)"
             )
-        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, False, chunk)
-        probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
+        probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
-            rows, state = (belief.chosen == number).nonzero().flatten(), self.bank[belief.tasks[number]]
+            rows, state = (belief.chosen == number).nonzero().flatten(), self.bank[belief.candidates[number]]
             probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
         return probabilities
 
@@ -241,7 +241,7 @@ class Predictor:
         self.check_targets(examples, task)
         state, right = self.bank[task], 0
         for inputs, targets in examples.batches(chunk):
-            found, _ = most_probable(self.network, prepared(inputs, state, state.input_form), state, chunk)
+            found, _ = most_probable(self.network, network_inputs(inputs, state, state.input_form), state, chunk)
             right += int((found == targets).sum())
         return right / len(examples)
 
@@ -318,7 +318,7 @@ class Predictor:
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
         for number in chosen.unique().tolist():
-            state, rows = self.bank[belief.tasks[number]], (chosen == number).nonzero().flatten()
+            state, rows = self.bank[belief.candidates[number]], (chosen == number).nonzero().flatten()
             found, confidence[rows] = most_probable(self.network, inputs[rows], state, chunk)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]

@@ -7,7 +7,7 @@ from supermasks.data import PermutedStream
 from supermasks.datasets import load_source
 from supermasks.experiments.sequential import train_sequentially
 from supermasks.nets import lenet_300_100
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import RMSprop, Training
 
 
@@ -30,7 +30,7 @@ def test_the_first_task_is_plain_training_of_the_base_weights() -> None:
     plain = lenet_300_100(20)
     plain.load_state_dict(learner.network.weights)
     optimiser = torch.optim.RMSprop(plain.parameters(), lr=1e-3)
-    order = torch.from_numpy(stream(2, "data-order", task.name).permutation(len(task.train)))
+    order = torch.from_numpy(generator(2, "data-order", task.name).permutation(len(task.train)))
     for rows in order[: 5 * 32].split(32):
         inputs, targets = task.train.batch(rows)
         optimiser.zero_grad()

@@ -14,7 +14,7 @@ from supermasks.errors import BankFormatError, MaskError, TaskError
 from supermasks.methods import SupSup
 from supermasks.methods.sequential import Sequential
 from supermasks.nets import fully_connected
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, Training
 
 Blobs = Callable[..., Task]
@@ -36,7 +36,7 @@ def test_it_is_a_plain_loop_over_one_network(blobs: Blobs) -> None:
     for name in "ab":
         task = blobs(name)
         learner.learn(task)
-        random, rows = stream(1, "data-order", name), torch.empty(0, dtype=torch.int64)
+        random, rows = generator(1, "data-order", name), torch.empty(0, dtype=torch.int64)
         for _ in range(20):
             if len(rows) < 16:
                 rows = torch.cat([rows, torch.from_numpy(random.permutation(len(task.train)))])

@@ -39,7 +39,7 @@ from supermasks.methods import Individual
 from supermasks.nets import TextCNN
 from supermasks.network import Network
 from supermasks.owned import Precision
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import Progress, Training
 from supermasks.types import GG, Examples, Store, Task, TaskStream
 
@@ -194,7 +194,7 @@ def _some(
 ) -> tuple[tuple[str, ...], Tensor]:
     if most is None or most >= len(texts):
         return texts, targets
-    rows = stream(0, "some texts", name, part).permutation(len(texts))[:most]
+    rows = generator(0, "some texts", name, part).permutation(len(texts))[:most]
     return tuple(texts[row] for row in rows), targets[torch.from_numpy(rows)]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from supermasks.errors import ConfigError
 from supermasks.methods.sequential import Sequential, SharedWeights
 from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Session
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 FISHER = "fisher of "
 """Begins the names under which importance is remembered; the names of the weights follow."""
@@ -79,7 +79,7 @@ class _Penalised(SharedWeights):
 
     def _measured(self) -> Mapping[str, Tensor]:
         """Return the importance of each weight for this task, over examples drawn at random."""
-        task, random = self.lesson.task, stream(self.lesson.seed, "fisher", self.lesson.task.name)
+        task, random = self.lesson.task, generator(self.lesson.seed, "fisher", self.lesson.task.name)
         count = min(self._method.examples, len(task.train))
         rows = torch.from_numpy(random.permutation(len(task.train))[:count])
         total = {name: torch.zeros_like(weight) for name, weight in self.network.weights.items()}

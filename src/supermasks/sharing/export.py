@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from supermasks.asking import Inputs, prepared
+from supermasks.asking import Inputs, network_inputs
 from supermasks.bank.files import as_path
 from supermasks.encoding import encode_label
 from supermasks.nets import HuggingFaceClassifier
@@ -67,7 +67,7 @@ def export_onnx(network: Network, state: TaskState, path: str | os.PathLike[str]
         StorageError: the file cannot be written; an existing one is unchanged.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    inputs = prepared(_example(state) if example is None else example, state, state.input_form)
+    inputs = network_inputs(_example(state) if example is None else example, state, state.input_form)
     about = {
         "task": state.name,
         "classes": json.dumps([encode_label(label) for label in state.classes]),
