@@ -99,13 +99,14 @@ class Learner(TaskManager):
         self._method, self._training = SupSup(), Training()
         self.method = self._method if method is None else method
         self.training = self._training if training is None else training
-        self.inference = OneShot() if inference is None else inference
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
         if network.weights.over:
             raise ConfigError("tasks have written weights into this network; a new learner needs one without")
-        super().__init__(network, MaskBank(BankHeader.of(network, self._settings()), network.kept), self.inference)
+        bank = MaskBank(BankHeader.of(network), network.kept)
+        super().__init__(network, bank, OneShot() if inference is None else inference)
+        bank.header = BankHeader.of(network, self._settings())
 
     def __repr__(self) -> str:
         names = f" {listed(self.tasks)}" if self.tasks else ""
