@@ -492,11 +492,15 @@ class Zeros(ComputedBase):
         return {name: torch.full(shape, self.value) for name, shape in shapes.items()}
 
 
-def test_a_base_of_ones_own_is_passed_when_loading(small: Small, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_base_of_ones_own_is_found_or_passed_when_loading(
+    small: Small, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = small(base=Zeros())
     learner.learn(blobs("a"))
     learner.save(tmp_path / "bank")
     backbone = fully_connected([8, 16, 6])
+    assert content(Learner.load(tmp_path / "bank", backbone)) == content(learner)
+    monkeypatch.setattr(Zeros, "__name__", "Elsewhere")  # as in a program that has not imported it
     with pytest.raises(ConfigError, match="'Zeros'"):
         Learner.load(tmp_path / "bank", backbone)
     assert content(Learner.load(tmp_path / "bank", backbone, base=Zeros())) == content(learner)
@@ -516,12 +520,16 @@ class LastLearned(TaskInference):
         return decide(superposition, torch.arange(len(superposition), dtype=torch.float32)[None])
 
 
-def test_an_inference_of_ones_own_is_passed_when_loading(small: Small, blobs: Blobs, tmp_path: Path) -> None:
+def test_an_inference_of_ones_own_is_found_or_passed_when_loading(
+    small: Small, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = small(inference=LastLearned())
     for name in NAMES:
         learner.learn(blobs(name))
     assert learner.predict(torch.zeros(2, 8)).tasks == ["c", "c"]
     learner.save(tmp_path / "bank")
+    assert Learner.load(tmp_path / "bank", fully_connected([8, 16, 6])).inference == LastLearned()
+    monkeypatch.setattr(LastLearned, "__name__", "Elsewhere")
     with pytest.raises(ConfigError, match=r"'LastLearned'.*pass the object itself"):
         Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))
     back = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]), inference=LastLearned())

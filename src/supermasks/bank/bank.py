@@ -71,11 +71,14 @@ class MaskBank:
         >>> import torch
         >>> from supermasks import Network
         >>> from supermasks.bases import RandomBase
+        >>> from supermasks.changes import Masked
         >>> from supermasks.masks import Mask
+        >>> from supermasks.task_info import TaskInfo
         >>> network = Network(torch.nn.Linear(2, 2, bias=False), RandomBase(0))
         >>> bank = MaskBank(BankHeader.of(network))
         >>> for name in ("cats", "dogs"):
-        ...     bank.add(TaskState(name, ("no", "yes"), (2,), Mask.pack({"weight": torch.eye(2) == 1})))
+        ...     changes = Masked.of(Mask.pack({"weight": torch.eye(2) == 1}))
+        ...     bank.add(TaskState(TaskInfo(name, ("no", "yes"), (2,)), changes))
         >>> bank.rename("dogs", "hounds")
         >>> bank.names, bank["hounds"].mask.count(), bank.subset(["cats"]).names
         (['cats', 'hounds'], 2, ['cats'])
