@@ -28,6 +28,7 @@ from supermasks.inference.task_inference import decide
 from supermasks.masks import ER, Threshold, TopK
 from supermasks.methods import SupSup
 from supermasks.nets import fully_connected
+from supermasks.spec import kinds
 from supermasks.superposition import Superposition
 from supermasks.training import Adam, RMSprop, Training
 
