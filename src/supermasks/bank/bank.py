@@ -17,7 +17,7 @@ from supermasks.bank.succession import Succession, check_left, require_new, writ
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, expect, listed
 from supermasks.encoding import encode_state
-from supermasks.errors import BaseMismatchError, ConfigError, TaskError, UnknownTaskError
+from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.own_copy import settled_names
@@ -315,6 +315,11 @@ class MaskBank:
             self._require(name)
             wanted.add(name)
         after = {name: digest for name, digest in self._order.after.items() if name in wanted}
+        if self.shares and (missing := [name for name in self.owners if name not in wanted]):
+            raise MaskError(
+                "tasks of this bank have trained all shared weights, and only the last weights are kept; choose "
+                f"{listed(missing)} as well"
+            )
         if self.over:
             left = Succession(self.header)
             for name in after:
