@@ -141,9 +141,9 @@ def test_some_of_the_tasks_are_loaded_with_all_that_trained_the_weights(blobs: B
     for name in "cd":
         learner.learn(blobs(name))
     learner.save(folder)
-    with pytest.raises(MaskError, match="choose 'a', 'b' as well|load these too"):
+    with pytest.raises(MaskError, match=r"choose 'a', 'b' as well|load these too"):
         Learner.load(folder, fully_connected([8, 16, 6]), tasks=["c"])
-    with pytest.raises(MaskError, match="choose 'b' as well|load these too"):
+    with pytest.raises(MaskError, match=r"choose 'b' as well|load these too"):
         Learner.load(folder, fully_connected([8, 16, 6]), tasks=["a"])
     some = Learner.load(folder, fully_connected([8, 16, 6]), tasks=["a", "b", "d"])
     inputs = torch.randn(5, 8)
