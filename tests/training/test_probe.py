@@ -450,6 +450,16 @@ def test_where_nothing_can_be_learned_nothing_is(head: str | None, blobs: Blobs)
     assert learner.bank.names == []
 
 
+def test_a_head_alone_that_no_gradient_reaches_is_refused(blobs: Blobs) -> None:
+    class Detached(Wrapped):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x).detach()
+
+    learner = Learner(Network(Detached(), RandomBase(0), head="second", select=[]), training=TRAINING)
+    with pytest.raises(UnsupportedModuleError, match="no gradient reaches any weight"):
+        learner.learn(blobs("a"))
+
+
 def test_a_head_over_an_encoder_without_gradients_is_learned(blobs: Blobs) -> None:
     class Encoded(Wrapped):
         def forward(self, x: Tensor) -> Tensor:
