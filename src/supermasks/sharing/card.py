@@ -9,6 +9,7 @@ from supermasks.bank.files import storage, write_file
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.brief import visible
 from supermasks.network import Network
+from supermasks.parts_table import aligned, shape_in_words
 from supermasks.sharing.hub import CARD, is_repository
 from supermasks.state import TaskState
 
@@ -125,9 +126,7 @@ def _foundations(folder: Path, network: Network, bank: MaskBank) -> list[str]:
 
 def _parameters(network: Network) -> list[str]:
     parts = [part for part in network.parts if part.role != "buffer"]
-    rows = [(part.name, " x ".join(map(str, part.shape)) or "scalar", part.role) for part in parts]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned([(part.name, shape_in_words(part), part.role) for part in parts])
 
 
 def _tasks(folder: Path, bank: MaskBank) -> list[str]:
