@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from supermasks.data import reordered
 from supermasks.errors import ConfigError
 from supermasks.learner import Learner
 from supermasks.seeding import stream
+from supermasks.spec import Settings
 from supermasks.types import Examples, Scenario
 
 AT_ONCE = 10_000
@@ -30,8 +32,14 @@ class Score:
     identification: float
 
 
-class Scoring(ABC):
-    """Decides how many inputs a task is inferred from, and what a wrong inference costs."""
+class Scoring(Settings, ABC):
+    """Decides how many inputs a task is inferred from, and what a wrong inference costs.
+
+    Attributes:
+        together: whether all inputs of a batch decide together; otherwise a single input decides.
+    """
+
+    together: ClassVar[bool] = False
 
     @abstractmethod
     def score(
@@ -125,6 +133,8 @@ class FullBatch(Scoring):
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
     """
+
+    together = True
 
     batch_size: int = 128
 

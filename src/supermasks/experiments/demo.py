@@ -1,24 +1,29 @@
-"""The main job: on the embedded images, learn permuted tasks, recognise them, and compare with forgetting."""
+"""The demo: on the embedded images, learn permuted tasks, recognise them, and compare with forgetting."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from supermasks.experiments.permuted_mnist import PermutedMNIST
-from supermasks.experiments.record import read_json, write_json, write_record
-from supermasks.experiments.runner import run
-from supermasks.experiments.sequential import train_sequentially
-from supermasks.experiments.watcher import Silent, Watcher
+from supermasks.experiments.presets.permuted_mnist import SUPSUP
+from supermasks.experiments.running.record import read_json, write_json, write_record
+from supermasks.experiments.running.run import run
+from supermasks.experiments.running.sequential import train_sequentially
+from supermasks.experiments.running.watcher import Silent, Watcher
+from supermasks.experiments.tasks.permuted import PermutedMNIST
 from supermasks.metrics import average_accuracy, forgetting
+from supermasks.training import RMSprop, Training
 
 SEQUENTIAL = "sequential.json"
-DEMO = PermutedMNIST(dataset="sample", tasks=10, steps=500, learning_rate=2e-4)
+DEMO = replace(
+    SUPSUP, tasks=PermutedMNIST(dataset="sample", tasks=10), training=Training(steps=500, optimiser=RMSprop(2e-4))
+)
 """Ten permutations of 10,000 real digits; half of the paper's steps at twice its learning rate, to take a minute."""
 
 
 def run_demo(out: Path, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Run the demo into a folder, and return its record, to which the sequential network is added as a baseline.
+    """Run the demo into a folder, and return its record; the sequential network is added to it as a baseline.
 
-    Its settings are always the same, so that a demo that was stopped, or is there already, is gone on with.
+    Its settings are always the same, so that a demo in the folder, stopped or finished, is resumed.
 
     Args:
         out: the folder.

@@ -4,18 +4,36 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from supermasks.errors import RunStateError
+from supermasks.errors import RunStateError, SupermasksError
+from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.running.schema_1 import from_schema_1
+from supermasks.learner import Learner
+from supermasks.spec import describe
 from supermasks.version import __version__
 
 RECORD = "record.json"
-SCHEMA = 1
+SCHEMA = 2
 KEYS = {"experiment", "method", "scenario", "tasks", "seed", "config", "versions", "accuracy", "bytes", "seconds"}
+
+
+def about(
+    experiment: Experiment, learner: Learner, command: Sequence[str], device: str
+) -> dict[str, Any]:
+    """Return what a record says of the run itself."""
+    return {
+        **experiment.headings(),
+        "method": type(learner.method).__name__,
+        "command": " ".join(command),
+        "config": describe(experiment),
+        "versions": {**versions(), "device": device},
+    }
 
 
 def versions() -> dict[str, Any]:
@@ -66,7 +84,7 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that were appended to a file; what a process that was killed has left of a last one is cut off.
+    """Return the rows that were appended to a file; an unfinished last line, left by a killed process, is cut off.
 
     Raises:
         RunStateError: another line is damaged.
@@ -99,9 +117,18 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: go on with --resume") from None
+        raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: resume it by --resume") from None
     except (OSError, ValueError) as error:
         raise RunStateError(f"{path} cannot be read as a record: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA or not record.keys() >= KEYS:
-        raise RunStateError(f"{path} is not a record of schema {SCHEMA}, which is what this version reads")
-    return record
+    if not isinstance(record, dict) or record.get("schema") not in (1, SCHEMA) or not record.keys() >= KEYS:
+        raise RunStateError(f"{path} is not a record of schema 1 or {SCHEMA}, which this version reads")
+    return record if record["schema"] == SCHEMA else _converted(record, path)
+
+
+def _converted(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return from_schema_1(record)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, SupermasksError) as error:
+        raise RunStateError(
+            f"{path} is not as a run wrote it in schema 1 ({type(error).__name__}: {error}); restore it, or run it again"
+        ) from error

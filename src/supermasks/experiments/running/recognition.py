@@ -1,4 +1,4 @@
-"""Scores the tasks of a run whose names are not told, here or on workers; a line a task is kept, to go on with."""
+"""Scores the tasks of a run by inferring the task, here or on workers; a line a task is kept to resume from."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,29 @@ from typing import Any
 
 from supermasks.errors import TaskError
 from supermasks.evaluation import shuffled
-from supermasks.experiments.config import Experiment
-from supermasks.experiments.mnist import INFERENCES, SCORINGS
-from supermasks.experiments.record import append_line, read_lines
-from supermasks.experiments.watcher import Watcher
+from supermasks.experiments.evaluations import Found
+from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.expression import brief
+from supermasks.experiments.running.record import append_line, read_lines
+from supermasks.experiments.running.watcher import Watcher
 from supermasks.learner import Learner
+from supermasks.spec import describe
 from supermasks.types import Examples, TaskStream
 from supermasks.workers import Workers
 
-Wanted = tuple[str, str, int, int]  # objective, scoring, among how many tasks, which of them
+
+@dataclass(frozen=True)
+class Wanted:
+    """One score: a way of finding the task, among how many tasks, and the task whose examples are scored."""
+
+    found: Found
+    count: int
+    index: int
+
+    def key(self, names: Sequence[str]) -> tuple[str, str, int, str]:
+        """Return what tells this score from others in the file of a run."""
+        inference, scoring = self.found
+        return brief(describe(inference)), brief(describe(scoring)), self.count, names[self.index]
 
 
 def recognise(
@@ -27,27 +41,27 @@ def recognise(
     watcher: Watcher,
     workers: Workers | None = None,
 ) -> list[dict[str, Any]]:
-    """Return how well tasks are recognised by each pair of objective and scoring; the first is the headline.
+    """Return how well tasks are recognised by each inference and scoring; the first is the headline.
 
-    Among the first tasks of each checkpoint, since what was learned later has changed none of them.
+    At each checkpoint the task is sought among the first tasks only: later tasks have changed none of them.
 
     Args:
-        experiment: says which pairs and checkpoints.
+        experiment: says which inferences, scorings and checkpoints.
         learner: with all tasks in its bank.
         tasks: that it has learned.
-        kept: a file with a line a task; what is there already is not done again.
+        kept: a file with a line a task; its scores are not computed again.
         watcher: is told of each line.
         workers: several tasks at a time, where they can read the bank.
     """
-    counts, names = experiment.checkpoints(), learner.bank.names
+    counts, names = experiment.evaluation.counts(len(tasks)), learner.bank.names
     done = {tuple(line["of"]): line for line in read_lines(kept)}
-    everything: list[Wanted] = [
-        (objective, scoring, count, index)
-        for objective, scoring in experiment.evaluations()
+    everything = [
+        Wanted(found, count, index)
+        for found in experiment.evaluation.found()
         for count in counts
         for index in range(count)
     ]
-    missing = [wanted for wanted in everything if (*wanted[:3], names[wanted[3]]) not in done]
+    missing = [wanted for wanted in everything if wanted.key(names) not in done]
     watcher.begin("recognising", len(everything))
     for _ in range(len(everything) - len(missing)):
         watcher.advance("done before")
@@ -55,12 +69,14 @@ def recognise(
     for line in _lines(job, workers if workers is not None and workers.share_files else None):
         done[tuple(line["of"])] = line
         append_line(kept, line)
-        objective, scoring, count, name = line["of"]
+        inference, scoring, count, name = line["of"]
         share = f"{100 * line['identification']:.1f}% recognised"
-        watcher.advance(f"{name} among {count} ({objective}, {scoring}) {share}")
+        watcher.advance(f"{name} among {count} ({inference}, {scoring}) {share}")
     return [
-        _summary(experiment, pair, {count: [done[(*pair, count, name)] for name in names[:count]] for count in counts})
-        for pair in experiment.evaluations()
+        _summary(
+            found, {count: [done[Wanted(found, count, n).key(names)] for n in range(count)] for count in counts}
+        )
+        for found in experiment.evaluation.found()
     ]
 
 
@@ -69,10 +85,10 @@ class Recognise:
     """Scores one task: a job for workers.
 
     Attributes:
-        experiment: whose inference it is.
+        experiment: says how many examples are judged.
         learner: with all tasks in its bank.
         tasks: that it has learned.
-        wanted: what there is to do.
+        wanted: the scores to compute.
     """
 
     experiment: Experiment
@@ -82,15 +98,15 @@ class Recognise:
 
     def __call__(self, number: int) -> dict[str, Any]:
         """Return the line of the score that is wanted as `number`."""
-        objective, scoring, count, index = self.wanted[number]
-        self.learner.inference = self.experiment.task_inference(objective)
-        names, start = self.learner.bank.names[:count], perf_counter()
-        examples = judged_examples(self.tasks, index)
-        if (some := self.experiment.judged(count)) is not None:
-            examples = shuffled(examples, names[index], self.learner.seed, some)
-        score = SCORINGS[scoring]().score(self.learner, names[index], examples, self.experiment.scenario, names)
+        wanted, evaluation = self.wanted[number], self.experiment.evaluation
+        self.learner.inference = wanted.found.inference
+        names, start = self.learner.bank.names[: wanted.count], perf_counter()
+        name, examples = names[wanted.index], judged_examples(self.tasks, wanted.index)
+        if (some := evaluation.judged(wanted.count, len(self.tasks))) is not None:
+            examples = shuffled(examples, name, self.learner.seed, some)
+        score = wanted.found.scoring.score(self.learner, name, examples, evaluation.scenario, names)
         return {
-            "of": [objective, scoring, count, names[index]],
+            "of": list(wanted.key(names)),
             "accuracy": score.accuracy,
             "identification": score.identification,
             "seconds": perf_counter() - start,
@@ -114,20 +130,15 @@ def judged_examples(tasks: TaskStream, index: int) -> Examples:
     """
     examples = tasks[index].test
     if examples is None:
-        raise TaskError(f"task {tasks[index].name!r} has no test examples, so it cannot be evaluated")
+        raise TaskError(f"task {tasks[index].name!r} has no test examples, so that it cannot be evaluated")
     return examples
 
 
-def _summary(
-    experiment: Experiment, pair: tuple[str, str], scores: Mapping[int, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
-    objective, scoring = pair
-    last = scores[experiment.tasks]
-    inference = experiment.task_inference(objective)
+def _summary(found: Found, scores: Mapping[int, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    last = scores[max(scores)]
     return {
-        "inference": next(name for name, kind in INFERENCES.items() if type(inference) is kind),
-        "objective": objective,
-        "scoring": scoring,
+        "inference": describe(found.inference),
+        "scoring": describe(found.scoring),
         "accuracy": _mean(last, "accuracy"),
         "task_identification": _mean(last, "identification"),
         "per_task": [score["accuracy"] for score in last],

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermasks.data import reordered
 from supermasks.evaluation import shuffled
-from supermasks.experiments.recognition import judged_examples
+from supermasks.experiments.running.recognition import judged_examples
 from supermasks.learner import Learner
 from supermasks.metrics import auroc
 from supermasks.seeding import stream

@@ -1,15 +1,49 @@
-"""What forgetting looks like: one ordinary network whose weights are trained on one task after the other."""
+"""One ordinary network that is trained on all tasks in turn: what forgetting looks like."""
 
 from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.running.measures import accuracies
+from supermasks.experiments.running.watcher import Watcher
 from supermasks.learner import Learner
 from supermasks.methods import Trainable
 from supermasks.methods.method import initial_head, trainable_on
 from supermasks.training import Progress, fit
 from supermasks.types import Task, TaskStream
+
+
+def run_sequentially(
+    experiment: Experiment, learner: Learner, tasks: TaskStream, out: Path, watcher: Watcher, where: object
+) -> dict[str, Any]:
+    """Train one network on all tasks in turn, and return what a record says of that.
+
+    There is no bank, and a run that was stopped begins anew.
+    """
+    del experiment, out, where
+    start = perf_counter()
+    watcher.begin("training on", len(tasks))
+    matrix = train_sequentially(learner, tasks, watcher.step, watcher.advance)
+    network = learner.network
+    shared = 4 * sum(weight.numel() for weight in network.weights.values())
+    heads = 4 * sum(prod(shape) for task in tasks for shape in network.head_shapes(len(task.classes)).values())
+    norm = sum(buffer.numel() * buffer.element_size() for buffer in network.fresh_buffers().values())
+    sizes = {"total": shared + heads + norm, "masks": 0, "owned": 0, "dense": shared + heads, "norm": norm, "other": 0}
+    return {
+        "method": "sequential",
+        "accuracy": accuracies([[entry for entry in row if entry is not None] for row in matrix], []),
+        "task_identification": None,
+        "evaluations": [],
+        "baselines": {},
+        "bytes": {**sizes, "memory": 0, "trunk": 0, "packed": 0, "entropy_bound": 0.0, "paper": shared + heads + norm},
+        "seconds": {"train": perf_counter() - start, "infer": 0, "evaluate": 0},
+    }
 
 
 def train_sequentially(
@@ -20,9 +54,9 @@ def train_sequentially(
 ) -> list[list[float | None]]:
     """Train all weights of the learner's backbone on each task in turn, and return the matrix of accuracies.
 
-    Same backbone, initial weights, optimiser, steps and order of data as the learner has; the learner is not changed.
-    This is SupSup's "lower bound": one trunk that is trained on and on; all tasks share its head, or each has its own
-    where the network has a head (Section 4.1).
+    Backbone, initial weights, optimiser, steps and order of data are those of the learner, which is not changed.
+    This is SupSup's "lower bound" (Section 4.1). All tasks share the head, or each has its own where the network has
+    a head.
 
     Args:
         learner: gives backbone, weights, and how to train.
