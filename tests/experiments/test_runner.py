@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-
-from supermasks.bank import BankFolder
-from supermasks.errors import ConfigError, DensityError, RunStateError
-from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, SplitMNIST, read_record, run
 from supermasks.experiments.mnist import MNISTExperiment
 from supermasks.experiments.runner import EVALUATED
 from supermasks.experiments.split_images import SplitImages
 from supermasks.experiments.watcher import Silent
+
+from supermasks.bank import BankFolder
+from supermasks.errors import ConfigError, DensityError, RunStateError
+from supermasks.experiments import EXPERIMENTS, PermutedMNIST, RotatedMNIST, SplitMNIST, read_record, run
 from supermasks.recipes import recognisable
 from supermasks.spec import describe
 from supermasks.workers import LocalProcesses

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from supermasks.experiments.runner import Silent
 
 from supermasks.bank import BankFolder, csc_bytes
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
 from supermasks.experiments import SplitCIFAR, SplitImageNet, SplitMNIST, read_record, run
-from supermasks.experiments.runner import Silent
 from supermasks.masks import ER, Mask
 from supermasks.nets import resnet18
 from supermasks.network import Network

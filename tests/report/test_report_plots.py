@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.image import imread
-
 from supermasks.experiments.record import write_record
+
 from supermasks.report import plot_record, plot_runs
 from supermasks.report.style import decimals, percents, si_bytes
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from rich.console import Console
-
 from supermasks.experiments.record import write_record
+
 from supermasks.report import markdown_table, plot_runs, read_runs, rich_table, summarise
 
 Record = dict[str, Any]

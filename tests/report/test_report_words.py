@@ -12,8 +12,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
-
 from supermasks.experiments.record import write_record
+
 from supermasks.report import markdown_table, plot_record, plot_runs, rich_table, summarise, write_report
 from supermasks.report.words import as_code, in_markdown, in_picture
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from supermasks.experiments.record import write_record
 
 from supermasks.errors import RunStateError
-from supermasks.experiments.record import write_record
 from supermasks.report import read_runs, write_report
 
 Make = Callable[..., dict[str, Any]]

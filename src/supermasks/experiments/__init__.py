@@ -1,4 +1,4 @@
-"""Experiments: tasks, a network, a way to learn them and an evaluation, each a value; one runner, one kind of record."""
+"""Experiments: tasks, a network, a way to learn them and an evaluation, each a value; one runner, one record."""
 
 from supermasks.experiments.demo import DEMO, run_demo
 from supermasks.experiments.experiment import Experiment

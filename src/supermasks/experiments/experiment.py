@@ -97,11 +97,9 @@ class Experiment(Settings):
         Raises:
             ConfigError: a number is out of range, or the parts do not go together.
         """
-        learner = self.way.learner(Setup(self.net, tasks, self.training, self.seed, device, out, progress))
         found = self.evaluation.found()
-        if found:
-            learner.inference = found[0].inference
-        return learner
+        inference = found[0].inference if found else None
+        return self.way.learner(Setup(self.net, tasks, self.training, inference, self.seed, device, out, progress))
 
     def training_of(self, index: int) -> Training:
         """Return how the task at `index` is trained."""

@@ -26,7 +26,11 @@ def given(counts: Sequence[int], percents: Sequence[float], average: float) -> t
 
 
 def among(
-    counts: Sequence[int], percents: Sequence[float], average: float, objective: Objective, scoring: Scoring | None = None
+    counts: Sequence[int],
+    percents: Sequence[float],
+    average: float,
+    objective: Objective,
+    scoring: Scoring | None = None,
 ) -> tuple[Value, ...]:
     """Return accuracies among so many tasks by One-Shot, with the first image of a batch, and their average."""
     how: TaskInference = OneShot(objective)

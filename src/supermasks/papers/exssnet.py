@@ -76,7 +76,9 @@ TABLE_2 = Table(
     "2",
     "Five tasks of SplitMNIST, SplitCIFAR-100 and SplitTinyImageNet: accuracy and forgetting",
     (
-        *columns("Multitask", on_images((96.5, 0), (53.0, 0), (45.9, 0)), missing=needs("training on all tasks at once")),
+        *columns(
+            "Multitask", on_images((96.5, 0), (53.0, 0), (45.9, 0)), missing=needs("training on all tasks at once")
+        ),
         *columns("Individual", on_images((99.7, 0), (75.5, 0), (53.7, 0)), by(IndividualWay())),
         *columns("Naive Sequential", on_images((49.6, 25.0), (19.3, 73.7), (11.5, 43.9)), by(SequentialWay())),
         *columns("EWC", on_images((96.1, 4.5), (32.4, 60.5), (20.5, 52.1)), missing=needs("EWC")),
@@ -411,9 +413,7 @@ TABLE_15 = Table(
         *(
             row
             for what, (way, cells) in SHORT_OURS.items()
-            for row in columns(
-                what, dict(zip(SHORT, cells, strict=True)), texts(way), differs=f"{TOKENS}; {SAMPLED}"
-            )
+            for row in columns(what, dict(zip(SHORT, cells, strict=True)), texts(way), differs=f"{TOKENS}; {SAMPLED}")
         ),
     ),
     needs=TEXTS,

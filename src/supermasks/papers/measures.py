@@ -24,17 +24,17 @@ class Measure(ABC):
         """Return the number after the last task of a run with fewer tasks than the paper's."""
         return self.of(record)
 
-    @property
     @abstractmethod
-    def words(self) -> str:
-        """What is measured, in words."""
+    def in_words(self) -> str:
+        """Return what is measured, in words."""
 
 
 @dataclass(frozen=True)
 class Accuracy(Measure):
     """The mean accuracy on all tasks, in percent, as the experiment scores it."""
 
-    words = "accuracy, %"
+    def in_words(self) -> str:
+        return "accuracy, %"
 
     def of(self, record: Record) -> float | None:
         return 100 * record["accuracy"]["mean"]
@@ -46,8 +46,7 @@ class Given(Measure):
 
     tasks: int
 
-    @property
-    def words(self) -> str:
+    def in_words(self) -> str:
         return f"after {self.tasks:,} tasks, %"
 
     def of(self, record: Record) -> float | None:
@@ -67,8 +66,7 @@ class Among(Measure):
     inference: TaskInference
     scoring: Scoring
 
-    @property
-    def words(self) -> str:
+    def in_words(self) -> str:
         return f"among {self.tasks:,} tasks, %"
 
     def of(self, record: Record) -> float | None:
@@ -93,7 +91,8 @@ class Average(Measure):
 
     measures: tuple[Measure, ...]
 
-    words = "on average, %"
+    def in_words(self) -> str:
+        return "on average, %"
 
     def of(self, record: Record) -> float | None:
         return self._mean([measure.of(record) for measure in self.measures])
@@ -110,7 +109,8 @@ class Average(Measure):
 class Forgetting(Measure):
     """How far accuracies fell from their best, in points, with the task given."""
 
-    words = "forgotten, points"
+    def in_words(self) -> str:
+        return "forgotten, points"
 
     def of(self, record: Record) -> float | None:
         return 100 * record["accuracy"]["forgetting"]
@@ -120,7 +120,8 @@ class Forgetting(Measure):
 class Overlap(Measure):
     """The share of a mask that earlier masks use, in percent, on average over the tasks after the first."""
 
-    words = "sparse overlap, %"
+    def in_words(self) -> str:
+        return "sparse overlap, %"
 
     def of(self, record: Record) -> float | None:
         overlap: Sequence[float] = record.get("overlap", {}).get("sparse", [])
@@ -131,7 +132,8 @@ class Overlap(Measure):
 class PaperBytes(Measure):
     """The bytes of masks and statistics of all tasks, as SupSup counts them."""
 
-    words = "bytes, as SupSup counts"
+    def in_words(self) -> str:
+        return "bytes, as SupSup counts"
 
     def of(self, record: Record) -> float | None:
         return record["bytes"]["paper"] if record["bytes"]["masks"] else None
@@ -141,7 +143,8 @@ class PaperBytes(Measure):
 class Minutes(Measure):
     """How long all tasks took to learn, in minutes."""
 
-    words = "training, minutes"
+    def in_words(self) -> str:
+        return "training, minutes"
 
     def of(self, record: Record) -> float | None:
         return record["seconds"]["train"] / 60

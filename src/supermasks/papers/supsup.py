@@ -54,9 +54,8 @@ def fc(outputs: int) -> Experiment:
     return permuted(FC1024(outputs))
 
 
-MANY = permuted(LeNet300(500), 2500)
 MANY = replace(
-    MANY,
+    permuted(LeNet300(500), 2500),
     evaluation=TaskInferred(
         inference=OneShot(H, exact=False),
         scoring=FirstOfBatch(),
@@ -151,9 +150,7 @@ TABLE_5 = Table(
             given(LATER, (93.49, 93.46, 93.46, 93.45, 92.54), 93.28),
             missing=needs("a learner of streams without tasks"),
         ),
-        Row(
-            "Upper Bound", given(LATER, (94.71,) * 5, 94.71), bound(permuted(LeNet300(500), 2500), WarmWay())
-        ),
+        Row("Upper Bound", given(LATER, (94.71,) * 5, 94.71), bound(permuted(LeNet300(500), 2500), WarmWay())),
     ),
     needs=MNIST,
     time="2.2 s a task with two workers on two cores, then 45 minutes of recognition: 2.5 hours",
@@ -263,9 +260,7 @@ FIGURE_11 = Table(
         *(
             Row(
                 f"gamma {gamma:g}" + (" (Binary)" if gamma == 0.5 else ""),
-                experiment=replace(
-                    ROTATED, evaluation=TaskInferred(inference=TopGamma(H, gamma), scoring=FullBatch())
-                ),
+                experiment=replace(ROTATED, evaluation=TaskInferred(inference=TopGamma(H, gamma), scoring=FullBatch())),
                 differs=AS_A_PICTURE,
             )
             for gamma in ONE_SHOT_TO_BINARY
@@ -273,9 +268,7 @@ FIGURE_11 = Table(
         *(
             Row(
                 f"{name}, budget {budget}, {epochs} epochs",
-                experiment=replace(
-                    CIFAR, way=SupSupWay(rule=TopK(ER(budget)), **initial), later_epochs=epochs
-                ),
+                experiment=replace(CIFAR, way=SupSupWay(rule=TopK(ER(budget)), **initial), later_epochs=epochs),
                 differs=AS_A_PICTURE,
             )
             for name, epochs, initial in (("Transfer", 50, {"initial": MeanOfScores()}), ("no Transfer", 100, {}))

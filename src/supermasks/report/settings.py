@@ -17,7 +17,7 @@ SHOWN = {
     "type", "tasks type", "net type", "training type", "evaluation type",
     "tasks", "seed", "outputs", "dataset", "datasets", "steps", "epochs", "inference", "scoring", "further",
 }  # fmt: skip
-ALWAYS = ("rule",)  # named wherever it is not the usual one
+ALWAYS = ("rule", "initial")  # named wherever they are not the usual ones
 _ABSENT = "not set"
 
 
@@ -73,7 +73,8 @@ def pool(records: Iterable[Record]) -> list[list[Record]]:
 def usual_names(record: Record, others: Sequence[Record]) -> list[str]:
     """Return the settings that no column shows, are not the usual ones, and differ in a run of the same experiment.
 
-    The way is named even where it is the default, and the rule of masks even where all runs agree in it.
+    The way is named even where it is the default and others are not. The way, the rule of its masks, and what scores
+    begin with, are named even where all runs agree in them, unless they are the usual ones.
     """
     settings, usual = settings_of(record), _usual(record)
     near = [other for other in others if _experiment(other) == _experiment(record)]
@@ -83,6 +84,8 @@ def usual_names(record: Record, others: Sequence[Record]) -> list[str]:
         if settings.get(name) is not None and not default:
             named.add(name)
     named |= {name for name in ALWAYS if settings.get(name) not in (None, usual.get(name))}
+    if record.get("way") != _first_way(record):
+        named.add("way")
     return [name for name in settings if name in named]
 
 
@@ -126,6 +129,12 @@ def _usual(record: Record) -> dict[str, Any]:
     way = record.get("way")
     usual = preset.of(way if way in preset.ways() else None)
     return settings_of({"config": _completed(describe(usual)), "way": usual.way.name})
+
+
+def _first_way(record: Record) -> str | None:
+    """Return the way that an experiment of this name has by default; the record's own where there is no such name."""
+    preset = EXPERIMENTS.get(record["experiment"])
+    return record.get("way") if preset is None else preset.of().way.name
 
 
 def _experiment(record: Record) -> tuple[Any, ...]:

@@ -15,7 +15,14 @@ MANY_TASKS = 200  # more are points that overlap: small ones, without lines betw
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PINK, SKY = "#CC79A7", "#56B4E9"
 COLOURS = {
-    "blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED, "grey": GREY, "pink": PINK, "sky": SKY, "black": "black"
+    "blue": BLUE,
+    "orange": ORANGE,
+    "green": GREEN,
+    "red": RED,
+    "grey": GREY,
+    "pink": PINK,
+    "sky": SKY,
+    "black": "black",
 }
 SERIES = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "D"))
 

@@ -25,6 +25,8 @@ from supermasks.spec import kinds
 
 TASK_GIVEN = "task given"
 SEQUENTIAL = "one network, trained on the same sequence, no masks"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One line of a table: means over the seeds of a group of runs; None where there is no such number.
@@ -183,7 +185,9 @@ def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training
 
 def _router(scoring: Any) -> str | None:
     """Return the baseline that decides by as many inputs as a scoring does: by one, or by a batch."""
-    kind = next((kind for kind in kinds(Scoring) if isinstance(scoring, dict) and kind.__name__ == scoring["type"]), None)
+    kind = next(
+        (kind for kind in kinds(Scoring) if isinstance(scoring, dict) and kind.__name__ == scoring["type"]), None
+    )
     return None if kind is None else "full_batch" if kind.together else "each_input"
 
 

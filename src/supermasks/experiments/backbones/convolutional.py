@@ -1,7 +1,7 @@
 """Convolutional networks, for images of any size."""
 
-from dataclasses import dataclass
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn

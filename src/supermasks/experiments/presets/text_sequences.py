@@ -20,9 +20,7 @@ EXSSNET = Experiment(
 )
 SUPSUP = replace(EXSSNET, way=SupSupWay(rule=TopK(0.1)))
 
-WEBNLP = Preset(
-    "webnlp", "Text classification over frozen token embeddings (ExSSNeT, Section 4.1).", (EXSSNET, SUPSUP)
-)
+WEBNLP = Preset("webnlp", "Text classification over frozen token embeddings (ExSSNeT, Section 4.1).", (EXSSNET, SUPSUP))
 GLUE = Preset(
     "glue",
     "Five tasks of GLUE over frozen token embeddings (ExSSNeT, Section 4.1).",

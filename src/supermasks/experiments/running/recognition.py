@@ -73,9 +73,7 @@ def recognise(
         share = f"{100 * line['identification']:.1f}% recognised"
         watcher.advance(f"{name} among {count} ({inference}, {scoring}) {share}")
     return [
-        _summary(
-            found, {count: [done[Wanted(found, count, n).key(names)] for n in range(count)] for count in counts}
-        )
+        _summary(found, {count: [done[Wanted(found, count, n).key(names)] for n in range(count)] for count in counts})
         for found in experiment.evaluation.found()
     ]
 

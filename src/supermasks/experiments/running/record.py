@@ -23,9 +23,7 @@ SCHEMA = 2
 KEYS = {"experiment", "method", "scenario", "tasks", "seed", "config", "versions", "accuracy", "bytes", "seconds"}
 
 
-def about(
-    experiment: Experiment, learner: Learner, command: Sequence[str], device: str
-) -> dict[str, Any]:
+def about(experiment: Experiment, learner: Learner, command: Sequence[str], device: str) -> dict[str, Any]:
     """Return what a record says of the run itself."""
     return {
         **experiment.headings(),
@@ -117,7 +115,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: resume it by --resume") from None
+        raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: resume it") from None
     except (OSError, ValueError) as error:
         raise RunStateError(f"{path} cannot be read as a record: {error}") from error
     if not isinstance(record, dict) or record.get("schema") not in (1, SCHEMA) or not record.keys() >= KEYS:
@@ -130,5 +128,5 @@ def _converted(record: dict[str, Any], path: Path) -> dict[str, Any]:
         return from_schema_1(record)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, SupermasksError) as error:
         raise RunStateError(
-            f"{path} is not as a run wrote it in schema 1 ({type(error).__name__}: {error}); restore it, or run it again"
+            f"{path} is not as a run wrote it in schema 1 ({type(error).__name__}: {error}); restore it"
         ) from error

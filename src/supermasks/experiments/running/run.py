@@ -11,7 +11,7 @@ from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.running.folder import claim, open_bank
 from supermasks.experiments.running.foreign import tell_foreign
 from supermasks.experiments.running.learning import learn
-from supermasks.experiments.running.measures import accuracies, measure_bytes, mean_input_router, overlap
+from supermasks.experiments.running.measures import accuracies, mean_input_router, measure_bytes, overlap
 from supermasks.experiments.running.recognition import recognise
 from supermasks.experiments.running.record import about, peak_memory_bytes, write_record
 from supermasks.experiments.running.sequential import run_sequentially

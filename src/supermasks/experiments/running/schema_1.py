@@ -119,7 +119,7 @@ def _found(config: Old, inference: str, objective: str, scoring: str) -> dict[st
 
 def _experiment(config: Old) -> Experiment:
     kind = config["type"]
-    net = NETS[config["net"]] if config["net"] in NETS else None
+    net = NETS.get(config["net"])
     seed, later = config["seed"], config.get("later_epochs")
     if kind in MNIST:
         net = net if config.get("outputs") is None or net is None else replace(net, outputs=config["outputs"])

@@ -20,8 +20,8 @@ from supermasks.datasets import (
     load_texts,
     load_vectors,
 )
-from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.errors import DataUnavailableError, MissingExtraError
+from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.seeding import stream
 from supermasks.types import Examples, Store, Task, TaskStream

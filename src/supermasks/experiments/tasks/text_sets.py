@@ -38,8 +38,7 @@ class TextSets(TaskSource):
         super().__post_init__()
         if not self.datasets or len(set(self.datasets)) < len(self.datasets):
             raise ConfigError(
-                "datasets must name at least one data set, and none twice, got "
-                f"{' '.join(self.datasets) or 'none'}"
+                f"datasets must name at least one data set, and none twice, got {' '.join(self.datasets) or 'none'}"
             )
 
     @property

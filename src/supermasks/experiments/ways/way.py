@@ -12,6 +12,7 @@ from torch import nn
 from supermasks.bases import Base
 from supermasks.experiments.backbones import Backbone
 from supermasks.experiments.expression import brief, defaults_of
+from supermasks.inference import TaskInference
 from supermasks.learner import Learner
 from supermasks.methods import Method
 from supermasks.network import Network
@@ -30,6 +31,7 @@ class Setup:
         net: the backbone.
         tasks: that are learned.
         training: of each task.
+        inference: that the learner finds tasks by; None for the default.
         seed: of everything random.
         device: where to compute.
         out: the folder of the run.
@@ -39,6 +41,7 @@ class Setup:
     net: Backbone
     tasks: TaskStream
     training: Training
+    inference: TaskInference | None
     seed: int
     device: str
     out: Path
@@ -63,7 +66,7 @@ class Setup:
 
     def learner(self, network: Network, method: Method | None = None) -> Learner:
         """Return a learner over a network."""
-        return Learner(network, seed=self.seed, method=method, training=self.training)
+        return Learner(network, seed=self.seed, method=method, training=self.training, inference=self.inference)
 
 
 @dataclass(frozen=True, kw_only=True)
