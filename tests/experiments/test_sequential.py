@@ -1,11 +1,11 @@
 """The network without masks: it is an ordinary training, and it forgets."""
 
 import torch
-from supermasks.experiments.sequential import train_sequentially
 
 from supermasks import Learner
 from supermasks.data import PermutedStream
 from supermasks.datasets import load_source
+from supermasks.experiments.running.sequential import train_sequentially
 from supermasks.nets import lenet_300_100
 from supermasks.seeding import stream
 from supermasks.training import RMSprop, Training

@@ -39,6 +39,17 @@ def brief(description: Any) -> str:
     return f"{name}({', '.join(words)})" if words else name
 
 
+def with_defaults(description: Any) -> Any:
+    """Return described settings with those that their version did not know: they had their defaults."""
+    if isinstance(description, list):
+        return [with_defaults(entry) for entry in description]
+    if not isinstance(description, dict):
+        return description
+    usual = defaults_of(str(description["type"])) if "type" in description else {}
+    lacking = {name: value for name, value in usual.items() if name not in description}
+    return {name: with_defaults(value) for name, value in {**description, **lacking}.items()}
+
+
 def parse(text: str, root: type[Kind]) -> Kind:
     """Return the settings that a text names: a class, with arguments where it needs some.
 

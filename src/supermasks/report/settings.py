@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from supermasks.experiments import EXPERIMENTS
-from supermasks.experiments.expression import brief, defaults_of
+from supermasks.experiments.expression import brief, with_defaults
 from supermasks.spec import describe
 
 Record = dict[str, Any]
@@ -23,17 +23,7 @@ _ABSENT = "not set"
 
 def completed(record: Record) -> Record:
     """Return a record with the settings that its version did not know: they had their defaults."""
-    return {**record, "config": _completed(record["config"])}
-
-
-def _completed(config: Any) -> Any:
-    if isinstance(config, list):
-        return [_completed(entry) for entry in config]
-    if not isinstance(config, dict):
-        return config
-    usual = defaults_of(str(config["type"])) if "type" in config else {}
-    lacking = {name: value for name, value in usual.items() if name not in config}
-    return {name: _completed(value) for name, value in {**config, **lacking}.items()}
+    return {**record, "config": with_defaults(record["config"])}
 
 
 def settings_of(record: Record) -> dict[str, Any]:
@@ -128,7 +118,7 @@ def _usual(record: Record) -> dict[str, Any]:
         return {}
     way = record.get("way")
     usual = preset.of(way if way in preset.ways() else None)
-    return settings_of({"config": _completed(describe(usual)), "way": usual.way.name})
+    return settings_of({"config": with_defaults(describe(usual)), "way": usual.way.name})
 
 
 def _first_way(record: Record) -> str | None:

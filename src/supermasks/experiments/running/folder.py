@@ -6,7 +6,7 @@ from typing import Any
 from supermasks.bank import BankFolder
 from supermasks.errors import RunStateError
 from supermasks.experiments.experiment import Experiment
-from supermasks.experiments.expression import brief
+from supermasks.experiments.expression import brief, with_defaults
 from supermasks.experiments.running.record import RECORD, read_json, write_json
 from supermasks.learner import Learner
 from supermasks.spec import describe
@@ -37,7 +37,9 @@ def claim(experiment: Experiment, out: Path, resume: bool) -> None:
 
 
 def _check_same(stored: Any, config: Any, out: Path) -> None:
-    was, now = flat(stored), flat(config)
+    if not isinstance(stored, dict) or not isinstance(stored.get("way"), dict):
+        raise RunStateError(f"{out} holds a run of an older version, which cannot be resumed; choose another folder")
+    was, now = flat(with_defaults(stored)), flat(config)
     changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
     if changed:
         words = "; ".join(f"{key} was {was.get(key, 'not set')}, now {now.get(key, 'not set')}" for key in changed)
