@@ -1,21 +1,25 @@
 """`supermasks run`: one command an experiment, with the options of one way."""
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import field, make_dataclass, replace
+from dataclasses import fields as fields_of
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 from supermasks.cli.extra import SubcommandApp, tyro
 from supermasks.cli.screen import finish, with_bars
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, Experiment, Preset, run
 from supermasks.experiments.backbones import Backbone
-from supermasks.training import Training
+from supermasks.spec import Settings
 from supermasks.workers import LocalProcesses, RayCluster, Workers
 
-COMPOSED = ("tasks", "net", "way", "training", "evaluation", "later_epochs", "seed")
+PARTS = ("tasks", "way", "training", "evaluation")
+OTHERS = ("net", "later_epochs", "seed")
 
 
 def run_commands(words: Sequence[str]) -> SubcommandApp:
@@ -65,7 +69,7 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
         device: str = "cpu",
     ) -> None:
         del way  # it has decided which options there are
-        experiment = Experiment(**{name: getattr(settings, name) for name in COMPOSED})
+        experiment = _experiment(usual, settings)
         folder = out or Path("runs") / experiment.title
         words = ["supermasks", *(word for word in sys.argv[1:] if word != "--resume")]
         made = _workers(workers, ray)
@@ -94,15 +98,13 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
 def _options(usual: Experiment) -> Any:
     """Return a dataclass of the parts of an experiment, each of its own class, with the usual settings as defaults."""
     types: dict[str, Any] = {
-        "tasks": type(usual.tasks),
+        **{part: _plain(getattr(usual, part)) for part in PARTS},
         "net": Backbone,
-        "way": type(usual.way),
-        "training": Training,
-        "evaluation": type(usual.evaluation),
         "later_epochs": float | None,
         "seed": int,
     }
-    fields = [(name, types[name], field(default=getattr(usual, name))) for name in COMPOSED]
+    defaults = {**{part: types[part]() for part in PARTS}, **{name: getattr(usual, name) for name in OTHERS}}
+    fields = [(name, types[name], field(default=defaults[name])) for name in (*PARTS, *OTHERS)]
     options = make_dataclass("Options", fields, frozen=True)
     options.__doc__ = """The settings.
 
@@ -112,6 +114,37 @@ def _options(usual: Experiment) -> Any:
         seed: of everything random.
     """
     return options
+
+
+def _plain(settings: Settings) -> Any:
+    """Return a dataclass with the fields of settings, their values as defaults, that checks nothing.
+
+    The settings themselves check when all words are read, so that their errors are those of the library.
+    """
+    hints, kind = get_type_hints(type(settings)), cast(Any, type(settings))
+    own = [(each.name, hints[each.name], field(default=getattr(settings, each.name))) for each in fields_of(kind)]
+    plain = make_dataclass(kind.__name__, own, frozen=True)
+    plain.__doc__ = _documentation(kind)
+    return plain
+
+
+def _documentation(kind: type) -> str:
+    """Return what a class and those above it say of their settings, in one docstring."""
+    texts = [inspect.getdoc(each) or "" for each in kind.__mro__ if issubclass(each, Settings) and each is not Settings]
+    attributes = [
+        found[1].rstrip() for text in texts if (found := re.search(r"Attributes:\n((?:    .*\n?|\n)+)", text))
+    ]
+    return texts[0].partition("\n\nAttributes:")[0] + "\n\nAttributes:\n" + "\n".join(attributes)
+
+
+def _experiment(usual: Experiment, options: Any) -> Experiment:
+    """Return the experiment that options say."""
+    parts: dict[str, Any] = {}
+    for part in PARTS:
+        chosen = getattr(options, part)
+        values = {each.name: getattr(chosen, each.name) for each in fields_of(chosen)}
+        parts[part] = type(getattr(usual, part))(**values)
+    return Experiment(**parts, **{name: getattr(options, name) for name in OTHERS})
 
 
 def _workers(count: int | None, ray: str | None) -> Workers | None:

@@ -4,16 +4,9 @@ from inspect import isclass
 from typing import Any
 
 from supermasks.cli.extra import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
-from supermasks.experiments.evaluations import Evaluation
 from supermasks.experiments.expression import brief, parse
-from supermasks.experiments.tasks import TaskSource
-from supermasks.experiments.ways import Way
 from supermasks.papers import Scale
 from supermasks.spec import Settings, describe, kinds
-from supermasks.training import Training
-
-PARTS = (TaskSource, Way, Training, Evaluation, Scale)
-"""Settings whose fields are options of their own."""
 
 
 def registry() -> ConstructorRegistry:
@@ -25,7 +18,7 @@ def registry() -> ConstructorRegistry:
 
 def _settings_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     kind: Any = info.type
-    if not isclass(kind) or not issubclass(kind, Settings) or issubclass(kind, PARTS):
+    if not isclass(kind) or not issubclass(kind, Settings) or issubclass(kind, Scale):
         return None
     return PrimitiveConstructorSpec(
         nargs=1,

@@ -29,12 +29,14 @@ def brief(description: Any) -> str:
     if not isinstance(description, dict):
         return str(description)
     fields = {name: value for name, value in description.items() if name != "type"}
-    usual = defaults_of(str(description.get("type")))
-    words = [
-        f"{name}={brief(value)}" if number or isinstance(value, bool) else brief(value)
-        for number, (name, value) in enumerate(fields.items())
-        if name not in usual or usual[name] != value
-    ]
+    kind, usual = _known(str(description.get("type"))), defaults_of(str(description.get("type")))
+    words, lead = list[str](), True
+    for number, (name, value) in enumerate(fields.items()):
+        if name in usual and usual[name] == value:
+            lead = False
+            continue
+        lead = lead and not isinstance(value, bool) and (number == 0 or (kind is not None and name not in usual))
+        words.append(brief(value) if lead else f"{name}={brief(value)}")
     name = str(description.get("type", ""))
     return f"{name}({', '.join(words)})" if words else name
 
@@ -74,8 +76,13 @@ def parse(text: str, root: type[Kind]) -> Kind:
 
 def defaults_of(name: str) -> dict[str, Any]:
     """Return the described defaults of the settings whose class has this name; none if the class is unknown."""
+    kind = _known(name)
+    return {} if kind is None else _defaults(kind)
+
+
+def _known(name: str) -> type[Settings] | None:
     found = [kind for kind in kinds(Settings) if kind.__name__ == name]
-    return _defaults(found[0]) if len(found) == 1 else {}
+    return found[0] if len(found) == 1 else None
 
 
 def _defaults(kind: Any) -> dict[str, Any]:
