@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from states import masked_state
 from torch import Tensor, nn
 
 import supermasks
@@ -112,7 +113,7 @@ def random_states(network: Network, count: int, classes: Sequence[int], shape: t
                 buffer.copy_(torch.randn(buffer.shape, generator=rng) / 2)
             elif name.endswith("var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=rng))
-        states.append(TaskState(f"task-{i}", tuple(range(classes[i % len(classes)])), shape, mask, buffers))
+        states.append(masked_state(f"task-{i}", tuple(range(classes[i % len(classes)])), shape, mask, buffers))
     return states
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from supermasks.cli import main
 from supermasks.experiments import read_record
+from supermasks.experiments.debian_sections import DEBIAN_SECTIONS
 from supermasks.experiments.ways.exssnet import ExSSNeTWay
 from supermasks.masks import ER, TopK
 from supermasks.nets import fully_connected
@@ -94,6 +95,15 @@ def test_errors_are_one_sentence_and_status_2(
     assert shown.splitlines()[-1].startswith("error: ")
     assert message in shown
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(("name", "resource"), [("mnist", "mnist"), ("debian-sections", DEBIAN_SECTIONS)])
+def test_data_is_fetched_by_name(name: str, resource: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the data set that only an experiment knows."""
+    asked: list[object] = []
+    monkeypatch.setattr("supermasks.cli.main.fetch_data", lambda *arguments: asked.extend(arguments))
+    assert main(["data", "fetch", name, "--directory", str(tmp_path)]) == 0
+    assert asked == [resource, tmp_path]
 
 
 def test_a_run_is_not_overwritten(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

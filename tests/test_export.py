@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from states import dense
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -167,7 +168,7 @@ def test_a_head_of_its_own_has_an_output_for_each_class(kind: str, head: str) ->
     assert layer.out_features == 3 == len(learner.bank["a"].classes)
     assert plain_logits(module, x).shape == (5, 3)
     assert torch.equal(plain_logits(module, x), logits_of(learner, x))
-    assert torch.equal(layer.weight, learner.bank["a"].dense[f"{head}.weight"])
+    assert torch.equal(layer.weight, dense(learner.bank["a"])[f"{head}.weight"])
     if kind == "conv-batch-norm":
         other = TEN.conv_batch_norm()
         other[5] = nn.Linear(32, 3)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from states import masked_state
 from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
@@ -18,7 +19,6 @@ from supermasks.data import SplitStream, make_task, with_validation
 from supermasks.datasets import load_source
 from supermasks.errors import BankFormatError, InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
-from supermasks.state import TaskState
 from supermasks.training import Adam, Training
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 4, 5), dtype=np.uint8)
@@ -178,23 +178,23 @@ def test_a_task_of_floats_takes_no_pixels(inputs: Any) -> None:
     for task in (make_task("a", (FLOATS, LABELS)), by_hand):
         learner = learner_of(task)
         for name in (None, task.name):
-            with pytest.raises(InputError, match="convert them to float32, and scale them as the training data"):
+            with pytest.raises(InputError, match="convert them to float32, and scale them like the training data"):
                 learner.predict(inputs, task=name)
 
 
 @pytest.mark.parametrize(
     ("kind", "inputs", "said"),
     [
-        ("token ids", IDS.astype(np.float32), "token ids of this call must be integers, but float32 came"),
-        ("token ids", torch.from_numpy(IDS) - 5, "are 0 or more, but -"),
-        ("token ids", torch.from_numpy(IDS).int() - 5, "are 0 or more, but -"),
+        ("token ids", IDS.astype(np.float32), "token ids of this call must be integers, got float32"),
+        ("token ids", torch.from_numpy(IDS) - 5, "must be 0 or more, got -"),
+        ("token ids", torch.from_numpy(IDS).int() - 5, "must be 0 or more, got -"),
         ("token ids", torch.from_numpy(IDS) + 50, "use the vocabulary of training"),
         ("token ids", IDS[:, :3], r"\(batch, 6\)"),
-        ("pixels", PIXELS.astype(np.int64), "uint8, or float32 in 0..1, but int64 came; the task was"),
+        ("pixels", PIXELS.astype(np.int64), "uint8, or float32 in 0..1, got int64; the task was"),
         ("pixels", PIXELS[0], r"\(batch, 1, 4, 5\)"),
         ("pixels", PIXELS[:0], "empty"),
         ("pixels", PIXELS[:, :3], r"\(batch, 1, 4, 5\)"),
-        ("floats", FLOATS.astype(np.int64), "must be float32, but int64 came; the task"),
+        ("floats", FLOATS.astype(np.int64), "must be float32, got int64; the task"),
         ("floats", FLOATS[0], r"x\[None\]"),
         ("floats", [1.0, [2.0]], "one shape"),
     ],
@@ -209,7 +209,7 @@ def test_inputs_of_another_form_are_refused_with_advice(kind: str, inputs: Any, 
 
 def test_a_single_image_is_passed_as_a_list() -> None:
     learner = learner_of(make_task("a", (images(), LABELS)))
-    with pytest.raises(InputError, match="a tensor, an array or a list, but are a Image; pass a list, also of one"):
+    with pytest.raises(InputError, match="a tensor, an array or a list, got a Image; pass a list, even for one"):
         learner.predict(images()[0])
     assert len(learner.predict(images()[:1]).labels) == 1
 
@@ -226,7 +226,7 @@ def test_tasks_that_are_mixed_must_agree_on_the_form() -> None:
     assert set(learner.predict(scaled, among=["floats", "by hand"]).tasks) <= {"floats", "by hand"}
     # Of the task that was made by hand nothing is known, so that inputs must be as the network sees them.
     assert learner.predict(pixels.train.inputs, among=["pixels", "by hand"]).labels
-    with pytest.raises(InputError, match="scale them as the training data"):
+    with pytest.raises(InputError, match="scale them like the training data"):
         learner.predict(PIXELS, among=["pixels", "by hand"])
     learner.remove("floats")
     learner.remove("by hand")
@@ -280,12 +280,12 @@ def stored_json(file: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("form", ["sepia", "token ids", 3, None, ["pixels"]])
 def test_a_stored_form_that_there_is_not_or_does_not_fit_is_refused(form: object) -> None:
     from supermasks.bank import BankHeader
-    from supermasks.bank.task_file import decode_state, encode_state
+    from supermasks.encoding import decode_state, encode_state
 
     network = Network(nn.Linear(20, 6), RandomBase(0))
     learner = Learner(network, training=Training(steps=1))
     learner.learn(make_task("a", (FLOATS, LABELS)))
-    header = BankHeader.of(network)
+    header = BankHeader.of(network).layout
     content, _ = encode_state(learner.bank["a"], header)
     assert content.count(b'\\"input_form\\":\\"as is\\"') == 1
     length = int.from_bytes(content[:8], "little")
@@ -310,9 +310,9 @@ def test_a_state_has_a_form_that_fits_its_inputs(blobs: Callable[..., Task]) -> 
     learner = learner_of(blobs("a"))
     state = learner.bank["a"]
     with pytest.raises(TaskError, match=r"are token ids, which must be int64, got torch\.float32"):
-        TaskState("b", state.classes, state.input_shape, state.mask, input_form=InputForm.TOKEN_IDS)
+        masked_state("b", state.classes, state.input_shape, state.mask, input_form=InputForm.TOKEN_IDS)
     with pytest.raises(TaskError, match=r"which must be float32, got torch\.int64"):
-        TaskState("b", (0,), (3,), state.mask, input_dtype=torch.int64, input_form=InputForm.PIXELS)
+        masked_state("b", (0,), (3,), state.mask, input_dtype=torch.int64, input_form=InputForm.PIXELS)
 
 
 def test_what_is_learned_apart_and_together_remembers_the_form() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import masked_state
 from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
@@ -12,7 +13,6 @@ from supermasks.bases import RandomBase
 from supermasks.errors import InputError, MaskError, SupermasksWarning, UnsupportedModuleError
 from supermasks.masks import Mask
 from supermasks.nets import fully_connected
-from supermasks.state import TaskState
 from supermasks.training import RMSprop, Training
 
 Blobs = Callable[..., Task]
@@ -309,14 +309,14 @@ def test_the_fingerprint_tells_networks_apart() -> None:
 def test_a_mask_over_other_parameters_is_refused() -> None:
     network = Network(fully_connected([4, 3]), RandomBase(0))
     for name, shape in (("weight", (3, 4)), ("1.weight", (4, 3))):
-        state = TaskState("t", (0,), (4,), Mask.pack({name: torch.ones(shape, dtype=torch.bool)}))
+        state = masked_state("t", (0,), (4,), Mask.pack({name: torch.ones(shape, dtype=torch.bool)}))
         with pytest.raises(MaskError, match="'t'"):
             network.logits(torch.zeros(1, 4), state)
 
 
 def test_logits_refuse_inputs_of_another_shape() -> None:
     network = Network(fully_connected([4, 3]), RandomBase(0))
-    state = TaskState("t", (0,), (4,), Mask.pack({"1.weight": torch.ones(3, 4, dtype=torch.bool)}))
+    state = masked_state("t", (0,), (4,), Mask.pack({"1.weight": torch.ones(3, 4, dtype=torch.bool)}))
     for inputs in (
         torch.zeros(4),
         torch.zeros(2, 5),

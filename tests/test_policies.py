@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from states import dense
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -193,7 +194,7 @@ def test_each_task_has_a_head_for_its_own_number_of_classes(blobs: Blobs, tmp_pa
     for task in tasks:
         learner.learn(task)
         state = learner.bank[task.name]
-        assert {name: tuple(value.shape) for name, value in state.dense.items()} == {
+        assert {name: tuple(value.shape) for name, value in dense(state).items()} == {
             "2.weight": (len(task.classes), 16),
             "2.bias": (len(task.classes),),
         }
@@ -225,7 +226,7 @@ def test_tasks_with_heads_of_one_size_are_recognised(blobs: Blobs) -> None:
         mask = sum(a * s.mask["0.weight"].double() for a, s in zip(alpha, states, strict=True))
         hidden = torch.tanh(x.double() @ (learner.network.weights["0.weight"].double() * mask).T)
         weight, bias = (
-            sum(a * s.dense[f"2.{what}"].double() for a, s in zip(alpha, states, strict=True))
+            sum(a * dense(s)[f"2.{what}"].double() for a, s in zip(alpha, states, strict=True))
             for what in ("weight", "bias")
         )
         log_p = torch.log_softmax(hidden @ weight.T + bias, dim=1)  # pyright: ignore
@@ -294,7 +295,7 @@ def test_individual_networks_are_what_plain_training_makes(blobs: Blobs, warm: b
             optimiser.step()
         weights = dict(zip(weights, (leaf.detach().clone() for leaf in leaves), strict=True))
         for name, value in weights.items():
-            torch.testing.assert_close(learner.bank[task.name].dense[name], value, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(dense(learner.bank[task.name])[name], value, rtol=1e-4, atol=1e-5)
     for task in tasks:
         assert torch.equal(learner.network.logits(inputs_of(task), learner.bank[task.name]), logits[task.name])
     learner.save(tmp_path / "bank")

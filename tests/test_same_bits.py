@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import supermasks as sm
+from supermasks.changes import Replaced
 from supermasks.data import PermutedStream, SplitStream
 from supermasks.datasets import load_source
 from supermasks.masks import ER, TopK
@@ -104,7 +105,7 @@ def learned(net: str, method: Method) -> Iterator[Tensor]:
         yield from state.mask.packed.values()
         yield from (state.owned.codes.values() if state.owned else ())
         yield torch.tensor(list(state.owned.scales.values()) if state.owned else [])
-        yield from state.dense.values()
+        yield from (change.value for change in state.changes.values() if isinstance(change, Replaced))
         yield from state.buffers.values()
         yield learner.network.logits(inputs, state)
     yield from learner.bank.memory.values()

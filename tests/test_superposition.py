@@ -3,13 +3,13 @@ from typing import Any
 
 import pytest
 import torch
+from states import masked_state
 
 from supermasks import Network
 from supermasks.bases import RandomBase
 from supermasks.errors import MaskError
 from supermasks.masks import Mask
 from supermasks.nets import fully_connected
-from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 
 
@@ -98,7 +98,7 @@ def test_states_that_do_not_fit_the_network_are_refused(worlds: Callable[..., An
         Superposition(cnn.network, mlp.states)
     state = cnn.states[0]
     for buffers in ({**state.buffers, "more": torch.zeros(1)}, {**state.buffers, "1.running_mean": torch.zeros(5)}):
-        bad = TaskState("bad", (0,), state.input_shape, state.mask, buffers)
+        bad = masked_state("bad", (0,), state.input_shape, state.mask, buffers)
         with pytest.raises(MaskError, match="buffers of task 'bad'"):
             Superposition(cnn.network, [state, bad])
 
@@ -106,6 +106,6 @@ def test_states_that_do_not_fit_the_network_are_refused(worlds: Callable[..., An
 def test_the_largest_number_of_classes_counts() -> None:
     network = Network(fully_connected([4, 3]), RandomBase(0))
     mask = Mask.pack({"1.weight": torch.ones(3, 4, dtype=torch.bool)})
-    states = [TaskState(str(n), tuple(range(n)), (4,), mask) for n in (2, 3, 1)]
+    states = [masked_state(str(n), tuple(range(n)), (4,), mask) for n in (2, 3, 1)]
     assert Superposition(network, states).classes == 3
     assert len(Superposition(network, states)) == 3

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from states import masked_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
 from supermasks.brief import visible
 from supermasks.cli import main
 from supermasks.masks import Mask
-from supermasks.state import TaskState
 
 ODD = [
     "[red]evil[/red]",
@@ -38,7 +38,7 @@ def test_inspect_shows_what_a_bank_says_as_it_is(
     if place == "fingerprint":
         header = replace(header, fingerprint=text)
     bank = MaskBank(header)
-    bank.add(TaskState("[bold]a[/bold]", (text, 1), (3,), Mask.pack({layer: torch.tensor([True, False, True])})))
+    bank.add(masked_state("[bold]a[/bold]", (text, 1), (3,), Mask.pack({layer: torch.tensor([True, False, True])})))
     path = tmp_path / (text.replace("/", "|") if place == "folder" else "bank")
     BankFolder(path).save(bank)
     assert main(["inspect", str(path)]) == 0
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_now_is_said_and_nothing_is_dropped(
 ) -> None:
     folder = BankFolder(tmp_path / "my bank")
     folder.create(BankHeader({"type": "Some"}, "0" * 64, {"w": (3,)}, {}))
-    folder.append(TaskState("a", (0, 1), (3,), Mask.pack({"w": torch.tensor([True, False, True])})))
+    folder.append(masked_state("a", (0, 1), (3,), Mask.pack({"w": torch.tensor([True, False, True])})))
     file = folder.path / "tasks" / "000000.safetensors"
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "not there")

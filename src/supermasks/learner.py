@@ -18,10 +18,10 @@ from supermasks.arithmetic import computing_in
 from supermasks.asking import Inputs, Mixed, checked_chunk, prepared, readable_lookups
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.files import as_path
-from supermasks.bank.labels import encode_label
 from supermasks.bases import Base, RandomBase
 from supermasks.brief import brief, counted, expect, listed
 from supermasks.data.gather import plain_labels
+from supermasks.encoding import encode_label
 from supermasks.errors import (
     BankFormatError,
     ConfigError,
@@ -32,7 +32,7 @@ from supermasks.errors import (
     TaskError,
 )
 from supermasks.inference import Calibration, OneShot, TaskInference
-from supermasks.methods import Method, SupSup
+from supermasks.methods import Lesson, Method, SupSup
 from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
 from supermasks.scores import Past
@@ -45,6 +45,7 @@ from supermasks.training import (
     Fit,
     LearnApart,
     LearnedTask,
+    Listeners,
     Shown,
     Training,
     check_learnable,
@@ -115,7 +116,7 @@ class Learner:
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         self.network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
-        if self.network.over:
+        if self.network.weights.over:
             raise ConfigError("tasks have written weights into this network; a new learner begins with one without")
         self.bank = MaskBank(BankHeader.of(self.network, self._settings()), self.network.kept)
         self.calibration: Calibration | None = None
@@ -195,25 +196,16 @@ class Learner:
             raise ConfigError(f"checkpoint must be the path of a file, or None, got {brief(checkpoint)}")
         file = None if checkpoint is None else as_path(checkpoint)
         self.bank.require_new(task.name)
-        if self.network.over != self.bank.over:
+        if self.network.weights.over != self.bank.over:
             raise ConfigError(
                 "tasks that own weights were put into the bank behind this learner, whose network lacks these weights; "
                 "use learner.add(state), or save the bank and load the bank anew"
             )
         callbacks = checked_callbacks(callbacks)
         with watched(progress, task.name) as (told, bar):
-            learned = learn_task(
-                self.network,
-                self.method,
-                task,
-                self.training,
-                self.seed,
-                self._past(task),
-                progress=told,
-                callbacks=callbacks if bar is None else (*callbacks, bar.step),
-                checkpoint=file,
-            )
-        self.add(learned.state, learned.memory or None)
+            listeners = Listeners(told, callbacks if bar is None else (*callbacks, bar.step))
+            learned = learn_task(self.method, self._lesson(task), self.training, listeners, file)
+        self.add(learned.state, learned.memory or None, learned.weights)
         forget_stages(self.method, file)
         return learned.fit
 
@@ -251,21 +243,15 @@ class Learner:
         if len({task.name for task in tasks}) < len(tasks) or len({task.train.shape for task in tasks}) > 1:
             raise TaskError("tasks that are learned together must have different names and inputs of one shape")
         with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, self.network.device):
-            pasts = [self._past(task) for task in tasks]
-            trainables = [
-                self.method.begin(self.network, task, self.seed, past) for task, past in zip(tasks, pasts, strict=True)
-            ]
+            sessions = [self.method.begin(self._lesson(task)) for task in tasks]
             with watched(progress, counted(len(tasks), "task")) as (told, bar):
-                told = told if bar is None else bar.progress
-                reports = fit_together(
-                    self.network, self.method, trainables, tasks, self.training, self.seed, told, callbacks
-                )
+                listeners = Listeners(told if bar is None else bar.progress, callbacks)
+                reports = fit_together(sessions, self.training, listeners)
             learned, memory = list[LearnedTask](), self.bank.memory
-            for task, trainable, past, report in zip(tasks, trainables, pasts, reports, strict=True):
-                past = replace(past, memory=memory)
-                learned.append(
-                    finish_task(self.network, self.method, task, trainable, self.training, self.seed, past, report)
-                )
+            for session, report in zip(sessions, reports, strict=True):
+                past = replace(session.lesson.past, memory=memory)  # each task remembers those before it
+                session.lesson = replace(session.lesson, past=past)
+                learned.append(finish_task(session, self.training, report))
                 memory = learned[-1].memory or memory
         for one in learned:
             self.add(one.state)
@@ -319,21 +305,27 @@ class Learner:
                     learned(one.state.name, one.fit)
         return fits
 
-    def add(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
+    def add(
+        self,
+        state: TaskState,
+        memory: Mapping[str, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
 
         Args:
             state: of the task.
             memory: what the next task may begin with, in place of what is remembered; None leaves that as it is.
+            weights: all shared weights, if the task has trained them.
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
             MaskError: the state does not fit the network, or was learned over other weights.
         """
         expect(state, TaskState, "what is added to a learner")
-        written = self.network.writing(state)
+        written = self.network.writing(state, weights)
         written.check(state)
-        self.bank.add(state)
+        self.bank.add(state, weights)
         self.network = written
         if memory is not None:
             self.bank.memory = ReadOnlyTensors(memory)
@@ -873,9 +865,7 @@ class Learner:
             raise ConfigError("the learner has learned tasks already; merge them with the bank, or make a new learner")
         expect(bank, MaskBank, "what a learner adopts")
         bank.check(self.network)
-        network = self.network
-        for name in bank.owners:
-            network = network.writing(bank[name])
+        network = self.network.on(bank.written(self.network.weights))
         with suppress(BankFormatError, StorageError):  # a task that cannot be read is an error only for who asks for it
             for name in bank.names[-1:]:  # over all weights, as they are now
                 check_answers(network, bank[name])
@@ -910,8 +900,9 @@ class Learner:
             self._superposed = held
         return held
 
-    def _past(self, task: Task) -> Past:
-        return Past(self.bank.states, self.bank.memory, task.train, self.network.logits, self.bank.names)
+    def _lesson(self, task: Task) -> Lesson:
+        past = Past(self.bank.states, self.bank.memory, task.train, self.network.logits, self.bank.names)
+        return Lesson(self.network, task, self.seed, past)
 
     def _classify(self, inputs: Tensor, state: TaskState, chunk: int) -> tuple[Tensor, Tensor]:
         """Return the index of the most probable class of each input, and its probability among the task's classes."""

@@ -5,7 +5,6 @@ and handed in by `torch.func.functional_call`; the module that the user gave is 
 """
 
 import copy
-import hashlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from supermasks.own_copy import check_module, detach_computed, own_copy, settle_
 from supermasks.prepared import Prepared
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.types import check_dense
+from supermasks.weights import Weights
 
 NormPolicy = Literal["per_task", "batch", "frozen"]
 NORM_POLICIES: tuple[NormPolicy, ...] = ("per_task", "batch", "frozen")
@@ -49,8 +49,7 @@ class Network:
     Attributes:
         base: the recipe of the values.
         parts: the parameters and buffers, and what becomes of each.
-        weights: the weights of each masked parameter: those of the base, and what tasks have written into them.
-        base_weights: those of the base alone.
+        weights: the weights that tasks share and change: those of the base, and what tasks have written into them.
         constants: the values of the dense parameters, the same for all tasks.
         fingerprint: identifies all values, shapes and names; a bank opens only over the same.
         norm: the policy for the statistics of batch normalisation.
@@ -130,12 +129,12 @@ class Network:
                 held[name].copy_(value)
         self._module.to(self.device)
         placed = {name: value.to(self.device) for name, value in values.items()}
-        self.weights = {part.name: placed[part.name] for part in self._of_role("masked")}
+        weights = {part.name: placed[part.name] for part in self._of_role("masked")}
+        self.weights = Weights(weights, weights, [self.fingerprint])
         self.constants = {part.name: placed[part.name] for part in self._of_role("dense")}
         self._buffers = {name: buffer.detach().clone() for name, buffer in self._module.named_buffers()}
         self._tied = {alias: part.name for part in self.parts for alias in part.tied} | _tied_buffers(self._module)
         self._writable = _writable_buffers(self._module)
-        self.base_weights, self._history = self.weights, (self.fingerprint,)
         self._compiled, self._cache_bytes = compiled, cache_bytes
         self._set_up()
 
@@ -177,7 +176,8 @@ class Network:
             moved = copy.deepcopy(self)
         moved.device = torch.device(device)
         moved._module.to(moved.device)
-        for tensors in (moved.weights, moved.base_weights, moved.constants, moved._buffers):
+        moved.weights = moved.weights.to(moved.device)
+        for tensors in (moved.constants, moved._buffers):
             tensors.update({name: value.to(moved.device) for name, value in tensors.items()})
         moved._set_up()
         return moved
@@ -219,35 +219,49 @@ class Network:
         }
         return "\n".join([*lines, ", ".join(f"{count:,} {role}" for role, count in totals.items() if count)])
 
-    @property
-    def over(self) -> str:
-        """The digest of the weights, if tasks have written some of them; empty while they are those of the base."""
-        return self._history[-1] if len(self._history) > 1 else ""
+    def on(self, weights: Weights) -> "Network":
+        """Return this network over other shared weights. This network stays as it is; the two share the backbone.
+
+        Args:
+            weights: made from the weights of this network or of its base.
+        """
+        if weights is self.weights:
+            return self
+        moved = object.__new__(type(self))
+        vars(moved).update({**vars(self), "weights": weights, "_view": object()})
+        return moved
 
     @torch.inference_mode(False)
-    def writing(self, state: TaskState) -> "Network":
-        """Return this network with the weights that a task owns written in, `W^(i)` from `W^(i-1)` (ExSSNeT, 3.1).
+    def writing(self, state: TaskState, values: Mapping[str, Tensor] | None = None) -> "Network":
+        """Return this network with what a task did to the shared weights: `W^(i)` from `W^(i-1)` (ExSSNeT, 3.1).
 
-        This network stays as it is; the two share the backbone. A task that owns nothing changes nothing.
+        A task that left the weights as they were changes nothing.
+
+        Args:
+            state: of the task.
+            values: all shared weights, where the task has replaced them.
 
         Raises:
-            MaskError: the task was learned over other weights.
+            MaskError: the task was learned over other weights, or the values are not those that it left.
         """
-        if state.owned is None:
+        after = state.after(self.fingerprint)
+        if not after:
             return self
-        if (state.over or self.fingerprint) != self._history[-1]:
+        if (state.over or self.fingerprint) != self.weights.digest:
             raise MaskError(
-                f"task {state.name!r} owns weights and was learned over those with digest "
-                f"{state.over or self.fingerprint}, but the network has {self._history[-1]}; "
-                "write the tasks of a bank in the order in which they were learned"
+                f"task {state.name!r} has trained shared weights and was learned over those with digest "
+                f"{state.over or self.fingerprint}, got a network with {self.weights.digest}; write the tasks of a "
+                "bank in the order in which they were learned"
             )
         self._check_parameters(state)
-        written = object.__new__(type(self))
-        vars(written).update(vars(self))
-        written.weights = state.owned.write(self.base_weights, self.weights)
-        written._history = (*self._history, written_digest(state, self.fingerprint))
-        written._view = object()
-        return written
+        if state.owned is not None:
+            return self.on(self.weights.writing(state.owned))
+        if values is None:
+            raise MaskError(f"task {state.name!r} has replaced all shared weights; pass these as well")
+        written = self.weights.replacing(values)
+        if written.digest != after:
+            raise MaskError(f"task {state.name!r} has left other weights than those that were given")
+        return self.on(written)
 
     def eager(self) -> "Network":
         """Return this network without `torch.compile`, for calls that are made only once."""
@@ -438,20 +452,26 @@ class Network:
                 ) from error
 
     def effective(self, state: TaskState) -> dict[str, Tensor]:
-        """Return the effective weights of a task, `W * M`, with its dense weights and buffers (SupSup, Equation 1).
+        """Return the effective weights of a task, `W * M` for a mask (SupSup, Equation 1), and its buffers.
 
         Raises:
             MaskError: the state is not over the parameters of this network.
         """
         self.check(state)
-        masked = {name: self.weights[name] * self.entries(state, name) for name in state.mask}
-        owned = {name: value.to(self.device) for name, value in {**state.dense, **state.buffers}.items()}
-        return {**masked, **owned}
+        changed = {name: change.applied(self.shared(name, change.shape)) for name, change in state.changes.items()}
+        return {**changed, **{name: value.to(self.device) for name, value in state.buffers.items()}}
 
-    def entries(self, state: TaskState, name: str) -> Tensor:
-        """Return the mask of one parameter, 0 and 1 as bytes (uint8), on the device of the network."""
-        # Bytes of 0 and 1: adding them to floats skips a conversion, and the fixed cost of a bool product.
-        return state.mask[name].view(torch.uint8).to(self.device)
+    def shared(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Return the value of a parameter that tasks share; 0 for a head, which they do not share.
+
+        Args:
+            name: of the parameter.
+            shape: that it has.
+        """
+        value = self.weights.get(name)
+        if value is None:
+            value = self.constants.get(name)
+        return torch.zeros(shape, dtype=torch.float32, device=self.device) if value is None else value
 
     def logits(self, inputs: Tensor, state: TaskState) -> Tensor:
         """Return the logits of a task, `batch x outputs`, without gradients, on the CPU.
@@ -536,31 +556,25 @@ class Network:
         The weights that it was learned over, and those that it owns, must be written in (`writing`).
         """
         self._check_parameters(state)
-        if (state.over and state.over not in self._history) or (
-            state.owned is not None and written_digest(state, self.fingerprint) not in self._history
-        ):
+        after, history = state.after(self.fingerprint), self.weights.history
+        if (state.over and state.over not in history) or (after and after not in history):
             raise MaskError(
-                f"task {state.name!r} needs weights that it or earlier tasks own, which are not written into this "
+                f"task {state.name!r} needs weights that it or earlier tasks have trained, which are not in this "
                 "network; open the bank with Learner.load, or use network.writing(state) for one task after the other"
             )
 
     def _check_parameters(self, state: TaskState) -> None:
-        masks, shapes = state.mask.shapes, self.shapes
-        dense = {name: tuple(value.shape) for name, value in state.dense.items()}
-        if {
-            **masks,
-            **{name: shape for name, shape in dense.items() if name in shapes},
-        } != shapes or masks.keys() & dense:
+        shapes, heads = self.shapes, self.head_shapes(len(state.classes))
+        changed = {name: change.shape for name, change in state.changes.items()}
+        if {name: shape for name, shape in changed.items() if name in shapes} != shapes:
             raise MaskError(
-                f"the mask of task {state.name!r} is over {masks}, but the network has {shapes}; "
-                "open the bank with the network that it was learned with"
+                f"task {state.name!r} changes {changed}, but the network has the weights {shapes}; open the bank with "
+                "the network that it was learned with"
             )
-        heads = self.head_shapes(len(state.classes))
-        others = {name: tuple(value.shape) for name, value in self.constants.items()}
-        if {name: dense.get(name) for name in heads} != heads or any(
-            shape != others.get(name) for name, shape in dense.items() if name not in heads and name not in shapes
-        ):
-            raise MaskError(f"task {state.name!r} has the dense weights {dense}, but the network has the head {heads}")
+        known = {**{name: tuple(value.shape) for name, value in self.constants.items()}, **heads}
+        others = {name: shape for name, shape in changed.items() if name not in shapes}
+        if not others.items() <= known.items() or not heads.keys() <= others.keys():
+            raise MaskError(f"task {state.name!r} has the weights {others} of its own, but the network has {known}")
         # A layer of an unknown kind may change the shape of its buffers, as observers of quantisation do.
         free = self._writable.values()
         own, theirs = (
@@ -655,18 +669,6 @@ def _check_device(device: str | torch.device) -> None:
         raise ConfigError(f"this machine cannot compute on device {str(device)!r}: {why}; use another one") from error
     if kind == "meta":
         raise ConfigError("nothing is computed on the meta device, which has no data; use 'cpu' or 'cuda'")
-
-
-def written_digest(state: TaskState, fingerprint: str) -> str:
-    """Return the digest of the weights after those that the task owns were written; empty if it owns none.
-
-    Args:
-        state: of the task.
-        fingerprint: of the base.
-    """
-    if state.owned is None:
-        return ""
-    return hashlib.sha256(f"{state.over or fingerprint} {state.owned.digest()}".encode()).hexdigest()
 
 
 def _call(module: nn.Module, tensors: dict[str, Tensor], inputs: Tensor) -> Any:

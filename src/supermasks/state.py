@@ -1,29 +1,23 @@
 """What one learned task adds to a network: all that is stored for it."""
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from math import prod
-from operator import index
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from supermasks.brief import brief, counted, listed
-from supermasks.errors import LabelError, MaskError, TaskError
+from supermasks.brief import brief, counted
+from supermasks.changes import Change, Masked, as_mask, by_kind
+from supermasks.errors import MaskError, TaskError
 from supermasks.input_form import InputForm
-from supermasks.masks import Mask, encode_mask
+from supermasks.masks import Mask
 from supermasks.owned import Owned
-from supermasks.types import check_name
-
-INPUT_TYPES = (torch.float32, torch.int64)
-"""The types of inputs: numbers, and token ids."""
-
-MOST_DIMENSIONS = 64
-"""A shape has at most so many dimensions, as in torch."""
-
-MOST_ENTRIES = 2**32
-"""An input has at most so many entries."""
+from supermasks.task_info import TaskInfo
+from supermasks.weights import after_owned, after_replaced
 
 MOST_TRIED = 2**24
 """Larger inputs are not tried (`trial_answers`): a trial takes the memory of two inputs."""
@@ -58,75 +52,123 @@ class ReadOnlyTensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, eq=False)
 class TaskState:
-    """The state of one task: its mask, what weights it has of its own, its normalisation statistics, its classes.
+    """All that one task adds to a network: what it changes, its normalisation statistics, and what it is about.
 
     Attributes:
-        name: of the task.
-        classes: output `n` of the network stands for `classes[n]`; further outputs are superfluous neurons.
-        input_shape: the shape of one input.
-        mask: the weights that the task keeps.
+        info: name, classes and inputs.
+        changes: what the task does to each parameter, by name: to all weights that tasks share, and to its head.
         buffers: the buffers of the network that this task changed, such as batch-norm statistics.
-        dense: the weights that this task sets itself instead of masking the base, such as a head.
-        input_dtype: float32, or int64 for token ids.
         owned: the weights that this task has trained, for itself and for the tasks after it.
-        over: where earlier tasks own weights, the digest of the weights that the task was learned over
-            (`Network.over`); empty where these are the base's.
+        over: the digest of the shared weights that the task was learned over (`Weights.over`); empty where these are
+            the base's.
+        replaced: where the task trained all shared weights, the digest of what it left (`content_digest`); the bank
+            keeps them once, not for each task.
         answers: a few logits for inputs that mean nothing (`trial_answers`), by which another backbone is noticed;
             empty where there are none.
-        input_form: how raw inputs became those that the task was learned from; None where that is not known.
 
     Raises:
-        TaskError: the name is empty or cannot be printed, no input has this shape, type or form, or there are answers
-            to inputs that are too large to be tried.
-        LabelError: there are no classes, or one repeats.
-        MaskError: the owned weights are not among those that the mask keeps.
+        TaskError: there are answers to inputs that are too large to be tried.
+        MaskError: the owned weights are not among those that the task uses, or the task owns weights and has replaced
+            all of them.
     """
 
-    name: str
-    classes: tuple[Hashable, ...]
-    input_shape: tuple[int, ...]
-    mask: Mask
+    info: TaskInfo
+    changes: Mapping[str, Change]
     buffers: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    dense: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-    input_dtype: torch.dtype = torch.float32
     owned: Owned | None = None
     over: str = ""
+    replaced: str = ""
     answers: tuple[float, ...] = ()
-    input_form: InputForm | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
-        check_name(self.name)
-        object.__setattr__(self, "input_shape", _checked_shape(self.input_shape, self.name))
         if self.answers and prod(self.input_shape) > MOST_TRIED:
             raise TaskError(
                 f"task {self.name!r} has answers to a trial, but its inputs of shape {self.input_shape} are too large "
                 f"for one: expected at most {MOST_TRIED:,} entries; leave the answers out"
             )
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise LabelError(
-                f"the classes of task {self.name!r} must not be empty nor repeat, but {self.classes!r} came"
-            )
-        if self.input_dtype not in INPUT_TYPES:
-            raise TaskError(f"inputs are float32 or int64, but task {self.name!r} has {self.input_dtype}")
-        integers = self.input_form is InputForm.TOKEN_IDS
-        if self.input_form is not None and integers != (self.input_dtype == torch.int64):
-            raise TaskError(
-                f"the inputs of task {self.name!r} are {self.input_form.words}, which must be "
-                f"{'int64' if integers else 'float32'}, got {self.input_dtype}"
-            )
         # A batch-norm layer in training mode writes into the buffers that it is handed.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
-        object.__setattr__(self, "dense", ReadOnlyTensors(self.dense))
+        object.__setattr__(self, "changes", MappingProxyType(dict(self.changes)))
         if self.owned is not None and (self.owned.mask - self.mask).count():
             raise MaskError(f"task {self.name!r} owns weights that its mask does not keep")
+        if self.owned is not None and self.replaced:
+            raise MaskError(f"task {self.name!r} owns some weights and has replaced all; a task does one of the two")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{each.name: getattr(self, each.name) for each in fields(self)}, "changes": dict(self.changes)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if name == "changes" else value)
 
     def __repr__(self) -> str:
         kept, every = self.mask.count(), sum(prod(shape) for shape in self.mask.shapes.values())
-        classes = f"{len(self.classes)} class{'es' if len(self.classes) > 1 else ''} {listed(self.classes)}"
-        inputs = f"inputs {self.input_shape}, {str(self.input_dtype).removeprefix('torch.')}"
+        masks = f"; keeps {kept:,} of {every:,} weights" if every else ""
+        kinds = by_kind(self.changes.items())
+        others = "".join(
+            f"; {kind.__name__} {counted(len(of), 'parameter')}" for kind, of in kinds.items() if kind is not Masked
+        )
         owned = "" if self.owned is None else f"; owns {counted(self.owned.mask.count(), 'weight')}"
-        return f"TaskState({brief(self.name)}; {classes}; {inputs}; keeps {kept:,} of {every:,} weights{owned})"
+        return f"TaskState({brief(self.name)}; {self.info.in_words}{masks}{others}{owned})"
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+        return self.info.name
+
+    @property
+    def classes(self) -> tuple[Hashable, ...]:
+        """Output `n` of the network stands for `classes[n]`; further outputs are superfluous neurons."""
+        return self.info.classes
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.info.input_shape
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The type of inputs: float32, or int64 for token ids."""
+        return self.info.input_dtype
+
+    @property
+    def input_form(self) -> InputForm | None:
+        """How raw inputs became tensors; None where that is not known."""
+        return self.info.input_form
+
+    @cached_property
+    def mask(self) -> Mask:
+        """The mask over the parameters that the task masks; over none where it masks nothing."""
+        return as_mask({name: change for name, change in self.changes.items() if isinstance(change, Masked)})
+
+    def uses(self, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
+        """Return which of the shared weights the task's answers depend on.
+
+        Args:
+            shapes: of the shared weights.
+        """
+        if self.mask.shapes == dict(shapes):
+            return self.mask
+        return Mask.pack({name: self.changes[name].used() for name in shapes})
+
+    def after(self, fingerprint: str) -> str:
+        """Return the digest of the shared weights after the task; empty if it left them as they were.
+
+        Args:
+            fingerprint: of the base.
+        """
+        before = self.over or fingerprint
+        if self.owned is not None:
+            return after_owned(before, self.owned)
+        return after_replaced(before, self.replaced) if self.replaced else ""
+
+    def renamed(self, name: str) -> "TaskState":
+        """Return the same task with another name.
+
+        Raises:
+            TaskError: it cannot be the name of a task.
+        """
+        return replace(self, info=replace(self.info, name=name))
 
     def rounded(self) -> "TaskState":
         """Return the state with its statistics rounded to float16, in which a bank then keeps them.
@@ -142,29 +184,17 @@ class TaskState:
         return replace(self, buffers=rounded)
 
     def nbytes(self) -> dict[str, int]:
-        """Return what the task adds, item by item, in bytes: coded mask, owned weights, dense weights, buffers."""
+        """Return what the task adds, item by item, in bytes: coded mask, owned weights, other changes, buffers."""
+        sizes = {"masks": 0, "dense": 0}
+        for kind, changes in by_kind(self.changes.items()).items():
+            tensors, _ = kind.encode(dict(changes), {})
+            sizes["masks" if kind is Masked else "dense"] += sum(map(_bytes, tensors.values()))
         return {
-            "masks": encode_mask(self.mask).numel(),
+            "masks": sizes["masks"],
             "owned": 0 if self.owned is None else self.owned.nbytes(self.mask),
-            "dense": sum(map(_bytes, self.dense.values())),
+            "dense": sizes["dense"],
             "norm": sum(map(_bytes, _joined(self.buffers))),
         }
-
-
-def _checked_shape(shape: Any, name: str) -> tuple[int, ...]:
-    """Return the shape of an input as a tuple of integers."""
-    try:
-        if any(isinstance(n, bool) for n in shape):
-            raise TypeError
-        sizes = tuple(map(index, shape))
-    except TypeError:
-        raise TaskError(f"the input shape of task {name!r} must be a tuple of integers, got {shape!r}") from None
-    if len(sizes) > MOST_DIMENSIONS or min(sizes, default=1) < 1 or prod(sizes) > MOST_ENTRIES:
-        raise TaskError(
-            f"the input shape of task {name!r} must have integers from 1 up, at most {MOST_DIMENSIONS} of them, and at "
-            f"most {MOST_ENTRIES:,} entries, got {shape!r}"
-        )
-    return sizes
 
 
 def as_stored(values: Tensor) -> Tensor:

@@ -3,34 +3,30 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from supermasks.arithmetic import computing_in
+from supermasks.changes import Change, Unchanged, by_kind
 from supermasks.errors import TaskError
-from supermasks.masks import listed_products, mask_products
 from supermasks.network import Network
 from supermasks.state import TaskState
 
 Made = TypeVar("Made")
 
-NO_BITS = np.zeros(0, dtype=np.uint8)
-COUNTED_AT_ONCE = 32  # masks, at most 255: a count of them fits into a byte
-
 
 class Superposition:
     """`k` tasks over one network, mixed by coefficients `alpha` (SupSup, Equation 2).
 
-    What a task sets is mixed linearly: its weights, `E(alpha) = W * sum_i alpha_i M_i`, likewise the dense weights that
-    it has of its own, and its floating-point buffers. Masks stay packed; some at a time are unpacked.
+    Mixtures are linear: `E(alpha) = sum_i alpha_i E_i` for each parameter, which is `W * sum_i alpha_i M_i` for masks;
+    likewise for the floating-point buffers. Each kind of change computes its own part.
 
     Args:
-        network: the backbone and its base.
+        network: the backbone over the shared weights.
         states: the tasks, in the order of `alpha`.
 
     Attributes:
-        parameters: the names of the parameters that tasks set.
+        parameters: the names of the parameters that tasks change.
         classes: the largest number of classes of a task: outputs from there on are superfluous neurons for all.
         by_layers: whether the gradients of many inputs come out of one backward pass, layer by layer; None where
             that was not tried yet.
@@ -54,29 +50,30 @@ class Superposition:
         self.states = tuple(states)
         self.names = tuple(state.name for state in self.states)
         self.classes = max((len(state.classes) for state in self.states), default=0)
-        self._dense_of: dict[str, dict[int, Tensor]] = {}
-        for i, state in enumerate(self.states):
-            for name, value in state.dense.items():
-                self._dense_of.setdefault(name, {})[i] = value.to(network.device)
-        self.parameters = (*network.weights, *(name for name in self._dense_of if name not in network.weights))
-        # Looked up once: it takes longer than some products.
-        self._bits = {
-            name: [state.mask.bits(name) if name in state.mask else NO_BITS for state in self.states]
-            for name in network.weights
-        }
+        changed = dict.fromkeys(name for state in self.states for name in state.changes)
+        self.parameters = (*network.weights, *(name for name in changed if name not in network.weights))
+        self._changes = {name: self._changes_of(name) for name in self.parameters}
+        self._shared = {name: network.shared(name, of[0].shape) for name, of in self._changes.items() if of}
+        everyone = range(len(self.states))
+        self._kinds = {name: by_kind((i, of[i]) for i in everyone) for name, of in self._changes.items()}
         self._buffer_names = {name for state in self.states for name in state.buffers}
         self._uniform: dict[str, Tensor] | None = None
         self.by_layers: bool | None = None
         self.sizes_by_layers: dict[int, bool | None] = {}
         self._made: dict[Callable[[Superposition], Any], Any] = {}
 
+    def _changes_of(self, name: str) -> list[Change]:
+        """Return what each task does to a parameter; where a task says nothing, it uses the value of the network."""
+        changes = [state.changes.get(name) for state in self.states]
+        shapes = {change.shape for change in changes if change is not None}
+        return [Unchanged(*shapes) if change is None else change for change in changes]
+
     def __len__(self) -> int:
         return len(self.states)
 
     def size(self, name: str) -> int:
-        """Return how many entries a parameter has that tasks set."""
-        weight = self.network.weights.get(name)
-        return next(iter(self._dense_of[name].values())).numel() if weight is None else weight.numel()
+        """Return how many entries a parameter has that tasks change."""
+        return self._shared[name].numel()
 
     def weights(self, alpha: Tensor) -> dict[str, Tensor]:
         """Return the effective weights of a mixture, `sum_i alpha_i E_i`; for masks, `W * sum_i alpha_i M_i`.
@@ -85,7 +82,7 @@ class Superposition:
             alpha: `k`, the coefficients.
 
         Returns:
-            for each parameter that a task sets, masked or dense, a tensor of its shape.
+            for each parameter that a task changes a tensor of its shape.
         """
         # Every inference begins at equal coefficients, and to mix thousands of tasks takes long.
         if not bool((alpha == 1 / len(self)).all()):
@@ -125,11 +122,12 @@ class Superposition:
         return {**self.weights(alpha), **self.buffers(alpha)}
 
     def direction(self, index: int, name: str) -> Tensor:
-        """Return `dE/dalpha_index` of one parameter: `W * M_index`, or what the task has dense."""
-        dense = self._dense_of.get(name, {})
-        if index in dense:
-            return dense[index]
-        return self.network.weights[name] * self.network.entries(self.states[index], name)
+        """Return `dE/dalpha_index = E_index` of one parameter; `W * M_index` for a mask."""
+        return self._changes[name][index].applied(self._shared[name])
+
+    def kinds(self, name: str) -> list[tuple[type[Change], list[int], list[Any]]]:
+        """Return the kinds of changes of a parameter; with each the indices of its tasks and their changes."""
+        return [(kind, [i for i, _ in of], [change for _, change in of]) for kind, of in self._kinds[name].items()]
 
     def member(self, index: int) -> dict[str, Tensor]:
         """Return the effective weights and buffers of one task."""
@@ -157,16 +155,11 @@ class Superposition:
         found = 0
         for name, gradient in gradients:
             found += 1
-            dense, weight = self._dense_of.get(name, {}), self.network.weights.get(name)
-            flat = gradient.flatten(1)
-            if masked := [row for row, i in enumerate(among) if i not in dense]:
-                assert weight is not None  # what is no weight of the network, every task has dense
-                bits = [self._bits[name][among[row]] for row in masked]
-                with computing_in(torch.float32, flat.device):
-                    result[:, masked] += mask_products(flat * weight.flatten(), bits).cpu()
-            for row, i in enumerate(among):
-                if i in dense:
-                    result[:, row] += (flat * dense[i].flatten()).sum(dim=1).cpu()
+            weight, changes = self._shared[name], self._changes[name]
+            for kind, of in by_kind((row, changes[i]) for row, i in enumerate(among)).items():
+                with computing_in(torch.float32, weight.device):
+                    products = kind.products(weight, gradient, [change for _, change in of])
+                result[:, [row for row, _ in of]] += products.cpu()
         assert found, "evidence is a sum over at least one parameter"
         return result
 
@@ -179,47 +172,25 @@ class Superposition:
         """
         result = [torch.zeros(len(of), dtype=torch.float32) for of in lists]
         for name, gradient in gradients:
-            if name in self._dense_of:
-                for row, of in enumerate(lists):
-                    result[row] += self.contract([(name, gradient[row : row + 1])], 1, of)[0]
-                continue
-            weight, bits = self.network.weights[name].flatten(), self._bits[name]
-            for sums, row, of in zip(result, gradient.flatten(1), lists, strict=True):
-                with computing_in(torch.float32, weight.device):
-                    sums += listed_products(row * weight, [bits[i] for i in of]).cpu()
+            weight, changes = self._shared[name], self._changes[name]
+            for sums, row, listed in zip(result, gradient, lists, strict=True):
+                for kind, of in by_kind((place, changes[i]) for place, i in enumerate(listed)).items():
+                    with computing_in(torch.float32, weight.device):
+                        products = kind.listed(weight, row, [change for _, change in of])
+                    sums[[place for place, _ in of]] += products.cpu()
         return result
 
     def _mixed(self, alpha: Tensor) -> dict[str, Tensor]:
-        mixed: dict[str, Tensor] = {}
-        for name in self.parameters:
-            weight, dense = self.network.weights.get(name), self._dense_of.get(name, {})
-            masked = [(i, a) for i, a in _nonzero(alpha) if i not in dense]
-            if weight is not None:
-                total = self._mixed_masks(name, masked).mul_(weight)
-            else:
-                total = torch.zeros_like(next(iter(dense.values())))
-            for i, a in _nonzero(alpha):
-                if i in dense:
-                    total.add_(dense[i], alpha=a)
-            mixed[name] = total
-        return mixed
+        return {name: self._mixed_parameter(name, _nonzero(alpha)) for name in self.parameters}
 
-    def _mixed_masks(self, name: str, coefficients: Sequence[tuple[int, float]]) -> Tensor:
-        """Return `sum_i alpha_i M_i` of one parameter."""
-        weight, equal = self.network.weights[name], len({a for _, a in coefficients}) == 1
-        if not equal:
-            total = torch.zeros_like(weight)
-            for i, a in coefficients:
-                total.add_(self.network.entries(self.states[i], name), alpha=a)
-            return total
-        # Equal ones are counted: many tasks at once, in bytes.
-        counts = np.zeros(weight.numel(), dtype=np.int32)
-        for first in range(0, len(coefficients), COUNTED_AT_ONCE):
-            some = [self._bits[name][i] for i, _ in coefficients[first : first + COUNTED_AT_ONCE]]
-            bits = np.unpackbits(np.stack(some), axis=1, count=weight.numel(), bitorder="little")
-            counts += np.add.reduce(bits, axis=0, dtype=np.uint8)
-        mixed = torch.from_numpy(counts).to(weight.device, torch.float32)
-        return mixed.mul_(coefficients[0][1]).view(weight.shape)
+    def _mixed_parameter(self, name: str, coefficients: Sequence[tuple[int, float]]) -> Tensor:
+        """Return `sum_i alpha_i E_i` of one parameter."""
+        weight, changes, alpha = self._shared[name], self._changes[name], dict(coefficients)
+        parts = [
+            kind.mix(weight, [change for _, change in of], [alpha[i] for i, _ in of])
+            for kind, of in by_kind((i, changes[i]) for i in alpha).items()
+        ]
+        return sum(parts[1:], parts[0]) if parts else torch.zeros_like(weight)
 
 
 def _nonzero(alpha: Tensor) -> list[tuple[int, float]]:

@@ -11,24 +11,10 @@ from torch import Tensor
 from supermasks.brief import brief, counted, listed, tallied
 from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
+from supermasks.task_info import TaskInfo, check_name
 
 View = Callable[[Tensor], Tensor]
 """A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
-
-
-def check_name(name: object) -> None:
-    """Raise TaskError unless a task can have this name, wherever the name comes from.
-
-    Args:
-        name: must be a string that is not empty and has printable characters only.
-
-    Example:
-        >>> check_name("cats or dogs")
-    """
-    if not isinstance(name, str) or not name or not name.isprintable():
-        raise TaskError(
-            f"the name of a task must be a printable string that is not empty, got {name!r}; choose another name"
-        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,11 @@ NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
 
 
 class Store(Protocol):
-    """Inputs that are made when they are asked for, such as image files; a tensor is one, too."""
+    """Inputs that are made on request, such as image files; a tensor is one, too.
+
+    If a row may differ from one call to the next, as with a random transform, the store has an attribute `fixed` that
+    is False. A checkpoint is then compared with the targets of a task, but not with its inputs.
+    """
 
     @property
     def shape(self) -> Sequence[int]:
@@ -145,14 +135,14 @@ class Examples:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example as the network sees it."""
-        if len(self) == 0:
+        if len(self) == 0 or self.view is None:
             return tuple(self.inputs.shape[1:])
         return tuple(self.batch(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of the examples as the network sees them."""
-        if len(self) == 0:
+        if len(self) == 0 or self.view is None:
             return self.inputs.dtype
         return self.batch(torch.zeros(1, dtype=torch.int64))[0].dtype
 
@@ -242,6 +232,11 @@ class Task:
                     f"training and {part} inputs of task {self.name!r} differ in shape: "
                     f"{self.train.shape} and {examples.shape}"
                 )
+
+    @property
+    def info(self) -> TaskInfo:
+        """What the task is about, without its examples."""
+        return TaskInfo(self.name, self.classes, self.train.shape, self.train.dtype, self.input_form)
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "test": self.test, "validation": self.validation}

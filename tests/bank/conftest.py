@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import masked_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
@@ -34,7 +35,7 @@ def make_state() -> MakeState:
         rng = torch.Generator().manual_seed(1 + number)
         flips = {n: torch.rand(s, generator=rng) < 0.01 for n, s in SHAPES.items()}
         mask = Mask.pack({n: (scores[n] < 0.1) ^ flips[n] for n in SHAPES})
-        return TaskState(name, (number, name), (40,), mask, **values)  # pyright: ignore[reportArgumentType]
+        return masked_state(name, (number, name), (40,), mask, **values)  # pyright: ignore[reportArgumentType]
 
     return make
 

@@ -26,7 +26,7 @@ def read_bank(folder: Path) -> dict[str, Any]:
     assert content[-78:] == f'"digest": "{_sha256(content[:-78])}"\n}}'.encode()
     manifest = json.loads(content)
     del manifest["digest"]
-    assert (manifest["format"], manifest["version"]) == ("supermasks-bank", 5)
+    assert (manifest["format"], manifest["version"]) == ("supermasks-bank", 6)
     tasks: dict[str, dict[str, Any]] = {}
     for entry in manifest["tasks"]:
         reference = tasks[entry["reference"]]["mask"] if entry["reference"] else None
@@ -34,8 +34,9 @@ def read_bank(folder: Path) -> dict[str, Any]:
         task["name"] = entry["name"]
         assert entry["after"] == _after(task, manifest["fingerprint"])
     bank: dict[str, Any] = {"manifest": manifest, "tasks": list(tasks.values())}
-    for what in ("kept", "memory"):
-        bank[what] = _safetensors(_content(folder, manifest[what]))[0] if manifest[what] else {}
+    for what in ("kept", "memory", "weights"):
+        entry = manifest.get(what)
+        bank[what] = _safetensors(_content(folder, entry))[0] if entry else {}
     return bank
 
 
@@ -64,8 +65,19 @@ def _read_task(content: bytes, manifest: dict[str, Any], reference: Masks | None
     tensors, metadata = _safetensors(content)
     about = json.loads(metadata["task"])
     dense = {name.removeprefix("dense/"): tensors[name] for name in tensors if name.startswith("dense/")}
-    shapes = {name: tuple(shape) for name, shape in manifest["shapes"].items() if name not in dense}
-    mask = _mask(tensors["mask"].tobytes(), shapes, reference)
+    rank_one: dict[str, dict[str, Array]] = {}
+    for path in tensors:
+        if path.startswith("rank_one/"):
+            name, _, part = path.removeprefix("rank_one/").rpartition("/")
+            rank_one.setdefault(name, {})[part] = tensors[path]
+    kinds = about.get("changes", {"mask": None})
+    listed = [name for names in kinds.values() for name in names or ()]
+    rest = [name for name in manifest["shapes"] if name not in (*dense, *rank_one, *listed)]
+    of = {kind: rest if names is None else names for kind, names in kinds.items()}
+    shapes = {name: tuple(manifest["shapes"][name]) for name in of.get("mask", ())}
+    before = reference or {}
+    earlier = {name: before[name] for name in shapes} if before.keys() >= shapes.keys() else None
+    mask = _mask(tensors["mask"].tobytes() if "mask" in tensors else b"", shapes, earlier)
     buffers = {name.removeprefix("buffer/"): tensors[name] for name in tensors if name.startswith("buffer/")}
     known = list(manifest["buffers"]) if about["buffers"] is None else about["buffers"]
     place: dict[str, int] = {}
@@ -81,6 +93,9 @@ def _read_task(content: bytes, manifest: dict[str, Any], reference: Masks | None
         "over": about["over"],
         "mask": mask,
         "dense": dense,
+        "rank_one": rank_one,
+        "unchanged": of.get("unchanged", []),
+        "replaced": about.get("replaced", ""),
         "buffers": buffers,
         "owned": about["owned"] and _owned(tensors, about["owned"], shapes, mask),
     }
@@ -179,6 +194,8 @@ def _owned(tensors: dict[str, Array], about: dict[str, Any], shapes: Shapes, mas
 
 
 def _after(task: dict[str, Any], fingerprint: str) -> str:
+    if task["replaced"]:
+        return _sha256(f"{task['over'] or fingerprint} replaced {task['replaced']}".encode())
     if not task["owned"]:
         return ""
     owned = task["owned"]
@@ -191,9 +208,10 @@ def _after(task: dict[str, Any], fingerprint: str) -> str:
 
 
 def weights(bank: dict[str, Any], base: Masks) -> Masks:
-    """Return the weights after all tasks: those of the base, and over them what tasks own."""
-    result = {name: value.copy() for name, value in base.items()}
-    for task in bank["tasks"]:
+    """Return the weights after all tasks: those of the base or the stored ones, and over them what tasks own."""
+    result = {name: value.copy() for name, value in (bank["weights"] or base).items()}
+    last = max((number for number, task in enumerate(bank["tasks"]) if task["replaced"]), default=-1)
+    for task in bank["tasks"][last + 1 :]:
         for name, positions in task["owned"]["positions"].items() if task["owned"] else ():
             change = task["owned"]["codes"][name].astype("f4") * np.float32(task["owned"]["scales"][name])
             result[name][positions] = base[name][positions] + change

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from states import masked_state
 
 from supermasks import MaskBank, Network
 from supermasks.bank import BankHeader
@@ -21,7 +22,7 @@ NETWORK = Network(fully_connected([4, 3]), RandomBase(0))
 
 
 def state(name: str, keep: bool = True) -> TaskState:
-    return TaskState(name, ("a", "b"), (4,), Mask.pack({"1.weight": torch.full((3, 4), keep)}))
+    return masked_state(name, ("a", "b"), (4,), Mask.pack({"1.weight": torch.full((3, 4), keep)}))
 
 
 def bank(*names: str) -> MaskBank:
@@ -73,7 +74,7 @@ def test_a_name_is_taken_once() -> None:
 def test_a_mask_over_other_parameters_is_refused() -> None:
     one = bank("a")
     for name, shape in (("weight", (3, 4)), ("1.weight", (4, 3))):
-        other = TaskState("b", ("a",), (4,), Mask.pack({name: torch.ones(shape, dtype=torch.bool)}))
+        other = masked_state("b", ("a",), (4,), Mask.pack({name: torch.ones(shape, dtype=torch.bool)}))
         with pytest.raises(MaskError, match="'b'"):
             one.add(other)
     assert one.names == ["a"]
@@ -105,16 +106,16 @@ def test_a_header_knows_its_network() -> None:
 def test_a_state_needs_a_name_and_classes() -> None:
     mask = state("a").mask
     with pytest.raises(TaskError):
-        TaskState("", ("a",), (4,), mask)
+        masked_state("", ("a",), (4,), mask)
     for classes in ((), ("a", "a"), (1, True)):
         with pytest.raises(LabelError):
-            TaskState("t", classes, (4,), mask)
+            masked_state("t", classes, (4,), mask)
 
 
 def test_a_state_does_not_change_with_the_buffers_it_was_made_from() -> None:
     buffer = torch.zeros(3, requires_grad=True) * 1
     buffers = {"mean": buffer}
-    made = TaskState("t", ("a",), (4,), state("a").mask, buffers)
+    made = masked_state("t", ("a",), (4,), state("a").mask, buffers)
     with torch.no_grad():
         buffer.add_(1)
     buffers.clear()

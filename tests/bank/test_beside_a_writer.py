@@ -93,7 +93,7 @@ folder = sm.BankFolder(sys.argv[1])
 state = folder.open()["a"]
 print("ready", flush=True)
 for number in range(10**6):
-    folder.append(replace(state, name=f"x{number}"), {"mean": state.mask["w"].float() + number})
+    folder.append(state.renamed(f"x{number}"), {"mean": state.mask["w"].float() + number})
     if number:
         folder.remove(f"x{number - 1}")
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from states import dense, masked_state
 from torch import nn
 
 from supermasks import BankFolder, MaskBank, Network
@@ -34,9 +35,9 @@ def random_state(network: Network, name: str, seed: int, owns: bool = False) -> 
     owned = None
     if owns:
         values = {n: torch.rand(k, generator=rng) for n, k in mask.counts().items()}
-        owned = Owned.of(mask, network.base_weights, values, "float16")
+        owned = Owned.of(mask, network.weights.base, values, "float16")
     head = {n: torch.rand(shape, generator=rng) for n, shape in network.head_shapes(3).items()}
-    return TaskState(name, ("a", "b", "c"), (3, 8, 8), mask, buffers, head, owned=owned)
+    return masked_state(name, ("a", "b", "c"), (3, 8, 8), mask, buffers, head, owned=owned)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def network() -> Network:
 def test_items_are_what_lies_on_disk(network: Network, tmp_path: Path) -> None:
     folder, bank = BankFolder(tmp_path / "bank"), MaskBank(BankHeader.of(network))
     first = random_state(network, "first", 0, owns=True)
-    states = [first, replace(random_state(network, "second", 1), over=network.writing(first).over)]
+    states = [first, replace(random_state(network, "second", 1), over=network.writing(first).weights.over)]
     for state in states:
         bank.add(state)
     bank.memory = {"scores": torch.rand(1000)}
@@ -62,7 +63,7 @@ def test_items_are_what_lies_on_disk(network: Network, tmp_path: Path) -> None:
     floats = sum(b.numel() for b in network.fresh_buffers().values() if b.is_floating_point())
     counts = sum(1 for b in network.fresh_buffers().values() if b.dtype == torch.int64)
     assert taken.norm == 2 * (4 * floats + 8 * counts)
-    assert taken.dense == 2 * sum(4 * v.numel() for v in states[0].dense.values())
+    assert taken.dense == 2 * sum(4 * v.numel() for v in dense(states[0]).values())
     assert taken.owned >= 2 * states[0].mask.count()
     assert taken.raw == 2 * 4 * sum(torch.Size(shape).numel() for shape in network.shapes.values())
     assert taken.packed == sum(state.mask.nbytes() for state in states)
@@ -85,7 +86,7 @@ def test_the_bytes_of_table_2_are_reproduced(budget: int) -> None:
     buffers = {n: torch.rand(b.shape) for n, b in network.fresh_buffers().items() if b.is_floating_point()}
     assert sum(b.numel() for b in buffers.values()) == 2 * 1500
     bank = MaskBank(BankHeader.of(network))
-    bank.add(TaskState("t", (0, 1), (3, 32, 32), mask, buffers))
+    bank.add(masked_state("t", (0, 1), (3, 32, 32), mask, buffers))
     assert 20 * bank.bytes().paper == pytest.approx(TABLE_2[budget], abs=20 * 21)
     # Ours: at least 2.2 times smaller, and the statistics the same.
     assert 2.2 < csc_bytes(mask) / bank.bytes().masks < 2.6

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import masked_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
@@ -16,7 +17,6 @@ from supermasks.bank.manifest import Manifest
 from supermasks.bank.succession import Succession
 from supermasks.masks import Mask
 from supermasks.sharing import missing_files
-from supermasks.state import TaskState
 
 HEADER = BankHeader({"type": "Some"}, "0" * 64, {"w": (64,)}, {})
 
@@ -30,7 +30,7 @@ def bank_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], MaskBank]:
     def make(count: int) -> MaskBank:
         bank = MaskBank(HEADER)
         for number in range(count):
-            bank.add(TaskState(f"task {number}", (0, 1), (3,), mask))
+            bank.add(masked_state(f"task {number}", (0, 1), (3,), mask))
         return bank
 
     return make
@@ -111,7 +111,7 @@ def test_saving_again_after_each_task_does_not_read_those_before(
     folder.save(bank)
     mask = bank["task 0"].mask
     for number in range(3):
-        bank.add(TaskState(f"more {number}", (0, 1), (3,), mask))
+        bank.add(masked_state(f"more {number}", (0, 1), (3,), mask))
         bank.rename(f"task {number}", f"renamed {number}")
         folder.rename(f"task {number}", f"renamed {number}")
         work.clear()
@@ -128,7 +128,7 @@ def test_appending_lists_the_folder_once(
     folder, bank = BankFolder(tmp_path / "bank"), bank_of(60)
     folder.save(bank)
     work.clear()
-    folder.append(TaskState("more", (0, 1), (3,), bank["task 0"].mask))
+    folder.append(masked_state("more", (0, 1), (3,), bank["task 0"].mask))
     assert work["listdir"] <= 60 + 10
     assert work["encode"] == 61
     assert work["loads"] <= 60

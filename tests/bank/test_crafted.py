@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import changed, masked_state
 from torch import nn
 
 import supermasks
@@ -34,12 +35,12 @@ Resign = Callable[..., None]
 )
 def test_a_shape_that_no_input_has_is_refused(make_state: Make, shape: object) -> None:
     with pytest.raises(TaskError, match="input shape of task 'a'"):
-        replace(make_state("a"), input_shape=shape)  # pyright: ignore[reportArgumentType]
+        changed(make_state("a"), input_shape=shape)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("shape", [(), (1,) * 64, (2**32,), (2**20, 2**12), torch.Size([3, 4]), [5, 6]], ids=str)
 def test_a_shape_that_an_input_may_have_is_kept(make_state: Make, shape: Any, saved: BankFolder) -> None:
-    state = replace(make_state("e", 4), input_shape=shape)
+    state = changed(make_state("e", 4), input_shape=shape)
     assert state.input_shape == tuple(shape)
     saved.append(state)
     assert saved.open()["e"].input_shape == tuple(shape)
@@ -48,7 +49,7 @@ def test_a_shape_that_an_input_may_have_is_kept(make_state: Make, shape: Any, sa
 def test_inputs_that_are_too_large_are_not_tried(make_state: Make) -> None:
     network = Network(nn.Linear(40, 30), RandomBase(0))
     mask = Mask.pack({"weight": torch.ones(30, 40, dtype=torch.bool)})
-    large = TaskState("t", (0, 1), (MOST_TRIED // 40 + 1, 40), mask)
+    large = masked_state("t", (0, 1), (MOST_TRIED // 40 + 1, 40), mask)
     tracemalloc.start()
     assert trial_answers(network, large) == ()
     check_answers(network, large)  # says nothing
@@ -56,7 +57,7 @@ def test_inputs_that_are_too_large_are_not_tried(make_state: Make) -> None:
     tracemalloc.stop()
     with pytest.raises(TaskError, match="too large for one"):
         replace(large, answers=(1.0, 2.0))
-    assert replace(large, input_shape=(MOST_TRIED // 40, 40), answers=(1.0, 2.0)).answers == (1.0, 2.0)
+    assert changed(large, input_shape=(MOST_TRIED // 40, 40), answers=(1.0, 2.0)).answers == (1.0, 2.0)
 
 
 LOADER = """
@@ -135,7 +136,7 @@ def test_what_is_no_shape_of_a_tensor_is_refused(saved: BankFolder, resign: Resi
 def test_a_layer_without_weights_has_a_shape(tmp_path: Path) -> None:
     folder = BankFolder(tmp_path / "bank")
     bank = MaskBank(BankHeader({"type": "Some"}, "0" * 64, {"w": (0, 3), "v": ()}, {}))
-    bank.add(TaskState("a", (0,), (3,), Mask.pack({"w": torch.ones(0, 3) > 0, "v": torch.tensor(True)})))
+    bank.add(masked_state("a", (0,), (3,), Mask.pack({"w": torch.ones(0, 3) > 0, "v": torch.tensor(True)})))
     folder.save(bank)
     assert folder.verify() == []
     assert folder.read()["a"].mask == bank["a"].mask
@@ -192,14 +193,14 @@ def test_a_bank_that_was_checked_against_its_network_is_read(tmp_path: Path, mak
     with pytest.raises(BaseMismatchError):
         small.open().network(nn.Linear(40, 31))
     # What is appended has as many weights as the bank, in memory already.
-    small.append(replace(learner.bank["a"], name="c"))
+    small.append(changed(learner.bank["a"], name="c"))
     small.save(learner_with(bank, "c", "d"))
     assert small.open().names == ["a", "b", "c", "d"]
 
 
 def learner_with(bank: MaskBank, *names: str) -> MaskBank:
     for name in names:
-        bank.add(replace(bank["a"], name=name))
+        bank.add(changed(bank["a"], name=name))
     return bank
 
 
@@ -265,4 +266,4 @@ def test_the_bound_of_a_file_is_that_of_the_document() -> None:
 
 def test_a_label_with_a_long_number_is_a_library_error(saved: BankFolder, make_state: Make) -> None:
     with pytest.raises(SupermasksError):
-        saved.append(replace(make_state("e"), classes=(10**5000, 0)))
+        saved.append(changed(make_state("e"), classes=(10**5000, 0)))

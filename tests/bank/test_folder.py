@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from states import masked_state
 from torch import nn
 
 from supermasks import BankFolder, MaskBank, Network
@@ -32,7 +33,7 @@ def make_state(name: str, bits: int = 0b101100, classes: tuple[object, ...] = ("
         "1.running_var": torch.tensor([2.0, 3.0]),
         "1.num_batches_tracked": torch.tensor(7),
     }
-    return TaskState(name, classes, (3,), mask, buffers)  # pyright: ignore[reportArgumentType]
+    return masked_state(name, classes, (3,), mask, buffers)  # pyright: ignore[reportArgumentType]
 
 
 def make_bank(*states: TaskState, network: Network = NETWORK) -> MaskBank:
@@ -147,7 +148,7 @@ def test_a_bank_is_not_created_over_another(saved: BankFolder) -> None:
     [
         (make_state("one", 0b1), DuplicateTaskError),
         (make_state("three", classes=(object(),)), LabelError),
-        (TaskState("three", ("a",), (3,), Mask.pack({"0.weight": torch.ones(3, 2, dtype=torch.bool)})), MaskError),
+        (masked_state("three", ("a",), (3,), Mask.pack({"0.weight": torch.ones(3, 2, dtype=torch.bool)})), MaskError),
     ],
 )
 def test_what_cannot_be_appended_leaves_the_folder_as_it_is(
@@ -270,7 +271,7 @@ def test_a_manifest_that_is_damaged_is_refused_in_little_memory(saved: BankFolde
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=6), "version 6"),
+        (lambda m: m.update(version=7), "version 7"),
         (lambda m: m.update(version="1"), "version"),
         (lambda m: m.update(format="other"), "other"),
         (lambda m: m.pop("version"), "not a manifest"),
@@ -351,7 +352,7 @@ def test_any_name_of_a_task_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("density", [0.5, 0.1, 0.003])
 def test_masks_take_their_entropy_on_disk(tmp_path: Path, density: float) -> None:
     network = Network(nn.Linear(256, 512, bias=False), RandomBase(0))
-    state = TaskState("t", (0,), (256,), Mask.pack({"weight": torch.rand(512, 256) < density}))
+    state = masked_state("t", (0,), (256,), Mask.pack({"weight": torch.rand(512, 256) < density}))
     folder = BankFolder(tmp_path / "bank")
     folder.save(make_bank(state, network=network))
     n, p = 512 * 256, state.mask.density()

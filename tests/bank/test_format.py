@@ -17,13 +17,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from states import dense, masked_state
 from torch import Tensor, nn
 
 from supermasks import BankFolder, MaskBank, Network
 from supermasks.bank import BankHeader
 from supermasks.bases import RandomBase
 from supermasks.masks import Mask, encode_mask
-from supermasks.network import written_digest
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.state import TaskState
 
@@ -116,7 +116,7 @@ def check_task(read: Mapping[str, Any], saved: TaskState) -> None:
     assert list(read["mask"]) == list(saved.mask)
     check_arrays(read["mask"], {name: saved.mask[name] for name in saved.mask})
     check_arrays(read["buffers"], saved.buffers)
-    check_arrays(read["dense"], saved.dense)
+    check_arrays(read["dense"], dense(saved))
     assert (read["owned"] is None) == (saved.owned is None)
     if saved.owned is not None:
         assert read["owned"]["precision"] == saved.owned.precision
@@ -160,7 +160,7 @@ def test_masks_of_all_densities_are_read(tmp_path: Path, relative: bool) -> None
     masks = {f"{density}": random_mask(density, seed) for seed, density in enumerate(densities)}
     uneven = zip(SHAPES, densities, strict=False)
     masks["uneven"] = Mask.pack({name: random_mask(density, 9)[name] for name, density in uneven})
-    states = [TaskState(name, (0,), (3,), mask) for name, mask in masks.items()]
+    states = [masked_state(name, (0,), (3,), mask) for name, mask in masks.items()]
     folder = fill(tmp_path, states, relative)
     check_folder(folder, states)
     ways = {way(folder, f"tasks/{n:06d}.safetensors") for n in range(len(masks))}
@@ -171,7 +171,7 @@ def test_a_chain_of_masks_that_resemble_each_other_is_read(tmp_path: Path) -> No
     masks = [random_mask(0.1, 0)]
     for n in range(1, 12):
         masks.append(masks[-1] if n == 3 else like(masks[-1], 0.01, n))
-    states = [TaskState(f"t{n}", (0,), (3,), mask) for n, mask in enumerate(masks)]
+    states = [masked_state(f"t{n}", (0,), (3,), mask) for n, mask in enumerate(masks)]
     folder = fill(tmp_path, states)
     read = check_folder(folder, states)
     references = [entry["reference"] for entry in read["manifest"]["tasks"]]
@@ -182,13 +182,13 @@ def test_a_chain_of_masks_that_resemble_each_other_is_read(tmp_path: Path) -> No
 
 def test_what_was_renamed_and_removed_and_written_anew_is_read(tmp_path: Path) -> None:
     mask = random_mask(0.1, 0)
-    states = [TaskState(f"t{n}", (0,), (3,), like(mask, 0.002 * n, n)) for n in range(6)]
+    states = [masked_state(f"t{n}", (0,), (3,), like(mask, 0.002 * n, n)) for n in range(6)]
     folder = fill(tmp_path, states)
     folder.remove("t1")
     folder.rename("t4", "f ür/\\0 猫")
-    folder.append(TaskState("t1", (0,), (3,), mask))
-    left = [states[0], *states[2:], TaskState("t1", (0,), (3,), mask)]
-    left[3] = TaskState("f ür/\\0 猫", (0,), (3,), states[4].mask)
+    folder.append(masked_state("t1", (0,), (3,), mask))
+    left = [states[0], *states[2:], masked_state("t1", (0,), (3,), mask)]
+    left[3] = masked_state("f ür/\\0 猫", (0,), (3,), states[4].mask)
     check_folder(folder, left)
 
 
@@ -197,10 +197,10 @@ def test_buffers_are_read(tmp_path: Path, precise: bool) -> None:
     some, mask = {"bn.var", "bn.count", "last"}, random_mask(0.3, 0)
     all_of_them = buffers(1, precise)
     states = [
-        TaskState("all", (0,), (3,), mask, all_of_them),
-        TaskState("some", (0,), (3,), mask, {name: all_of_them[name] for name in some}),
-        TaskState("none", (0,), (3,), mask),
-        TaskState(
+        masked_state("all", (0,), (3,), mask, all_of_them),
+        masked_state("some", (0,), (3,), mask, {name: all_of_them[name] for name in some}),
+        masked_state("none", (0,), (3,), mask),
+        masked_state(
             "unknown",
             (0,),
             (3,),
@@ -220,13 +220,13 @@ def test_dense_weights_and_token_ids_are_read(tmp_path: Path) -> None:
     mask = random_mask(0.3, 0)
     without = Mask.pack({name: mask[name] for name in mask if name != "fc"})
     states = [
-        TaskState("masked", (0,), (3,), mask),
-        TaskState(
+        masked_state("masked", (0,), (3,), mask),
+        masked_state(
             "head", (0, 1), (3, 4), mask, {}, {"head.w": torch.randn(2, 5, generator=rng), "b/c": torch.ones(())}
         ),
-        TaskState("fc", (0,), (), without, {}, {"fc": torch.randn(25, 40, generator=rng).T}, torch.int64),
-        TaskState("all", (0,), (3,), Mask({}, {}), {}, {name: torch.ones(shape) for name, shape in SHAPES.items()}),
-        TaskState("masked again", (0,), (3,), like(mask, 0.01, 1)),
+        masked_state("fc", (0,), (), without, {}, {"fc": torch.randn(25, 40, generator=rng).T}, torch.int64),
+        masked_state("all", (0,), (3,), Mask({}, {}), {}, {name: torch.ones(shape) for name, shape in SHAPES.items()}),
+        masked_state("masked again", (0,), (3,), like(mask, 0.01, 1)),
     ]
     check_folder(fill(tmp_path, states), states)
 
@@ -237,7 +237,7 @@ def test_labels_of_all_kinds_are_read(tmp_path: Path) -> None:
         *("", "cat", "猫\n\0", '"\\', b"", b"\0\xff\xfe!", (), (1, (2.5, "x"), b"y"), frozenset()),
         *(frozenset({"a", "b", (1,)}), (frozenset({frozenset({None})}),), ("tuple",), "frozenset"),
     )
-    states = [TaskState("labels", labels, (3,), random_mask(0.3, 0))]
+    states = [masked_state("labels", labels, (3,), random_mask(0.3, 0))]
     check_folder(fill(tmp_path, states), states)
 
 
@@ -246,7 +246,7 @@ def owning(precision: Precision, number: int, over: str, share: float, base: Map
     positions = mask & random_mask(share, 100 + number)
     weights = {n: base[n][positions[n]] + 0.1 * torch.randn(int(positions[n].sum()), generator=rng) for n in positions}
     owned = Owned.of(positions, base, weights, precision)
-    return TaskState(f"{precision} {number}", (0,), (3,), mask, owned=owned, over=over)
+    return masked_state(f"{precision} {number}", (0,), (3,), mask, owned=owned, over=over)
 
 
 def test_owned_weights_are_read_and_written_over_the_base(tmp_path: Path) -> None:
@@ -256,9 +256,9 @@ def test_owned_weights_are_read_and_written_over_the_base(tmp_path: Path) -> Non
         states.append(owning(precision, number, over, share, base))
         owned = states[-1].owned
         assert owned is not None
-        written, over = owned.write(base, written), written_digest(states[-1], header().fingerprint)
+        written, over = owned.write(base, written), states[-1].after(header().fingerprint)
         # Between them, one that owns nothing.
-        states.append(TaskState(f"mask {number}", (0,), (3,), random_mask(0.2, number), over=over))
+        states.append(masked_state(f"mask {number}", (0,), (3,), random_mask(0.2, number), over=over))
     read = check_folder(fill(tmp_path, states), states)
     ours = reader.weights(read, {name: value.numpy() for name, value in base.items()})
     check_arrays(ours, written)
@@ -270,7 +270,7 @@ def test_a_network_answers_with_the_weights_that_are_read(tmp_path: Path) -> Non
     network = Network(nn.Linear(40, 25), RandomBase(0))
     mask = random_mask(0.3, 0, network.shapes)
     change = {"weight": network.weights["weight"][mask["weight"]] * 1.25}
-    state = TaskState("t", (0,), (40,), mask, owned=Owned.of(mask, network.weights, change, "int8"))
+    state = masked_state("t", (0,), (40,), mask, owned=Owned.of(mask, network.weights, change, "int8"))
     folder = BankFolder(tmp_path / "bank")
     bank = MaskBank(BankHeader.of(network))
     bank.add(state)
@@ -347,7 +347,9 @@ def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:
     """A field that is new is a field that has to be described."""
     base = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     state = owning("int8", 0, "", 0.5, base)
-    folder = fill(tmp_path, [TaskState("t", (0,), (3,), state.mask, buffers(0, True), {"head": torch.ones(2)}), state])
+    folder = fill(
+        tmp_path, [masked_state("t", (0,), (3,), state.mask, buffers(0, True), {"head": torch.ones(2)}), state]
+    )
     manifest = json.loads((folder.path / "manifest.json").read_text())
     text = DOCUMENT.read_text()
     assert f"version {manifest['version']}" in text.splitlines()[0]
@@ -364,10 +366,10 @@ def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:
 
 def test_the_reader_notices_another_digest(tmp_path: Path) -> None:
     """Its rule for digests is that of the document, not one that fits anything."""
-    folder = fill(tmp_path, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
+    folder = fill(tmp_path, [masked_state("t", (0,), (3,), random_mask(0.1, 0))])
     file = folder.path / "manifest.json"
     manifest = json.loads(file.read_text())
-    check_folder(folder, [TaskState("t", (0,), (3,), random_mask(0.1, 0))])
+    check_folder(folder, [masked_state("t", (0,), (3,), random_mask(0.1, 0))])
     file.write_text(json.dumps(manifest, indent=7))
     with pytest.raises(AssertionError):
         reader.read_bank(folder.path)

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 import torch
+from states import dense, masked_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
 from supermasks.errors import BankFormatError, SupermasksError
 from supermasks.masks import Mask
 from supermasks.owned import Owned
-from supermasks.state import TaskState
 
 MUTATIONS = int(os.environ.get("SUPERMASKS_MUTATIONS", "1000"))
 
@@ -61,17 +61,17 @@ def make_bank() -> MaskBank:
     base = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     buffers = {"mean": torch.randn(6), "var": torch.ones(6), "count": torch.tensor(7)}
     first, rng = mask_of(0.1, 0), torch.Generator().manual_seed(0)
-    bank.add(TaskState("coded", ("cat", 1, (2.5, b"x"), frozenset({"y"})), (3, 4), first, buffers))
+    bank.add(masked_state("coded", ("cat", 1, (2.5, b"x"), frozenset({"y"})), (3, 4), first, buffers))
     flips = mask_of(0.005, 1)
     second = (first | flips) - (first & flips)
-    bank.add(TaskState("relative", (0, 1), (3,), second, {"mean": torch.ones(6), "other": torch.ones(2)}))
+    bank.add(masked_state("relative", (0, 1), (3,), second, {"mean": torch.ones(6), "other": torch.ones(2)}))
     head = {"head": torch.randn(5, 6, generator=rng)}
-    bank.add(TaskState("bits", tuple(range(5)), (3,), mask_of(0.5, 2), dense=head, input_dtype=torch.int64))
+    bank.add(masked_state("bits", tuple(range(5)), (3,), mask_of(0.5, 2), dense=head, input_dtype=torch.int64))
     for name, precision in (("int4", "int4"), ("float16", "float16")):
         mask = mask_of(0.1, len(name))
         weights = {n: 0.1 * torch.randn(count, generator=rng) for n, count in mask.counts().items()}
         owned = Owned.of(mask, base, weights, precision)  # pyright: ignore[reportArgumentType]
-        bank.add(TaskState(name, (0,), (3,), mask, owned=owned, over=bank.over))
+        bank.add(masked_state(name, (0,), (3,), mask, owned=owned, over=bank.over))
     return bank
 
 
@@ -94,7 +94,7 @@ def content(bank: MaskBank) -> list[Any]:
             list(state.mask.shapes.items()),
             tensors_of(state.mask.packed),
             tensors_of(state.buffers),
-            tensors_of(state.dense),
+            tensors_of(dense(state)),
             state.owned and (state.owned.digest(), state.owned.precision, state.owned.scales),
         )
         for state in bank
@@ -106,7 +106,7 @@ def content(bank: MaskBank) -> list[Any]:
 
 def decoded_bytes(bank: MaskBank) -> int:
     """What the bank takes in memory, a byte a weight for masks."""
-    values = [value for state in bank for value in (*state.buffers.values(), *state.dense.values())]
+    values = [value for state in bank for value in (*state.buffers.values(), *dense(state).values())]
     values += [codes for state in bank if state.owned for codes in state.owned.codes.values()]
     values += [*bank.kept.values(), *bank.memory.values()]
     return sum(state.mask.size() for state in bank) + sum(value.numel() * value.element_size() for value in values)

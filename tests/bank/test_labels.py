@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supermasks.bank.labels import decode_label, encode_label
+from supermasks.encoding import decode_label, encode_label
 from supermasks.errors import BankFormatError, LabelError
 
 

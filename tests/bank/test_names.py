@@ -1,11 +1,11 @@
 """Names of tasks: a name is accepted everywhere or nowhere, and a bad one from a file harms no other task."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from states import changed
 
 from supermasks import BankFolder, MaskBank
 from supermasks.cli import main
@@ -25,10 +25,10 @@ def ways(saved: BankFolder, bank: MaskBank, make_state: Make, name: object) -> d
     return {
         "task": lambda: Task(name, (0, 1), examples),  # pyright: ignore[reportArgumentType]
         "state": lambda: make_state(name),
-        "another name of a state": lambda: replace(bank["a"], name=name),  # pyright: ignore[reportArgumentType]
+        "another name of a state": lambda: changed(bank["a"], name=name),  # pyright: ignore[reportArgumentType]
         "rename in memory": lambda: bank.rename("a", name),  # pyright: ignore[reportArgumentType]
         "rename in a folder": lambda: saved.rename("a", name),  # pyright: ignore[reportArgumentType]
-        "append": lambda: saved.append(replace(bank["b"], name=name)),  # pyright: ignore[reportArgumentType]
+        "append": lambda: saved.append(changed(bank["b"], name=name)),  # pyright: ignore[reportArgumentType]
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from states import changed, masked_state
 from torch import Tensor, nn
 
 from supermasks import BankFolder, Learner, MaskBank, Network
@@ -31,7 +32,6 @@ from supermasks.errors import (
     UnknownTaskError,
 )
 from supermasks.masks import Mask, decode_mask, encode_mask
-from supermasks.network import written_digest
 from supermasks.owned import Owned
 from supermasks.state import TaskState
 from supermasks.training import RMSprop, Training
@@ -54,7 +54,9 @@ def make_state(name: str, seed: int = 0, owns: bool = False, over: str = "") -> 
     if owns:
         changes = {n: torch.full((count,), 1.0 + seed) for n, count in mask.counts().items()}
         owned = Owned(mask, changes, dict.fromkeys(mask, 1.0))
-    return TaskState(name, (seed, name), (40,), mask, {"mean": torch.full((3,), float(seed))}, owned=owned, over=over)
+    return masked_state(
+        name, (seed, name), (40,), mask, {"mean": torch.full((3,), float(seed))}, owned=owned, over=over
+    )
 
 
 def same(state: TaskState, name: str, seed: int) -> bool:
@@ -145,7 +147,7 @@ def last_over(model: Model) -> str:
 
 
 def entry_of(name: str, seed: int, owns: bool, over: str) -> Entry:
-    return Entry(seed, owns, over, written_digest(make_state(name, seed, owns, over), HEADER.fingerprint))
+    return Entry(seed, owns, over, make_state(name, seed, owns, over).after(HEADER.fingerprint))
 
 
 def fits(entry: Entry, model: Model) -> bool:
@@ -244,7 +246,7 @@ def check_model(bank: MaskBank, model: Model, memory: Mapping[str, int]) -> None
                 bank[name]
     states = list(bank)
     for (name, entry), state, other in zip(model.items(), states, bank.states, strict=True):
-        assert same(state, name, entry.seed) or same(replace(state, classes=(entry.seed, name)), name, entry.seed)
+        assert same(state, name, entry.seed) or same(changed(state, classes=(entry.seed, name)), name, entry.seed)
         assert other.mask == state.mask
         assert (state.owned is not None, state.over, bank.after(name)) == (entry.owns, entry.over, entry.after)
     union = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in SHAPES.items()}
@@ -818,7 +820,7 @@ def test_a_bank_is_verified_against_a_network(tmp_path: Path) -> None:
         ("bad", {"other": torch.ones(2)}),
         ("fine", {"1.running_mean": torch.ones(30)}),
     ):
-        folder.append(TaskState(name, (0, 1), (40,), mask, buffers))
+        folder.append(masked_state(name, (0, 1), (40,), mask, buffers))
     assert folder.verify() == []
     assert [problem.task for problem in folder.verify(network)] == ["bad"]
     with pytest.raises(BaseMismatchError):
@@ -846,7 +848,7 @@ def test_what_was_put_aside_is_not_overwritten(folder: BankFolder) -> None:
 def test_a_mask_whose_parameters_are_in_another_order_comes_back(folder: BankFolder) -> None:
     mask = mask_of(0)
     turned = Mask.pack({name: mask[name] for name in reversed(list(mask))})
-    folder.append(TaskState("t", (0,), (40,), turned))
+    folder.append(masked_state("t", (0,), (40,), turned))
     assert folder.read()["t"].mask == mask
 
 
@@ -890,10 +892,9 @@ without_a = Mask.pack({name: mask_of(0)[name] for name in ("b", "c")})
 @pytest.mark.parametrize(
     "state",
     [
-        TaskState("t", (0,), (40,), mask_of(0), dense={"a": torch.ones(30, 40)}),
-        TaskState("t", (NAN[0], NAN[1]), (40,), mask_of(0)),
+        masked_state("t", (NAN[0], NAN[1]), (40,), mask_of(0)),
     ],
-    ids=["masked and dense", "two labels that are no number"],
+    ids=["two labels that are no number"],
 )
 def test_what_cannot_be_read_back_is_refused(folder: BankFolder, state: TaskState) -> None:
     before = bytes_of(folder)
@@ -904,7 +905,7 @@ def test_what_cannot_be_read_back_is_refused(folder: BankFolder, state: TaskStat
 
 def test_a_type_of_inputs_that_cannot_be_stored_is_refused() -> None:
     with pytest.raises(TaskError, match="float16"):
-        TaskState("t", (0,), (40,), mask_of(0), input_dtype=torch.float16)
+        masked_state("t", (0,), (40,), mask_of(0), input_dtype=torch.float16)
 
 
 def test_a_mask_of_layers_without_weights_comes_back() -> None:

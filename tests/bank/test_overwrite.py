@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import masked_state
 
 from supermasks import BankFolder, Learner, MaskBank, Task
 from supermasks.bank import BankHeader
@@ -95,7 +96,7 @@ def test_without_a_bank_it_is_saved_and_nothing_is_removed(make_state: Make, tmp
 
 def test_what_cannot_be_stored_leaves_the_other_bank(saved: BankFolder, make_state: Make, bytes_of: BytesOf) -> None:
     before, bank = bytes_of(saved.path), other_bank(make_state)
-    bank.add(TaskState("odd", (object(),), (40,), bank["x"].mask))
+    bank.add(masked_state("odd", (object(),), (40,), bank["x"].mask))
     with pytest.raises(LabelError):
         saved.save(bank, overwrite=True)
     assert bytes_of(saved.path) == before

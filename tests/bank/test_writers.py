@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import masked_state
 
 import supermasks
 from supermasks import BankFolder
@@ -38,7 +39,7 @@ with open(sys.argv[1], "a") as lock:
 
 def make_state(name: str, seed: int = 0) -> TaskState:
     rng = torch.Generator().manual_seed(seed)
-    return TaskState(name, (0, 1), (50,), Mask.pack({"w": torch.rand(60, 50, generator=rng) < 0.1}))
+    return masked_state(name, (0, 1), (50,), Mask.pack({"w": torch.rand(60, 50, generator=rng) < 0.1}))
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -226,7 +227,7 @@ def test_what_was_refused_can_be_asked_for_again(folder: BankFolder) -> None:
     before = bytes_of(folder.path)
     state = make_state("two")
     with pytest.raises(MaskError, match="other tasks were added meanwhile"):
-        folder.append(TaskState("two", (0,), (50,), state.mask, over="1" * 64))
+        folder.append(masked_state("two", (0,), (50,), state.mask, over="1" * 64))
     assert bytes_of(folder.path) == before
     folder.append(state)
     assert folder.read().names == ["one", "two"]
@@ -236,11 +237,12 @@ FORK = """
 import os, sys
 import torch
 from supermasks import BankFolder
-from supermasks.masks import Mask
+from supermasks.changes import Unchanged
 from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
 
 def state(name):
-    return TaskState(name, (0,), (50,), Mask.pack({"w": torch.ones(60, 50, dtype=torch.bool)}))
+    return TaskState(TaskInfo(name, (0,), (50,)), {"w": Unchanged((60, 50))})
 
 folder = BankFolder(sys.argv[1])
 folder.append(state("two"))

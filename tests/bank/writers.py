@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from torch import Tensor
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
+from supermasks.changes import Masked, Replaced
 from supermasks.errors import SupermasksError
 from supermasks.masks import Mask
 from supermasks.owned import Owned
 from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
 
 SHAPES = {"w": (60, 50), "v": (7, 3)}
 HEADER = BankHeader({"type": "Some"}, "0" * 64, SHAPES, {})
@@ -41,7 +44,12 @@ def make_mask(number: int) -> Mask:
 def make_state(number: int) -> TaskState:
     # Large enough that a kill can come in the middle of its bytes.
     head = torch.randn(20_000, generator=torch.Generator().manual_seed(number))
-    return TaskState(f"task {number}", (number,), (50,), make_mask(number), dense={"head": head})
+    return state_of(number, make_mask(number), Replaced(head))
+
+
+def state_of(number: int, mask: Mask, head: Replaced | None = None) -> TaskState:
+    changes = {**Masked.of(mask), **({} if head is None else {"head": head})}
+    return TaskState(TaskInfo(f"task {number}", (number,), (50,)), changes)
 
 
 def make_memory(number: int) -> dict[str, Tensor]:
@@ -53,7 +61,7 @@ def make_owning(number: int) -> TaskState:
     mask = make_mask(number)
     zeros = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     owned = Owned.of(mask, zeros, {name: torch.full((n,), 1.0 + number) for name, n in mask.counts().items()})
-    return TaskState(f"task {number}", (number,), (50,), mask, owned=owned)
+    return replace(state_of(number, mask), owned=owned)
 
 
 def fork(work: Callable[[Callable[[Any], None]], None]) -> tuple[int, int]:
@@ -91,7 +99,7 @@ def check(folder: BankFolder, numbers: list[int]) -> None:
     for number in numbers:
         state, saved = bank[f"task {number}"], make_state(number)
         assert state.mask == saved.mask
-        assert torch.equal(state.dense["head"], saved.dense["head"])
+        assert torch.equal(state.changes["head"].value, saved.changes["head"].value)
     if numbers:
         assert torch.equal(bank.memory["mean"], make_memory(numbers[-1])["mean"])
 

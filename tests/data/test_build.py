@@ -17,7 +17,7 @@ LABELS = [7, 3, 7]
 
 
 class Pairs(Dataset):
-    """A map-style data set of whatever it is given."""
+    """A map-style data set of the given items."""
 
     def __init__(self, *items: object) -> None:
         self.items = items
@@ -63,14 +63,14 @@ def forms() -> dict:
 
 
 @pytest.mark.parametrize("form", forms())
-def test_all_forms_give_the_same_examples(form: str) -> None:
+def test_all_types_of_data_give_the_same_examples(form: str) -> None:
     task = make_task("it", forms()[form], test=forms()[form])
     assert task.classes == (3, 7)
     assert all(type(label) is int for label in task.classes)
     for examples in (task.train, task.test):
         assert examples is not None
         assert examples.inputs.dtype == torch.float32
-        np.testing.assert_allclose(examples.inputs.numpy(), PIXELS[:, None] / 255.0, rtol=1e-6)
+        np.testing.assert_allclose(examples.batch(torch.arange(3))[0].numpy(), PIXELS[:, None] / 255.0, rtol=1e-6)
         assert examples.targets.tolist() == [1, 0, 1]
 
 
@@ -79,13 +79,13 @@ def test_images_of_pil() -> None:
     np.testing.assert_allclose(gray.train.inputs.numpy(), PIXELS[:, None] / 255.0, rtol=1e-6)
     colour = make_task("colour", Pairs(*zip(images("RGB", "RGB", "RGB"), LABELS, strict=True)))
     assert colour.train.shape == (3, 4, 5)
-    np.testing.assert_allclose(colour.train.inputs[:, 1].numpy(), PIXELS / 255.0, rtol=1e-6)
+    np.testing.assert_allclose(colour.train.batch(torch.arange(3))[0][:, 1].numpy(), PIXELS / 255.0, rtol=1e-6)
     real = make_task("real", (images("F"), [0]))
     np.testing.assert_array_equal(real.train.inputs[0, 0].numpy(), PIXELS[0])
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "I"])
-def test_images_without_shades_are_refused(mode: str) -> None:
+def test_images_without_shades_are_rejected(mode: str) -> None:
     with pytest.raises(InputError, match="convert"):
         make_task("it", (images(mode), [0]))
 
@@ -133,7 +133,7 @@ def test_classes_can_be_given_in_their_order() -> None:
     ("train", "test", "said"),
     [([1, 9], [1], "training data of task 'it' holds the label 9"), ([1, 2], [8], "test data of task 'it'.* label 8")],
 )
-def test_a_label_outside_of_the_classes_is_refused(train: list, test: list, said: str) -> None:
+def test_a_label_outside_of_the_classes_is_rejected(train: list, test: list, said: str) -> None:
     with pytest.raises(LabelError, match=said):
         make_task("it", (torch.zeros(2, 2), train), (torch.zeros(1, 2), test), classes=[1, 2])
 
@@ -154,7 +154,7 @@ MEASURED = [0.37, 1.0, 0.37]
         [1.0, 2.0, float("inf")],
     ],
 )
-def test_what_was_measured_is_no_class_unless_it_is_said(labels: object) -> None:
+def test_regression_targets_are_rejected_as_labels(labels: object) -> None:
     """Fifty different targets of a regression would be fifty classes, and train."""
     data = (torch.zeros(3, 2), labels)
     pairs = Pairs(*zip(torch.zeros(3, 2), labels, strict=True))  # pyright: ignore
@@ -165,7 +165,7 @@ def test_what_was_measured_is_no_class_unless_it_is_said(labels: object) -> None
         make_task("it", (torch.zeros(3, 2), [1, 2, 1]), test=data)
 
 
-def test_numbers_with_a_fraction_are_classes_where_they_are_listed() -> None:
+def test_numbers_with_a_fraction_are_classes_if_they_are_listed() -> None:
     task = make_task("it", (torch.zeros(3, 2), torch.tensor([0.5, 0.25, 0.5])), classes=[0.5, 0.25])
     assert task.classes == (0.5, 0.25)
     assert task.train.targets.tolist() == [0, 1, 0]
@@ -184,7 +184,7 @@ def test_numbers_with_a_fraction_are_classes_where_they_are_listed() -> None:
         ([torch.zeros(1), torch.ones(1), torch.zeros(1)], "squeeze"),
     ],
 )
-def test_labels_of_two_dimensions_are_refused_with_advice(labels: object, advice: str) -> None:
+def test_labels_of_two_dimensions_are_rejected_with_advice(labels: object, advice: str) -> None:
     with pytest.raises(LabelError, match=advice):
         make_task("it", (torch.zeros(3, 2), labels))
 
@@ -192,13 +192,13 @@ def test_labels_of_two_dimensions_are_refused_with_advice(labels: object, advice
 @pytest.mark.parametrize(
     "labels", [torch.eye(2), [[1], [2]], [float("nan"), 1], {0: 1}, 5, [torch.zeros(2), torch.ones(2)], ["a", {}]]
 )
-def test_labels_that_cannot_be_are_refused(labels: object) -> None:
+def test_invalid_labels_are_rejected(labels: object) -> None:
     with pytest.raises(LabelError, match="label"):
         make_task("it", (torch.zeros(2, 2), labels))
 
 
 @pytest.mark.parametrize("classes", [[], [0, 1, 0], [[0], [1]]])
-def test_classes_that_cannot_be_are_refused(classes: list) -> None:
+def test_invalid_classes_are_rejected(classes: list) -> None:
     with pytest.raises(LabelError):
         make_task("it", (torch.zeros(2, 2), [0, 1]), classes=classes)
 
@@ -206,25 +206,25 @@ def test_classes_that_cannot_be_are_refused(classes: list) -> None:
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        (torch.zeros(2, 3, dtype=torch.int64), "torch.int64 came; convert them to float32"),
-        (torch.zeros(2, 3, dtype=torch.bool), "torch.bool came"),
-        (torch.zeros(2, 3, dtype=torch.complex64), "complex64 came"),
-        (np.zeros((2, 3), dtype=np.uint16), "uint16 came"),
-        (np.zeros((2, 3), dtype=np.int32), "int32 came"),
-        ([[1, 2], [3, 4]], "int64 came"),
-        (["a", "b"], "is a str"),
-        (np.array([["a"], ["b"]]), "<U1 came"),
+        (torch.zeros(2, 3, dtype=torch.int64), "got torch.int64; convert them to float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "got torch.bool"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "got torch.complex64"),
+        (np.zeros((2, 3), dtype=np.uint16), "got uint16"),
+        (np.zeros((2, 3), dtype=np.int32), "got int32"),
+        ([[1, 2], [3, 4]], "got int64"),
+        (["a", "b"], "got a str"),
+        (np.array([["a"], ["b"]]), "got <U1"),
         ([[1.0], [2.0, 3.0]], "one shape"),
-        ([torch.zeros(2), torch.zeros(3)], r"\(2,\) and \(3,\) came"),
+        ([torch.zeros(2), torch.zeros(3)], r"got \(2,\) and \(3,\)"),
         ([np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8)], r"\(1, 2, 3\) and \(1, 3, 2\)"),
         (torch.tensor([[0.0], [float("nan")]]), "NaN or infinite, first in example 1"),
         (np.array([[float("-inf")], [0.0]]), "first in example 0"),
         (np.array([[1e300], [0.0]]), "first in example 0"),
         (torch.zeros(2), "examples x"),
-        ({"x": 1}, "are a dict"),
+        ({"x": 1}, "got a dict"),
     ],
 )
-def test_inputs_that_cannot_be_are_refused(inputs: object, said: str) -> None:
+def test_invalid_inputs_are_rejected(inputs: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_task("it", (inputs, [0, 1]))
 
@@ -233,14 +233,14 @@ def test_inputs_that_cannot_be_are_refused(inputs: object, said: str) -> None:
     "empty",
     [([], []), (torch.zeros(0, 3), []), (np.zeros((0, 3)), torch.zeros(0)), Pairs(), DataLoader(Pairs(), batch_size=2)],
 )
-def test_empty_data_is_refused(empty: object) -> None:
+def test_empty_data_is_rejected(empty: object) -> None:
     with pytest.raises(TaskError, match="training data of task 'it' is empty"):
         make_task("it", empty)
     with pytest.raises(TaskError, match="test data of task 'it' is empty"):
         make_task("it", (torch.zeros(2, 3), [0, 1]), empty)
 
 
-def test_as_many_labels_as_inputs_are_needed() -> None:
+def test_each_input_needs_one_label() -> None:
     with pytest.raises(TaskError, match="3 inputs but 2 labels"):
         make_task("it", (torch.zeros(3, 2), [0, 1]))
     loader = DataLoader(Pairs(0, 1, 2, 3), batch_size=2, collate_fn=lambda items: (torch.zeros(2, 3), items[:1]))
@@ -248,33 +248,33 @@ def test_as_many_labels_as_inputs_are_needed() -> None:
         make_task("it", loader)
 
 
-def test_labels_that_the_default_collate_function_turned_into_columns_are_refused() -> None:
+def test_labels_in_columns_by_the_default_collate_function_are_rejected() -> None:
     items = [(torch.zeros(2), (0, 1)), (torch.zeros(2), (1, 0))]
     with pytest.raises(LabelError, match="one hashable value"):
         make_task("it", DataLoader(Pairs(*items), batch_size=2))
 
 
-def test_batches_of_differing_shapes_are_refused() -> None:
+def test_batches_of_differing_shapes_are_rejected() -> None:
     items = [(torch.zeros(2), 0), (torch.zeros(3), 1)]
-    with pytest.raises(InputError, match=r"\(2,\) and \(3,\) came"):
+    with pytest.raises(InputError, match=r"got \(2,\) and \(3,\)"):
         make_task("it", DataLoader(Pairs(*items), batch_size=1))
 
 
 @pytest.mark.parametrize("data", [Endless(), DataLoader(Endless(), batch_size=2)])
-def test_an_iterable_data_set_is_refused(data: object) -> None:
+def test_an_iterable_data_set_is_rejected(data: object) -> None:
     with pytest.raises(InputError, match="is an IterableDataset, which has no length"):
         make_task("it", data)
 
 
 @pytest.mark.parametrize("data", [None, 3, torch.zeros(3, 2), [(torch.zeros(2), 0), (torch.zeros(2), 1)], (1, 2, 3)])
-def test_other_forms_are_refused(data: object) -> None:
+def test_other_types_of_data_are_rejected(data: object) -> None:
     with pytest.raises(InputError, match="must be a tuple"):
         make_task("it", data)
     with pytest.raises(InputError, match="pairs"):
         make_task("it", Pairs(torch.zeros(3)))
 
 
-def test_columns_of_other_data_are_refused() -> None:
+def test_columns_of_other_data_are_rejected() -> None:
     with pytest.raises(ConfigError, match="leave them out"):
         make_task("it", (torch.zeros(2, 2), [0, 1]), label="label")
 
@@ -288,19 +288,19 @@ def test_hugging_face_is_not_imported() -> None:
 
 
 @pytest.mark.parametrize("form", forms())
-def test_validation_data_is_of_the_same_forms(form: str) -> None:
+def test_validation_data_has_the_same_types(form: str) -> None:
     start = torch.zeros(2, 1, 4, 5, dtype=torch.uint8 if "uint8" in form or "arrays" in form else torch.float32)
     task = make_task("it", (start, [3, 7]), validation=forms()[form])
     assert task.test is None
     assert task.validation is not None
-    np.testing.assert_allclose(np.asarray(task.validation.inputs), PIXELS[:, None] / 255.0, rtol=1e-6)
+    np.testing.assert_allclose(task.validation.batch(torch.arange(3))[0], PIXELS[:, None] / 255.0, rtol=1e-6)
     assert task.validation.targets.tolist() == [1, 0, 1]
     assert len(task.train) == 2
 
 
 @pytest.mark.parametrize("part", ["test", "validation"])
-def test_all_parts_of_a_task_are_of_one_form(part: str) -> None:
-    """Otherwise the scale of one of them would be another, by 255, without a word."""
+def test_all_parts_of_a_task_have_one_form(part: str) -> None:
+    """Otherwise one of them could silently have another scale, by 255."""
     pixels, floats = torch.from_numpy(PIXELS)[:, None], torch.from_numpy(PIXELS)[:, None].float()
     with pytest.raises(InputError, match=f"learned from floating-point.*{part} data of task 'it' are uint8"):
         make_task("it", (floats, LABELS), **{part: (pixels, LABELS)})
@@ -308,7 +308,7 @@ def test_all_parts_of_a_task_are_of_one_form(part: str) -> None:
         make_task("it", (pixels, LABELS), **{part: (floats, LABELS)})
     scaled = make_task("it", (pixels, LABELS), **{part: ((floats / 255).double(), LABELS)})
     assert torch.equal(getattr(scaled, part).inputs, scaled.train.inputs)
-    with pytest.raises(InputError, match="some are uint8, which is divided by 255, and some are floating"):
+    with pytest.raises(InputError, match="got uint8, which is divided by 255, and floating"):
         make_task("it", ([pixels[0], floats[0]], [0, 1]))
     mixed = DataLoader(Pairs((pixels[0], 0), (floats[0], 1)), batch_size=1)
     with pytest.raises(InputError, match=r"must lie in 0\.\.1"):
@@ -339,13 +339,13 @@ def test_a_fraction_is_set_aside_for_validation() -> None:
         ((torch.zeros(1, 3), [0]), TaskError, "shape"),
     ],
 )
-def test_validation_data_that_cannot_be_is_refused(validation: object, error: type[Exception], said: str) -> None:
+def test_invalid_validation_data_is_rejected(validation: object, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         make_task("it", (torch.zeros(2, 2), [0, 1]), validation=validation)
 
 
 @pytest.mark.parametrize("error", [InputError, LabelError, TaskError, ConfigError])
-def test_all_errors_are_of_the_library(error: type) -> None:
+def test_all_errors_are_errors_of_the_library(error: type) -> None:
     assert issubclass(error, SupermasksError)
 
 
@@ -378,20 +378,20 @@ def test_token_ids_from_a_loader() -> None:
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        (torch.zeros(2, 3), "must be integers, but float32 came"),
-        (torch.zeros(2, 3, dtype=torch.bool), "bool came"),
-        ([["a"], ["b"]], "U1 came"),
-        ([[1, 2], [3, -100]], "-100 came"),
-        ([[1, 2], [3]], r"\(2,\) and \(1,\) came; resize or pad"),
+        (torch.zeros(2, 3), "must be integers, got float32"),
+        (torch.zeros(2, 3, dtype=torch.bool), "got bool"),
+        ([["a"], ["b"]], "got <U1"),
+        ([[1, 2], [3, -100]], "got -100"),
+        ([[1, 2], [3]], r"got \(2,\) and \(1,\); resize or pad"),
         ([[[1, 2], [3]], [[1, 2], [3]]], "pad them first"),
     ],
 )
-def test_what_is_no_token_id_is_refused(inputs: object, said: str) -> None:
+def test_invalid_token_ids_are_rejected(inputs: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_task("it", (inputs, [0, 1]), token_ids=True)
 
 
-def test_a_network_learns_from_token_ids_of_ones_own() -> None:
+def test_a_network_learns_from_token_ids() -> None:
     """The first token tells the class."""
     ids = np.random.default_rng(0).integers(1, 9, (64, 4))
     words = ["odd" if first % 2 else "even" for first in ids[:, 0]]

@@ -72,10 +72,10 @@ def test_texts_that_are_tokenised_already() -> None:
         make_task("it", data)
 
 
-def test_a_class_without_a_name_is_refused() -> None:
+def test_a_class_without_a_name_is_rejected() -> None:
     features = hf.Features({"input": hf.Sequence(hf.Value("float32")), "y": hf.ClassLabel(names=["cat", "dog"])})
     data = hf.Dataset.from_dict({"input": VECTORS, "y": [0, 1, -1]}, features=features)
-    with pytest.raises(LabelError, match="label -1 without a name"):
+    with pytest.raises(LabelError, match="label -1, which has no name"):
         make_task("it", data)
 
 
@@ -88,15 +88,31 @@ def test_a_class_without_a_name_is_refused() -> None:
         (("img", "label"), {"label": "fine_label"}, "'fine_label'"),
     ],
 )
-def test_columns_that_are_not_clear_are_refused(columns: tuple[str, ...], named: dict[str, str], said: str) -> None:
+def test_ambiguous_columns_are_rejected(columns: tuple[str, ...], named: dict[str, str], said: str) -> None:
     data = hf.Dataset.from_dict({column: [[0.0], [1.0]] for column in columns})
     with pytest.raises(ConfigError, match=said):
         make_task("it", data, **named)
 
 
-def test_streams_and_dictionaries_of_splits_are_refused() -> None:
+def test_streams_and_dictionaries_of_splits_are_rejected() -> None:
     data = hf.Dataset.from_dict({"inputs": VECTORS, "label": [0, 1, 0]})
     with pytest.raises(InputError, match="IterableDataset"):
         make_task("it", data.to_iterable_dataset())
     with pytest.raises(InputError, match="choose one split"):
         make_task("it", hf.DatasetDict({"train": data}))
+
+
+def test_a_random_transform_draws_anew_for_each_batch() -> None:
+    features = hf.Features({"a": hf.Sequence(hf.Value("float32")), "y": hf.ClassLabel(names=["cat", "dog"])})
+    data = hf.Dataset.from_dict({"a": VECTORS, "y": [0, 1, 0]}, features=features)
+
+    def noisy(rows: dict) -> dict:
+        return {"x": [torch.tensor(row) + torch.rand(()) for row in rows["a"]], "y": rows["y"]}
+
+    task = make_task("it", data.with_transform(noisy), inputs="x")
+    assert (task.classes, task.train.targets.tolist()) == (("cat", "dog"), [0, 1, 0])
+    first, second = (task.train.batch(torch.arange(3))[0] for _ in range(2))
+    assert first.shape == second.shape == (3, 2)
+    assert not torch.equal(first, second)
+    with pytest.raises(ConfigError, match="got the columns x, y"):
+        make_task("it", data.with_transform(noisy), inputs="a")

@@ -28,7 +28,7 @@ def numbered(count: int, rows: bool = False, view: bool = False, name: str = "it
 
 
 def seen(examples: Examples | None) -> list[int]:
-    """The numbers of the examples, after a look at their targets."""
+    """The numbers of the examples, after checking their targets."""
     assert examples is not None
     inputs, targets = examples.batch(torch.arange(len(examples)))
     numbers = inputs[:, 0].round().long()
@@ -60,7 +60,7 @@ def test_the_parts_are_disjoint_and_make_up_the_whole(
 
 
 @hypothesis.given(st.integers(1, 200), st.data(), st.integers(0, 9), stored)
-def test_a_limited_task_has_so_many_of_its_examples(count: int, data, seed: int, how: tuple[bool, bool]) -> None:
+def test_a_limited_task_has_the_number_asked_for(count: int, data, seed: int, how: tuple[bool, bool]) -> None:
     asked = data.draw(st.integers(1, count))
     task = numbered(count, *how)
     few = limited(task, asked, seed)
@@ -71,7 +71,7 @@ def test_a_limited_task_has_so_many_of_its_examples(count: int, data, seed: int,
     assert few.test is task.test
 
 
-def test_parts_are_of_their_own_random_streams() -> None:
+def test_parts_have_their_own_random_streams() -> None:
     task = numbered(50, name="a name")
     order = random_stream(3, "validation", "a name").permutation(50)
     assert seen(with_validation(task, 0.2, 3).validation) == sorted(order[:10].tolist())
@@ -89,12 +89,12 @@ def test_a_limited_task_keeps_its_validation_examples() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 1, 0.0, 1.0, -0.1, 1.5, float("nan"), True, "0.1", None])
-def test_fractions_that_cannot_be_are_refused(fraction: object) -> None:
+def test_invalid_fractions_are_rejected(fraction: object) -> None:
     with pytest.raises(ConfigError, match="fraction"):
         with_validation(numbered(9), fraction)  # type: ignore
 
 
-def test_what_cannot_be_parted_is_refused() -> None:
+def test_tasks_that_cannot_be_split_are_rejected() -> None:
     with pytest.raises(TaskError, match="1 training example"):
         with_validation(numbered(1))
     with pytest.raises(TaskError, match="already"):
@@ -103,8 +103,8 @@ def test_what_cannot_be_parted_is_refused() -> None:
         with_validation(numbered(9), 0.1, -1)
 
 
-@pytest.mark.parametrize(("count", "said"), [(10, "asked for, but it has 9"), (0, "at least 1"), (2.0, "at least 1")])
-def test_numbers_that_cannot_be_are_refused(count: int, said: str) -> None:
+@pytest.mark.parametrize(("count", "said"), [(10, "must be at most 9"), (0, "at least 1"), (2.0, "at least 1")])
+def test_invalid_numbers_of_examples_are_rejected(count: int, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         limited(numbered(9), count)
     with pytest.raises(ConfigError, match="seed"):

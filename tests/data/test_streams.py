@@ -79,14 +79,14 @@ def test_right_angles_are_rot90(angle: float, turns: int, side: int) -> None:
     torch.testing.assert_close(turned, torch.rot90(images, turns, dims=(2, 3)), rtol=0, atol=1e-4)
 
 
-def test_off_the_square_half_a_turn_is_a_flip_and_a_quarter_stretches_nothing() -> None:
+def test_rectangles_are_flipped_by_half_a_turn_and_not_stretched_by_a_quarter() -> None:
     images = torch.rand(2, 1, 5, 9)
     torch.testing.assert_close(Rotate(180.0)(images), images.flip(2, 3), rtol=0, atol=1e-4)
     quarter = torch.rot90(images[..., 2:7], 1, dims=(2, 3))
     torch.testing.assert_close(Rotate(90.0)(images)[..., 2:7], quarter, rtol=0, atol=1e-4)
 
 
-def test_what_comes_in_from_outside_is_black(source: ImageSource) -> None:
+def test_pixels_from_outside_are_black(source: ImageSource) -> None:
     black = torch.full((1, 1, 8, 8), source.black[0])
     torch.testing.assert_close(Rotate(45.0, source.black)(black), black)
     white = Rotate(45.0, source.black)(black + 1)
@@ -104,18 +104,18 @@ def test_each_channel_has_its_own_black() -> None:
     torch.testing.assert_close(together[0, :, 0, 0], torch.tensor(black))
 
 
-def test_one_black_fills_as_a_number_does_bit_for_bit(source: ImageSource) -> None:
+def test_one_black_equals_a_number_bit_for_bit(source: ImageSource) -> None:
     for fill in (-0.4242129623889923, 0.1):
         assert torch.equal(Rotate(35.0, (fill,))(source.train_inputs), Rotate(35.0, fill)(source.train_inputs))
     assert RotatedStream(source)[3].train.view == Rotate(30.0, (-0.5,))
 
 
-def test_blacks_of_other_channels_are_refused() -> None:
+def test_another_number_of_blacks_than_channels_is_rejected() -> None:
     with pytest.raises(InputError, match="3 channels"):
         Rotate(40.0, (0.0, 0.0, 0.0))(torch.zeros(1, 1, 4, 4))
 
 
-def test_nearest_interpolation_is_that_of_pillow() -> None:
+def test_nearest_interpolation_equals_pillow() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
     for degrees in (10, 90, 130, 350):
         expected = np.asarray(Image.fromarray(pixels).rotate(degrees), dtype=np.float32)
@@ -123,7 +123,7 @@ def test_nearest_interpolation_is_that_of_pillow() -> None:
         assert (turned == expected).mean() > 0.99, degrees  # points half-way between pixels may go either way
 
 
-def test_bilinear_interpolation_turns_a_ramp() -> None:
+def test_bilinear_interpolation_rotates_a_ramp() -> None:
     # A ramp is linear, so that bilinear interpolation turns it exactly (away from the border).
     y, x = torch.meshgrid(torch.arange(9.0) - 4, torch.arange(9.0) - 4, indexing="ij")
     angle = np.radians(30.0)
@@ -205,12 +205,12 @@ def test_a_name_of_80_characters_stays_and_one_of_81_is_cut() -> None:
     assert names[1] == "split-1-classes-" + hashlib.sha256(b"split-" + b"b" * 75).hexdigest()[:10]
 
 
-def test_classes_with_one_slug_are_refused(source: ImageSource) -> None:
-    with pytest.raises(ConfigError, match="names that differ"):
+def test_classes_with_one_slug_are_rejected(source: ImageSource) -> None:
+    with pytest.raises(ConfigError, match="different names"):
         SplitStream(named(source, "a b", "a-b"), classes_per_task=1)
 
 
-def test_classes_that_do_not_divide_are_refused(source: ImageSource) -> None:
+def test_classes_that_do_not_divide_are_rejected(source: ImageSource) -> None:
     with pytest.raises(ConfigError, match="pass one of 1, 2, 5, 10"):
         SplitStream(source, classes_per_task=3)
 
@@ -226,15 +226,15 @@ def test_counts_are_positive_integers(source: ImageSource, count: int) -> None:
             make()
 
 
-def test_a_bad_seed_is_refused_at_once(source: ImageSource) -> None:
+def test_a_bad_seed_is_rejected_at_once(source: ImageSource) -> None:
     for make in (lambda: PermutedStream(source, 3, -1), lambda: SplitStream(source, 2, -1)):
         with pytest.raises(ConfigError, match="seed"):
             make()
 
 
 @pytest.mark.parametrize(("tasks", "degrees"), [(37, 10.0), (2, 0.0), (2, -10.0), (2, float("nan")), (3, 0.05)])
-def test_angles_that_repeat_are_refused(source: ImageSource, tasks: int, degrees: float) -> None:
-    with pytest.raises(ConfigError, match="one turn"):
+def test_angles_that_repeat_are_rejected(source: ImageSource, tasks: int, degrees: float) -> None:
+    with pytest.raises(ConfigError, match="a full turn"):
         RotatedStream(source, tasks, degrees)
 
 
@@ -242,11 +242,11 @@ def test_only_images_can_be_rotated(source: ImageSource) -> None:
     flat = ImageSource(
         "flat", (0, 1), torch.zeros(4, 9), torch.tensor([0, 1, 0, 1]), torch.zeros(0, 9), torch.zeros(0).long(), (0.0,)
     )
-    with pytest.raises(InputError, match="can be rotated"):
+    with pytest.raises(InputError, match="expected images"):
         RotatedStream(flat)
 
 
-def test_the_first_tasks_of_a_split_are_made_where_so_many_are_wanted(source: ImageSource) -> None:
+def test_a_split_can_be_cut_to_its_first_tasks(source: ImageSource) -> None:
     whole, some = SplitStream(source, 2, seed=3), SplitStream(source, 2, seed=3, tasks=3)
     assert [task.classes for task in some] == [task.classes for task in whole][:3]
     assert [len(task.classes) for task in SplitStream(source, 3, tasks=3)] == [3, 3, 3]  # 10 classes, one is left out

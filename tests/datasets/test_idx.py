@@ -15,7 +15,7 @@ DTYPES = st.sampled_from(["u1", "i1", "<i2", ">i2", "<i4", ">i4", "<f4", ">f4", 
 
 
 @given(hnp.arrays(DTYPES, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)))
-def test_what_is_formatted_parses_to_the_same_array(array: np.ndarray) -> None:
+def test_formatting_and_parsing_give_the_same_array(array: np.ndarray) -> None:
     back = parse_idx(format_idx(array), "it")
     assert back.dtype == array.dtype.newbyteorder("=")
     assert back.dtype.isnative
@@ -67,7 +67,7 @@ def test_compression_is_deterministic_and_holds_no_name_and_no_time(tmp_path: Pa
     assert first[4:8] == b"\0\0\0\0"
 
 
-def test_gzip_is_known_by_content_not_by_name(tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_content_not_by_name(tmp_path: Path) -> None:
     content = format_idx(np.array([5], dtype=np.uint8))
     (tmp_path / "packed").write_bytes(gzip.compress(content))
     (tmp_path / "plain.gz").write_bytes(content)
@@ -77,7 +77,7 @@ def test_gzip_is_known_by_content_not_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "begins with nothing"),
+        (b"", "got nothing"),
         (b"\x00\x00\x08", "not an IDX file"),
         (b"\x01\x00\x08\x01\0\0\0\0", "not an IDX file"),
         (b"\x00\x00\x0a\x01\0\0\0\0", "not an IDX file"),
@@ -89,14 +89,14 @@ def test_gzip_is_known_by_content_not_by_name(tmp_path: Path) -> None:
         (b"\x00\x00\x0e\x03" + b"\xff" * 12, "truncated or altered"),
     ],
 )
-def test_unsound_content_is_refused_by_name(content: bytes, said: str) -> None:
+def test_damaged_content_is_rejected_by_name(content: bytes, said: str) -> None:
     with pytest.raises(DataUnavailableError, match=said) as caught:
         parse_idx(content, "the-file")
     assert "the-file" in str(caught.value)
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes_parse_or_are_refused(content: bytes) -> None:
+def test_any_bytes_parse_or_are_rejected(content: bytes) -> None:
     try:
         array = parse_idx(content, "it")
     except DataUnavailableError:
@@ -105,7 +105,7 @@ def test_any_bytes_parse_or_are_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [3, 12, -9, -1])
-def test_truncated_gzip_is_refused_by_name(tmp_path: Path, cut: int) -> None:
+def test_truncated_gzip_is_rejected_by_name(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "cut.gz"
     write_idx(path, np.arange(200, dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:cut])
@@ -113,7 +113,7 @@ def test_truncated_gzip_is_refused_by_name(tmp_path: Path, cut: int) -> None:
         read_idx(path)
 
 
-def test_altered_gzip_is_refused_by_name(tmp_path: Path) -> None:
+def test_altered_gzip_is_rejected_by_name(tmp_path: Path) -> None:
     path = tmp_path / "bad.gz"
     write_idx(path, np.arange(200, dtype=np.uint8))
     raw = bytearray(path.read_bytes())
@@ -123,7 +123,7 @@ def test_altered_gzip_is_refused_by_name(tmp_path: Path) -> None:
         read_idx(path)
 
 
-def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_rejected_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataUnavailableError, match="nowhere"):
         read_idx(tmp_path / "nowhere")
 
@@ -131,7 +131,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "array", [np.zeros(2, bool), np.zeros(2, np.int64), np.zeros((), np.uint8), np.zeros(2, "U3"), np.zeros(2, "f2")]
 )
-def test_what_the_format_cannot_hold_is_refused(tmp_path: Path, array: np.ndarray) -> None:
+def test_arrays_that_the_format_cannot_hold_are_rejected(tmp_path: Path, array: np.ndarray) -> None:
     with pytest.raises(InputError, match="IDX holds"):
         write_idx(tmp_path / "it", array)
     assert not (tmp_path / "it").exists()

@@ -16,7 +16,7 @@ UNIT = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # pixels com
 
 
 def write(path: Path, pixels: np.ndarray) -> str:
-    """Write a file without loss, whatever its name ends in."""
+    """Write a file without loss, whatever its suffix."""
     Image.fromarray(pixels).save(path, "PNG")
     return str(path)
 
@@ -25,7 +25,7 @@ def colours(height: int, width: int) -> np.ndarray:
     return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_rows_are_pixels_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+def test_rows_are_pixels_in_the_requested_order(tmp_path: Path) -> None:
     pixels = [colours(8, 8) for _ in range(5)]
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
     paths = tuple(write(tmp_path / f"{number}.JPEG", image) for number, image in enumerate(pixels))
@@ -49,7 +49,7 @@ def test_threads_change_nothing(tmp_path: Path, threads: int) -> None:
 
 
 @pytest.mark.parametrize(("height", "width", "top", "left"), [(8, 14, 0, 3), (13, 8, 2, 0), (8, 8, 0, 0)])
-def test_the_centre_is_cut_out(tmp_path: Path, height: int, width: int, top: int, left: int) -> None:
+def test_the_centre_is_cropped(tmp_path: Path, height: int, width: int, top: int, left: int) -> None:
     pixels = colours(height, width)
     got = ImageFiles((write(tmp_path / "it", pixels),), 8, 8, UNIT)[torch.tensor([0])]
     cut = pixels[top : top + 8, left : left + 8]
@@ -67,14 +67,14 @@ def test_the_shorter_side_is_resized_first(tmp_path: Path) -> None:
     np.testing.assert_allclose(got[0, 2].numpy(), 100, atol=1e-3)
 
 
-def test_small_images_grow(tmp_path: Path) -> None:
+def test_small_images_are_enlarged(tmp_path: Path) -> None:
     path = write(tmp_path / "it", np.full((1, 3, 3), 9, dtype=np.uint8))
     got = ImageFiles((path,), 5, 7, UNIT)[torch.tensor([0])]
     np.testing.assert_allclose(got.numpy(), np.full((1, 3, 5, 5), 9.0), atol=1e-3)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK"])
-def test_all_shades_become_rgb(tmp_path: Path, mode: str) -> None:
+def test_all_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(np.full((4, 4, 3), 255, dtype=np.uint8)).convert(mode)
     image.save(tmp_path / "it", "TIFF")
     got = ImageFiles((str(tmp_path / "it"),), 4, 4, UNIT)[torch.tensor([0])]
@@ -107,25 +107,25 @@ def test_rows_are_a_tensor_of_indices(tmp_path: Path, rows: object) -> None:
         store[rows]  # type: ignore
 
 
-def test_there_must_be_such_a_row(tmp_path: Path) -> None:
+def test_rows_out_of_range_are_rejected(tmp_path: Path) -> None:
     store = ImageFiles((write(tmp_path / "it", colours(4, 4)),), 4, 4, UNIT)
     with pytest.raises(IndexError):
         store[torch.tensor([1])]
 
 
 @pytest.mark.parametrize(("size", "shorter", "threads"), [(0, 4, 1), (4, 3, 1), (4, 4, 0)])
-def test_sizes_that_cannot_be_are_refused(size: int, shorter: int, threads: int) -> None:
+def test_invalid_sizes_are_rejected(size: int, shorter: int, threads: int) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         ImageFiles((), size, shorter, UNIT, threads)
 
 
-def test_without_pillow_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'supermasks\[images\]'"):
         ImageFiles((), 4, 4, UNIT)
 
 
-def test_examples_take_it_for_a_tensor(tmp_path: Path) -> None:
+def test_examples_use_it_like_a_tensor(tmp_path: Path) -> None:
     pixels = [colours(4, 4) for _ in range(3)]
     paths = tuple(write(tmp_path / f"{number}", image) for number, image in enumerate(pixels))
     examples = Examples(ImageFiles(paths, 4, 4, UNIT), torch.tensor([0, 1]), view=torch.neg, rows=torch.tensor([2, 0]))

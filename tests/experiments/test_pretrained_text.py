@@ -96,13 +96,13 @@ def test_the_layers_of_the_encoder_are_masked_and_begin_as_they_are(
     assert learner.network.norm == "frozen"
     # Before training, all weights are kept: the mean over the tokens is the encoder's own.
     network, inputs = learner.network, tasks[1].train.batch(torch.tensor([0, 7, 59]))[0]
-    trainable = learner.method.begin(network, tasks[1], 0, learner._past(tasks[1]))
-    logits = network.forward(inputs, learner.method.effective(network, trainable))
+    session = learner.method.begin(learner._lesson(tasks[1]))
+    logits = network.forward(inputs, session.effective())
     features: list[torch.Tensor] = []
     for row in inputs:
         real = row[row != 0]
         features.append(encoder(input_ids=real[None]).last_hidden_state[0].mean(dim=0))
-    head = trainable.parameters
+    head = session.parameters
     expected = torch.stack(features) @ head["head.weight"].T + head["head.bias"]
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 

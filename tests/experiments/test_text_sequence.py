@@ -9,10 +9,10 @@ import torch
 from small_experiments import changed
 
 from supermasks import Learner
-from supermasks.datasets import SEQUENCES
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
 from supermasks.experiments.backbones.text import KimCNN
+from supermasks.experiments.sequences import SEQUENCES
 from supermasks.masks import ER, TopK
 from supermasks.nets import TextCNN
 from supermasks.training import Adam

@@ -1,11 +1,11 @@
 """Gradients in the coefficients, against a dense float64 network: by autograd, and by central differences."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from states import changed, masked_state
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -271,7 +271,7 @@ def test_any_network_gives_each_input_its_own_gradient(
     rng = torch.Generator().manual_seed(0)
     masks = [{n: torch.rand(s, generator=rng) < 0.5 for n, s in network.shapes.items()} for _ in range(4)]
     superposition = Superposition(
-        network, [TaskState(str(i), (0, 1, 2), shape, Mask.pack(mask)) for i, mask in enumerate(masks)]
+        network, [masked_state(str(i), (0, 1, 2), shape, Mask.pack(mask)) for i, mask in enumerate(masks)]
     )
     inputs = torch.randn(batch, *shape, generator=rng)
     alpha = torch.full((4,), 0.25, requires_grad=True)
@@ -298,7 +298,7 @@ def states_over(network: Network, shape: tuple[int, ...]) -> list[TaskState]:
     rng = torch.Generator().manual_seed(3)
     masks = [{n: torch.rand(s, generator=rng) < 0.5 for n, s in network.shapes.items()} for _ in range(4)]
     return [
-        TaskState(str(i), (0, 1, 2), shape, Mask.pack(mask), network.fresh_buffers()) for i, mask in enumerate(masks)
+        masked_state(str(i), (0, 1, 2), shape, Mask.pack(mask), network.fresh_buffers()) for i, mask in enumerate(masks)
     ]
 
 
@@ -356,7 +356,7 @@ def test_equal_token_ids_do_not_decide() -> None:
     module = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 8))
     network = Network(module, RandomBase(0))
     superposition = Superposition(
-        network, [replace(state, input_dtype=torch.int64) for state in states_over(network, (3,))]
+        network, [changed(state, input_dtype=torch.int64) for state in states_over(network, (3,))]
     )
     alpha = torch.full((4,), 0.25)
     each_gradient(superposition, torch.zeros(4, 3, dtype=torch.int64), alpha, Entropy())

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from states import masked_state
 from torch import Tensor, nn
 
 from supermasks import Network
 from supermasks.bases import RandomBase
 from supermasks.inference import OneShot
 from supermasks.masks import Mask
-from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 
 
@@ -92,7 +92,9 @@ WAYS = [in_parts, in_order, positive_first, two_swapped, padded, once_each, turn
 def superposition_of(module: nn.Module) -> Superposition:
     network, rng = Network(module, RandomBase(0)), torch.Generator().manual_seed(0)
     masks = [{n: torch.rand(s, generator=rng) < 0.5 for n, s in network.shapes.items()} for _ in range(4)]
-    return Superposition(network, [TaskState(str(i), (0, 1, 2), (6,), Mask.pack(mask)) for i, mask in enumerate(masks)])
+    return Superposition(
+        network, [masked_state(str(i), (0, 1, 2), (6,), Mask.pack(mask)) for i, mask in enumerate(masks)]
+    )
 
 
 def batches(count: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ import torch
 import supermasks.inference.shortlist as shortlist
 from supermasks import Network
 from supermasks.bases import RandomBase
-from supermasks.errors import ConfigError, InputError
+from supermasks.changes import Change, Masked, RankOne, Replaced, Unchanged
+from supermasks.errors import InputError
 from supermasks.inference import Entropy, MaxProbability, Objective, OneShot, SuperfluousNeurons
 from supermasks.inference.gradients import batch_weight_gradients
 from supermasks.inference.shortlist import Shortlist
@@ -18,6 +19,7 @@ from supermasks.masks import Mask
 from supermasks.nets import fully_connected
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
+from supermasks.task_info import TaskInfo
 
 OBJECTIVES = [Entropy(), SuperfluousNeurons(), MaxProbability()]
 
@@ -81,13 +83,27 @@ def test_equal_entries_are_not_all_looked_at() -> None:
     assert float(row[found].abs().min()) >= float(row.abs().sort(descending=True).values[len(found) - 1])
 
 
-def test_tasks_without_masks_have_no_shortlist() -> None:
-    network = Network(fully_connected([4, 3]), RandomBase(0))
-    state = TaskState("t", (0, 1), (4,), Mask({}, {}), dense={"1.weight": torch.randn(3, 4)})
-    superposition = Superposition(network, [state])
-    assert OneShot().infer(superposition, torch.randn(1, 4)).names() == ["t"]
-    with pytest.raises(ConfigError, match="exact=True"):
-        OneShot(exact=False).infer(superposition, torch.randn(1, 4))
+def test_tasks_with_changes_of_all_kinds_are_listed_by_the_same_sums() -> None:
+    """By a plain sum over all entries, since there are fewer than are looked at."""
+    network, random = Network(fully_connected([4, 3]), RandomBase(0)), torch.Generator().manual_seed(0)
+    changes: list[Change] = []
+    for _ in range(4):
+        entries = {"1.weight": torch.rand(3, 4, generator=random) < 0.5}
+        value, vectors = torch.randn(3, 4, generator=random), (torch.randn(n, generator=random) for n in (3, 4))
+        changes += [*Masked.of(Mask.pack(entries)).values(), Replaced(value), RankOne(*vectors, (3, 4))]
+    changes.append(Unchanged((3, 4)))
+    info = [TaskInfo(f"t{n}", (0, 1), (4,)) for n in range(len(changes))]
+    states = [TaskState(about, {"1.weight": change}) for about, change in zip(info, changes, strict=True)]
+    superposition = Superposition(network, states)
+    gradients = torch.randn(5, 3, 4, generator=random)
+    listed = list(Shortlist(superposition).candidates({"1.weight": gradients}))
+    weight = network.weights["1.weight"]
+    for gradient, found in zip(gradients, listed, strict=True):
+        sums = torch.stack([(gradient * change.applied(weight)).sum() for change in changes])
+        assert found == (-sums).topk(8).indices.sort().values.tolist()
+    inputs = torch.randn(6, 4, generator=random)
+    exact, short = (OneShot(exact=exact).infer_each(superposition, inputs) for exact in (True, False))
+    assert exact.chosen.tolist() == short.chosen.tolist()
 
 
 def test_inputs_whose_outputs_are_no_numbers_are_refused(worlds: Callable[..., Any]) -> None:

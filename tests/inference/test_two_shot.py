@@ -1,10 +1,10 @@
 """Two gradients, against a dense float64 network: which tasks are listed, and what the second one says of them."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from states import changed
 
 from supermasks.errors import ConfigError
 from supermasks.inference import Entropy, OneShot, SuperfluousNeurons, TwoShot
@@ -71,7 +71,7 @@ def test_centred_and_first_layers_are_those_of_both_gradients(world: Any) -> Non
 def test_equal_tasks_at_the_end_of_the_list_are_a_tie(world: Any) -> None:
     states = [world.states[0], world.states[1], world.states[1], world.states[1]]
     names = ("a", "b", "c", "d")
-    twins = Superposition(world.network, [replace(state, name=name) for state, name in zip(states, names, strict=True)])
+    twins = Superposition(world.network, [changed(state, name=name) for state, name in zip(states, names, strict=True)])
     found = TwoShot(listed=2).infer_each(twins, world.inputs)
     listed = found.evidence > -torch.inf
     assert listed.sum(dim=1).tolist() == [2] * len(world.inputs)

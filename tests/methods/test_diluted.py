@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from states import begun
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
@@ -15,7 +16,6 @@ from supermasks.inference import OneShot, SuperfluousNeurons
 from supermasks.masks import TopK
 from supermasks.methods import Diluted, SupSup
 from supermasks.nets import fully_connected
-from supermasks.scores import Past
 from supermasks.training import Adam, Training
 
 
@@ -31,41 +31,41 @@ def draws(seed: int, count: int) -> list[float]:
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_some_effective_weights_are_diluted_by_the_mean_of_masks(blobs: Callable[..., Task], share: float) -> None:
     net, method = network(), Diluted(share=share, beta=0.25)
-    trainable = method.begin(net, blobs("t", 3), 5, Past())
-    kept = {name: float((value >= 0).float().mean()) for name, value in trainable.parameters.items()}
+    session = begun(method, net, blobs("t", 3), 5)
+    kept = {name: float((value >= 0).float().mean()) for name, value in session.parameters.items()}
     assert all(0.3 < share < 0.7 for share in kept.values())
     with torch.no_grad():
-        for value in trainable.parameters.values():
+        for value in session.parameters.values():
             value.copy_(torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     expected = draws(3, 20)
     torch.manual_seed(3)
     for drawn in expected:
-        got = method.effective(net, trainable)
+        got = session.effective()
         for name, weight in net.weights.items():
-            own = (trainable.parameters[name].detach() >= 0).float()
+            own = (session.parameters[name].detach() >= 0).float()
             mask = 0.75 * kept[name] + 0.25 * own if drawn < share else own
             torch.testing.assert_close(got[name].detach(), weight * mask)
 
 
 def test_scores_get_their_share_of_the_gradient(blobs: Callable[..., Task]) -> None:
     net, method = network(), Diluted(share=1 - 1e-9, beta=0.25)
-    trainable = method.begin(net, blobs("t", 3), 5, Past())
+    session = begun(method, net, blobs("t", 3), 5)
     upstream = {name: torch.randn(weight.shape) for name, weight in net.weights.items()}
-    effective = method.effective(net, trainable)
+    effective = session.effective()
     sum((upstream[name] * effective[name]).sum() for name in upstream).backward()
     for name, weight in net.weights.items():
-        torch.testing.assert_close(trainable.parameters[name].grad, 0.25 * upstream[name] * weight)
+        torch.testing.assert_close(session.parameters[name].grad, 0.25 * upstream[name] * weight)
 
 
 def test_without_gradients_the_mask_is_as_it_is(blobs: Callable[..., Task]) -> None:
     net, method = network(), Diluted(share=1 - 1e-9)
-    trainable = method.begin(net, blobs("t", 3), 5, Past())
+    session = begun(method, net, blobs("t", 3), 5)
     with torch.no_grad():
-        for value in trainable.parameters.values():
+        for value in session.parameters.values():
             value.neg_()
-        got = method.effective(net, trainable)
+        got = session.effective()
     for name, weight in net.weights.items():
-        assert torch.equal(got[name], weight * (trainable.parameters[name] >= 0))
+        assert torch.equal(got[name], weight * (session.parameters[name] >= 0))
 
 
 def test_it_is_learned_saved_and_resumed_like_any_other(blobs: Callable[..., Task], tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_settings_that_cannot_work_are_refused(blobs: Callable[..., Task]) -> No
     for share, beta in ((0.0, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0)):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             Diluted(share=share, beta=beta)
-    trainable = Diluted(rule=TopK(0.25)).begin(network(), blobs("t", 3), 5, Past())
-    assert trainable.kept == pytest.approx({"1.weight": 0.25, "3.weight": 0.25})
+    session = begun(Diluted(rule=TopK(0.25)), network(), blobs("t", 3), 5)
+    assert session._kept == pytest.approx({"1.weight": 0.25, "3.weight": 0.25})
     learner = Learner(network(), method=Diluted(), training=Training(3, 16))
-    with pytest.raises(ConfigError, match="train each by itself"):
+    with pytest.raises(ConfigError, match="one by one"):
         learner.learn_together([blobs("a", 1), blobs("b", 2)])

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bank.files import write_file
 from supermasks.bank.manifest import Manifest
-from supermasks.bank.task_file import encode_state
 from supermasks.bases import RandomBase
+from supermasks.encoding import encode_state
 from supermasks.errors import ConfigError, MaskError
 from supermasks.masks import Mask, Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
@@ -75,7 +75,7 @@ def test_each_trains_the_weights_that_none_before_it_uses_and_no_other(blobs: Bl
             assert bool((weight[free] != before[name][free]).any())  # some have no gradient: dead units
             assert int(state.mask[name].sum()) == round(0.3 * weight.numel())
             used[name] |= state.mask[name]
-    assert all(torch.equal(learner.network.base_weights[name], weight) for name, weight in base.items())
+    assert all(torch.equal(learner.network.weights.base[name], weight) for name, weight in base.items())
 
 
 def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> None:
@@ -233,7 +233,7 @@ def test_a_loaded_learner_answers_and_goes_on_alike(
     again = Learner.load(tmp_path / "bank", cnn(8))
     assert all(torch.equal(logits(again, task), logits(learner, task)) for task in tasks)
     assert again.bank["task-3"].owned is None
-    assert again.network.over == learner.network.over
+    assert again.network.weights.over == learner.network.weights.over
 
 
 def test_fewer_bits_a_weight_are_fewer_bytes_and_nearly_the_same_answers(blobs: Blobs) -> None:
@@ -264,7 +264,7 @@ def test_a_state_needs_the_weights_that_it_was_learned_over(blobs: Blobs) -> Non
     inputs = tasks[0].train.inputs
     assert isinstance(inputs, Tensor)
     for state in (a, b, c):
-        with pytest.raises(MaskError, match="not written"):
+        with pytest.raises(MaskError, match="not in this network"):
             base.logits(inputs, state)
     with pytest.raises(MaskError, match="in the order"):
         base.writing(b)
@@ -275,7 +275,7 @@ def test_a_state_needs_the_weights_that_it_was_learned_over(blobs: Blobs) -> Non
     both = one.writing(b).writing(c)
     for state in (a, b, c):
         assert torch.equal(both.logits(inputs, state), learner.network.logits(inputs, state))
-    with pytest.raises(MaskError, match="not written"):
+    with pytest.raises(MaskError, match="not in this network"):
         one.logits(inputs, b)
     with pytest.raises(ConfigError, match="written weights"):
         Learner(both)
@@ -310,7 +310,7 @@ def test_a_training_that_is_stopped_in_any_stage_ends_the_same(
     assert list(tmp_path.iterdir()) == []
     for task in tasks:
         assert torch.equal(logits(stopped, task), logits(whole, task))
-    assert stopped.network.over == whole.network.over
+    assert stopped.network.weights.over == whole.network.weights.over
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -346,7 +346,7 @@ def test_states_of_another_learner_are_added_in_their_order(blobs: Blobs) -> Non
     assert second.bank.names == []
     for state in first.bank:
         second.add(state)
-    assert second.network.over == first.network.over
+    assert second.network.weights.over == first.network.weights.over
     for either in (first, second):
         either.learn(blobs("c"))
     assert torch.equal(logits(second, blobs("c")), logits(first, blobs("c")))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from states import begun, changed, masked_state
 
 from supermasks import Examples, Learner, Task
 from supermasks.errors import ConfigError
@@ -47,7 +48,7 @@ rows = pytest.mark.parametrize("initial", ROWS, ids=repr)
 def random_states(count: int) -> list[TaskState]:
     rng = torch.Generator().manual_seed(4)
     masks = [Mask.pack({n: torch.rand(s, generator=rng) < 0.4 for n, s in SHAPES.items()}) for _ in range(count)]
-    return [TaskState(str(n), (0, 1), (8,), mask) for n, mask in enumerate(masks)]
+    return [masked_state(str(n), (0, 1), (8,), mask) for n, mask in enumerate(masks)]
 
 
 def past_of(count: int) -> Past:
@@ -169,8 +170,7 @@ def test_of_spread_scores_a_step_drops_few_of_constant_ones_all_that_move() -> N
 def test_piggyback_begins_as_the_network_itself(piggyback: SupSup, blobs: Blobs) -> None:
     """No score starts below the threshold: before any step, no weight is dropped (Mallya et al.)."""
     learner = Learner(fully_connected([8, 16, 6]), method=piggyback)
-    trainable = learner.method.begin(learner.network, blobs("t"), 0, Past())
-    effective = learner.method.effective(learner.network, trainable)
+    effective = begun(learner.method, learner.network, blobs("t"), 0).effective()
     assert all(torch.equal(effective[name], weight) for name, weight in learner.network.weights.items())
     learner.training = Training(200, 16, Adam(1e-3))
     task = blobs("t")
@@ -210,11 +210,11 @@ def test_going_on_after_loading_begins_with_the_same_scores(
 
 def test_masks_of_tasks_with_weights_of_their_own_are_left_out_of_the_mean() -> None:
     one, two = random_states(2)
-    lacking = replace(two, mask=Mask.pack({"conv": two.mask["conv"]}), dense={"linear": torch.zeros(6, 8)})
+    lacking = changed(two, mask=Mask.pack({"conv": two.mask["conv"]}), dense={"linear": torch.zeros(6, 8)})
     scores = MeanOfMasks().scores(SHAPES, "t", 0, Past((one, lacking)))
     assert torch.equal(scores["linear"], one.mask["linear"] * sqrt(2 / 8))
     torch.testing.assert_close(scores["conv"], (one.mask["conv"] + two.mask["conv"].float()) / 2 * sqrt(2 / 18))
-    bare = replace(lacking, mask=Mask.pack({}), dense={n: torch.zeros(s) for n, s in SHAPES.items()})
+    bare = changed(lacking, mask=Mask.pack({}), dense={n: torch.zeros(s) for n, s in SHAPES.items()})
     fresh = KaimingUniform().scores(SHAPES, "t", 0, Past())
     assert all(torch.equal(v, fresh[n]) for n, v in MeanOfMasks().scores(SHAPES, "t", 0, Past((bare,))).items())
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
+from states import changed
 from torch import Tensor
 
 from supermasks import Examples, Learner, Task
@@ -70,7 +71,7 @@ def test_the_mask_of_the_nearest_task_is_where_it_begins(rule: TopK | Threshold,
 def test_what_the_features_are_worth_decides(blobs: Blobs) -> None:
     """The answers of a task are replaced by known features: labels in noise, more noise, and noise alone."""
     task = blobs("t", 3, (8,), 300)
-    states = tuple(replace(learned(SupSup(), [blobs(name)]).bank[name], name=name) for name in "abc")
+    states = tuple(changed(learned(SupSup(), [blobs(name)]).bank[name], name=name) for name in "abc")
     noise = {"a": 30.0, "b": 0.3, "c": 2.0}
     lookup = {tuple(x.tolist()): int(y) for x, y in zip(*task.train.batch(torch.arange(300)), strict=True)}
 

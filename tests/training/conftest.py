@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from supermasks import Network, Task
 from supermasks.bases import RandomBase
 from supermasks.masks import MaskRule, Threshold
-from supermasks.methods import SupSup
+from supermasks.methods import Lesson, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
-from supermasks.training import Fit, Training, fit
+from supermasks.training import Checkpoint, Fit, Listeners, Training, fit
 
 
 @pytest.fixture
@@ -25,16 +25,16 @@ def fitted() -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor], Fit]]:
         **keywords: object,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Fit]:
         network, method = Network(net or fully_connected([8, 16, 6]), RandomBase(seed)), SupSup(rule or Threshold())
-        trainable = method.begin(network, task, seed, Past())
+        session = method.begin(Lesson(network, task, seed, Past()))
+        heard = {name: keywords.pop(name) for name in ("progress", "callbacks") if name in keywords}
+        file = keywords.pop("checkpoint", None)
+        saved = {name.removeprefix("checkpoint_"): value for name, value in keywords.items()}
         report = fit(
-            network,
-            trainable,
-            lambda: method.effective(network, trainable),
-            task,
+            session,
             training,
-            seed,
-            **keywords,  # pyright: ignore[reportArgumentType]
+            Listeners(**heard),  # pyright: ignore[reportArgumentType]
+            None if file is None else Checkpoint(file, **saved),  # pyright: ignore[reportArgumentType]
         )
-        return {name: s.detach() for name, s in trainable.parameters.items()}, trainable.buffers, report
+        return {name: s.detach() for name, s in session.parameters.items()}, session.buffers, report
 
     return run

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from states import begun
 from torch import Tensor, nn
 
 from supermasks import Examples, Learner, Network, Task
@@ -16,8 +16,7 @@ from supermasks.errors import ConfigError
 from supermasks.masks import TopK
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.nets import fully_connected
-from supermasks.scores import Past
-from supermasks.training import SGD, Adam, RMSprop, Step, Training, fit, fit_together
+from supermasks.training import SGD, Adam, Listeners, RMSprop, Step, Training, fit, fit_together
 from supermasks.training.order import Order
 from supermasks.training.schedule import rate_factor
 
@@ -77,8 +76,7 @@ def reading(step: Step) -> None:
 def test_the_loss_is_that_of_the_step(small: Make, blobs: MakeTask) -> None:
     """By hand, of the first batch, with the scores that the training begins with."""
     task, learner, noting = blobs("t"), small(), Noting(1)
-    trainable = learner.method.begin(learner.network, task, 0, learner._past(task))
-    weights = learner.method.effective(learner.network, trainable)
+    weights = learner.method.begin(learner._lesson(task)).effective()
     logits = learner.network.forward(task.train.inputs, weights).detach()
     learner.learn(task, callbacks=[noting])
     rows = Order.of("t", 60, 16, 0).next()
@@ -270,12 +268,12 @@ def test_what_becomes_of_a_task_after_its_end_does_not_matter(blobs: MakeTask) -
     torn = Examples(plain.train.inputs, plain.train.targets, lambda x: x * float("nan") if broken else x)
     tasks = [replace(plain, train=torn, test=None), blobs("b")]
     training = Training(20, 16, SGD(0.1), clip_norm=1.0)
-    joint, alone = ([method.begin(network, task, 0, Past()) for task in tasks] for _ in range(2))
-    reports = fit_together(network, method, joint, tasks, training, 0, callbacks=[callback])
+    joint, alone = ([begun(method, network, task, 0) for task in tasks] for _ in range(2))
+    reports = fit_together(joint, training, Listeners(callbacks=[callback]))
     broken.clear()
     assert [report.steps for report in reports] == [3, 20]
-    for task, ours, theirs, steps in zip(tasks, joint, alone, (3, 20), strict=True):
-        fit(network, theirs, partial(method.effective, network, theirs), task, replace(training, steps=steps), 0)
+    for ours, theirs, steps in zip(joint, alone, (3, 20), strict=True):
+        fit(theirs, replace(training, steps=steps))
         for name, value in theirs.parameters.items():
             torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=1e-5)
 
@@ -311,7 +309,7 @@ def test_patience_needs_validation_examples(small: Make, blobs: MakeTask) -> Non
     learner = small(training=Training(3, 4, patience=2))
     with pytest.raises(ConfigError, match=r"no validation examples .* without select_best and patience"):
         learner.learn(blobs("t"))
-    with pytest.raises(ConfigError, match=r"patience .*train each by itself"):
+    with pytest.raises(ConfigError, match=r"patience .*one by one"):
         learner.learn_together([blobs("t")])
     assert learner.tasks == []
 

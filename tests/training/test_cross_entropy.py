@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from states import begun
 from torch import Tensor, nn
 
 from supermasks import Examples, Learner, Network, Task
@@ -14,7 +15,6 @@ from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
 from supermasks.methods import Individual, SupSup
 from supermasks.nets import fully_connected
-from supermasks.scores import Past
 from supermasks.seeding import stream
 from supermasks.training import SGD, Adam, Training, fit, fit_together
 from supermasks.training.cross_entropy import CrossEntropy
@@ -89,7 +89,7 @@ def test_smoothing_makes_superfluous_neurons_no_likelier(uneven: Callable[..., T
 def plain_steps(task: Task, settings: dict, clip: float | None = None, rate: float = 0.5) -> Tensor:
     """Three steps of SGD of a linear network's scores, in float64, with torch's loss for soft labels, part by part."""
     network, method = Network(fully_connected([8, 6]), RandomBase(3)), SupSup()
-    scores = method.begin(network, task, 3, Past()).parameters["1.weight"].detach().double()
+    scores = begun(method, network, task).parameters["1.weight"].detach().double()
     weight, order = (
         network.weights["1.weight"].double(),
         stream(3, "data-order", task.name).permutation(len(task.train)),
@@ -114,9 +114,9 @@ def plain_steps(task: Task, settings: dict, clip: float | None = None, rate: flo
 
 def library_steps(task: Task, training: Training) -> Tensor:
     network, method = Network(fully_connected([8, 6]), RandomBase(3)), SupSup()
-    trainable = method.begin(network, task, 3, Past())
-    fit(network, trainable, lambda: method.effective(network, trainable), task, training, 3)
-    return trainable.parameters["1.weight"].detach().double()
+    session = begun(method, network, task)
+    fit(session, training)
+    return session.parameters["1.weight"].detach().double()
 
 
 @pytest.mark.parametrize("clip", [None, 0.05, 1e6])
@@ -139,11 +139,11 @@ def test_the_norm_is_that_of_all_that_is_trained(blobs: Callable[..., Task], cnn
     moves = {}
     for clip in (None, 0.03):
         network, method = Network(cnn(6), RandomBase(3), head="8"), SupSup()
-        trainable = method.begin(network, task, 3, Past())
-        before = {name: value.detach().clone() for name, value in trainable.parameters.items()}
+        session = begun(method, network, task)
+        before = {name: value.detach().clone() for name, value in session.parameters.items()}
         training = Training(1, 16, SGD(1.0, 0.0), clip_norm=clip)
-        fit(network, trainable, lambda m=method, n=network, t=trainable: m.effective(n, t), task, training, 3)
-        moves[clip] = {name: before[name] - value.detach() for name, value in trainable.parameters.items()}
+        fit(session, training)
+        moves[clip] = {name: before[name] - value.detach() for name, value in session.parameters.items()}
     assert len(moves[None]) > 2
     norm = float(torch.cat([move.flatten() for move in moves[None].values()]).norm())
     assert norm > 0.03
@@ -170,10 +170,10 @@ def test_tasks_that_are_trained_together_are_each_as_alone(settings: dict, uneve
         tasks[2] = Task("c", ("x", "y"), Examples(last.inputs, last.targets.clamp(max=1)))
     training = Training(20, 12, SGD(0.2), **settings)
     network, method = Network(fully_connected([8, 16, 6]), RandomBase(3)), SupSup()
-    joint, alone = ([method.begin(network, task, 3, Past()) for task in tasks] for _ in range(2))
-    fits = fit_together(network, method, joint, tasks, training, 3)
-    for task, ours, theirs, report in zip(tasks, joint, alone, fits, strict=True):
-        one = fit(network, theirs, lambda t=theirs: method.effective(network, t), task, training, 3)
+    joint, alone = ([begun(method, network, task) for task in tasks] for _ in range(2))
+    fits = fit_together(joint, training)
+    for ours, theirs, report in zip(joint, alone, fits, strict=True):
+        one = fit(theirs, training)
         for name, value in theirs.parameters.items():
             torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=1e-5)
         assert report.loss == pytest.approx(one.loss, abs=1e-4)

@@ -27,10 +27,10 @@ from torch import nn
 from supermasks import Network
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
-from supermasks.methods import SupSup
+from supermasks.methods import Lesson, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
-from supermasks.training import Training, fit, initialise, launched_by_torchrun
+from supermasks.training import Checkpoint, Listeners, Training, fit, initialise, launched_by_torchrun
 
 assert launched_by_torchrun()
 processes = initialise()
@@ -42,7 +42,7 @@ found = {}
 
 def fitted(name, task, training, net, **more):
     network, method = Network(net, RandomBase(3)), SupSup()
-    trainable = method.begin(network, task, 3, Past())
+    session = method.begin(Lesson(network, task, 3, Past()))
     told = []
 
     def progress(done, total):
@@ -51,15 +51,14 @@ def fitted(name, task, training, net, **more):
             raise KeyboardInterrupt
 
     try:
-        report = fit(
-            network, trainable, lambda: method.effective(network, trainable), task, training, 3, progress=progress,
-            checkpoint=more.get("checkpoint"), callbacks=more.get("callbacks", ()),
-        )
+        file = more.get("checkpoint")
+        listeners = Listeners(progress, more.get("callbacks", ()))
+        report = fit(session, training, listeners, None if file is None else Checkpoint(file))
     except KeyboardInterrupt:
         report = None
     found[name] = {
-        "scores": {n: s.detach() for n, s in trainable.parameters.items()},
-        "buffers": trainable.buffers,
+        "scores": {n: s.detach() for n, s in session.parameters.items()},
+        "buffers": session.buffers,
         "report": None if report is None else (report.loss, report.steps, report.validation),
         "told": len(told),
     }

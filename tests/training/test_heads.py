@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from states import dense
 from torch import nn
 from torch.nn import functional
 
@@ -33,7 +34,7 @@ def test_the_head_has_a_rate_of_its_own_and_goes_first(
         Network(module, PretrainedBase("p"), head="2"), method=Individual(), training=Training(1, 1, SGD(1e-30))
     )
     once.learn(task)
-    start = {name: value.clone() for name, value in once.bank["t"].dense.items()}  # the head before training
+    start = {name: value.clone() for name, value in dense(once.bank["t"]).items()}  # the head before training
     slow = module[0].weight.detach().clone().requires_grad_()
     weight, bias = start["2.weight"].requires_grad_(), start["2.bias"].requires_grad_()
     groups = [{"params": [slow]}, {"params": [weight, bias]}]
@@ -53,7 +54,7 @@ def test_the_head_has_a_rate_of_its_own_and_goes_first(
         plain.zero_grad()
         loss.backward()
         plain.step()
-    learned = learner.bank["t"].dense
+    learned = dense(learner.bank["t"])
     for name, value in {"0.weight": slow, "2.weight": weight, "2.bias": bias}.items():
         torch.testing.assert_close(learned[name], value.detach(), rtol=1e-3, atol=1e-5)
 

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from ours import ours
+from states import PlainSession, begun
 from torch import Tensor
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError, TrainingError
-from supermasks.methods import SupSup, Trainable
+from supermasks.methods import Lesson, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
 from supermasks.seeding import stream
@@ -24,16 +25,9 @@ Blobs = Callable[..., Task]
 def run(task: Task, training: Training, seed: int = 3) -> tuple[dict[str, Tensor], float]:
     """Fit scores on a task, and return them and the loss."""
     network, method = Network(fully_connected([8, 16, 6]), RandomBase(seed)), SupSup()
-    trainable = method.begin(network, task, seed, Past())
-    report = fit(
-        network,
-        trainable,
-        lambda: method.effective(network, trainable),
-        task,
-        training,
-        seed,
-    )
-    return {name: s.detach() for name, s in trainable.parameters.items()}, report.loss
+    session = begun(method, network, task, seed)
+    report = fit(session, training)
+    return {name: s.detach() for name, s in session.parameters.items()}, report.loss
 
 
 @pytest.mark.parametrize(
@@ -88,15 +82,13 @@ def test_superfluous_neurons_are_part_of_the_loss(blobs: Blobs) -> None:
     # With a mask of nothing all logits are 0, and the loss is the logarithm of the number of outputs, not of classes.
     task = blobs("t", 2)
     network = Network(fully_connected([8, 6]), RandomBase(0))
-    zero = torch.zeros(6, 8, requires_grad=True)
-    report = fit(
-        network,
-        Trainable({"1.weight": zero}, {}),
-        lambda: {"1.weight": zero * 0},
-        task,
-        Training(3, 4),
-        seed=0,
-    )
+
+    class Nothing(PlainSession):
+        def effective(self) -> dict[str, Tensor]:
+            return {name: value * 0 for name, value in self.parameters.items()}
+
+    session = Nothing(Lesson(network, task, 0, Past()), {"1.weight": torch.zeros(6, 8)})
+    report = fit(session, Training(3, 4))
     assert report.loss == pytest.approx(log(6))
     assert report.seconds > 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from states import dense
 from torch import Tensor, nn
 from torch.ao.quantization import default_fake_quant, get_default_qat_qconfig, prepare_qat
 
@@ -396,7 +397,7 @@ def test_weights_that_no_gradient_reaches_stay_whole_and_cost_nothing(way: str, 
     for name in names:
         assert state.mask[name].all()
         assert state.owned is None or not state.owned.mask[name].any()
-        assert name not in state.dense
+        assert name not in dense(state)
         # What the task computes with is the weight itself, in training and afterwards.
         assert torch.equal(learner.network.effective(state)[name], learner.network.weights[name])
     plain = Learner(Wrapped(), method=method, training=TRAINING)

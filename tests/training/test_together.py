@@ -6,55 +6,56 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from states import PlainSession, begun
 from torch import Tensor, nn
 
 from supermasks import Examples, Network, Task
 from supermasks.bases import RandomBase
+from supermasks.changes import Masked, as_mask
 from supermasks.errors import ConfigError, TrainingError
-from supermasks.masks import MaskRule, Threshold, TopK
-from supermasks.methods import Individual, Method, SupSup, Trainable
+from supermasks.masks import Mask, MaskRule, Threshold, TopK
+from supermasks.methods import Individual, Method, Session, SupSup
 from supermasks.nets import fully_connected
-from supermasks.scores import Past
 from supermasks.seeding import stream
-from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, RMSprop, Training, fit, fit_together
+from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, Listeners, RMSprop, Training, fit, fit_together
 
 NAMES = ("a", "b", "c", "d")
 
 
-def alone(network: Network, method: Method, tasks: list[Task], training: Training) -> tuple[list[Trainable], list[Fit]]:
-    trainables = [method.begin(network, task, 3, Past()) for task in tasks]
-    fits = [
-        fit(network, trainable, lambda one=trainable: method.effective(network, one), task, training, 3)
-        for task, trainable in zip(tasks, trainables, strict=True)
-    ]
-    return trainables, fits
+def alone(network: Network, method: Method, tasks: list[Task], training: Training) -> tuple[list[Session], list[Fit]]:
+    sessions = [begun(method, network, task) for task in tasks]
+    return sessions, [fit(session, training) for session in sessions]
 
 
 def together(
     net: nn.Module, method: Method, tasks: list[Task], training: Training, **more: object
-) -> tuple[list[Trainable], list[Fit]]:
+) -> tuple[list[Session], list[Fit]]:
     network = Network(net, RandomBase(3))
-    trainables = [method.begin(network, task, 3, Past()) for task in tasks]
-    fits = fit_together(network, method, trainables, tasks, training, 3, **more)  # pyright: ignore[reportArgumentType]
-    return trainables, fits
+    sessions = [begun(method, network, task) for task in tasks]
+    return sessions, fit_together(sessions, training, Listeners(**more))  # pyright: ignore[reportArgumentType]
+
+
+def mask_of(session: Session) -> Mask:
+    changes = session.finish().changes
+    return as_mask({name: change for name, change in changes.items() if isinstance(change, Masked)})
 
 
 def compare(net: nn.Module, method: Method, tasks: list[Task], training: Training, **settings: str) -> None:
     network = Network(net, RandomBase(3), **settings)  # pyright: ignore[reportArgumentType]
     expected, separate = alone(network, method, tasks, training)
-    found = [method.begin(network, task, 3, Past()) for task in tasks]
-    joint = fit_together(network, method, found, tasks, training, 3)
+    found = [begun(method, network, task) for task in tasks]
+    joint = fit_together(found, training)
     for ours, theirs, fit_ours, fit_theirs in zip(found, expected, joint, separate, strict=True):
         for name, value in theirs.parameters.items():
             torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=1e-5)
         for name, value in theirs.buffers.items():
             torch.testing.assert_close(ours.buffers[name], value, rtol=1e-4, atol=1e-4)
-        mask, expected_mask = (method.finish(network, one, Past()).mask for one in (ours, theirs))
+        mask, expected_mask = (mask_of(one) for one in (ours, theirs))
         # A score at the threshold may end on its other side.
         assert ((mask - expected_mask) | (expected_mask - mask)).count() <= 2
         assert fit_ours.loss == pytest.approx(fit_theirs.loss, abs=1e-4)
         assert fit_ours.steps == fit_theirs.steps
-    masks = [method.finish(network, one, Past()).mask for one in found]
+    masks = [mask_of(one) for one in found]
     assert isinstance(method, Individual) or masks[0] != masks[1]
 
 
@@ -123,11 +124,11 @@ def test_the_gradient_of_one_step_is_that_of_the_formula(blobs: Callable) -> Non
     """One SGD step of a linear network: dL/dS = (softmax(x (W M)') - y)' x / n * W."""
     tasks = [blobs("a"), blobs("b")]
     network, method = Network(fully_connected([8, 6]), RandomBase(3)), SupSup()
-    trainables = [method.begin(network, task, 3, Past()) for task in tasks]
-    before = [one.parameters["1.weight"].detach().double().clone() for one in trainables]
-    fit_together(network, method, trainables, tasks, Training(1, 16, SGD(1.0, 0.0)), 3)
+    sessions = [begun(method, network, task) for task in tasks]
+    before = [one.parameters["1.weight"].detach().double().clone() for one in sessions]
+    fit_together(sessions, Training(1, 16, SGD(1.0, 0.0)))
     weight = network.weights["1.weight"].double()
-    for task, start, one in zip(tasks, before, trainables, strict=True):
+    for task, start, one in zip(tasks, before, sessions, strict=True):
         rows = stream(3, "data-order", task.name).permutation(60)[:16]
         x, y = task.train.inputs[rows].double(), task.train.targets[rows]
         logits = x @ (weight * (start >= 0)).T
@@ -138,26 +139,24 @@ def test_the_gradient_of_one_step_is_that_of_the_formula(blobs: Callable) -> Non
 
 @pytest.mark.parametrize("settings", [{"accumulate": 2}, {"select_best": True}, {"patience": 2}], ids=repr)
 def test_settings_that_need_a_task_by_itself_are_refused(blobs: Callable, settings: dict) -> None:
-    with pytest.raises(ConfigError, match="by itself"):
+    with pytest.raises(ConfigError, match="one by one"):
         together(fully_connected([8, 6]), SupSup(), [blobs("a")], Training(3, 4, **settings))
 
 
 def test_tasks_that_do_not_fit_together_are_refused(blobs: Callable) -> None:
     net, method, training = fully_connected([8, 6]), SupSup(), Training(3, 4)
     task, image = blobs("a"), blobs("b", 3, (1, 4, 2))
-    with pytest.raises(ConfigError, match=r"same shape of inputs, but 'a' has \(8,\) and 'b' \(1, 4, 2\)"):
+    with pytest.raises(ConfigError, match=r"same shape of inputs, got \(8,\) for 'a' and \(1, 4, 2\) for 'b'"):
         together(net, method, [task, image], training)
     with pytest.raises(ConfigError, match="same number of steps"):
         together(net, method, [task, blobs("b", count=30)], Training(epochs=1, batch_size=4))
-    with pytest.raises(ConfigError, match="0 tasks and 0 trainables"):
+    with pytest.raises(ConfigError, match="at least one task"):
         together(net, method, [], training)
     network = Network(net, RandomBase(3))
-    own = method.begin(network, task, 3, Past())
-    with pytest.raises(ConfigError, match="1 tasks and 2 trainables"):
-        fit_together(network, method, [own, own], [task], training, 3)
-    other = Trainable({"1.weight": torch.zeros(6, 9)}, {})
+    own = begun(method, network, task)
+    other = PlainSession(own.lesson, {"1.weight": torch.zeros(6, 9)})
     with pytest.raises(ConfigError, match="same parameters"):
-        fit_together(network, method, [own, other], [task, task], training, 3)
+        fit_together([own, other], training)
 
 
 def test_a_task_that_diverges_is_named(blobs: Callable) -> None:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import overload
 
@@ -13,16 +13,17 @@ from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
 from supermasks.bank.recent import RecentStates
-from supermasks.bank.succession import Succession, require_new
-from supermasks.bank.task_file import encode_state
+from supermasks.bank.succession import Succession, check_left, require_new, written
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, expect, listed
+from supermasks.encoding import encode_state
 from supermasks.errors import BaseMismatchError, ConfigError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.own_copy import settled_names
 from supermasks.state import ReadOnlyTensors, TaskState
-from supermasks.types import check_name
+from supermasks.task_info import check_name
+from supermasks.weights import Weights
 
 CACHE_BYTES = 64 << 20
 """How much of what was read from a folder stays in memory, unless told otherwise."""
@@ -37,6 +38,7 @@ class Stored:
         digests: for each task a digest of what is stored.
         load: reads a task.
         memory: reads what the next task may begin with; None if nothing is remembered.
+        weights: reads the shared weights; None while no task has trained all of them.
         union: of all masks, if that is known.
         most_weights: masks of more weights are not read before `MaskBank.check` has compared them with a network.
     """
@@ -45,6 +47,7 @@ class Stored:
     digests: Mapping[str, str]
     load: Callable[[str], TaskState]
     memory: Callable[[], Mapping[str, Tensor]] | None
+    weights: Callable[[], Mapping[str, Tensor]] | None = None
     union: Mask | None = None
     most_weights: int = MOST_WEIGHTS
 
@@ -92,6 +95,8 @@ class MaskBank:
         # Read when somebody asks for it, unless it is there.
         self._read_memory = None if stored is None else stored.memory
         self._memory: Mapping[str, Tensor] | None = None if self._read_memory else ReadOnlyTensors({})
+        self._read_weights = None if stored is None else stored.weights
+        self._weights: Mapping[str, Tensor] | None = None if self._read_weights else ReadOnlyTensors({})
         # None: the task is stored, under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
         self._digests: dict[str, str] = dict(stored.digests) if stored else {}
@@ -169,8 +174,33 @@ class MaskBank:
         return self._memory is None or len(self._memory) > 0
 
     @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The shared weights as the last task that trained all of them has left them; none if no task has."""
+        if self._weights is None:
+            assert self._read_weights is not None  # only then it is None
+            self._weights = ReadOnlyTensors(self._read_weights())
+        return self._weights
+
+    @property
+    def shares(self) -> bool:
+        """Whether a task has trained all shared weights; they are not read for this."""
+        return self._weights is None or len(self._weights) > 0
+
+    def written(self, base: Weights) -> Weights:
+        """Return the shared weights as the tasks have left them.
+
+        Args:
+            base: the weights as they were before any task.
+
+        Raises:
+            BankFormatError: the file of the weights, or of a task that owns some, is missing, truncated or altered.
+            MaskError: the stored weights are not those that the last task has left.
+        """
+        return written(base, [self[name] for name in self.owners], self.weights if self.shares else {})
+
+    @property
     def owners(self) -> list[str]:
-        """The names of the tasks that own weights."""
+        """The names of the tasks that have trained shared weights."""
         return [name for name, after in self._order.after.items() if after]
 
     @property
@@ -196,25 +226,32 @@ class MaskBank:
         Args:
             stored: the same tasks, and what is remembered.
         """
-        self._stored, self._read_memory = stored, stored.memory
+        self._stored, self._read_memory, self._read_weights = stored, stored.memory, stored.weights
 
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
         require_new(name, self._states)
 
-    def add(self, state: TaskState) -> None:
+    def add(self, state: TaskState, weights: Mapping[str, Tensor] | None = None) -> None:
         """Append a state.
+
+        Args:
+            state: of the task.
+            weights: all shared weights, if the task has trained them.
 
         Raises:
             DuplicateTaskError: a task of this name is in the bank.
-            MaskError: mask and dense weights are not over the parameters of this bank, the task was learned over
+            MaskError: it does not change the parameters of this bank, the task was learned over
                 weights that the tasks of this bank do not leave, or it would change weights that one of them uses.
         """
         expect(state, TaskState, "what is added to a bank")
+        check_left(state, weights)
         self._order.check(state, self._masks)
         self.changes += 1
         self._states[state.name] = state
         self._order.add(state)
+        if state.replaced and weights is not None:
+            self._weights = ReadOnlyTensors(weights)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name; its place in the order of learning stays.
@@ -230,7 +267,7 @@ class MaskBank:
             return
         self.require_new(new)
         self.changes += 1
-        renamed = replace(state, name=new)
+        renamed = state.renamed(new)
         self._recent.forget(name)
         self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
         self._order.rename(name, new)
@@ -245,7 +282,7 @@ class MaskBank:
             TaskError: the task owns weights, on which the ones after it were learned.
         """
         state = self[name]
-        if state.owned is not None:
+        if self.after(name):
             raise owner_stays(name)
         self.changes += 1
         self._order.remove(name)
@@ -281,11 +318,13 @@ class MaskBank:
                 left.check_follows(self[name])
                 left.add(self[name])
         digests = {name: digest for name, digest in self._digests.items() if name in wanted}
-        stored = Stored(after, digests, self._stored.load if self._stored else self.__getitem__, None)
+        load = self._stored.load if self._stored else self.__getitem__
+        stored = Stored(after, digests, load, None)
         chosen = MaskBank(self.header, self.kept, stored, self._recent.limit)
         chosen._checked = self._checked
         # Those in memory are shared; the others are read when they are asked for, here as there.
         chosen._states = {name: self._states[name] for name in after}
+        chosen._weights, chosen._read_weights = self._weights, self._read_weights
         if len(after) == len(self):
             chosen._memory, chosen._read_memory = self._memory, self._read_memory
         return chosen
@@ -312,7 +351,7 @@ class MaskBank:
 
         def masks() -> Iterator[Mask]:
             yield from self._masks()
-            yield from (state.mask for state in states.values())
+            yield from (state.uses(self.header.shapes) for state in states.values())
 
         for state in other:
             order.check(state, masks)
@@ -320,6 +359,8 @@ class MaskBank:
             states[state.name] = state
         if not self.remembers:
             self._memory, self._read_memory = other._memory, other._read_memory
+        if other.shares:
+            self._weights, self._read_weights = other._weights, other._read_weights
         self.changes += 1
         self._order = order
         self._states |= states
@@ -334,9 +375,10 @@ class MaskBank:
             entries.append(TaskEntry(f"tasks/{number:06d}.safetensors", digest, name, after=after))
         kept = FileEntry(KEPT, digest) if self.kept else None
         memory = FileEntry(f"memory-{len(self):06d}.safetensors", digest) if self.memory else None
-        manifest = Manifest(self.header, tuple(entries), kept, memory).encode()
-        files = ((state, encode_state(state, self.header)[0]) for state in self)
-        return measure(files, manifest=len(manifest), kept=self.kept, memory=self.memory)
+        weights = FileEntry(f"weights-{len(self):06d}.safetensors", digest) if self.weights else None
+        manifest = Manifest(self.header, tuple(entries), kept, memory, weights).encode()
+        files = ((state, encode_state(state, self.header.layout)[0]) for state in self)
+        return measure(files, len(manifest), self.kept, self.memory, self.weights)
 
     def network(
         self,
@@ -396,7 +438,7 @@ class MaskBank:
         return self._order.union
 
     def _masks(self) -> Iterator[Mask]:
-        return (state.mask for state in self)
+        return (state.uses(self.header.shapes) for state in self)
 
     def _require_size(self) -> None:
         """Raise BankFormatError if what is stored may claim more weights than there are."""

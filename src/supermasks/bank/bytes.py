@@ -8,11 +8,12 @@ from safetensors import deserialize
 from safetensors.torch import save
 from torch import Tensor
 
-from supermasks.bank.task_file import BUFFER, BUFFERS, DENSE, MASK, OWNED
+from supermasks.changes import Masked
+from supermasks.encoding import BUFFER, BUFFERS, OWNED
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
-_ITEMS = {MASK: "masks", OWNED: "owned", DENSE: "dense", BUFFER: "norm", BUFFERS: "norm"}
+_ITEMS = {Masked.key: "masks", OWNED: "owned", BUFFER: "norm", BUFFERS: "norm"}
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,12 @@ class BankBytes:
     Attributes:
         masks: of the coded masks.
         owned: of the weights that tasks have trained in the shared network: positions and changes.
-        dense: of the weights that tasks have of their own, such as heads.
+        dense: of the other changes: heads, weights and vectors that tasks have of their own.
         norm: of the statistics of normalisation.
         names: of what the tasks' files say beside: classes, names of tensors, shapes.
         manifest: of `manifest.json`.
         kept: of the values of the backbone that no recipe brings back.
+        weights: of the shared weights, if tasks have trained all of them; once for all tasks.
         memory: of what the next task may begin with, such as scores; only training needs it, and it is no part of
             the total.
         entropy_bound: what an ideal code takes that knows the density of each layer: the least for the masks, unless
@@ -43,6 +45,7 @@ class BankBytes:
     names: int = 0
     manifest: int = 0
     kept: int = 0
+    weights: int = 0
     memory: int = 0
     entropy_bound: float = 0.0
     packed: int = 0
@@ -52,11 +55,16 @@ class BankBytes:
     @property
     def total(self) -> int:
         """All that is needed to use the tasks."""
-        return self.masks + self.owned + self.dense + self.norm + self.names + self.manifest + self.kept
+        of_tasks = self.masks + self.owned + self.dense + self.norm + self.names
+        return of_tasks + self.manifest + self.kept + self.weights
 
 
 def measure(
-    files: Iterable[tuple[TaskState, bytes]], manifest: int, kept: Mapping[str, Tensor], memory: Mapping[str, Tensor]
+    files: Iterable[tuple[TaskState, bytes]],
+    manifest: int,
+    kept: Mapping[str, Tensor],
+    memory: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
 ) -> BankBytes:
     """Return the bytes of a bank.
 
@@ -65,8 +73,10 @@ def measure(
         manifest: the bytes of the manifest.
         kept: the values of the backbone that a bank keeps.
         memory: what the next task may begin with.
+        weights: the shared weights, if tasks have trained all of them.
     """
-    total = BankBytes(manifest=manifest, kept=_file_bytes(kept), memory=_file_bytes(memory))
+    once = {"kept": kept, "memory": memory, "weights": weights}
+    total = BankBytes(manifest=manifest, **{item: _file_bytes(tensors) for item, tensors in once.items()})
     for state, content in files:
         items = items_of(content)
         statistics = sum(4 * b.numel() for b in state.buffers.values() if b.is_floating_point())
@@ -85,7 +95,7 @@ def items_of(content: bytes) -> dict[str, int]:
     """Return the bytes of each item in a task's file, and those of the names beside."""
     items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm"), 0)
     for name, tensor in deserialize(content):
-        items[_ITEMS[name.partition("/")[0]]] += len(tensor["data"])
+        items[_ITEMS.get(name.partition("/")[0], "dense")] += len(tensor["data"])
     return {**items, "names": len(content) - sum(items.values())}
 
 

@@ -1,18 +1,18 @@
 """What is wrong with the files of a bank."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 
 from supermasks.bank.reader import BankReader
-from supermasks.bank.succession import Succession
+from supermasks.bank.succession import Succession, check_left, written
 from supermasks.bank.writer import BankWriter
 from supermasks.errors import BankFormatError, StorageError, SupermasksError, TaskError
 from supermasks.masks import Mask
-from supermasks.network import Network, written_digest
+from supermasks.network import Network
+from supermasks.task_info import check_name
 from supermasks.trial import check_answers
-from supermasks.types import check_name
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,39 @@ def find_problems(reader: BankReader, network: Network | None = None) -> list[Pr
         with _noting(problems, entry.file, name):
             state = reader.task(name)
             order.check(state, tuple)
-            if entry.after != written_digest(state, header.fingerprint):
+            if entry.after != state.after(header.fingerprint):
                 raise BankFormatError(f"{reader.path / entry.file} owns other weights than the manifest says")
-            if network is not None:
+            if network is not None and not manifest.weights:
                 network = network.writing(state)
                 network.check(state)
                 check_answers(network, state)
             order.add(state)
+    if manifest.weights is not None:
+        problems += _shared_problems(reader, network, {problem.task for problem in problems})
+    return problems
+
+
+def _shared_problems(reader: BankReader, network: Network | None, broken: Collection[str]) -> list[Problem]:
+    """Return what is wrong where tasks have trained all shared weights, of which only the last are kept.
+
+    All tasks are asked over these. A task answers as it did only where no later task has trained them.
+    """
+    problems, entry = list[Problem](), reader.manifest.weights
+    assert entry is not None  # it is asked for
+    states = [reader.task(name) for name in reader.entries if name not in broken]
+    last = max((number for number, state in enumerate(states) if state.replaced), default=-1)
+    with _noting(problems, entry.file):
+        if last < 0:
+            raise BankFormatError(f"{reader.path / entry.file} holds weights that no task has left")
+        check_left(states[last], reader.weights())
+    if network is None or problems:
+        return problems
+    network = network.on(written(network.weights, states, reader.weights()))
+    for number, state in enumerate(states):
+        with _noting(problems, reader.entries[state.name].file, state.name):
+            network.check(state)
+            if number >= last:
+                check_answers(network, state)
     return problems
 
 

@@ -4,6 +4,7 @@
     tasks/000000.safetensors    coded mask, owned and dense weights and buffers of the first task
     kept.safetensors            values of the backbone that no recipe brings back, if there are any
     memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
+    weights-000001.safetensors  the shared weights after one task, if the method trains all of them
 
 The manifest carries a digest of itself and of every file. Each file is written under another name, synced and renamed,
 the manifest last: whenever the writer is stopped, the folder holds the bank as it was before or after. One process
@@ -26,14 +27,14 @@ from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.lock import locked
 from supermasks.bank.manifest import DEEPEST, MANIFEST, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
-from supermasks.bank.succession import require_new
-from supermasks.bank.task_file import check_storable, encode_state
+from supermasks.bank.succession import check_left, require_new
 from supermasks.bank.writer import TASKS, BankWriter
+from supermasks.encoding import check_storable, encode_state
 from supermasks.errors import BankBusyError, BankFormatError, StorageError
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.state import TaskState
-from supermasks.types import check_name
+from supermasks.task_info import check_name
 
 __all__ = ["DEEPEST", "BankFolder", "Problem"]
 
@@ -106,12 +107,18 @@ class BankFolder:
             with storage(f"{self.path} cannot be written"):
                 sync_folder(self.path.parent)
 
-    def append(self, state: TaskState, memory: Mapping[str, Tensor] | None = None) -> None:
+    def append(
+        self,
+        state: TaskState,
+        memory: Mapping[str, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Add one task behind the others; when this returns, it is on the disk.
 
         Args:
             state: of the task.
             memory: what the next task may begin with, in place of what is remembered; None leaves that as it is.
+            weights: all shared weights, if the task has trained them.
 
         Raises:
             BankFormatError: there is no readable bank in the folder.
@@ -124,9 +131,12 @@ class BankFolder:
                 tasks of the bank do not leave, or it would change weights that one of them uses.
         """
         with self._changing() as writer:
+            check_left(state, weights)
             writer.add(state)
             if memory is not None:
                 writer.remember(memory)
+            if weights is not None:
+                writer.share(weights)
             writer.commit()
 
     def save(self, bank: MaskBank, overwrite: bool = False) -> None:
@@ -170,10 +180,13 @@ class BankFolder:
                 writer.add(bank[name])
                 # Now and then, so that who is stopped loses few tasks; the more rarely, the larger the manifest is, so
                 # that all of it takes a time proportional to the number of tasks.
-                if not difference and 10 * writer.unlisted() >= len(writer.on_disk.tasks):
+                # Not where tasks have trained all shared weights: only the last ones are there.
+                if not difference and not bank.shares and 10 * writer.unlisted() >= len(writer.on_disk.tasks):
                     writer.commit()
             if bank.remembers:
                 writer.remember(bank.memory)
+            if bank.shares:
+                writer.share(bank.weights)
             writer.commit()
         bank.was_stored({entry.name: entry.sha256 for entry in writer.on_disk.tasks})
         if difference:  # what was not in memory may have been in files that are gone
@@ -220,7 +233,7 @@ class BankFolder:
             bank = MaskBank(manifest.header, reader.tensors(manifest.kept))
             bank.memory = reader.memory()
             for name in reader.entries:
-                bank.add(reader.task(name))
+                bank.add(reader.task(name), reader.weights() or None)
             bank.was_stored({entry.name: entry.sha256 for entry in manifest.tasks})
             return bank
 
@@ -262,7 +275,8 @@ class BankFolder:
             manifest.header.check_size(self.most_weights)
             reader, sizes = BankReader(self.path, manifest), self._sizes(manifest)
             files = ((reader.task(entry.name), reader.content(entry)) for entry in manifest.tasks)
-            return measure(files, sizes[MANIFEST], reader.tensors(manifest.kept), reader.memory())
+            kept, weights = reader.tensors(manifest.kept), reader.weights()
+            return measure(files, sizes[MANIFEST], kept, reader.memory(), weights)
 
         return self._look(measured)
 
@@ -336,7 +350,7 @@ class BankFolder:
             for problem in problems:
                 if problem.unread:
                     raise StorageError(f"nothing was repaired, since a file cannot be read now: {problem.message}")
-                if manifest.kept is not None and problem.file == manifest.kept.file:
+                if problem.file in (entry.file for entry in (manifest.kept, manifest.weights) if entry is not None):
                     raise BankFormatError(
                         f"{self.path / problem.file} is damaged, and no task can be used without it; restore it from a "
                         "copy"
@@ -385,6 +399,7 @@ class BankFolder:
             {entry.name: entry.sha256 for entry in manifest.tasks},
             reader.task,
             reader.memory if manifest.memory is not None else None,
+            reader.weights if manifest.weights is not None else None,
             self._known_union(manifest),
             self.most_weights,
         )
@@ -446,4 +461,4 @@ class BankFolder:
 
 
 def _same(ours: TaskState, theirs: TaskState, header: BankHeader) -> bool:
-    return encode_state(ours, header)[0] == encode_state(theirs, header)[0]
+    return encode_state(ours, header.layout)[0] == encode_state(theirs, header.layout)[0]

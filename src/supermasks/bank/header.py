@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from supermasks.encoding import Layout
 from supermasks.errors import BankFormatError, BaseMismatchError
 from supermasks.network import Network, NormPolicy
 from supermasks.spec import describe
@@ -44,6 +45,11 @@ class BankHeader:
         }
         base, shapes = describe(network.base), network.shapes
         return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head, buffers)
+
+    @property
+    def layout(self) -> Layout:
+        """What a task's file need not say."""
+        return Layout(self.shapes, self.buffers)
 
     def weights(self) -> int:
         """Return how many weights a mask selects among."""

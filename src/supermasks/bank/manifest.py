@@ -14,11 +14,14 @@ from supermasks.bank.files import read_bytes, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.errors import BankFormatError, StorageError, SupermasksError
 from supermasks.network import NORM_POLICIES
-from supermasks.state import MOST_DIMENSIONS
+from supermasks.task_info import MOST_DIMENSIONS
 from supermasks.version import __version__
 
 FORMAT = "supermasks-bank"
-VERSION = 5
+VERSION = 6
+READ = (5, 6)
+"""The versions that are read; 6 adds kinds of changes and `weights` to 5."""
+
 MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
 
@@ -30,12 +33,13 @@ LARGEST = 2**28
 
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _MEMORY_FILE = re.compile(r"memory-[0-9]{6,12}\.safetensors")
+_WEIGHTS_FILE = re.compile(r"weights-[0-9]{6,12}\.safetensors")
 _KEPT_FILE = re.compile(r"kept(-[0-9]{6,12})?\.safetensors")
 _END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
 _END_BYTES = len('"digest": ""\n}') + 64
-_OTHER_VERSION = re.compile(rb'"version": (?!%d\b)([0-9]{1,9})' % VERSION)
+_OTHER_VERSION = re.compile(rb'"version": (?!(?:5|6)\b)([0-9]{1,9})')
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_GONE = re.compile("|".join(pattern.pattern for pattern in (_TASK_FILE, _MEMORY_FILE, _KEPT_FILE)))
+_GONE = re.compile("|".join(pattern.pattern for pattern in (_TASK_FILE, _MEMORY_FILE, _WEIGHTS_FILE, _KEPT_FILE)))
 
 
 class FileEntry(NamedTuple):
@@ -77,6 +81,7 @@ class Manifest:
         tasks: in the order of learning.
         kept: the file of the values that no recipe brings back, if there are any.
         memory: the file of what the next task may begin with, if there is anything.
+        weights: the file of the shared weights, if a task has trained all of them.
         gone: files that are no part of the bank any more; whoever changes it next removes those that are still there.
         digest: of the manifest that was read; empty of one that was not read.
     """
@@ -85,6 +90,7 @@ class Manifest:
     tasks: tuple[TaskEntry, ...] = ()
     kept: FileEntry | None = None
     memory: FileEntry | None = None
+    weights: FileEntry | None = None
     gone: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
 
@@ -104,6 +110,7 @@ class Manifest:
             "settings": dict(header.settings),
             "kept": None if self.kept is None else self.kept._asdict(),
             "memory": None if self.memory is None else self.memory._asdict(),
+            **({} if self.weights is None else {"weights": self.weights._asdict()}),
             **({"gone": self.gone} if self.gone else {}),
         }
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
@@ -124,7 +131,7 @@ class Manifest:
 
     def files(self) -> Iterator[str]:
         """Return the files that belong to the bank beside the manifest."""
-        yield from (entry.file for entry in (*self.tasks, self.kept, self.memory) if entry is not None)
+        yield from (entry.file for entry in (*self.tasks, self.kept, self.memory, self.weights) if entry is not None)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -147,7 +154,11 @@ class Manifest:
         end = _END.search(content, max(0, len(content) - _END_BYTES))
         if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:
             version = _OTHER_VERSION.search(content, 0, 200)
-            of = f"; it may be of version {version[1].decode()}, while this library reads {VERSION}" if version else ""
+            of = (
+                f"; it may be of version {version[1].decode()}, while this library reads {READ[0]} to {READ[-1]}"
+                if version
+                else ""
+            )
             raise BankFormatError(
                 f"{file} was altered, or is not a manifest of a bank: its digest does not fit its content{of}; "
                 "restore it from a copy"
@@ -172,10 +183,10 @@ def _line(entry: TaskEntry) -> str:
 
 
 def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
-    if manifest["format"] != FORMAT or manifest["version"] != VERSION:
+    if manifest["format"] != FORMAT or manifest["version"] not in READ:
         raise BankFormatError(
             f"{file} is of format {manifest['format']!r} version {manifest['version']!r}; "
-            f"this version of the library reads {FORMAT} version {VERSION}"
+            f"this version of the library reads {FORMAT} versions {READ[0]} to {READ[-1]}"
         )
     if manifest["norm"] not in NORM_POLICIES:
         raise BankFormatError(f"{file} names the unknown policy {manifest['norm']!r}")
@@ -190,10 +201,11 @@ def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
     )
     kept = _entry(manifest["kept"], _KEPT_FILE, file) if manifest["kept"] else None
     memory = _entry(manifest["memory"], _MEMORY_FILE, file) if manifest["memory"] else None
+    weights = _entry(manifest["weights"], _WEIGHTS_FILE, file) if manifest.get("weights") else None
     gone = tuple(map(str, manifest.get("gone", ())))
     if any(_GONE.fullmatch(path) is None for path in gone):
         raise BankFormatError(f"{file} names files outside of its folder of tasks; do not trust it")
-    return Manifest(header, _tasks(manifest["tasks"], file), kept, memory, gone, digest)
+    return Manifest(header, _tasks(manifest["tasks"], file), kept, memory, weights, gone, digest)
 
 
 def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:

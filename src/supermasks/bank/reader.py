@@ -11,11 +11,11 @@ from torch import Tensor
 
 from supermasks.bank.files import read_file
 from supermasks.bank.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
-from supermasks.bank.task_file import decode_state
+from supermasks.changes import Change
+from supermasks.encoding import decode_state
 from supermasks.errors import BankFormatError, TaskError
-from supermasks.masks import Mask
 from supermasks.state import TaskState
-from supermasks.types import check_name
+from supermasks.task_info import check_name
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class BankReader:
             BankFormatError: a file is missing, truncated or altered.
             StorageError: a file cannot be read.
         """
-        reference: Mask | None = None
+        before: Mapping[str, Change] = {}
         state: TaskState | None = None
         for link in reversed(self.chain(entry)):
-            state = decode_state(self.content(link), name, self.manifest.header, reference, self.path / link.file)
-            reference = state.mask
+            state = decode_state(self.content(link), name, self.manifest.header.layout, before, self.path / link.file)
+            before = state.changes
         assert state is not None  # the chain has the task itself
         return state
 
@@ -107,6 +107,14 @@ class BankReader:
             BankFormatError: the file is missing, truncated or altered.
         """
         return self.tensors(self.manifest.memory)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the shared weights, if a task has trained all of them.
+
+        Raises:
+            BankFormatError: the file is missing, truncated or altered.
+        """
+        return self.tensors(self.manifest.weights)
 
     def tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
         """Return the tensors in a file; none where there is no file.

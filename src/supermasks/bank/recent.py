@@ -54,5 +54,7 @@ class RecentStates:
 
 
 def _bytes(state: TaskState) -> int:
-    tensors = [*state.dense.values(), *state.buffers.values(), *(state.owned.codes.values() if state.owned else ())]
-    return state.mask.nbytes() + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    tensors = [*state.buffers.values(), *(state.owned.codes.values() if state.owned else ())]
+    return sum(change.nbytes for change in state.changes.values()) + sum(
+        tensor.numel() * tensor.element_size() for tensor in tensors
+    )

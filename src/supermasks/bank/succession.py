@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
+from torch import Tensor
+
 from supermasks.bank.header import BankHeader
 from supermasks.errors import DuplicateTaskError, MaskError
 from supermasks.masks import Mask
-from supermasks.network import written_digest
 from supermasks.state import TaskState
+from supermasks.weights import Weights, content_digest
 
 
 class Succession:
@@ -42,7 +44,7 @@ class Succession:
 
         Raises:
             DuplicateTaskError: a task of this name is there.
-            MaskError: mask and dense weights are not over the parameters of the bank, the task was learned over weights
+            MaskError: it does not change the parameters of the bank, the task was learned over weights
                 that the tasks do not leave, or it would change weights that one of them uses.
         """
         self.check_follows(state)
@@ -55,11 +57,9 @@ class Succession:
         """Raise what `check` raises, but for weights that the task would change."""
         require_new(state.name, self.after)
         shapes = dict(self._header.shapes)
-        dense = {name: tuple(value.shape) for name, value in state.dense.items() if name in shapes}
-        if {**state.mask.shapes, **dense} != shapes or state.mask.shapes.keys() & dense:
-            raise MaskError(
-                f"the mask of task {state.name!r} is over {state.mask.shapes}, but the bank is over {shapes}"
-            )
+        changed = {name: change.shape for name, change in state.changes.items() if name in shapes}
+        if changed != shapes:
+            raise MaskError(f"task {state.name!r} changes {changed}, but the bank is over {shapes}")
         # Also of a task that owns nothing: tasks whose masks it was not told of may own weights that its mask keeps.
         if state.over != self.over:
             raise MaskError(
@@ -70,10 +70,10 @@ class Succession:
 
     def add(self, state: TaskState) -> str:
         """Note that a task, which was checked, is there; return the digest of the weights after it, or ""."""
-        self.after[state.name] = after = written_digest(state, self._header.fingerprint)
+        self.after[state.name] = after = state.after(self._header.fingerprint)
         self.over = after or self.over
         if self.union is not None:
-            self.union = Mask.union([self.union, state.mask], self._header.shapes)
+            self.union = self.union | state.uses(self._header.shapes)
         return after
 
     def rename(self, name: str, new: str) -> None:
@@ -92,6 +92,44 @@ def require_new(name: str, taken: Container[str]) -> None:
         raise DuplicateTaskError(
             f"the bank has a task {name!r} already, and a learned task never changes; choose another name"
         )
+
+
+def check_left(state: TaskState, weights: Mapping[str, Tensor] | None) -> None:
+    """Raise MaskError unless these are the shared weights that a task has left, or it left them as they were.
+
+    Args:
+        state: of the task.
+        weights: all shared weights; None where they are not given.
+    """
+    if not state.replaced:
+        return
+    if weights is None:
+        raise MaskError(f"task {state.name!r} has trained all shared weights; pass these as well, weights=...")
+    if content_digest(weights) != state.replaced:
+        raise MaskError(f"task {state.name!r} has left other shared weights than those that were given")
+
+
+def written(base: Weights, states: Iterable[TaskState], values: Mapping[str, Tensor]) -> Weights:
+    """Return the shared weights as tasks have left them.
+
+    Args:
+        base: the weights as they were before any task.
+        states: of the tasks, in the order of learning; those that left the weights as they were may be missing.
+        values: the weights after the last task that has trained all of them; none if no task has.
+
+    Raises:
+        MaskError: the values are not those that this task has left.
+    """
+    changing = [state for state in states if state.owned is not None or state.replaced]
+    last = max((number for number, state in enumerate(changing) if state.replaced), default=-1)
+    weights = base
+    if last >= 0:
+        check_left(changing[last], values)
+        weights = base.restored(values, [state.after(base.history[0]) for state in changing[: last + 1]])
+    for state in changing[last + 1 :]:
+        if state.owned is not None:
+            weights = weights.writing(state.owned)
+    return weights
 
 
 def _check_spares(state: TaskState, kept: Mask) -> None:

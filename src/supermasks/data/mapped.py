@@ -1,4 +1,4 @@
-"""A stream whose tasks are those of another one, changed when they are asked for."""
+"""A stream with the tasks of another one, each passed through a function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""PermutedMNIST and its like: each task sees all images through its own fixed permutation of the pixels."""
+"""Streams such as PermutedMNIST: each task has its own fixed permutation of the pixels."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from supermasks.types import Examples, Task
 
 @dataclass(frozen=True, eq=False)
 class Permute:
-    """A view that reorders the pixels: flattened, pixel `n` of the result is pixel `order[n]` of the input.
+    """A view that permutes the pixels: pixel `n` of the flattened result is pixel `order[n]` of the input.
 
     Attributes:
         order: `pixels`, int64, a permutation of `0..pixels - 1`.
@@ -27,19 +27,19 @@ class Permute:
     order: Tensor
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Return the batch (`batch x ...`) in the same shape, its pixels reordered."""
+        """Return the batch (`batch x ...`) in the same shape with its pixels permuted."""
         return batch.flatten(1).index_select(1, self.order.to(batch.device)).reshape(batch.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class PermutedStream(LazyStream):
-    """`tasks` tasks, `permuted-0000` and on, each with its own random permutation of the pixels.
+    """`tasks` tasks, named `permuted-0000` and so on, each with its own random permutation of the pixels.
 
-    Task `n` depends on the seed and on `n` alone, not on how many tasks there are. All of them,
-    the first too, are permuted, have all classes of the source, and share its tensors.
+    Task `n` depends on the seed and on `n` alone, not on the number of tasks. Every task, the first one too, is
+    permuted, has all classes of the source, and shares its tensors.
 
     Raises:
-        ConfigError: there is not at least one task, or the seed is not a non-negative integer.
+        ConfigError: `tasks` is not a positive integer, or the seed is not a non-negative integer.
 
     Example:
         >>> from supermasks.datasets import load_source
@@ -54,7 +54,7 @@ class PermutedStream(LazyStream):
 
     def __post_init__(self) -> None:
         check_count("the number of tasks", self.tasks)
-        # A bad seed is refused now, not at the first task.
+        # Rejects an invalid seed now, not at the first task.
         stream(self.seed, "permutation")
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""RotatedMNIST and its like: each task sees all images turned by its own angle."""
+"""Streams such as RotatedMNIST: each task has its own angle of rotation."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from supermasks.types import Examples, Task
 
 @dataclass(frozen=True)
 class Rotate:
-    """A view that turns images about their centre, counterclockwise.
+    """A view that rotates images about their centre, counterclockwise.
 
     Attributes:
         degrees: the angle.
-        fill: the value of what comes in from outside of the image, for all channels or one number each.
-        interpolation: "nearest" takes the nearest pixel, "bilinear" mixes the nearest four.
+        fill: the value of pixels outside of the image: one number for all channels, or one for each.
+        interpolation: "nearest" takes the nearest pixel, "bilinear" averages the nearest four.
 
     Raises:
-        InputError: when called, a batch has not as many channels as there are values to fill with.
+        InputError: on a call, if the number of channels differs from the number of fill values.
 
     Example:
         >>> Rotate(180.0)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).round().flatten().tolist()
@@ -36,16 +36,16 @@ class Rotate:
     interpolation: Literal["nearest", "bilinear"] = "nearest"
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """Return the batch (`batch x channels x height x width`) in the same shape, turned."""
+        """Return the batch (`batch x channels x height x width`) in the same shape, rotated."""
         height, width = batch.shape[-2:]
         cosine, sine = math.cos(math.radians(self.degrees)), math.sin(math.radians(self.degrees))
-        # The grid runs from -1 to 1 along both sides, so that off the square the sides must be weighed.
+        # The grid runs from -1 to 1 along both sides, so the sides of a rectangle must be weighted.
         turn = torch.tensor(
             [[[cosine, -sine * height / width, 0.0], [sine * width / height, cosine, 0.0]]], dtype=torch.float32
         )
         grid = functional.affine_grid(turn.to(batch), [1, 1, height, width], align_corners=False)
         fill = self._fill_of(batch)
-        # Sampling pads with zeros, so that the fill value is made zero before and restored after.
+        # Sampling pads with zeros, so the fill value is shifted to zero before and back afterwards.
         turned = functional.grid_sample(
             batch - fill,
             grid.expand(len(batch), -1, -1, -1),
@@ -62,21 +62,22 @@ class Rotate:
             return self.fill[0]
         if len(self.fill) != batch.shape[1]:
             raise InputError(
-                f"images of {len(self.fill)} channels, as many as there are values to fill with, can be rotated, "
-                f"but {tuple(batch.shape[1:])} came; pass one value for each channel"
+                f"expected images with {len(self.fill)} channels, one for each fill value, got "
+                f"{tuple(batch.shape[1:])}; pass one fill value for each channel"
             )
         return torch.tensor(self.fill).to(batch).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class RotatedStream(LazyStream):
-    """`tasks` tasks, `rotated-000.0` and on, task `n` turned by `n * degrees`; the first is as it is stored.
+    """`tasks` tasks, named `rotated-000.0` and so on; task `n` is rotated by `n * degrees`, and the first not at all.
 
-    Pixels are taken from the nearest one, as the usual image libraries do by default. Each angle then has jags of its
-    own, by which it is recognised; bilinear interpolation smooths them away, and neighbouring angles are confused.
+    Nearest-neighbour interpolation is the default, as in the usual image libraries. It gives each angle its own jagged
+    edges, which make it easy to recognise. Bilinear interpolation smooths them away, and neighbouring angles are
+    confused.
 
     Raises:
-        ConfigError: there is not at least one task, the angle is below 0.1, or a full turn repeats the tasks.
+        ConfigError: `tasks` is not a positive integer, `degrees` is below 0.1, or the tasks exceed a full turn.
         InputError: the inputs of the source are not images.
 
     Example:
@@ -93,16 +94,16 @@ class RotatedStream(LazyStream):
 
     def __post_init__(self) -> None:
         check_count("the number of tasks", self.tasks)
-        # Names tell tenths of a degree apart.
+        # Names have one decimal of a degree.
         if not (self.degrees >= 0.1 and (self.tasks - 1) * self.degrees < 360):
             raise ConfigError(
-                f"{self.tasks} tasks must be turned by at least 0.1 degrees each and stay within one turn of 360, "
-                f"but {self.degrees!r} degrees came; pass for example degrees={360 / self.tasks:g}"
+                f"degrees must be at least 0.1, and {self.tasks} tasks must stay within a full turn, got "
+                f"{self.degrees!r}; pass for example degrees={360 / self.tasks:g}"
             )
         if len(self.source.train_inputs.shape) != 4:
             raise InputError(
-                "images, of shape examples x channels x height x width, can be rotated, "
-                f"but {tuple(self.source.train_inputs.shape)} came; reshape the inputs of the source"
+                "expected images, of shape examples x channels x height x width, got "
+                f"{tuple(self.source.train_inputs.shape)}; reshape the inputs of the source"
             )
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Labelled images that streams of tasks are made from, and how their pixels are normalised."""
+"""Labelled images, from which streams of tasks are made, and the normalisation of their pixels."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from supermasks.types import Store
 
 @dataclass(frozen=True)
 class Normalisation:
-    """From pixels to numbers around 0: `(pixel / 255 - mean) / std`, for each channel.
+    """Maps pixels to numbers around 0: `(pixel / 255 - mean) / std`, for each channel.
 
     Attributes:
-        mean: of the training pixels, one number a channel, where white is 1.
+        mean: of the training pixels, one number for each channel; white is 1.
         std: the standard deviation, likewise.
 
     Example:
@@ -33,23 +33,23 @@ class Normalisation:
 
     @property
     def black(self) -> tuple[float, ...]:
-        """The normalised value of a pixel that is 0, one number a channel."""
+        """The normalised value of a pixel that is 0, one number for each channel."""
         return tuple(self(torch.zeros(1, len(self.mean), 1, 1, dtype=torch.uint8)).flatten().tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Normalised images, shared by all tasks that are made from them.
+    """Normalised images, shared by all tasks made from them.
 
     Attributes:
         name: the name of the data set.
         classes: the labels; target `n` stands for `classes[n]`.
-        train_inputs: `N x channels x height x width`, float32, `(pixel / 255 - mean) / std`; in memory, or
-            decoded when they are asked for.
+        train_inputs: `N x channels x height x width`, float32, `(pixel / 255 - mean) / std`; a tensor, or a store that
+            decodes them on request.
         train_targets: `N`, int64.
-        test_inputs: `M x channels x height x width`, float32, normalised as the training inputs are.
+        test_inputs: `M x channels x height x width`, float32, normalised like the training inputs.
         test_targets: `M`, int64.
-        black: the normalised value of a pixel that is 0, one number a channel.
+        black: the normalised value of a pixel that is 0, one number for each channel.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""SplitMNIST and its like: each task has a few of the classes."""
+"""Streams such as SplitMNIST: each task has some of the classes."""
 
 import hashlib
 import re
@@ -14,22 +14,26 @@ from supermasks.errors import ConfigError
 from supermasks.seeding import stream
 from supermasks.types import Examples, Store, Task
 
-LONGEST_NAME = 80  # characters: a name is also read in tables, and may become one of a file
+LONGEST_NAME = 80  # characters: names appear in tables and may become file names
 
 
 @dataclass(frozen=True, eq=False)
 class SplitStream(LazyStream):
-    """The classes of the source, `classes_per_task` a task, named by them, such as `split-0-1`.
+    """Tasks with `classes_per_task` classes of the source each, named by their classes, such as `split-0-1`.
 
-    The classes go in their order, or in the random one that belongs to `seed`. A task keeps the
-    original labels as its classes, and shares the inputs of the source, in memory or in files. A name of more
-    than 80 characters is cut to its first classes, their number, and a digest of all, such as
-    `split-n01440764-n01443537-20-classes-1b4f0e9851`. With a number of tasks, only the first so many are made, and
-    the classes need not divide.
+    A task keeps the original labels as its classes, and shares the inputs of the source. A name of more than 80
+    characters is cut to its first classes, their number, and a digest of all of them, such as
+    `split-n01440764-n01443537-20-classes-1b4f0e9851`.
+
+    Attributes:
+        source: of the images.
+        classes_per_task: the number of classes of a task.
+        seed: shuffles the classes; None keeps their order.
+        tasks: the number of tasks; None uses all classes, whose number must then be a multiple of `classes_per_task`.
 
     Raises:
-        ConfigError: the classes do not divide into tasks of that size, or are too few for that many; two tasks would
-            have the same name; or the seed is not a non-negative integer.
+        ConfigError: the number of classes is not such a multiple, or too small for the tasks; two tasks would have the
+            same name; or the seed is not a non-negative integer.
 
     Example:
         >>> from supermasks.datasets import load_source
@@ -50,16 +54,16 @@ class SplitStream(LazyStream):
             if self.tasks * self.classes_per_task > count:
                 raise ConfigError(
                     f"{self.tasks} tasks of {self.classes_per_task} classes need {self.tasks * self.classes_per_task} "
-                    f"classes, but {self.source.name} has {count}; make fewer tasks, or smaller ones"
+                    f"classes, but {self.source.name} has {count}; pass fewer tasks, or fewer classes per task"
                 )
         elif count % self.classes_per_task:
             raise ConfigError(
-                f"{count} classes do not divide into tasks of {self.classes_per_task}; "
-                f"pass one of {', '.join(str(n) for n in range(1, count + 1) if count % n == 0)} as classes_per_task"
+                f"classes_per_task must divide the number of classes, {count}, got {self.classes_per_task}; pass one "
+                f"of {', '.join(str(n) for n in range(1, count + 1) if count % n == 0)}"
             )
         names = [self._name(index) for index in range(len(self))]
         if len(set(names)) != len(names):
-            raise ConfigError(f"tasks need names that differ, but the classes give {names}; rename the classes")
+            raise ConfigError(f"tasks must have different names, but the classes give {names}; rename the classes")
 
     def __len__(self) -> int:
         return len(self.source.classes) // self.classes_per_task if self.tasks is None else self.tasks
@@ -75,7 +79,7 @@ class SplitStream(LazyStream):
         )
 
     def _chosen(self, index: int) -> list[int]:
-        """Return the targets, in the source, of the classes of the task at `index`."""
+        """Return the targets in the source that belong to the task at `index`."""
         count = len(self.source.classes)
         order = range(count) if self.seed is None else stream(self.seed, "class-order").permutation(count).tolist()
         return list(order[index * self.classes_per_task : (index + 1) * self.classes_per_task])
@@ -94,7 +98,7 @@ def _short(words: list[str]) -> str:
     name = "-".join(words)
     if len(name) <= LONGEST_NAME:
         return name
-    # Two tasks may begin with the same classes; the digest tells them apart, on every machine alike.
+    # The digest tells tasks apart that begin with the same classes; it is the same on every machine.
     end = f"-{len(words) - 1}-classes-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
     kept = words[0]
     for word in words[1:]:

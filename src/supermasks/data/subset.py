@@ -1,4 +1,4 @@
-"""Some of the examples, or all in another order, with nothing copied but their rows and targets."""
+"""Some of the examples, or all in another order; only rows and targets are copied."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from supermasks.types import Examples
 
 
 def subset(examples: Examples, chosen: NDArray[np.integer]) -> Examples:
-    """Return the examples at the indices `chosen`, in their order in `examples`, of the same inputs and view.
+    """Return the examples at the indices `chosen`, in their order in `examples`, with the same inputs and view.
 
     Example:
         >>> examples = Examples(torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]))
@@ -19,7 +19,7 @@ def subset(examples: Examples, chosen: NDArray[np.integer]) -> Examples:
 
 
 def reordered(examples: Examples, chosen: NDArray[np.integer]) -> Examples:
-    """Return the examples at the indices `chosen`, in the order of these, of the same inputs and view.
+    """Return the examples at the indices `chosen`, in this order, with the same inputs and view.
 
     Example:
         >>> examples = Examples(torch.zeros(4, 3), torch.tensor([0, 1, 2, 3]))

@@ -1,4 +1,4 @@
-"""Set a part of the training examples aside, to choose by."""
+"""Set a part of the training examples aside for validation."""
 
 from dataclasses import replace
 
@@ -9,19 +9,19 @@ from supermasks.types import Task
 
 
 def with_validation(task: Task, fraction: float = 0.1, seed: int = 0) -> Task:
-    """Return the task with a random part of its training examples as its validation examples instead.
+    """Return the task with a random part of its training examples as its validation examples.
 
-    Both parts share the inputs of the task, and have at least one example each; the test examples have no
-    part in it. Which examples are chosen depends on the seed and on the name of the task alone.
+    Both parts share the inputs of the task and have at least one example. The choice depends on the seed and on the
+    name of the task alone.
 
     Args:
-        task: has no validation examples yet, and at least two training examples.
-        fraction: how much of the training examples is set aside, above 0 and below 1.
-        seed: chooses them.
+        task: without validation examples, with at least two training examples.
+        fraction: of the training examples to set aside, above 0 and below 1.
+        seed: for the choice.
 
     Raises:
-        ConfigError: the fraction or the seed is none.
-        TaskError: the task has validation examples already, or too few examples for two parts.
+        ConfigError: the fraction or the seed is invalid.
+        TaskError: the task has validation examples already, or fewer than two training examples.
 
     Example:
         >>> from supermasks.data import make_task
@@ -31,14 +31,14 @@ def with_validation(task: Task, fraction: float = 0.1, seed: int = 0) -> Task:
     """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise ConfigError(
-            f"the fraction of the training examples to set aside lies above 0 and below 1, but {fraction!r} came; "
-            "pass for example 0.1"
+            f"the fraction of the training examples to set aside must lie above 0 and below 1, got {fraction!r}; pass "
+            "for example 0.1"
         )
     if task.validation is not None:
-        raise TaskError(f"task {task.name!r} has validation examples already; pass it without")
+        raise TaskError(f"task {task.name!r} already has validation examples; pass a task without")
     count = len(task.train)
     if count < 2:
-        raise TaskError(f"task {task.name!r} has 1 training example, of which none can be set aside; give it more")
+        raise TaskError(f"task {task.name!r} has 1 training example, so none can be set aside; pass more")
     held = min(max(1, round(fraction * count)), count - 1)
     order = stream(seed, "validation", task.name).permutation(count)
     return replace(task, train=subset(task.train, order[held:]), validation=subset(task.train, order[:held]))

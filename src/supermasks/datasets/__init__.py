@@ -6,20 +6,21 @@ from supermasks.datasets.images.idx import read_idx, write_idx
 from supermasks.datasets.images.image_files import ImageFiles
 from supermasks.datasets.load import load_source
 from supermasks.datasets.places import data_directory
+from supermasks.datasets.resource import Resource
 from supermasks.datasets.texts.encoder_cache import EncodedTexts, encode_texts
+from supermasks.datasets.texts.load import load_texts
 from supermasks.datasets.texts.models import minilm_folder
-from supermasks.datasets.texts.text import TextSource, load_texts, texts_from
-from supermasks.datasets.texts.text_sequences import SEQUENCES
+from supermasks.datasets.texts.source import TextSource, texts_from
 from supermasks.datasets.texts.tokens import TokenIds, text_task
 from supermasks.datasets.texts.word_vectors import WordEmbeddings, WordVectors, load_vectors
 
 __all__ = [
     "CATALOG",
     "MODELS",
-    "SEQUENCES",
     "TEXTS",
     "EncodedTexts",
     "ImageFiles",
+    "Resource",
     "TextSource",
     "TokenIds",
     "WordEmbeddings",

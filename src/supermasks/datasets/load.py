@@ -1,4 +1,4 @@
-"""Load a data set by its name, from wherever its files are."""
+"""Load a data set of images by its name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +12,22 @@ from supermasks.errors import DataUnavailableError
 
 
 def load_source(name: str, directory: str | Path | None = None) -> ImageSource:
-    """Load a data set by name.
+    """Load a data set of images by name.
 
-    - "sample": 10,000 + 2,000 images of MNIST, embedded; it needs no directory and ignores it.
+    - "sample": 10,000 training and 2,000 test images of MNIST. It comes with the package; `directory` is ignored.
     - "mnist", "fashion-mnist": four IDX files.
-    - "quickdraw": QuickDraw, four IDX files and `classes.txt`.
-    - "cifar10", "cifar100": the binary version, or the one for Python.
-    - "tiny-imagenet", "imagenet": folders of JPEG files, decoded when they are asked for;
-      they need Pillow, which `supermasks[images]` brings.
+    - "quickdraw": four IDX files and `classes.txt`.
+    - "cifar10", "cifar100": the binary version, or the Python version.
+    - "tiny-imagenet", "imagenet": folders of JPEG files, decoded when a batch asks for them. They need Pillow: install
+      `supermasks[images]`.
 
-    Files, plain or `.gz`, are looked for in `directory/name`, in `directory/` and the name that the
-    archive unpacks to, such as `cifar-10-batches-bin`, and in `directory`. Without a directory they are
-    looked for in `$SUPERMASKS_DATA`, in the user's cache, and where a system package puts them.
+    Files, plain or `.gz`, are looked for in `directory/name`, in the folder inside `directory` that the archive unpacks
+    to, such as `cifar-10-batches-bin`, and in `directory` itself. By default they are looked for in `$SUPERMASKS_DATA`,
+    in the user's cache, and in the folder of a system package.
 
     Raises:
-        ConfigError: there is no data set of that name.
-        DataUnavailableError: the files are not there, or are not sound, or are those of another data set.
+        ConfigError: there is no data set with that name.
+        DataUnavailableError: the files are missing or damaged, or belong to another data set.
         MissingExtraError: Pillow is needed and not installed.
 
     Example:
@@ -37,28 +37,28 @@ def load_source(name: str, directory: str | Path | None = None) -> ImageSource:
     """
     if name == "sample":
         return load_sample()
-    dataset = dataset_named(name, '; "sample" is embedded and always there')
+    dataset = dataset_named(name, '; "sample" comes with the package')
     folders = folders_for(dataset, directory)
     for folder in folders:
         for layout in dataset.layouts:
             paths = find_files(folder, layout.files)
             if paths is not None:
                 return layout.read(paths)
-    raise DataUnavailableError(_where_it_is_not(dataset, folders))
+    raise DataUnavailableError(_not_found(dataset, folders))
 
 
-def _where_it_is_not(dataset: DataSet, folders: Sequence[Path]) -> str:
+def _not_found(dataset: DataSet, folders: Sequence[Path]) -> str:
     forms = ", or ".join(", ".join(layout.files) for layout in dataset.layouts)
     get = f"with `supermasks data fetch {dataset.name}`" if dataset.routes else f"from {dataset.origin}"
     return (
         f"the files of {dataset.name} ({forms}; plain or .gz) are not in "
         f"{', '.join(str(folder) for folder in folders)}{_nearly(dataset, folders)}; get them {get}, "
-        'say where they are with `--data DIR`, or use the embedded data set "sample"'
+        'pass their folder with `--data DIR`, or use the data set "sample", which comes with the package'
     )
 
 
 def _nearly(dataset: DataSet, folders: Sequence[Path]) -> str:
-    """Return what the folder lacks that holds the most of them, if one holds any."""
+    """Return which files are missing in the folder that has most of them, if one has any."""
     lacking = [
         (sum(found), folder, [name for name, there in zip(layout.files, found, strict=True) if not there])
         for folder in folders

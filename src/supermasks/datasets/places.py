@@ -1,4 +1,4 @@
-"""Where data sets lie on this machine."""
+"""The folders for data sets on this machine."""
 
 import os
 from pathlib import Path
@@ -26,13 +26,13 @@ def cache_directory() -> Path:
 
 
 def roots(directory: str | Path | None) -> list[Path]:
-    """Return the folders that hold a folder for each data set: `directory`, or else the usual places."""
+    """Return the folders that have a folder for each data set: `directory`, or by default the usual ones."""
     return [Path(directory)] if directory is not None else list(dict.fromkeys((data_directory(), cache_directory())))
 
 
 def folders_for(dataset: DataSet, directory: str | Path | None) -> list[Path]:
-    """Return the folders in which the files of a data set are looked for, in this order."""
-    # The folders that bear the name come first: the root may hold the files of another data set.
+    """Return the folders in which the files of a data set are looked for, in order."""
+    # Folders with the name of the data set come first: the root may hold the files of another one.
     folders = [
         folder
         for root in roots(directory)

@@ -1,4 +1,4 @@
-"""What is known of a data set or a model: the forms in which it is handed out, and the ways to get it."""
+"""The description of a data set or a model: its file formats, and the ways to get it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from types import MappingProxyType
 from supermasks.data.sources import ImageSource
 
 Route = Callable[[Path], Mapping[str, bytes]]
-"""From an empty folder to work in, to the uncompressed content of the files of a resource, by name.
+"""Gets a resource: takes an empty folder to work in, and returns the uncompressed content of its files, by name.
 
-It raises DataUnavailableError, saying why, if there is no way through."""
+Raises DataUnavailableError with the reason if that fails."""
 
 
 def _nothing() -> Mapping[str, str | None]:
@@ -23,11 +23,11 @@ def _nowhere() -> Mapping[str, Route]:
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which a data set is handed out.
+    """One file format of a data set.
 
     Attributes:
-        files: the names of all that must be there; those that end in `/` are folders.
-        read: makes the source out of the paths, by these names.
+        files: the names of all required files; a name that ends in `/` is a folder.
+        read: makes the source from the paths of these files, by their names.
     """
 
     files: tuple[str, ...]
@@ -36,15 +36,15 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """Files that can be looked for by a name and, where there are routes, fetched: a data set, or a trained model.
+    """A data set or a trained model that has a name and, if there are routes, can be fetched.
 
     Attributes:
-        name: what it is asked for by.
-        origin: where a person gets it, where no route leads to it.
-        routes: the ways to get it, by what they are called, in the order in which they are tried.
-        digests: the files that are fetched, and the SHA-256 (hexadecimal) of the uncompressed content
-            of each; None where none is known.
-        packed: those of the files that are kept as `.gz`.
+        name: of the resource and of its folder.
+        origin: where a person gets it if there is no route.
+        routes: the ways to get it, by their titles, in the order in which they are tried.
+        digests: the SHA-256 (hexadecimal) of the uncompressed content of each file that is fetched, by its name; None
+            if it is unknown.
+        packed: the files that are kept as `.gz`.
     """
 
     name: str
@@ -59,9 +59,9 @@ class DataSet(Resource):
     """A data set of images.
 
     Attributes:
-        layouts: its forms, in the order in which they are looked for.
-        folders: the names of the folders that its archives unpack to, beside its own name.
-        installed: folders in which a system package may have put it.
+        layouts: its file formats, in the order in which they are looked for.
+        folders: the names of the folders that its archives unpack to, in addition to its own name.
+        installed: folders into which a system package may have installed it.
     """
 
     layouts: tuple[Layout, ...]
@@ -70,16 +70,16 @@ class DataSet(Resource):
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """Return the file of that name in `folder`, in any of its usual spellings, or the folder if it ends in `/`."""
+    """Return the file `name` in `folder`, in any of its usual spellings, or the folder if the name ends in `/`."""
     if name.endswith("/"):
         return folder / name if (folder / name).is_dir() else None
     dotted = name.replace("-idx", ".idx")
-    # What `fetch` writes comes first, so that a verified file wins over a stray one.
+    # The spelling that `fetch` writes comes first, so that a verified file wins over another one.
     candidates = (folder / spelled for spelled in (f"{name}.gz", name, f"{dotted}.gz", dotted))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path] | None:
-    """Return where the files of these names are in `folder`; None if not all are there."""
+    """Return the paths of the files `names` in `folder`; None if one is missing."""
     found = {name: find_file(folder, name) for name in names}
     return {name: path for name, path in found.items() if path is not None} if all(found.values()) else None

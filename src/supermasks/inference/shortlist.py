@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from supermasks.errors import ConfigError
-from supermasks.masks import BitIndex
 from supermasks.superposition import Superposition
 
 LOOKED_AT = 4096
@@ -24,16 +22,13 @@ INDEXED_WEIGHTS = 2**16
 class Shortlist:
     """Finds the tasks that are worth an exact comparison.
 
-    Of the first layers, the 4,096 weights of largest `|dL/dE * W|` are looked up in all masks, and the 8 tasks
+    Of the first layers, the 4,096 weights of largest `|dL/dE * W|` are looked up in all tasks, and the 8 tasks
     with the largest sums are listed. Permuted or otherwise transformed inputs are told apart by the first layer more
     surely than by all layers.
 
     Args:
         superposition: the tasks; their masks are turned round once, which takes the memory of those of the first layers
             again.
-
-    Raises:
-        ConfigError: a task sets these layers without a mask.
     """
 
     def __init__(self, superposition: Superposition) -> None:
@@ -43,19 +38,20 @@ class Shortlist:
             if total < INDEXED_WEIGHTS:
                 self.names.append(name)
                 total += weight.numel()
-        if any(name not in state.mask for state in superposition.states for name in self.names):
-            raise ConfigError("a shortlist is made from masks, but there are tasks without one; use exact=True")
         self._count = len(superposition)
         self._weights = [superposition.network.weights[name].flatten() for name in self.names]
         self._indices = [
-            BitIndex([state.mask.bits(name) for state in superposition.states], weight.numel())
-            for name, weight in zip(self.names, self._weights, strict=True)
+            [
+                (torch.tensor(tasks), kind.index(superposition.network.weights[name], changes))
+                for kind, tasks, changes in superposition.kinds(name)
+            ]
+            for name in self.names
         ]
 
     @property
     def nbytes(self) -> int:
         """The bytes that the turned masks take."""
-        return sum(index.nbytes for index in self._indices)
+        return sum(index.nbytes for of_layer in self._indices for _, index in of_layer)
 
     def candidates(self, gradients: Mapping[str, Tensor]) -> Iterator[list[int]]:
         """Yield the listed tasks of each loss, in the order of learning.
@@ -70,10 +66,10 @@ class Shortlist:
             row = torch.cat([gradient * weight for gradient, weight in zip(rows, weights, strict=True)])
             largest, first = _largest(row), 0
             sums = torch.zeros(self._count, dtype=torch.float32)
-            for index, size in zip(indices, sizes, strict=True):
-                here = largest[(largest >= first) & (largest < first + size)]
-                if len(here):
-                    sums = sums - index.products((here - first).cpu(), row[here].cpu())
+            for of_layer, gradient, size in zip(indices, rows, sizes, strict=True):
+                places = largest[(largest >= first) & (largest < first + size)] - first
+                for tasks, index in of_layer if len(places) else ():
+                    sums[tasks] -= index.products(places, gradient[places])
                 first += size
             # What is no number is not sorted away: the exact comparison reports it.
             yield sums.nan_to_num(torch.inf).topk(min(LISTED, len(sums))).indices.sort().values.tolist()

@@ -90,6 +90,10 @@ class Mask:
         """The shape of each parameter."""
         return dict(self._shapes)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of one parameter."""
+        return self._shapes[name]
+
     @property
     def packed(self) -> dict[str, Tensor]:
         """The packed bits of each parameter: copies, `ceil(entries / 8)` bytes each."""

@@ -1,9 +1,26 @@
-"""How a task is learned over a network: one method a file."""
+"""How a task is learned over a network: one method a file. A new file is found, and its methods are exported here."""
 
+from supermasks.discovery import classes_in
 from supermasks.methods.diluted import Diluted
 from supermasks.methods.exssnet import ExSSNeT
 from supermasks.methods.individual import Individual
-from supermasks.methods.method import Learned, Method, Trainable
-from supermasks.methods.supsup import SupSup
+from supermasks.methods.method import Method
+from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Session, initial_head
+from supermasks.methods.supsup import MaskSession, SupSup
 
-__all__ = ["Diluted", "ExSSNeT", "Individual", "Learned", "Method", "SupSup", "Trainable"]
+globals().update(classes_in(__name__, __path__, Method))
+
+__all__ = [
+    "Criterion",
+    "Diluted",
+    "ExSSNeT",
+    "Individual",
+    "Learned",
+    "Lesson",
+    "Logits",
+    "MaskSession",
+    "Method",
+    "Session",
+    "SupSup",
+    "initial_head",
+]

@@ -1,23 +1,13 @@
 """Supermasks that stay recognisable in a superposition: some steps are made with the mask diluted by all others."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.methods.method import Trainable
-from supermasks.methods.supsup import SupSup
-from supermasks.network import Network
-from supermasks.scores import Past
-from supermasks.types import Task
-
-
-@dataclass(frozen=True, eq=False)
-class _Beside(Trainable):
-    """Scores, and beside them for each parameter the share of weights that masks keep."""
-
-    kept: dict[str, float] = field(default_factory=dict[str, float])
+from supermasks.methods.session import Lesson, Session
+from supermasks.methods.supsup import MaskSession, SupSup
 
 
 @dataclass(frozen=True)
@@ -49,22 +39,29 @@ class Diluted(SupSup):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (0 < self.share < 1 and 0 < self.beta < 1):
-            raise ConfigError(f"share and beta lie between 0 and 1, but {self.share} and {self.beta} came")
+            raise ConfigError(f"share and beta must be between 0 and 1, got {self.share} and {self.beta}")
 
-    def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
-        begun = super().begin(network, task, seed, past)
+    def begin(self, lesson: Lesson) -> Session:
+        return _Dilution(self, lesson)
+
+
+class _Dilution(MaskSession):
+    """A mask that is diluted in some steps."""
+
+    stacks = False  # which steps these are is drawn for each task
+
+    def __init__(self, method: Diluted, lesson: Lesson) -> None:
+        super().__init__(method, lesson)
+        self._share, self._beta = method.share, method.beta
         with torch.no_grad():
-            masks = self.rule.masks({name: begun.parameters[name] for name in network.weights})
-        kept = {name: float(mask.mean()) for name, mask in masks.items()}
-        return _Beside(begun.parameters, begun.buffers, begun.weights, kept)
+            self._kept = {name: float(mask.mean()) for name, mask in self.rule.masks(self.scores).items()}
 
-    def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
-        effective = super().effective(network, trainable)
+    def effective(self) -> dict[str, Tensor]:
+        effective = super().effective()
         # Validation computes without gradients, with the mask as it is. The draw is from torch's generator, as those of
         # dropout are: the training seeds it for the task, and saves it with its checkpoints.
-        if torch.is_grad_enabled() and float(torch.rand((), dtype=torch.float32)) < self.share:
-            assert isinstance(trainable, _Beside)  # as `begin` has made it
-            for name, kept in trainable.kept.items():
-                others = (1 - self.beta) * kept * network.weights[name]
-                effective[name] = torch.add(others, effective[name], alpha=self.beta)
+        if torch.is_grad_enabled() and float(torch.rand((), dtype=torch.float32)) < self._share:
+            for name, kept in self._kept.items():
+                others = (1 - self._beta) * kept * self.network.weights[name]
+                effective[name] = torch.add(others, effective[name], alpha=self._beta)
         return effective

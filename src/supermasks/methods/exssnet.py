@@ -1,50 +1,21 @@
 """ExSSNeT and SSNeT: a supermask is found, and weights that it selects are trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from supermasks.changes import Masked
 from supermasks.errors import ConfigError
 from supermasks.masks import Mask, MaskRule, TopK
-from supermasks.methods.method import Learned, Trainable, trainable_on
-from supermasks.methods.supsup import SupSup
+from supermasks.methods.session import Learned, Lesson, Session
+from supermasks.methods.supsup import MaskSession, SupSup, replaced
 from supermasks.network import Network
 from supermasks.owned import PRECISIONS, Owned, Precision
-from supermasks.scores import Past
-from supermasks.types import Task
 
 WEIGHTS = "weights of "
 """Begins the names of the vectors of weights under training; the names of their parameters follow."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Weights(Trainable):
-    """Weights under training, as one vector a parameter: what is not in it, no optimiser can move.
-
-    Attributes:
-        free: the positions of the weights in the vectors.
-        places: their indices in the flattened parameters.
-        found: what finding the mask has left; None while the mask is still under training, too.
-        masked: the effective weights of what was found; none while the mask is still under training.
-    """
-
-    free: Mask = field(kw_only=True)
-    places: Mapping[str, Tensor] = field(kw_only=True)
-    found: Learned | None = field(kw_only=True)
-    masked: Mapping[str, Tensor] = field(kw_only=True)
-
-    @property
-    def beside(self) -> dict[str, Tensor]:
-        """What is trained beside the vectors: scores, a head."""
-        return {name: value for name, value in self.parameters.items() if not name.startswith(WEIGHTS)}
-
-    def put(self, whole: Tensor, name: str) -> Tensor:
-        """Return the weights of a parameter with those under training in their places."""
-        if name not in self.places:
-            return whole
-        return whole.flatten().index_copy(0, self.places[name], self.parameters[WEIGHTS + name]).view(whole.shape)
 
 
 @dataclass(frozen=True)
@@ -88,10 +59,10 @@ class ExSSNeT(SupSup):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.mask_share < 1:
-            raise ConfigError(f"masks have a share of the training between 0 and 1, but {self.mask_share} came")
+            raise ConfigError(f"mask_share must be between 0 and 1, got {self.mask_share}")
         if self.precision not in PRECISIONS:
             raise ConfigError(
-                f"the precision of weights is one of {', '.join(PRECISIONS)}, but {self.precision!r} came"
+                f"the precision of weights must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
 
     @property
@@ -102,72 +73,121 @@ class ExSSNeT(SupSup):
     def writes(self) -> bool:
         return True
 
-    def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
-        trainable = super().begin(network, task, seed, past)
-        if not self.together:
-            return trainable
-        every = Mask.pack({name: torch.ones(shape, dtype=torch.bool) for name, shape in network.shapes.items()})
-        free = self._free(every, network, past)
-        return self._training_weights(network, trainable, trainable.parameters, free, None)
+    @property
+    def forgets(self) -> bool:
+        return not self.exclusive
 
-    def following(self, network: Network, trainable: Trainable, past: Past) -> Trainable | None:
-        found = super().finish(network, trainable, past)
-        free = self._free(found.mask, network, past)
-        return self._training_weights(network, trainable, found.dense, free, found) if free.count() else None
+    def begin(self, lesson: Lesson) -> Session:
+        return _Together(self, lesson) if self.together else _MaskFirst(self, lesson)
 
-    def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
-        if not isinstance(trainable, _Weights) or not trainable.places:
-            return super().effective(network, trainable)
-        if trainable.found is None:
-            masks = self.rule.masks({name: trainable.parameters[name] for name in network.weights})
-            masked = {name: trainable.put(weight, name) * masks[name] for name, weight in network.weights.items()}
-        else:
-            masked = {name: trainable.put(weight, name) for name, weight in trainable.masked.items()}
-        return {**trainable.beside, **masked, **trainable.buffers}
-
-    def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:
-        if not isinstance(trainable, _Weights):
-            return super().finish(network, trainable, past)
-        own = trainable.beside
-        found = trainable.found or super().finish(network, Trainable(own, trainable.buffers), past)
-        found = replace(found, dense={name: own[name] for name in found.dense})
-        selected = found.mask & trainable.free
-        if not selected.count():
-            return found
-        with torch.no_grad():
-            weights = {name: trainable.put(weight, name).cpu() for name, weight in network.weights.items()}
-        if all(torch.equal(weights[name], weight.cpu()) for name, weight in network.weights.items()):
-            return found  # the mask alone was best on the validation examples
-        values = {name: weights[name][selected[name]] for name in selected}
-        owned = Owned.of(selected, network.base_weights, values, self.precision, self.exclusive)
-        return replace(found, owned=owned)
-
-    def _free(self, among: Mask, network: Network, past: Past) -> Mask:
+    def free(self, among: Mask, lesson: Lesson) -> Mask:
         """Return which of these weights may be trained."""
         if not self.exclusive:
             return among
-        return among - Mask.union((state.mask for state in past.states), network.shapes)
+        shapes = lesson.network.shapes
+        return among - Mask.union((state.uses(shapes) for state in lesson.past.states), shapes)
 
-    def _training_weights(
-        self,
-        network: Network,
-        trainable: Trainable,
-        beside: Mapping[str, Tensor],
-        free: Mask,
-        found: Learned | None,
-    ) -> _Weights:
-        """Return the free weights as what is to be trained, beside other parameters."""
-        places = {
-            name: free[name].flatten().nonzero().flatten().to(network.device) for name, n in free.counts().items() if n
+
+class _MaskFirst(MaskSession):
+    """The first stage: the mask is found."""
+
+    stacks = False
+
+    def __init__(self, method: ExSSNeT, lesson: Lesson) -> None:
+        super().__init__(method, lesson)
+        self.method = method
+
+    def next(self) -> "Session | None":
+        mask = self.found()
+        free = self.method.free(mask, self.lesson)
+        return _WeightsThen(self.method, self, mask, _Vectors(free, self.network)) if free.count() else None
+
+
+class _WeightsThen(Session):
+    """The second stage: free weights that the mask selects are trained, and the head goes on."""
+
+    def __init__(self, method: ExSSNeT, first: _MaskFirst, mask: Mask, vectors: "_Vectors") -> None:
+        super().__init__(first.lesson, {**first.head, **vectors.initial})
+        self.buffers, self.weights, self.follows = first.buffers, tuple(vectors.initial), True
+        self._method, self._mask, self._vectors, self._memory = method, mask, vectors, first.remembered()
+        network, masks = self.network, Masked.of(mask)
+        self._masked = {name: masks[name].applied(weight) for name, weight in network.weights.items()}
+
+    @property
+    def _head(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.parameters.items() if name not in self.weights}
+
+    def effective(self) -> dict[str, Tensor]:
+        return {**self._head, **self._vectors.put(self._masked, self.parameters), **self.buffers}
+
+    def finish(self) -> Learned:
+        owned = self._vectors.owned(self._mask, self.parameters, self._method, self.network)
+        return Learned({**Masked.of(self._mask), **replaced(self._head)}, self._memory, owned)
+
+
+class _Together(MaskSession):
+    """Mask and free weights in the same steps: scores get the gradient `g * W`, and weights `g * M`."""
+
+    stacks = False
+
+    def __init__(self, method: ExSSNeT, lesson: Lesson) -> None:
+        shapes = lesson.network.shapes
+        every = Mask.pack({name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()})
+        self._vectors, self._method = _Vectors(method.free(every, lesson), lesson.network), method
+        super().__init__(method, lesson, beside=self._vectors.initial)
+        self.weights = tuple(self._vectors.initial)
+
+    def effective(self) -> dict[str, Tensor]:
+        if not self.weights:
+            return super().effective()
+        masks, whole = self.rule.masks(self.scores), self._vectors.put(self.network.weights, self.parameters)
+        return {**self.head, **{name: weight * masks[name] for name, weight in whole.items()}, **self.buffers}
+
+    def finish(self) -> Learned:
+        mask = self.found()
+        owned = self._vectors.owned(mask, self.parameters, self._method, self.network)
+        return Learned({**Masked.of(mask), **replaced(self.head)}, self.remembered(), owned)
+
+
+class _Vectors:
+    """Free weights as one vector a parameter: what is not in it, no optimiser can move.
+
+    Args:
+        free: which weights are trained.
+        network: has their values.
+
+    Attributes:
+        initial: the vectors as the training begins, by their names.
+    """
+
+    def __init__(self, free: Mask, network: Network) -> None:
+        counts, device = free.counts(), network.device
+        self._free = free
+        self._places = {
+            name: free[name].flatten().nonzero().flatten().to(device) for name, count in counts.items() if count
         }
-        vectors = {WEIGHTS + name: network.weights[name].flatten()[place] for name, place in places.items()}
-        parameters = trainable_on(network, {**beside, **vectors}).parameters
-        detached = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        masked = (
-            {}
-            if found is None
-            else {name: weight * found.mask[name].to(network.device) for name, weight in network.weights.items()}
-        )
-        return _Weights(
-            detached, trainable.buffers, tuple(vectors), free=free, places=places, found=found, masked=masked
-        )
+        self.initial = {WEIGHTS + name: network.weights[name].flatten()[place] for name, place in self._places.items()}
+
+    def put(self, weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights with those under training in their places."""
+        return {
+            name: weight.flatten().index_copy(0, self._places[name], parameters[WEIGHTS + name]).view(weight.shape)
+            if name in self._places
+            else weight
+            for name, weight in weights.items()
+        }
+
+    def owned(self, mask: Mask, parameters: Mapping[str, Tensor], method: ExSSNeT, network: Network) -> Owned | None:
+        """Return the trained weights that the mask keeps; None if there are none, or all are as they were.
+
+        They are as they were where the mask alone was best on the validation examples.
+        """
+        selected = mask & self._free
+        if not selected.count():
+            return None
+        with torch.no_grad():
+            weights = {name: value.cpu() for name, value in self.put(network.weights, parameters).items()}
+        if all(torch.equal(weights[name], weight.cpu()) for name, weight in network.weights.items()):
+            return None
+        values = {name: weights[name][selected[name]] for name in selected}
+        return Owned.of(selected, network.weights.base, values, method.precision, method.exclusive)

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from supermasks.methods.method import NO_MASK, Learned, Method, Trainable, initial_head, trainable_on
-from supermasks.network import Network
-from supermasks.scores import Past
-from supermasks.types import Task
+from supermasks.changes import Replaced
+from supermasks.methods.method import Method
+from supermasks.methods.session import Learned, Lesson, Session, initial_head
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,21 @@ class Individual(Method):
     def builds_on_past(self) -> bool:
         return self.warm
 
-    def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
+    def begin(self, lesson: Lesson) -> Session:
+        network, states = lesson.network, lesson.past.states
         # Also after a task with a mask: from the weights that it computes with.
-        start = network.effective(past.states[-1]) if self.warm and past.states else network.weights
-        weights = {name: start[name].clone() for name in network.weights}
-        return trainable_on(network, {**weights, **initial_head(network, task, seed)})
+        start = network.effective(states[-1]) if self.warm and states else network.weights
+        weights = {name: start[name] for name in network.weights}
+        return WeightsSession(lesson, {**weights, **initial_head(lesson)})
 
-    def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
-        return {**trainable.parameters, **trainable.buffers}
 
-    def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:
-        return Learned(NO_MASK, trainable.parameters)
+class WeightsSession(Session):
+    """All weights of a task under training, and its head."""
+
+    stacks = True
+
+    def effective(self) -> dict[str, Tensor]:
+        return {**self.parameters, **self.buffers}
+
+    def finish(self) -> Learned:
+        return Learned({name: Replaced(value) for name, value in self.parameters.items()})

@@ -1,15 +1,17 @@
 """SupSup: the weights stay as they are, the scores of a mask are trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from supermasks.changes import Masked, Replaced
 from supermasks.masks import Mask, MaskRule, Threshold
-from supermasks.methods.method import Learned, Method, Trainable, initial_head, trainable_on
+from supermasks.methods.method import Method
+from supermasks.methods.session import Learned, Lesson, Session, initial_head
 from supermasks.network import Network
-from supermasks.scores import InitialScores, KaimingUniform, Past
-from supermasks.types import Task
+from supermasks.scores import InitialScores, KaimingUniform
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,55 @@ class SupSup(Method):
     def check(self, network: Network) -> None:
         self.rule.densities(network.shapes)
 
-    def begin(self, network: Network, task: Task, seed: int, past: Past) -> Trainable:
-        self.check(network)
-        scores = self.initial.scores(network.shapes, task.name, seed, past)
-        return trainable_on(network, {**scores, **initial_head(network, task, seed)})
+    def begin(self, lesson: Lesson) -> Session:
+        return MaskSession(self, lesson)
 
-    def effective(self, network: Network, trainable: Trainable) -> dict[str, Tensor]:
-        scores = {name: trainable.parameters[name] for name in network.weights}
-        masked = self.rule.masked(network.weights, scores)
-        return {**trainable.parameters, **masked, **trainable.buffers}
 
-    def finish(self, network: Network, trainable: Trainable, past: Past) -> Learned:
-        scores = {name: trainable.parameters[name].detach().cpu() for name in network.weights}
+class MaskSession(Session):
+    """The scores of a mask under training, and the head of the task if there is one.
+
+    Args:
+        method: gives the rule and the initial scores.
+        lesson: what is learned.
+        beside: more parameters that are trained in the same steps.
+    """
+
+    stacks = True
+
+    def __init__(self, method: SupSup, lesson: Lesson, beside: Mapping[str, Tensor] | None = None) -> None:
+        method.check(lesson.network)
+        scores = method.initial.scores(lesson.network.shapes, lesson.task.name, lesson.seed, lesson.past)
+        super().__init__(lesson, {**scores, **initial_head(lesson), **(beside or {})})
+        self.rule, self.initial = method.rule, method.initial
+
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """The scores of each shared weight."""
+        return {name: self.parameters[name] for name in self.network.weights}
+
+    @property
+    def head(self) -> dict[str, Tensor]:
+        """The head of the task."""
+        return {name: self.parameters[name] for name in self.network.head_shapes(1)}
+
+    def effective(self) -> dict[str, Tensor]:
+        return {**self.head, **self.rule.masked(self.network.weights, self.scores), **self.buffers}
+
+    def found(self) -> Mask:
+        """Return the mask of the scores as they are now."""
         with torch.no_grad():
-            mask = Mask.pack({name: mask > 0.5 for name, mask in self.rule.masks(scores).items()})
-        head = {name: value for name, value in trainable.parameters.items() if name not in scores}
-        return Learned(mask, head, self.initial.remembered(scores, past))
+            scores = {name: value.detach().cpu() for name, value in self.scores.items()}
+            return Mask.pack({name: mask > 0.5 for name, mask in self.rule.masks(scores).items()})
+
+    def remembered(self) -> dict[str, Tensor]:
+        """Return what the next tasks may begin with."""
+        scores = {name: value.detach().cpu() for name, value in self.scores.items()}
+        return self.initial.remembered(scores, self.lesson.past)
+
+    def finish(self) -> Learned:
+        return Learned({**Masked.of(self.found()), **replaced(self.head)}, self.remembered())
+
+
+def replaced(values: Mapping[str, Tensor]) -> dict[str, Replaced]:
+    """Return the changes that put these values in the place of parameters."""
+    return {name: Replaced(value) for name, value in values.items()}

@@ -479,7 +479,7 @@ EXSSNET = Paper(
         TABLE_3,
         TABLE_4,
         TABLE_5,
-        Table("6", "The sequences of text tasks", note="They are in `supermasks.datasets.SEQUENCES`."),
+        Table("6", "The sequences of text tasks", note="They are in `supermasks.experiments.sequences`."),
         Table("7", "The sizes of the sampled text data", note=NO_NUMBERS),
         TABLE_8,
         TABLE_9,

@@ -54,10 +54,10 @@ class Scale(Settings):
 
 def differences(paper: Experiment, ours: Experiment) -> list[str]:
     """Return in words how an experiment differs from the paper's in data, tasks, network and training."""
-    pairs = {
+    pairs: dict[str, tuple[object, ...]] = {
         "data": ("+".join(paper.tasks.data_sets), "+".join(ours.tasks.data_sets)),
         "tasks": (paper.tasks.count, ours.tasks.count),
-        "training examples": ("all", getattr(ours.tasks, "train_images", None) or "all"),
+        "training examples": tuple(getattr(each.tasks, "train_images", None) or "all" for each in (paper, ours)),
         "network": (paper.net.title, ours.net.title),
         "steps a task": (paper.training.steps, ours.training.steps),
         "epochs": (paper.training.epochs, ours.training.epochs),

@@ -4,8 +4,10 @@ from supermasks.training.augmentation import Augmentation, CropAndFlip
 from supermasks.training.bar import Bar, Shown, watched
 from supermasks.training.distributed import Processes, initialise, launched_by_torchrun
 from supermasks.training.learning import LearnApart, LearnedTask, check_learnable, finish_task, learn_task
-from supermasks.training.loop import CHECKPOINT_SECONDS, Effective, Fit, Progress, fit
+from supermasks.training.listening import CHECKPOINT_SECONDS, Checkpoint, Listeners, Progress
+from supermasks.training.loop import fit
 from supermasks.training.optimisers import SGD, Adam, AdamW, Optimiser, RMSprop
+from supermasks.training.report import Fit
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages, forget_stages
 from supermasks.training.steps import Callback, Step, checked_callbacks
@@ -19,11 +21,12 @@ __all__ = [
     "Augmentation",
     "Bar",
     "Callback",
+    "Checkpoint",
     "CropAndFlip",
-    "Effective",
     "Fit",
     "LearnApart",
     "LearnedTask",
+    "Listeners",
     "Optimiser",
     "Processes",
     "Progress",

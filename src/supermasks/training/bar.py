@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 from supermasks.brief import brief
 from supermasks.errors import ConfigError
 from supermasks.training.distributed import Processes
-from supermasks.training.loop import Progress
+from supermasks.training.listening import Progress
 from supermasks.training.steps import Step
 
 REDRAW_SECONDS = 0.1

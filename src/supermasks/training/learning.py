@@ -1,6 +1,6 @@
 """From a task to its state: what a learner does with one task, here or in another process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,17 +9,19 @@ from torch import Tensor
 
 from supermasks.arithmetic import computing_in
 from supermasks.errors import InputError, LabelError, TrainingError
-from supermasks.methods import Method, Trainable
+from supermasks.methods import Lesson, Method, Session
 from supermasks.network import Network, check_inputs
 from supermasks.scores import Past
-from supermasks.state import INPUT_TYPES, TaskState
-from supermasks.training.loop import Fit, Progress
+from supermasks.state import TaskState
+from supermasks.task_info import INPUT_TYPES
+from supermasks.training.listening import Listeners
+from supermasks.training.report import Fit
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages
 from supermasks.training.statistics import with_statistics
-from supermasks.training.steps import Callback
 from supermasks.trial import trial_answers
 from supermasks.types import Task, TaskStream
+from supermasks.weights import content_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,13 @@ class LearnedTask:
     Attributes:
         state: what is kept of it.
         memory: what the next tasks may begin with.
+        weights: all shared weights, if the task has trained them.
         fit: how its training went.
     """
 
     state: TaskState
     memory: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] | None
     fit: Fit
 
 
@@ -61,28 +65,19 @@ def two_of(task: Task) -> Tensor:
 
 
 def learn_task(
-    network: Network,
     method: Method,
-    task: Task,
+    lesson: Lesson,
     settings: Training,
-    seed: int,
-    past: Past,
-    *,
-    progress: Progress | None = None,
-    callbacks: Sequence[Callback] = (),
+    listeners: Listeners | None = None,
     checkpoint: Path | None = None,
 ) -> LearnedTask:
     """Train one task, and turn what was trained into its state.
 
     Args:
-        network: with the weights that earlier tasks have left.
         method: says what is trained, and what is kept of it.
-        task: to learn.
+        lesson: the task, and what it is learned over.
         settings: of the training.
-        seed: of the learner.
-        past: what was learned before.
-        progress: told of each step.
-        callbacks: as in `fit_stages`.
+        listeners: as in `fit_stages`.
         checkpoint: as in `fit_stages`.
 
     Raises:
@@ -91,50 +86,38 @@ def learn_task(
         TrainingError: training diverged, or the mask keeps no weight of some layer.
         and what `fit_stages` raises.
     """
-    check_learnable(network, task)
-    with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, network.device):
-        trainable, fitted = fit_stages(
-            network, method, task, settings, seed, past, progress=progress, callbacks=callbacks, checkpoint=checkpoint
-        )
-        return finish_task(network, method, task, trainable, settings, seed, past, fitted)
+    check_learnable(lesson.network, lesson.task)
+    with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, lesson.network.device):
+        session, fitted = fit_stages(method, lesson, settings, listeners, checkpoint)
+        return finish_task(session, settings, fitted)
 
 
-def finish_task(
-    network: Network,
-    method: Method,
-    task: Task,
-    trainable: Trainable,
-    settings: Training,
-    seed: int,
-    past: Past,
-    fitted: Fit,
-) -> LearnedTask:
+def finish_task(session: Session, settings: Training, fitted: Fit) -> LearnedTask:
     """Return what is kept of a task whose training has ended.
 
     Raises:
         TrainingError: the mask keeps no weight of some layer.
     """
-    learned = method.finish(network, trainable, past).without(fitted.unreached, network.shapes)
-    empty = [name for name, kept in learned.mask.counts().items() if kept == 0]
+    lesson, network = session.lesson, session.network
+    learned = session.finish().without(fitted.unreached, network.shapes)
+    replaced = "" if learned.weights is None else content_digest(learned.weights)
+    state = TaskState(
+        lesson.task.info,
+        learned.changes,
+        network.changed(session.buffers),
+        learned.owned,
+        network.weights.over,
+        replaced,
+    )
+    empty = [name for name, kept in state.mask.counts().items() if kept == 0]
     if empty:
         raise TrainingError(
             f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
         )
-    state = TaskState(
-        task.name,
-        task.classes,
-        task.train.shape,
-        learned.mask,
-        network.changed(trainable.buffers),
-        learned.dense,
-        task.train.dtype,
-        learned.owned,
-        network.over,
-        input_form=task.input_form,
-    )
-    state, rounding = with_statistics(network, state, task, settings, seed)
-    state = replace(state, answers=trial_answers(network.writing(state), state))
-    return LearnedTask(state, learned.memory, replace(fitted, rounding=rounding))
+    written = network.writing(state, learned.weights)
+    state, rounding = with_statistics(written, state, lesson.task, settings, lesson.seed)
+    state = replace(state, answers=trial_answers(written, state))
+    return LearnedTask(state, learned.memory, learned.weights, replace(fitted, rounding=rounding))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +127,8 @@ class LearnApart:
     What a task draws at random depends on the seed and its name alone, so that it does not matter where it is learned.
 
     Attributes:
-        network: with nothing written into it.
-        method: of which no task begins with what another has learned.
+        network: over the weights of its base.
+        method: whose tasks do not build on each other.
         training: how.
         seed: of the learner.
         tasks: to learn.
@@ -159,4 +142,4 @@ class LearnApart:
 
     def __call__(self, index: int) -> LearnedTask:
         """Learn the task at `index`."""
-        return learn_task(self.network, self.method, self.tasks[index], self.training, self.seed, Past())
+        return learn_task(self.method, Lesson(self.network, self.tasks[index], self.seed, Past()), self.training)

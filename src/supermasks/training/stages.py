@@ -1,98 +1,67 @@
 """The trainings that a method makes of one task, one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
-from supermasks.methods import Method, Trainable
-from supermasks.network import Network
-from supermasks.scores import Past
+from supermasks.methods import Lesson, Method, Session
 from supermasks.spec import describe
 from supermasks.training.checkpoint import remove_checkpoint
-from supermasks.training.loop import Fit, Progress, fit
+from supermasks.training.listening import Checkpoint, Listeners
+from supermasks.training.loop import fit
 from supermasks.training.probe import probe
+from supermasks.training.report import Fit
 from supermasks.training.settings import Training
-from supermasks.training.steps import Callback, Step
-from supermasks.types import Task
 
 
 def fit_stages(
-    network: Network,
     method: Method,
-    task: Task,
+    lesson: Lesson,
     settings: Training,
-    seed: int,
-    past: Past,
-    *,
-    progress: Progress | None = None,
-    callbacks: Sequence[Callback] = (),
+    listeners: Listeners | None = None,
     checkpoint: Path | None = None,
-) -> tuple[Trainable, Fit]:
+) -> tuple[Session, Fit]:
     """Begin a task, and make each training that the method wants of it, as `fit` does.
 
     Args:
-        network: computes logits.
         method: says what is trained, and in which stages.
-        task: to train on.
+        lesson: the task, and what it is learned over.
         settings: of all stages together; each gets its share.
-        seed: as in `fit`.
-        past: what was learned before.
-        progress: told of each step, counted over all stages.
-        callbacks: get each step, counted over all stages; where one ends the training, no stage follows.
-        checkpoint: as in `fit`. Of a stage that is not the last, what it has trained stays in a file beside it;
-            `forget_stages` removes that once the task is kept.
+        listeners: told of each step, counted over all stages. Where one ends the training, no stage follows.
+        checkpoint: the file that the training is resumed from if it is there. A stage that is not the last leaves what
+            it has trained in a file beside it; `forget_stages` removes that once the task is kept.
 
     Returns:
-        What was trained, and how it went.
+        The last stage, trained, and how it went.
 
     Raises:
         what `Method.begin`, `probe` and `fit` raise.
     """
     parts = [settings.part(share) for share in method.stages]
-    steps = [part.total_steps(len(task.train)) for part in parts]
-    files = _files(method, checkpoint)
-    # A task that begins with others is another one after others.
-    about = {
-        "method": describe(method),
-        "digest of weights": network.over,
-        "list of tasks before": list(past.names) if method.builds_on_past else [],
-    }
-    trainable, reports = method.begin(network, task, seed, past), list[Fit]()
-    unreached = probe(network, partial(method.effective, network, trainable), task, settings, seed)
-    whole = {name: network.weights[name] for name in unreached}
-
-    def effective(trainable: Trainable) -> Mapping[str, Tensor]:
-        return {**method.effective(network, trainable), **whole}
-
+    steps = [part.total_steps(len(lesson.task.train)) for part in parts]
+    files, listeners, reports = _files(method, checkpoint), listeners or Listeners(), list[Fit]()
+    session = method.begin(lesson)
+    unreached = probe(lesson.network, session.effective, lesson.task, settings, lesson.seed)
+    whole = {name: lesson.network.weights[name] for name in unreached}
     for number, part in enumerate(parts):
-        if number:
-            following = method.following(network, trainable, past)
-            if following is None:
-                break
-            trainable = following
-        epochs = sum(steps[:number]) * settings.batch_size // len(task.train)
+        following = session.next() if number else session
+        if following is None:
+            break
+        session = following
+        epochs = sum(steps[:number]) * settings.batch_size // len(lesson.task.train)
         report = fit(
-            network,
-            trainable,
-            partial(effective, trainable),
-            task,
+            session,
             part,
-            seed,
-            progress=None if progress is None else partial(_tell, progress, sum(steps[:number]), sum(steps)),
-            callbacks=[partial(_pass_on, callback, steps, number, epochs) for callback in callbacks],
-            checkpoint=files[number],
-            keep=number + 1 < len(parts),
-            about={**about, "stage": number},
-            start_counts=number > 0,
+            listeners.of_stage(steps, number, epochs),
+            _checkpoint(files[number], method, lesson, number, whole),
+            whole,
         )
         reports.append(report)
         if report.ended == "callback":
             break
-    return trainable, replace(Fit.joined(reports), unreached=unreached)
+    return session, replace(Fit.joined(reports), unreached=unreached)
 
 
 def forget_stages(method: Method, checkpoint: Path | None) -> None:
@@ -102,19 +71,24 @@ def forget_stages(method: Method, checkpoint: Path | None) -> None:
             remove_checkpoint(file)
 
 
+def _checkpoint(
+    file: Path | None, method: Method, lesson: Lesson, stage: int, whole: Mapping[str, Tensor]
+) -> Checkpoint | None:
+    """Return the checkpoint of a stage. A task that builds on others is another task after others."""
+    if file is None:
+        return None
+    about = {
+        "method": describe(method),
+        "digest of weights": lesson.network.weights.over,
+        "list of tasks before": list(lesson.past.names) if method.builds_on_past else [],
+        "stage": stage,
+        "list of whole weights": list(whole),
+    }
+    return Checkpoint(file, keep=stage + 1 < len(method.stages), about=about)
+
+
 def _files(method: Method, checkpoint: Path | None) -> list[Path | None]:
     """Return the file of each stage; that of the last has the name that was asked for."""
     if checkpoint is None:
         return [None] * len(method.stages)
     return [*(checkpoint.with_name(f"{checkpoint.name}.stage-{n}") for n in range(len(method.stages) - 1)), checkpoint]
-
-
-def _tell(progress: Progress, before: int, total: int, done: int, of_stage: int) -> None:
-    del of_stage
-    progress(before + done, total)
-
-
-def _pass_on(callback: Callback, steps: Sequence[int], stage: int, epochs: int, step: Step) -> Literal["stop"] | None:
-    """Call a callback with a step of a stage, counted over all stages."""
-    made = sum(steps[:stage]) + step.step
-    return callback(replace(step, step=made, steps=sum(steps), epoch=epochs + step.epoch))

@@ -18,7 +18,7 @@ def with_statistics(
     `settings.statistics_precision`. The change is the largest of any logit over one batch of training examples.
 
     Args:
-        network: that the task was learned over; what the task owns is written in here.
+        network: with what the task did to the shared weights written in.
         state: of the task, as it is to be kept.
         task: whose training examples are taken in the order in which they were trained on.
         settings: of its training.
@@ -27,7 +27,7 @@ def with_statistics(
     Raises:
         MaskError: a statistic does not fit into float16.
     """
-    network, order = network.writing(state), Order.of(task.name, len(task.train), settings.batch_size, seed)
+    order = Order.of(task.name, len(task.train), settings.batch_size, seed)
     if settings.statistics_batches:
         batches = (task.train.batch(order.next())[0] for _ in range(settings.statistics_batches))
         measured = network.statistics({**network.fresh_buffers(), **network.effective(state)}, batches)

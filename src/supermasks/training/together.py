@@ -1,6 +1,6 @@
 """Many tasks at once: what is trained of each is stacked, and one step moves all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -9,31 +9,21 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError, SupermasksError, TrainingError
-from supermasks.methods import Method, Trainable
-from supermasks.network import Network
+from supermasks.methods import Session
 from supermasks.seeding import stream
 from supermasks.training.cross_entropy import CrossEntropy, mean_loss, stacked
 from supermasks.training.distributed import Processes
 from supermasks.training.layers import seeded_layers
-from supermasks.training.loop import Fit, Progress
+from supermasks.training.listening import Listeners
 from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
 from supermasks.training.probe import probe
+from supermasks.training.report import Fit
 from supermasks.training.settings import Training
-from supermasks.training.steps import Callback, Step, tell
-from supermasks.types import Task
+from supermasks.training.steps import Step, tell
 
 
-def fit_together(
-    network: Network,
-    method: Method,
-    trainables: Sequence[Trainable],
-    tasks: Sequence[Task],
-    settings: Training,
-    seed: int,
-    progress: Progress | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> list[Fit]:
+def fit_together(sessions: Sequence[Session], settings: Training, listeners: Listeners | None = None) -> list[Fit]:
     """Train several tasks over one network at the same time, each as `fit` trains it alone, up to rounding.
 
     Orders of data and augmentations are those of `fit`; random layers draw for each task anew, but other numbers.
@@ -44,18 +34,13 @@ def fit_together(
     networks, and on GPUs. On a CPU core that a single task keeps busy it takes longer.
 
     Args:
-        network: computes logits.
-        method: gives the effective weights of each task.
-        trainables: one a task; they are left at the values that were learned.
-        tasks: to train on.
+        sessions: one for each task, over one network and with one seed; they are left at the values that were learned.
         settings: how; epochs must be as many steps for each task.
-        seed: as in `fit`.
-        progress: told of each step.
-        callbacks: get each step of each task. Where one ends the training of a task, that keeps what it has then, and
-            the others go on.
+        listeners: told of each step. Where a callback ends the training of a task, that keeps what it has then, and
+            the others are trained to their end.
 
     Returns:
-        How it went, one a task; the seconds are a task's share of the time of all.
+        How it went, one for each task; the seconds are a task's share of the time of all.
 
     Raises:
         ConfigError: the tasks differ in what is to be trained, in the shape of inputs, or in the number of steps; or
@@ -64,20 +49,112 @@ def fit_together(
         InputError: the augmentation cannot change inputs of this shape.
         TrainingError: the network refuses a batch, or a loss, or a parameter at the end, is not finite.
     """
-    start = perf_counter()
-    steps = _common_steps(trainables, tasks, settings)
-    whole = _common_unreached(network, method, trainables, tasks, settings, seed)
-    parameters = {name: tensor.requires_grad_() for name, tensor in _stack(trainables, "parameters").items()}
-    buffers = _stack(trainables, "buffers")
-    optimiser = settings.build_optimiser(parameters, network.head_shapes(1), trainables[0].weights)
-    largest_rates = [group["lr"] for group in optimiser.param_groups]
-    orders = [Order.of(task.name, len(task.train), settings.batch_size, seed) for task in tasks]
-    augmenting = [stream(seed, "augmentation", task.name) for task in tasks]
-    losses = RecentLosses([task.name for task in tasks], network.device)
-    table, weights = stacked([CrossEntropy.of(task, settings, network.device) for task in tasks])
-    ended = _Ended(len(tasks), (*parameters.values(), *buffers.values()))
+    start, listeners = perf_counter(), listeners or Listeners()
+    steps = _common_steps(sessions, settings)
+    whole = _common_unreached(sessions, settings)
+    run = _Together(sessions, settings, steps, whole)
+    names = (session.lesson.task.name for session in sessions)
+    with seeded_layers(run.network.device, stream(run.seed, "layers of many tasks", *names)):
+        for step in range(1, steps + 1):
+            loss = run.advance(step)
+            for number in run.ended.going_on() if listeners.callbacks else ():
+                if tell(listeners.callbacks, run.report(number, step, loss[number])):
+                    run.end(number, step)
+            if listeners.progress is not None:
+                listeners.progress(step, steps)
+            if not run.ended.going_on():
+                break
+    run.write_back()
+    seconds = (perf_counter() - start) / len(sessions)
+    return [replace(fit, seconds=seconds, unreached=tuple(whole)) for fit in run.fits()]
 
-    def task_loss(
+
+class _Together:
+    """Several tasks under training, stacked."""
+
+    def __init__(
+        self, sessions: Sequence[Session], settings: Training, steps: int, whole: Mapping[str, Tensor]
+    ) -> None:
+        self.sessions, self.settings, self.steps, self.whole = sessions, settings, steps, whole
+        self.tasks = [session.lesson.task for session in sessions]
+        self.network, self.seed = sessions[0].network, sessions[0].lesson.seed
+        self.parameters = {name: tensor.requires_grad_() for name, tensor in _stack(sessions, "parameters").items()}
+        self.buffers = _stack(sessions, "buffers")
+        heads, weights = self.network.head_shapes(1), sessions[0].weights
+        self.optimiser = settings.build_optimiser(self.parameters, heads, weights)
+        self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.orders = [Order.of(task.name, len(task.train), settings.batch_size, self.seed) for task in self.tasks]
+        self.augmenting = [stream(self.seed, "augmentation", task.name) for task in self.tasks]
+        self.losses = RecentLosses([task.name for task in self.tasks], self.network.device)
+        criteria = [CrossEntropy.of(task, settings, self.network.device) for task in self.tasks]
+        self._table, self._weights = stacked(criteria)
+        each = None if self._table is None else 0
+        self._task_losses = torch.vmap(self._task_loss, in_dims=(0, 0, 0, 0, each, each), randomness="different")
+        self.ended = _Ended(len(sessions), (*self.parameters.values(), *self.buffers.values()))
+
+    def advance(self, step: int) -> Tensor:
+        """Make one step of each task, and return the loss of each."""
+        self.settings.set_rates(self.optimiser, self.largest_rates, step, self.steps)
+        inputs, targets = self._batches()
+        self.optimiser.zero_grad(set_to_none=True)
+        try:
+            loss = self._task_losses(self.parameters, self.buffers, inputs, targets, self._table, self._weights)
+        except (SupermasksError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # each task by itself was tried before: it is the vectorised layers that fail
+            raise ConfigError(
+                f"tasks cannot be learned together over {self.network.architecture}: torch cannot vectorise (vmap) "
+                f"what it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
+            ) from error
+        loss.sum().backward()
+        if self.settings.clip_norm is not None:
+            _clip(self.parameters.values(), self.settings.clip_norm)
+        self.optimiser.step()
+        loss = self.ended.without(loss.detach())
+        self.losses.add(loss, step, last=step == self.steps)
+        return loss
+
+    def report(self, number: int, step: int, loss: Tensor) -> Step:
+        """Return what the last step of a task was."""
+        task, rate = self.tasks[number], max(group["lr"] for group in self.optimiser.param_groups)
+        epoch = step * self.settings.batch_size // len(task.train)
+        return Step(task.name, step, self.steps, epoch, rate, None, loss)
+
+    def end(self, number: int, step: int) -> None:
+        """End the training of a task after this step."""
+        self.losses.look(step)
+        self.ended.end(number, Fit(self.losses.means[number], 0.0, step, ended="callback"))
+
+    def fits(self) -> list[Fit]:
+        """Return how the training of each task went."""
+        fits = (Fit(mean, 0.0, self.steps) for mean in self.losses.means)
+        return [self.ended.fits.get(number, fit) for number, fit in enumerate(fits)]
+
+    def write_back(self) -> None:
+        """Set each session to the values that were learned."""
+        self.ended.bring_back()
+        for number, session in enumerate(self.sessions):
+            if not all(bool(torch.isfinite(values[number]).all()) for values in self.parameters.values()):
+                raise TrainingError(
+                    f"training left values of task {session.lesson.task.name!r} that are not finite; lower the "
+                    "learning rate"
+                )
+            with torch.no_grad():
+                for name, value in session.parameters.items():
+                    value.copy_(self.parameters[name][number])
+                for name, value in session.buffers.items():
+                    value.copy_(self.buffers[name][number])
+
+    def _batches(self) -> tuple[Tensor, Tensor]:
+        batches = [task.train.batch(order.next()) for task, order in zip(self.tasks, self.orders, strict=True)]
+        inputs, augmentation = [inputs.detach() for inputs, _ in batches], self.settings.augmentation
+        if augmentation is not None:
+            drawn = [augmentation.draw(self.settings.batch_size, random) for random in self.augmenting]
+            inputs = [augmentation.apply(x, what) for x, what in zip(inputs, drawn, strict=True)]
+        return torch.stack(inputs), torch.stack([targets for _, targets in batches]).to(self.network.device)
+
+    def _task_loss(
+        self,
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
         inputs: Tensor,
@@ -85,77 +162,29 @@ def fit_together(
         table: Tensor | None,
         weights: Tensor | None,
     ) -> Tensor:
-        effective = {**method.effective(network, Trainable(parameters, buffers)), **whole}
-        logits = network.forward(inputs, effective, training=True, precision=settings.dtype)
-        return mean_loss(logits, targets, table, weights)
+        session = self.sessions[0].standing_at(parameters, buffers)
+        effective = {**session.effective(), **self.whole}
 
-    each = None if table is None else 0
-    task_losses = torch.vmap(task_loss, in_dims=(0, 0, 0, 0, each, each), randomness="different")
-    with seeded_layers(network.device, stream(seed, "layers of many tasks", *(task.name for task in tasks))):
-        for step in range(1, steps + 1):
-            settings.set_rates(optimiser, largest_rates, step, steps)
-            batches = [task.train.batch(order.next()) for task, order in zip(tasks, orders, strict=True)]
-            inputs = [inputs.detach() for inputs, _ in batches]
-            if settings.augmentation is not None:
-                drawn = [settings.augmentation.draw(settings.batch_size, random) for random in augmenting]
-                inputs = [settings.augmentation.apply(x, what) for x, what in zip(inputs, drawn, strict=True)]
-            targets = torch.stack([targets for _, targets in batches]).to(network.device)
-            optimiser.zero_grad(set_to_none=True)
-            try:
-                loss = task_losses(parameters, buffers, torch.stack(inputs), targets, table, weights)
-            except (SupermasksError, torch.OutOfMemoryError):
-                raise
-            except Exception as error:  # each task by itself was tried before: it is the vectorised layers that fail
-                raise ConfigError(
-                    f"tasks cannot be learned together over {network.architecture}: torch cannot vectorise (vmap) what "
-                    f"it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
-                ) from error
-            loss.sum().backward()
-            if settings.clip_norm is not None:
-                _clip(parameters.values(), settings.clip_norm)
-            optimiser.step()
-            loss = ended.without(loss.detach())
-            losses.add(loss, step, last=step == steps)
-            if callbacks:
-                rate = max(group["lr"] for group in optimiser.param_groups)
-                for number in ended.going_on():
-                    epoch = step * settings.batch_size // len(tasks[number].train)
-                    told = Step(tasks[number].name, step, steps, epoch, rate, None, loss[number])
-                    if tell(callbacks, told):
-                        losses.look(step)
-                        ended.end(number, Fit(losses.means[number], 0.0, step, ended="callback"))
-            if progress is not None:
-                progress(step, steps)
-            if not ended.going_on():
-                break
-    ended.bring_back()
-    _write_back(parameters, buffers, trainables, tasks)
-    seconds = (perf_counter() - start) / len(tasks)
-    fits = [Fit(mean, 0.0, steps) for mean in losses.means]
-    fits = [replace(ended.fits.get(number, one), seconds=seconds) for number, one in enumerate(fits)]
-    return [replace(one, unreached=tuple(whole)) for one in fits]
+        def logits(inputs: Tensor) -> Tensor:
+            return self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+
+        return session.loss(logits, inputs, targets, partial(mean_loss, table=table, weights=weights))
 
 
-def _common_unreached(
-    network: Network,
-    method: Method,
-    trainables: Sequence[Trainable],
-    tasks: Sequence[Task],
-    settings: Training,
-    seed: int,
-) -> dict[str, Tensor]:
+def _common_unreached(sessions: Sequence[Session], settings: Training) -> dict[str, Tensor]:
     """Return the weights that no gradient reaches, which are the same for all tasks."""
+    lessons = [session.lesson for session in sessions]
     found = [
-        probe(network, partial(method.effective, network, trainable), task, settings, seed)
-        for trainable, task in zip(trainables, tasks, strict=True)
+        probe(lesson.network, session.effective, lesson.task, settings, lesson.seed)
+        for session, lesson in zip(sessions, lessons, strict=True)
     ]
-    for task, names in zip(tasks, found, strict=True):
+    for lesson, names in zip(lessons, found, strict=True):
         if names != found[0]:
             raise ConfigError(
                 f"tasks that are learned together train the same weights, but gradients do not reach {found[0]} of "
-                f"task {tasks[0].name!r} and {names} of task {task.name!r}; learn them one by one"
+                f"task {lessons[0].task.name!r} and {names} of task {lesson.task.name!r}; learn them one by one"
             )
-    return {name: network.weights[name] for name in found[0]}
+    return {name: lessons[0].network.weights[name] for name in found[0]}
 
 
 class _Ended:
@@ -204,50 +233,38 @@ def _clip(parameters: Iterable[Tensor], largest: float) -> None:
         gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
 
 
-def _common_steps(trainables: Sequence[Trainable], tasks: Sequence[Task], settings: Training) -> int:
+def _common_steps(sessions: Sequence[Session], settings: Training) -> int:
     """Return the number of steps, the same for all tasks, or raise what stands in the way of one training."""
-    if not tasks or len(trainables) != len(tasks):
-        raise ConfigError(f"each task has its trainable, but {len(tasks)} tasks and {len(trainables)} trainables came")
-    if any(type(trainable) is not Trainable for trainable in trainables):
-        raise ConfigError("what this method trains is more than parameters that can be stacked; train each by itself")
+    if not sessions:
+        raise ConfigError("expected at least one task to learn, got none")
+    if not all(session.stacks for session in sessions):
+        raise ConfigError(
+            f"{type(sessions[0]).__name__} trains more than parameters that can be stacked; learn the tasks one by one"
+        )
     if settings.accumulate > 1 or settings.select_best or Processes.current().count > 1:
         raise ConfigError(
-            "tasks are trained together without accumulate, select_best, patience and several processes; train each by "
-            "itself"
+            "tasks are trained together without accumulate, select_best, patience and several processes; learn them "
+            "one by one"
         )
+    tasks = [session.lesson.task for session in sessions]
     for what, values in {
-        "parameters": [{name: tuple(t.shape) for name, t in one.parameters.items()} for one in trainables],
-        "buffers": [{name: tuple(t.shape) for name, t in one.buffers.items()} for one in trainables],
+        "parameters": [{name: tuple(t.shape) for name, t in one.parameters.items()} for one in sessions],
+        "buffers": [{name: tuple(t.shape) for name, t in one.buffers.items()} for one in sessions],
         "shape of inputs": [task.train.shape for task in tasks],
         "number of steps": [settings.total_steps(len(task.train)) for task in tasks],
     }.items():
         for task, value in zip(tasks, values, strict=True):
             if value != values[0]:
                 raise ConfigError(
-                    f"tasks that are trained together have the same {what}, but {tasks[0].name!r} has {values[0]} and "
-                    f"{task.name!r} {value}; train them in groups that agree"
+                    f"tasks that are trained together must have the same {what}, got {values[0]} for "
+                    f"{tasks[0].name!r} and {value} for {task.name!r}; train them in groups that agree"
                 )
     if settings.augmentation is not None:
         settings.augmentation.check(tasks[0].train.shape)
     return settings.total_steps(len(tasks[0].train))
 
 
-def _stack(trainables: Sequence[Trainable], kind: str) -> dict[str, Tensor]:
+def _stack(sessions: Sequence[Session], kind: str) -> dict[str, Tensor]:
     """Return the parameters or the buffers of all tasks by name, `tasks x ...`."""
-    first: dict[str, Tensor] = getattr(trainables[0], kind)
-    return {name: torch.stack([getattr(one, kind)[name].detach() for one in trainables]) for name in first}
-
-
-def _write_back(
-    parameters: dict[str, Tensor], buffers: dict[str, Tensor], trainables: Sequence[Trainable], tasks: Sequence[Task]
-) -> None:
-    for number, (task, trainable) in enumerate(zip(tasks, trainables, strict=True)):
-        if not all(bool(torch.isfinite(values[number]).all()) for values in parameters.values()):
-            raise TrainingError(
-                f"training left values of task {task.name!r} that are not finite; lower the learning rate"
-            )
-        with torch.no_grad():
-            for name, value in trainable.parameters.items():
-                value.copy_(parameters[name][number])
-            for name, value in trainable.buffers.items():
-                value.copy_(buffers[name][number])
+    first: dict[str, Tensor] = getattr(sessions[0], kind)
+    return {name: torch.stack([getattr(one, kind)[name].detach() for one in sessions]) for name in first}

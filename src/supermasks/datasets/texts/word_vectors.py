@@ -1,4 +1,4 @@
-"""Vectors of words, and texts as sequences of them, made when they are asked for."""
+"""Word vectors, and texts as sequences of them, made on request."""
 
 import gzip
 import re
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from supermasks.brief import brief, counted
 from supermasks.data.lazy import check_count
 from supermasks.datasets.places import roots
 from supermasks.datasets.resource import find_file
@@ -25,10 +26,10 @@ from supermasks.errors import DataUnavailableError, InputError
 WORD = re.compile(r"\w+?(?=n't\b)|n't\b|'(?:s|re|ve|ll|d|m)\b|\w+|[^\w\s]")
 """A word or a punctuation mark of a text in lower case.
 
-As the vectors of GloVe have them, "don't" is the words "do" and "n't", and "it's" is "it" and "'s".
+As in GloVe, "don't" is split into "do" and "n't", and "it's" into "it" and "'s".
 """
 
-_LINES = 4096  # that are read at once
+_LINES = 4096  # read at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +37,11 @@ class WordVectors:
     """Words and a vector for each of them.
 
     Attributes:
-        words: `words` strings; where one is there twice, the first counts.
+        words: `words` strings; of equal ones the first counts.
         table: `words x width`, float32.
 
     Raises:
-        InputError: the table is of another shape or type.
+        InputError: the table has another shape or type.
 
     Example:
         >>> vectors = WordVectors(("it", "'s", "wet", "."), torch.eye(4))
@@ -55,31 +56,31 @@ class WordVectors:
     def __post_init__(self) -> None:
         table: object = self.table
         if not isinstance(table, Tensor) or table.dtype != torch.float32 or table.dim() != 2:
-            came = f"{table.dtype} of shape {tuple(table.shape)}" if isinstance(table, Tensor) else repr(type(table))
-            raise InputError(f"a table of vectors is a float32 tensor of shape words x width, but {came} came")
+            got = f"{table.dtype} of shape {tuple(table.shape)}" if isinstance(table, Tensor) else brief(table)
+            raise InputError(f"a table of word vectors must be a float32 tensor of shape words x width, got {got}")
         if len(self.words) != len(table):
-            raise InputError(f"each word has a vector, but {len(self.words)} words and {len(table)} vectors came")
+            raise InputError(f"expected one vector for each word, got {len(self.words)} words and {len(table)} vectors")
 
     @property
     def width(self) -> int:
-        """Of a vector."""
+        """The length of a vector."""
         return self.table.shape[1]
 
     @cached_property
     def _numbers(self) -> Mapping[str, int]:
         """The row in the table of each word, plus one."""
         last = len(self.words)
-        # From the last to the first, so that the first one of two stays.
+        # From the last to the first, so that the first of equal words counts.
         return {word: last - back for back, word in enumerate(reversed(self.words))}
 
     def ids(self, texts: Sequence[str], length: int) -> Tensor:
         """Return the words of texts as `texts x length`, int64: the row in `table` of each word, plus one.
 
-        A text is put into lower case and split by `WORD`; words without a vector are left out, and of the others
-        the first `length` are taken. After the last word of a text come zeros.
+        A text is lowercased and split by `WORD`. Words without a vector are left out; the first `length` of the others
+        are taken, and zeros fill the row.
 
         Raises:
-            ConfigError: the length is no integer of at least 1.
+            ConfigError: the length is not an integer of at least 1.
         """
         check_count("the length of a text in words", length)
         numbers, ids = self._numbers, torch.zeros(len(texts), length, dtype=torch.int64)
@@ -95,20 +96,20 @@ def _words(text: str) -> Iterator[str]:
 
 
 class WordEmbeddings:
-    """Texts seen as one `N x length x width` of the vectors of their words (float32), with zeros after the last one.
+    """Texts as one `N x length x width` of the vectors of their words (float32), with zeros after the last one.
 
-    The words of a text are looked up when its row is first asked for, and their rows in the table are kept.
+    The words of a text are looked up when its row is first asked for; their rows in the table are kept.
 
     Attributes:
-        length: in words.
+        length: of a row in words.
 
     Args:
-        texts: one a row.
+        texts: one for each row.
         vectors: of words; other words are left out.
-        length: in words, to which texts are padded or truncated.
+        length: in words; texts are padded or truncated to it.
 
     Raises:
-        ConfigError: the length is no integer of at least 1.
+        ConfigError: the length is not an integer of at least 1.
     """
 
     def __init__(self, texts: Sequence[str], vectors: WordVectors, length: int = 64) -> None:
@@ -133,29 +134,28 @@ class WordEmbeddings:
         """Return the vectors of the texts in these rows (`batch`, int64) as `batch x length x width`, float32.
 
         Raises:
-            IndexError: there is no such row.
+            IndexError: a row is out of range.
         """
         ids = self._ids[rows]
-        # Padding has the first vector until it is overwritten: so the table need not be copied to hold a row of zeros.
+        # Padding gets the first vector and is then overwritten, so that the table needs no extra row of zeros.
         embeddings = self._vectors.table[(ids - 1).clamp(min=0)]
         embeddings[ids == 0] = 0.0
         return embeddings
 
 
 def load_vectors(name_or_path: str | Path, directory: str | Path | None = None) -> WordVectors:
-    r"""Read vectors of words: "glove", which `supermasks data fetch` brings, or the file at a path.
+    r"""Read word vectors: "glove", which `supermasks data fetch` gets, or the file at a path.
 
-    The file is in the text form of GloVe, a word and its numbers a line, parted by spaces, or in that of fastText
-    (`.vec`), whose first line has the numbers of words and of columns; UTF-8, plain or gzip. A word may have spaces
-    in it.
+    The file has one of two text formats, in UTF-8, plain or gzip. In the format of GloVe, each line is a word and its
+    numbers, separated by spaces. In the format of fastText (`.vec`), there is a first line with the number of words and
+    the number of columns. A word may contain spaces.
 
     Args:
-        name_or_path: the name, or where the file is.
-        directory: where the folder of that name is; by default it is looked for in `$SUPERMASKS_DATA` and in the
-            user's cache.
+        name_or_path: "glove", or the path of a file.
+        directory: of the folder `glove`; by default `$SUPERMASKS_DATA`, then the user's cache.
 
     Raises:
-        DataUnavailableError: the file is not there, or is not such a file, with the line where it is not.
+        DataUnavailableError: the file is missing or has another format; the message names the line.
 
     Example:
         >>> import tempfile
@@ -175,7 +175,7 @@ def load_vectors(name_or_path: str | Path, directory: str | Path | None = None) 
             count, width = _sizes(file.readline(), path)
             start = 1 if count is None else 2
             if count is None:
-                # What was read to know its width is a word.
+                # The line that was read to get the width is a word, too.
                 file.seek(0)
             while lines := list(islice(file, _LINES)):
                 found, table = _parse(_decoded(lines, start, path), width, start, path)
@@ -188,7 +188,8 @@ def load_vectors(name_or_path: str | Path, directory: str | Path | None = None) 
         ) from error
     if not words or count not in (None, len(words)):
         raise DataUnavailableError(
-            f"{path} must hold {count or 'the'} vectors of words, but holds {len(words)}; get the file again"
+            f"{path} must hold {counted(count, 'word vector') if count else 'word vectors'}, got {len(words)}; get the "
+            "file again"
         )
     return WordVectors(tuple(words), torch.from_numpy(np.concatenate(tables)))
 
@@ -200,19 +201,19 @@ def _glove(directory: str | Path | None) -> Path:
             return path
     raise DataUnavailableError(
         f"the file {GLOVE_FILE} is not in {', '.join(map(str, folders))}; get it with `supermasks data fetch "
-        f"{GLOVE.name}`, or name the path of a file of vectors"
+        f"{GLOVE.name}`, or pass the path of a file of word vectors"
     )
 
 
 def _sizes(first: bytes, path: Path) -> tuple[int | None, int]:
-    """Return the number of words, if the first line says it, and the width of their vectors."""
+    """Return the number of words, if the first line has it, and the width of their vectors."""
     fields = first.decode(errors="replace").split()
     sizes = [int(field) for field in fields if field.isdecimal()] if len(fields) == 2 else []
     if len(sizes) == 2 and sizes[1]:
         return sizes[0], sizes[1]
     if len(fields) < 2 or len(sizes) == 2:
         raise DataUnavailableError(
-            f"line 1 of {path} must be a word and its numbers, or the numbers of words and of columns, but is "
+            f"line 1 of {path} must be a word and its numbers, or the numbers of words and of columns, got "
             f"{first[:80]!r}; check that it is the file you mean"
         )
     return None, len(fields) - 1
@@ -228,15 +229,14 @@ def _decoded(lines: list[bytes], start: int, path: Path) -> list[str]:
 
 
 def _parse(lines: list[str], width: int, start: int, path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    """Return the words in lines, of which the first one has the number `start`, and their vectors."""
+    """Return the words in lines, numbered from `start`, and their vectors."""
     if all(line.count(" ") == width for line in lines):
         pieces = [line.partition(" ") for line in lines]
         try:
             numbers = [piece[2] for piece in pieces]
             table = np.loadtxt(numbers, dtype=np.float32, delimiter=" ", comments=None, ndmin=2)
         except ValueError:
-            # Numpy does not say in which line of the file; what follows does.
-            pass
+            pass  # read again below, which finds the line of the error
         else:
             if np.isfinite(table).all():
                 return [piece[0] for piece in pieces], table
@@ -245,13 +245,13 @@ def _parse(lines: list[str], width: int, start: int, path: Path) -> tuple[list[s
 
 
 def _word_and_numbers(line: str, width: int, what: str) -> tuple[str, list[float]]:
-    """Return the word in a line, which may have spaces in it, and the numbers after it."""
+    """Return the word in a line, which may contain spaces, and the numbers after it."""
     fields = line.split(" ")
     word, numbers = fields[:-width], [_number(field) for field in fields[-width:]]
     if not word or None in numbers or (len(word) > 1 and _number(word[-1]) is not None):
         raise DataUnavailableError(
-            f"{what} must be a word and {width} numbers, parted by spaces, but is {line[:80]!r}, which has "
-            f"{len(fields)} fields; get the file again"
+            f"{what} must be a word and {width} numbers, separated by spaces, got {line[:80]!r} with {len(fields)} "
+            "fields; get the file again"
         )
     return " ".join(word), [number for number in numbers if number is not None]
 

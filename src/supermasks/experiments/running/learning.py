@@ -71,8 +71,12 @@ def learn(
     def advance(row: Mapping[str, Any]) -> None:
         watcher.advance(f"{row['task']} {100 * row['accuracies'][-1]:.1f}%")
 
+    def append(name: str) -> None:
+        state = learner.bank[name]
+        folder.append(state, learner.bank.memory, learner.bank.weights if state.replaced else None)
+
     def keep(name: str, fit: Fit) -> None:
-        folder.append(learner.bank[name], learner.bank.memory)
+        append(name)
         advance(log.note(fit.seconds, fit.validation, fit.rounding))
 
     watcher.begin("learning", len(tasks))
@@ -86,6 +90,6 @@ def learn(
         start, task = perf_counter(), tasks[index]
         learner.training = experiment.training_of(index)
         report = learner.learn(task, watcher.step, out / CHECKPOINT)
-        folder.append(learner.bank[task.name], learner.bank.memory)
+        append(task.name)
         advance(log.note(perf_counter() - start, report.validation, report.rounding))
     return log.rows

@@ -13,9 +13,9 @@ from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.running.measures import accuracies
 from supermasks.experiments.running.watcher import Watcher
 from supermasks.learner import Learner
-from supermasks.methods import Trainable
-from supermasks.methods.method import initial_head, trainable_on
-from supermasks.training import Progress, fit
+from supermasks.methods import Learned, Lesson, Session, initial_head
+from supermasks.scores import Past
+from supermasks.training import Listeners, Progress, fit
 from supermasks.types import Task, TaskStream
 
 
@@ -72,15 +72,26 @@ def train_sequentially(
     buffers, heads = network.fresh_buffers(), list[dict[str, Tensor]]()
     matrix: list[list[float | None]] = []
     for i, task in enumerate(tasks):
-        heads.append(trainable_on(network, initial_head(network, task, learner.seed)).parameters)
-        trainable = Trainable({**weights, **heads[i]}, buffers)
-        effective = {**trainable.parameters, **buffers}
-        fit(network, trainable, lambda now=effective: now, task, learner.training, learner.seed, progress=progress)
+        lesson = Lesson(network, task, learner.seed, Past())
+        session = _Turn(lesson, initial_head(lesson))
+        heads.append(dict(session.parameters))
+        session.parameters, session.buffers = {**weights, **heads[i]}, buffers
+        fit(session, learner.training, Listeners(progress))
         row = [_accuracy(learner, {**weights, **heads[j], **buffers}, tasks[j]) for j in range(i + 1)]
         matrix.append([*row, *[None] * (len(tasks) - i - 1)])
         if done is not None:
             done(task.name)
     return matrix
+
+
+class _Turn(Session):
+    """One task in turn."""
+
+    def effective(self) -> dict[str, Tensor]:
+        return {**self.parameters, **self.buffers}
+
+    def finish(self) -> Learned:
+        raise NotImplementedError("nothing is kept of the task")
 
 
 def _accuracy(learner: Learner, effective: dict[str, Tensor], task: Task) -> float | None:

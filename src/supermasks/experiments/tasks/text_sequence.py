@@ -11,7 +11,6 @@ from torch import Tensor
 from supermasks.data import with_validation
 from supermasks.data.lazy import check_count
 from supermasks.datasets import (
-    SEQUENCES,
     TextSource,
     WordEmbeddings,
     WordVectors,
@@ -22,6 +21,7 @@ from supermasks.datasets import (
 )
 from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.experiments.encoder import MINILM, load_encoder
+from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
 from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.seeding import stream
 from supermasks.types import Examples, Store, Task, TaskStream
@@ -79,7 +79,7 @@ class TextSequence(TaskSource):
         return f"{self.name}-{self.sequence}-{over}"
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
-        sources = [self._limited(load_texts(name, data)) for name in self.data_sets]
+        sources = [self._limited(load_texts(ONLY_HERE.get(name, name), data)) for name in self.data_sets]
         make = self._encoded(data) if self._is_encoder() else self._looked_up(load_vectors(self.embeddings, data))
         return tuple(self._task(source, make(source.train_texts), make(source.test_texts), seed) for source in sources)
 
@@ -88,7 +88,7 @@ class TextSequence(TaskSource):
         sequence = SEQUENCES["registry"]
         try:
             for name in sequence:
-                load_texts(name, data)
+                load_texts(ONLY_HERE.get(name, name), data)
             load_vectors(GLOVE, data)
         except (DataUnavailableError, MissingExtraError):
             return None

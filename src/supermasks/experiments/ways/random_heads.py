@@ -12,7 +12,7 @@ class RandomHeadsWay(Way):
 
     name = "separate-heads-random"
     label = "separate heads, random trunk"
-    colour = "sky"
+    colour = "black"
     heads = True
 
     def learner(self, setup: Setup) -> Learner:

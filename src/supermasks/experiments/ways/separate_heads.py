@@ -39,7 +39,7 @@ def _trunk(setup: Setup) -> nn.Module:
         first.learn(task, setup.progress)
         setup.out.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_name(path.name + ".partial")
-        save_file(dict(first.bank[task.name].dense), partial_file)
+        save_file(first.network.effective(first.bank[task.name]), partial_file)
         partial_file.replace(path)
     values = load_file(path)
     with torch.no_grad():

@@ -1,4 +1,8 @@
-"""What Debian's packages are, in a line each, and the sections that they are in, as CSV files."""
+"""Descriptions of Debian's packages, one line each, labelled by their section: a task of the sequence "registry".
+
+The package lists change from day to day, so this is not a data set that others can get again. Only the sequence
+"registry" of `sequences.py` uses it.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +11,7 @@ from types import MappingProxyType
 
 from supermasks.datasets.fetching.routes import run_program
 from supermasks.datasets.resource import Resource
-from supermasks.datasets.texts.text_sets import digests_of_parts, in_two_parts
+from supermasks.datasets.texts.csv_pair import digests_of_parts, in_two_parts
 from supermasks.errors import DataUnavailableError
 
 SECTIONS = (
@@ -26,16 +30,15 @@ SECTIONS = (
     "science",
     "utils",
 )
-"""The 14 sections with the most descriptions in Debian 12, sorted; fixed, so that a later list has the same classes."""
+"""The 14 sections with the most descriptions in Debian 12, sorted. Fixed, so that later lists give the same classes."""
 
-FEWEST = 100  # descriptions of a section in a whole list; that of the updates alone has fewer of some
+FEWEST = 100  # descriptions of a section in a full list; a list of updates alone has fewer
 
 
 def from_debian(work: Path) -> dict[str, bytes]:
-    """Download the package lists of this machine's sources, into `work`, and part them as `in_two_parts` does.
+    """Download the package lists of this machine's sources into `work`, and split them with `in_two_parts`.
 
-    Of each package in one of the `SECTIONS` the first line of its description is kept. The lists change with time,
-    and with the release of Debian; a text that stays in them stays in its part.
+    A text is the first line of the description of a package in one of the `SECTIONS`.
     """
     lists = work / "lists"
     (lists / "partial").mkdir(parents=True)
@@ -54,8 +57,8 @@ def from_debian(work: Path) -> dict[str, bytes]:
     counts = Counter(section for section, _ in pairs)
     if few := [section for section in SECTIONS if counts[section] < FEWEST]:
         raise DataUnavailableError(
-            f"a package list of Debian has {FEWEST} descriptions or more in each of {len(SECTIONS)} sections, but what "
-            f"`apt-get update` brought has {counts[few[0]]} in {few[0]}; check its sources"
+            f"expected at least {FEWEST} descriptions in each of {len(SECTIONS)} sections, got {counts[few[0]]} in "
+            f"{few[0]} from `apt-get update`; check its sources"
         )
     return in_two_parts(pairs)
 
@@ -79,6 +82,6 @@ DEBIAN_SECTIONS = Resource(
     name="debian-sections",
     origin="https://packages.debian.org/stable/allpackages",
     routes=MappingProxyType({"Debian (package lists)": from_debian}),
-    # None is known, since the lists change.
+    # Unknown, since the lists change.
     digests=digests_of_parts(train=None, test=None),
 )

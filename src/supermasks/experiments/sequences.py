@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from supermasks.datasets import Resource
+from supermasks.experiments.debian_sections import DEBIAN_SECTIONS
+
 SEQUENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "S1": ("mnli", "qqp", "qnli", "sst2", "cola"),
@@ -18,7 +21,10 @@ SEQUENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The data sets of each sequence, in the order in which they are learned.
 
-"S1" to "S8" are those of ExSSNeT, Table 6: "S1" has five tasks of GLUE, the others those of WebNLP. No package
-registry has them: `load_texts` reads them from folders of these names, and `texts_from` takes them as Hugging Face
-data sets. "registry" is a sequence in the manner of WebNLP, of five sets that `supermasks data fetch` brings.
+"S1" to "S8" are those of ExSSNeT, Table 6: "S1" has five tasks of GLUE, the others have tasks of WebNLP. No package
+registry has them: `load_texts` reads them from folders with these names. "registry" imitates WebNLP with five data sets
+that `supermasks data fetch` gets.
 """
+
+ONLY_HERE: Mapping[str, Resource] = MappingProxyType({DEBIAN_SECTIONS.name: DEBIAN_SECTIONS})
+"""The data sets of these sequences that are not in `supermasks.datasets`, by name."""

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from supermasks.datasets import SEQUENCES, TEXTS
+from supermasks.datasets import TEXTS
+from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
 
 WEBNLP = {"ag", "yelp", "amazon", "yahoo", "dbpedia"}
 
@@ -28,7 +29,7 @@ def test_five_are_orders_of_the_same_and_three_of_a_part_of_them() -> None:
 
 
 def test_one_can_be_fetched() -> None:
-    assert set(SEQUENCES["registry"]) <= set(TEXTS)
+    assert set(SEQUENCES["registry"]) <= {*TEXTS, *ONLY_HERE}
     assert len(SEQUENCES["registry"]) == 5
 
 

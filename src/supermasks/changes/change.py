@@ -1,0 +1,211 @@
+"""What a task does to one parameter of the shared network."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import MaskError
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+
+class Index(Protocol):
+    """Looks a few weights up in the changes of many tasks."""
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes beside the changes, in bytes."""
+        ...
+
+    def products(self, places: Tensor, gradient: Tensor) -> Tensor:
+        """Return `sum_t gradient[t] E_i[places[t]]` for each of `k` changes, `k`, float32.
+
+        Args:
+            places: `t`, int64, the numbers of some entries of the parameter.
+            gradient: `t`, float32, the gradient in these entries.
+        """
+        ...
+
+
+class Change(ABC):
+    """How a task makes its own value `E_i` of a parameter from the shared value `W`. A change never changes.
+
+    A subclass gives `applied`, and how it is stored. Mixtures and gradients follow from `applied`; a subclass may
+    compute them faster. It is found by its `key` once its module was imported, so that a bank can be read.
+
+    Attributes:
+        key: names this kind of change in the file of a task. It must differ from those of other kinds.
+        parts: the names of the tensors that a change is stored as; one tensor may have the name "".
+    """
+
+    key: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """The shape of the parameter."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """The memory that it takes, in bytes."""
+
+    @abstractmethod
+    def applied(self, weight: Tensor) -> Tensor:
+        """Return the task's own value `E_i` of the parameter, in memory of its own.
+
+        Args:
+            weight: the shared value `W`; 0 for a head, which tasks do not share.
+        """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return one tensor for each name in `parts`, from which `restored` makes the same change, bit for bit."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Change":
+        """Return the change that `tensors` stored.
+
+        Args:
+            tensors: one for each name in `parts`.
+            shape: of the parameter; None for a head.
+
+        Raises:
+            MaskError: the tensors do not make a change of such a parameter.
+        """
+
+    def used(self) -> Tensor:
+        """Return which entries of the shared weight `E_i` depends on, boolean; by default all of them."""
+        return torch.ones(self.shape, dtype=torch.bool)
+
+    @classmethod
+    def mix(cls, weight: Tensor, changes: Sequence[Any], alpha: Sequence[float]) -> Tensor:
+        """Return `sum_i alpha_i E_i`, in memory of its own.
+
+        Args:
+            weight: the shared value `W`.
+            changes: `k` of this class.
+            alpha: `k` coefficients, none of them 0.
+        """
+        total = torch.zeros_like(weight)
+        for change, coefficient in zip(changes, alpha, strict=True):
+            total.add_(change.applied(weight), alpha=coefficient)
+        return total
+
+    @classmethod
+    def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence[Any]) -> Tensor:
+        """Return `<dL_b/dE, E_i>` for all gradients and changes, `rows x k`.
+
+        Args:
+            weight: the shared value `W`.
+            gradients: `dL_b/dE`, `rows x ...` with the shape of the parameter.
+            changes: `k` of this class.
+        """
+        flat = gradients.flatten(1)
+        columns = [flat @ change.applied(weight).flatten() for change in changes]
+        return torch.stack(columns, dim=1) if columns else flat.new_zeros(len(flat), 0)
+
+    @classmethod
+    def listed(cls, weight: Tensor, gradient: Tensor, changes: Sequence[Any]) -> Tensor:
+        """Return `<dL/dE, E_i>` for a single gradient and a few changes, `k`."""
+        return cls.products(weight, gradient[None], changes)[0]
+
+    @classmethod
+    def index(cls, weight: Tensor, changes: Sequence[Any]) -> Index:
+        """Return what looks a few weights up in these changes."""
+        return Applied(weight, changes)
+
+    @classmethod
+    def encode(cls, changes: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
+        """Return changes of several parameters as tensors, and whether `before` is needed to read them.
+
+        Args:
+            changes: by the name of their parameter.
+            before: the changes of the task before, which the new ones may be coded relative to.
+        """
+        del before
+        stored = {name: change.tensors() for name, change in changes.items()}
+        named = (
+            (f"{name}/{part}" if part else name, value) for name, of in stored.items() for part, value in of.items()
+        )
+        return {path: value.contiguous() for path, value in named}, False
+
+    @classmethod
+    def decode(
+        cls, tensors: Mapping[str, Tensor], shapes: Shapes, rest: Shapes, before: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the changes that `encode` stored.
+
+        Args:
+            tensors: as `encode` returned them.
+            shapes: the shape of each shared parameter.
+            rest: the shared parameters whose changes are of this class, where tensors do not name them (`parts` is
+                empty).
+            before: the changes of the task before.
+
+        Raises:
+            MaskError: the tensors do not make changes of such parameters.
+        """
+        del before
+        stored: dict[str, dict[str, Tensor]] = {name: {} for name in rest} if not cls.parts else {}
+        for path, value in tensors.items():
+            name, _, part = (path, "", "") if cls.parts == ("",) else path.rpartition("/")
+            stored.setdefault(name, {})[part] = value
+        for name, of in stored.items():
+            if of.keys() != {*cls.parts}:
+                raise MaskError(f"a change of {name!r} is stored as {cls.parts}, got {sorted(of)}; the file is damaged")
+        return {name: cls.restored(of, shapes.get(name)) for name, of in stored.items()}
+
+
+class Applied:
+    """The index of changes of any kind: it computes the value of the whole parameter for each task."""
+
+    nbytes = 0
+
+    def __init__(self, weight: Tensor, changes: Sequence[Change]) -> None:
+        self._weight, self._changes = weight, changes
+
+    def products(self, places: Tensor, gradient: Tensor) -> Tensor:
+        rows = (change.applied(self._weight).flatten()[places] @ gradient for change in self._changes)
+        return torch.stack([*rows]).cpu()
+
+
+def change_kinds() -> dict[str, type[Change]]:
+    """Return the classes of changes by their key: those of this library, and yours once their module was imported.
+
+    Raises:
+        MaskError: two classes have the same key.
+    """
+    found: dict[str, type[Change]] = {}
+    for kind in _descendants(Change):
+        key = getattr(kind, "key", None)
+        if key is None:
+            continue
+        other = found.setdefault(key, kind)
+        if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise MaskError(
+                f"{other.__module__}.{other.__qualname__} and {kind.__module__}.{kind.__qualname__} both have the key "
+                f"{key!r}, which files are read by; give one of them another key"
+            )
+        found[key] = kind  # defined again, as in a notebook
+    return found
+
+
+def by_kind(changes: Iterable[tuple[Any, Change]]) -> dict[type[Change], list[tuple[Any, Any]]]:
+    """Return changes in groups of one class, each with what came with it."""
+    groups: dict[type[Change], list[tuple[Any, Any]]] = {}
+    for of, change in changes:
+        groups.setdefault(type(change), []).append((of, change))
+    return groups
+
+
+def _descendants(kind: type[Change]) -> Iterable[type[Change]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _descendants(below)

@@ -1,0 +1,128 @@
+"""A mask: the task keeps some of the shared weights, and the others are 0."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supermasks.changes.change import Change, Index, Shape, Shapes
+from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
+
+COUNTED_AT_ONCE = 32  # masks, at most 255: a count of them fits into a byte
+CODE = ""
+
+
+class Masked(Change):
+    """`E = W * M`: keep the weights that a mask selects (SupSup, Equation 1).
+
+    Args:
+        mask: of the task, over all parameters that it masks; it is shared, not copied.
+        name: the parameter in the mask.
+
+    Example:
+        >>> mask = Mask.pack({"weight": torch.tensor([[True, False]])})
+        >>> Masked(mask, "weight").applied(torch.tensor([[3.0, 4.0]]))
+        tensor([[3., 0.]])
+    """
+
+    key: ClassVar[str] = "mask"
+    parts: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, mask: Mask, name: str) -> None:
+        self.mask, self.name = mask, name
+        self.bits = mask.bits(name)  # looked up once: for thousands of tasks it takes longer than some products
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Masked, (self.mask, self.name)
+
+    @classmethod
+    def of(cls, mask: Mask) -> dict[str, "Masked"]:
+        """Return the changes that a mask makes, by the name of their parameter."""
+        return {name: Masked(mask, name) for name in mask}
+
+    @property
+    def shape(self) -> Shape:
+        return self.mask.shape(self.name)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.bits)
+
+    def used(self) -> Tensor:
+        return self.mask[self.name]
+
+    def applied(self, weight: Tensor) -> Tensor:
+        # Bytes of 0 and 1: adding them to floats skips a conversion, and the fixed cost of a bool product.
+        return weight * self.mask[self.name].view(torch.uint8).to(weight.device)
+
+    @classmethod
+    def mix(cls, weight: Tensor, changes: Sequence["Masked"], alpha: Sequence[float]) -> Tensor:
+        if len(set(alpha)) > 1:
+            total = torch.zeros_like(weight)
+            for change, coefficient in zip(changes, alpha, strict=True):
+                total.add_(change.mask[change.name].view(torch.uint8).to(weight.device), alpha=coefficient)
+            return total.mul_(weight)
+        # Equal coefficients are counted: many tasks at once, in bytes.
+        counts = np.zeros(weight.numel(), dtype=np.int32)
+        for first in range(0, len(changes), COUNTED_AT_ONCE):
+            some = np.stack([change.bits for change in changes[first : first + COUNTED_AT_ONCE]])
+            bits = np.unpackbits(some, axis=1, count=weight.numel(), bitorder="little")
+            counts += np.add.reduce(bits, axis=0, dtype=np.uint8)
+        mixed = torch.from_numpy(counts).to(weight.device, torch.float32)
+        return mixed.mul_(alpha[0] if alpha else 0.0).view(weight.shape).mul_(weight)
+
+    @classmethod
+    def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence["Masked"]) -> Tensor:
+        return mask_products(gradients.flatten(1) * weight.flatten(), [change.bits for change in changes])
+
+    @classmethod
+    def listed(cls, weight: Tensor, gradient: Tensor, changes: Sequence["Masked"]) -> Tensor:
+        return listed_products(gradient.flatten() * weight.flatten(), [change.bits for change in changes])
+
+    @classmethod
+    def index(cls, weight: Tensor, changes: Sequence["Masked"]) -> Index:
+        return _MaskIndex(weight, changes)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Masked":
+        raise NotImplementedError("masks of all parameters are coded as one (`encode`)")
+
+    @classmethod
+    def encode(cls, changes: Mapping[str, "Masked"], before: Mapping[str, "Masked"]) -> tuple[dict[str, Tensor], bool]:
+        mask, reference = as_mask(changes), as_mask(before)
+        code = encode_mask(mask, reference if reference.shapes == mask.shapes else None)
+        return {CODE: code}, is_relative(code)
+
+    @classmethod
+    def decode(
+        cls, tensors: Mapping[str, Tensor], shapes: Shapes, rest: Shapes, before: Mapping[str, "Masked"]
+    ) -> dict[str, Any]:
+        return cls.of(decode_mask(tensors[CODE], rest, as_mask(before) if before else None))
+
+
+def as_mask(changes: Mapping[str, Masked]) -> Mask:
+    """Return the masks of several parameters as one, in the order of the changes."""
+    of = {id(change.mask): change.mask for change in changes.values()}
+    names = list(changes)
+    if len(of) == 1 and all(name == change.name for name, change in changes.items()):
+        (mask,) = of.values()
+        return mask if list(mask) == names else mask.ordered(names)
+    return Mask.pack({name: change.used() for name, change in changes.items()})
+
+
+class _MaskIndex:
+    def __init__(self, weight: Tensor, changes: Sequence[Masked]) -> None:
+        self._weight = weight.flatten()
+        self._bits = BitIndex([change.bits for change in changes], weight.numel())
+
+    @property
+    def nbytes(self) -> int:
+        return self._bits.nbytes
+
+    def products(self, places: Tensor, gradient: Tensor) -> Tensor:
+        return self._bits.products(places.cpu(), (gradient * self._weight[places]).cpu())

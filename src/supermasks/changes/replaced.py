@@ -1,0 +1,69 @@
+"""A value of the task's own in place of the shared one, as of a head or of a fine-tuned layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from supermasks.changes.change import Change, Shape
+from supermasks.errors import MaskError
+
+
+class Replaced(Change):
+    """`E = V`: the shared weight does not matter.
+
+    Args:
+        value: `V`, of any shape for a head, otherwise of the shape of the parameter; it is copied.
+
+    Example:
+        >>> Replaced(torch.ones(2)).applied(torch.zeros(2))
+        tensor([1., 1.])
+    """
+
+    key: ClassVar[str] = "dense"
+    parts: ClassVar[tuple[str, ...]] = ("",)
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value.detach().cpu().clone()
+
+    @property
+    def value(self) -> Tensor:
+        """A copy of the value."""
+        return self._value.clone()
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self._value.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self._value.numel() * self._value.element_size()
+
+    def used(self) -> Tensor:
+        return torch.zeros(self.shape, dtype=torch.bool)
+
+    def applied(self, weight: Tensor) -> Tensor:
+        return self._value.to(weight.device, copy=True)
+
+    @classmethod
+    def mix(cls, weight: Tensor, changes: Sequence["Replaced"], alpha: Sequence[float]) -> Tensor:
+        total = torch.zeros_like(weight)
+        for change, coefficient in zip(changes, alpha, strict=True):
+            total.add_(change._value.to(weight.device), alpha=coefficient)
+        return total
+
+    @classmethod
+    def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence["Replaced"]) -> Tensor:
+        flat = gradients.flatten(1)
+        columns = [(flat * change._value.to(flat.device).flatten()).sum(dim=1) for change in changes]
+        return torch.stack(columns, dim=1) if columns else flat.new_zeros(len(flat), 0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"": self._value}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Replaced":
+        if shape is not None and tuple(tensors[""].shape) != shape:
+            raise MaskError(f"a parameter of shape {shape} is replaced by {tuple(tensors[''].shape)}; it is damaged")
+        return cls(tensors[""])

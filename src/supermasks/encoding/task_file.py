@@ -1,0 +1,221 @@
+"""One task as a safetensors blob: its changes, owned weights, buffers, and JSON about them.
+
+Format 6 is format 5 with more kinds of changes: where a file does not say which kinds there are, as in format 5, all
+shared weights that are not named otherwise are masked. So files of both are read alike.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from supermasks.changes import Change, Masked, by_kind, change_kinds
+from supermasks.encoding.labels import decode_label, encode_label
+from supermasks.encoding.layout import Layout
+from supermasks.encoding.tensors import check_tensors
+from supermasks.errors import BankFormatError, LabelError, MaskError
+from supermasks.input_form import InputForm
+from supermasks.owned import Owned
+from supermasks.state import TaskState, as_stored
+from supermasks.task_info import INPUT_TYPES, TaskInfo
+
+OWNED, BUFFER, BUFFERS = "owned", "buffer", "buffers"
+_TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in INPUT_TYPES}
+
+
+def check_storable(state: TaskState) -> None:
+    """Raise an error if a task cannot be stored, without encoding it.
+
+    Raises:
+        LabelError: a class label cannot be stored.
+        TaskError: a buffer or a weight cannot be stored.
+    """
+    _encode_classes(state)
+    check_tensors(state.buffers, "buffer", state.name)
+    for name, change in state.changes.items():
+        stored = {f"{name}/{part}" if part else name: value for part, value in change.tensors().items()}
+        check_tensors(stored, "weight", state.name)
+
+
+def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] | None = None) -> tuple[bytes, bool]:
+    """Return a task as bytes, without its name, and whether the changes of the task before are needed to read it.
+
+    Buffers that the layout knows lie one behind the other, those of a type in one tensor: a header of safetensors takes
+    a hundred bytes a tensor. Others, of networks that change, have tensors of their own.
+
+    Args:
+        state: of the task.
+        layout: what every task of the bank has in common.
+        before: the changes of the task before, which those of this one may be coded relative to.
+
+    Raises:
+        what `check_storable` raises.
+    """
+    check_storable(state)
+    tensors, kinds, relative = _encode_changes(state, layout, before or {})
+    known = [name for name, value in state.buffers.items() if layout.buffers.get(name) == _kind(value)]
+    for dtype, names in _by_type(layout, known).items():
+        values = torch.cat([state.buffers[name].flatten() for name in names])
+        tensors[f"{BUFFERS}/{dtype}"] = as_stored(values)
+    tensors |= {f"{BUFFER}/{name}": v.contiguous() for name, v in state.buffers.items() if name not in known}
+    owned = None
+    if state.owned is not None:
+        changed, owned = state.owned.ordered(layout.shapes).encode(state.mask.ordered(layout.shapes))
+        tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
+    info = state.info
+    task = {
+        "classes": _encode_classes(state),
+        "input_shape": list(info.input_shape),
+        "input_dtype": str(info.input_dtype).removeprefix("torch."),
+        "buffers": None if len(known) == len(layout.buffers) else known,
+        "owned": owned,
+        "over": state.over,
+        "answers": list(state.answers),
+        **({} if info.input_form is None else {"input_form": info.input_form.value}),
+        **({} if kinds == _ALL_MASKED else {"changes": kinds}),
+        **({"replaced": state.replaced} if state.replaced else {}),
+    }
+    return save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))}), relative
+
+
+def decode_state(
+    content: bytes, name: str, layout: Layout, before: Mapping[str, Change] | None, file: Path
+) -> TaskState:
+    """Return the task that `encode_state` has stored.
+
+    Args:
+        content: the bytes of the file.
+        name: of the task.
+        layout: what every task of the bank has in common.
+        before: the changes of the task that this one is coded relative to, if it is.
+        file: named in errors.
+
+    Raises:
+        BankFormatError: the content is not what `encode_state` makes for this layout.
+    """
+    try:
+        tensors, groups = load(content), dict[str, dict[str, Tensor]]()
+        task = json.loads(_metadata(content)["task"])
+        for path, value in tensors.items():
+            kind, _, rest = path.partition("/")
+            groups.setdefault(kind, {})[rest] = value
+        buffers, apart, trained = (groups.pop(kind, {}) for kind in (BUFFERS, BUFFER, OWNED))
+        changes = _decode_changes(groups, task.get("changes", _ALL_MASKED), layout, before or {})
+        known = list(layout.buffers) if task["buffers"] is None else task["buffers"]
+        info = TaskInfo(
+            name,
+            tuple(decode_label(label) for label in task["classes"]),
+            tuple(task["input_shape"]),
+            _TYPES[task["input_dtype"]],
+            InputForm(task["input_form"]) if "input_form" in task else None,
+        )
+        state = TaskState(
+            info,
+            changes,
+            {**_split(buffers, layout, known), **apart},
+            over=str(task["over"]),
+            replaced=str(task.get("replaced", "")),
+            answers=tuple(float(value) for value in task.get("answers", ())),
+        )
+        if task["owned"] is None:
+            return state
+        return replace(state, owned=Owned.decode(trained, task["owned"], state.mask))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
+
+
+_ALL_MASKED = {Masked.key: None}
+"""In format 5, and wherever a file says nothing: masks of all weights that no tensor names."""
+
+
+def _encode_changes(
+    state: TaskState, layout: Layout, before: Mapping[str, Change]
+) -> tuple[dict[str, Tensor], dict[str, list[str] | None], bool]:
+    """Return changes as tensors, which kinds have no names in tensors, and whether `before` is needed to read them.
+
+    Each such kind has the list of its parameters; None stands for all that are not named otherwise.
+    """
+    # A reader takes the parameters in the order of the layout; a network may have others before them.
+    order = [*layout.shapes, *(name for name in state.changes if name not in layout.shapes)]
+    kinds = by_kind((name, state.changes[name]) for name in order if name in state.changes)
+    tensors, unnamed, relative = dict[str, Tensor](), dict[str, list[str] | None](), False
+    for kind, changes in kinds.items():
+        earlier = {name: before[name] for name, _ in changes if type(before.get(name)) is kind}
+        coded, needs = kind.encode(dict(changes), earlier)
+        relative |= needs
+        tensors |= {f"{kind.key}/{path}" if path else kind.key: value for path, value in coded.items()}
+        if not kind.parts:
+            unnamed[kind.key] = [name for name, _ in changes]
+    if unnamed:
+        unnamed[max(unnamed, key=lambda key: len(unnamed[key] or ()))] = None
+    return tensors, unnamed, relative
+
+
+def _decode_changes(
+    groups: Mapping[str, dict[str, Tensor]],
+    unnamed: Mapping[str, list[str] | None],
+    layout: Layout,
+    before: Mapping[str, Change],
+) -> dict[str, Change]:
+    known = change_kinds()
+    if unknown := sorted({*groups, *unnamed} - known.keys()):
+        raise MaskError(f"it holds changes of the kind {unknown[0]!r}; if it is yours, import its module first")
+    changes = dict[str, Change]()
+    for key in sorted({*groups, *unnamed}, key=lambda key: not known[key].parts):  # first those with names
+        kind, listed = known[key], unnamed.get(key)
+        others = [name for names in unnamed.values() for name in names or ()]
+        names = [name for name in layout.shapes if name not in changes and name not in others]
+        rest = {name: layout.shapes[name] for name in (names if listed is None else listed)}
+        earlier = {name: before[name] for name in rest if type(before.get(name)) is kind}
+        changes |= kind.decode(groups.get(key, {}), layout.shapes, rest if not kind.parts else {}, earlier)
+    return {**{name: changes[name] for name in layout.shapes if name in changes}, **changes}
+
+
+def _encode_classes(state: TaskState) -> list[Any]:
+    try:
+        codes = [encode_label(label) for label in state.classes]
+        different = len({json.dumps(code) for code in codes})
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, LabelError):
+            raise
+        raise LabelError(f"a class of task {state.name!r} cannot be stored: {error}") from error
+    if different < len(codes):
+        raise LabelError(f"two classes of task {state.name!r} cannot be told apart when stored: {state.classes!r}")
+    return codes
+
+
+def _kind(value: Tensor) -> tuple[str, tuple[int, ...]]:
+    return str(value.dtype).removeprefix("torch."), tuple(value.shape)
+
+
+def _by_type(layout: Layout, known: list[str]) -> dict[str, list[str]]:
+    """Return the names of buffers by their type, in the order of the header."""
+    names: dict[str, list[str]] = {}
+    for name, (dtype, _) in layout.buffers.items():
+        if name in known:
+            names.setdefault(dtype, []).append(name)
+    return names
+
+
+def _split(stored: Mapping[str, Tensor], layout: Layout, known: list[str]) -> dict[str, Tensor]:
+    groups, buffers = _by_type(layout, known), dict[str, Tensor]()
+    if stored.keys() != groups.keys():
+        raise ValueError(f"expected buffers of the types {sorted(groups)}, got {sorted(stored)}")
+    for dtype, names in groups.items():
+        shapes = [torch.Size(layout.buffers[name][1]) for name in names]
+        values = stored[dtype].to(getattr(torch, dtype)).split([shape.numel() for shape in shapes])
+        buffers |= {name: v.view(shape) for name, v, shape in zip(names, values, shapes, strict=True)}
+    # In the order of the network, whatever their types.
+    return {name: buffers[name] for name in layout.buffers if name in buffers}
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    # safetensors begin with the length of their JSON header, 8 bytes little-endian; `load` has checked it.
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]

@@ -1,0 +1,74 @@
+"""BatchEnsemble: each task scales the inputs and outputs of every layer by vectors of its own."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.changes import RankOne, Replaced
+from supermasks.changes.rank_one import scaled
+from supermasks.methods.method import Method
+from supermasks.methods.session import Learned, Lesson, Session, initial_head
+
+OUTPUTS, INPUTS = "outputs of ", "inputs of "
+"""Begin the names of the vectors under training; the names of their parameters follow."""
+
+
+@dataclass(frozen=True)
+class BatchEnsemble(Method):
+    """Learn two vectors a layer for each task: effective weights `W * (s r^T)` (SupSup, Section 4.1 and Appendix C).
+
+    A task costs 4 bytes for each input and each output of a layer. Where the network has a head, each task has its own.
+
+    Attributes:
+        first_trains: the first task of a bank also trains `W`, which is frozen from then on, as in Wen et al. (2020).
+            Otherwise `W` stays as the base gives it ("Rand W" in SupSup's Table 2).
+    """
+
+    first_trains: bool = True
+
+    @property
+    def writes(self) -> bool:
+        return self.first_trains
+
+    @property
+    def builds_on_past(self) -> bool:
+        return self.first_trains
+
+    def begin(self, lesson: Lesson) -> Session:
+        return _Vectors(lesson, self.first_trains and not len(lesson.past.states))
+
+
+class _Vectors(Session):
+    """The vectors of a task under training, its head, and in the first task the shared weights."""
+
+    stacks = True
+
+    def __init__(self, lesson: Lesson, trains_weights: bool) -> None:
+        weights = dict(lesson.network.weights) if trains_weights else {}
+        vectors = dict[str, Tensor]()
+        for name, weight in lesson.network.weights.items():
+            vectors[OUTPUTS + name] = torch.ones(weight.shape[:1], dtype=torch.float32)
+            vectors[INPUTS + name] = torch.ones(weight.shape[1:2] or (0,), dtype=torch.float32)
+        super().__init__(lesson, {**vectors, **initial_head(lesson), **weights})
+        self.weights = tuple(weights)
+
+    def effective(self) -> dict[str, Tensor]:
+        changed = {
+            name: scaled(self.parameters.get(name, weight), *self._vectors(name))
+            for name, weight in self.network.weights.items()
+        }
+        return {**self._head, **changed, **self.buffers}
+
+    def finish(self) -> Learned:
+        shapes, weights = self.network.shapes, {name: self.parameters[name].detach() for name in self.weights}
+        vectors = {name: RankOne(*self._vectors(name), shape) for name, shape in shapes.items()}
+        head = {name: Replaced(value) for name, value in self._head.items()}
+        return Learned({**vectors, **head}, weights=weights or None)
+
+    @property
+    def _head(self) -> dict[str, Tensor]:
+        return {name: self.parameters[name] for name in self.network.head_shapes(1)}
+
+    def _vectors(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.parameters[OUTPUTS + name], self.parameters[INPUTS + name]

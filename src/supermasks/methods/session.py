@@ -1,0 +1,171 @@
+"""One task under training: the data that are trained, and what a method does with them."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod, sqrt
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supermasks.changes import Change, Masked
+from supermasks.masks import Mask
+from supermasks.network import Network
+from supermasks.owned import Owned
+from supermasks.scores import Past
+from supermasks.seeding import stream
+from supermasks.types import Task
+
+S = TypeVar("S", bound="Session")
+
+Logits = Callable[[Tensor], Tensor]
+"""From inputs, `batch x ...`, to the logits of the task under training, `batch x outputs`, differentiable."""
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""From logits and targets to the mean loss: cross-entropy over all outputs, as the settings of the training say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """All that a method is given to learn a task.
+
+    Attributes:
+        network: the backbone over the weights that earlier tasks have left (`network.weights`).
+        task: its name determines, with the seed, all random numbers.
+        seed: of the learner.
+        past: what was learned before.
+    """
+
+    network: Network
+    task: Task
+    seed: int
+    past: Past
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What is kept of a trained task.
+
+    Attributes:
+        changes: what the task does to each shared weight, and to its head, by name.
+        memory: what the next tasks may begin with; it is no part of the task.
+        owned: the weights that the task has trained among those that it uses, if any.
+        weights: all shared weights, if the task has trained them.
+    """
+
+    changes: Mapping[str, Change]
+    memory: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    owned: Owned | None = None
+    weights: Mapping[str, Tensor] | None = None
+
+    def without(self, names: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> "Learned":
+        """Return this with the weights of some parameters kept whole, which costs nothing, and none of them owned.
+
+        Args:
+            names: of the parameters.
+            shapes: of all shared weights, in their order.
+        """
+        if not names:
+            return self
+        masks = {name: change.used() for name, change in self.changes.items() if isinstance(change, Masked)}
+        masks |= {name: torch.ones(shapes[name], dtype=torch.bool) for name in names}
+        whole = Masked.of(Mask.pack({name: masks[name] for name in shapes if name in masks}))
+        owned = None if self.owned is None else self.owned.without(names)
+        return replace(self, changes={**self.changes, **whole}, owned=owned)
+
+
+class Session(ABC):
+    """One task under training. A method makes it; the training loop changes its tensors in place.
+
+    Args:
+        lesson: what is learned.
+        parameters: the initial values of what is trained; copied.
+
+    Attributes:
+        lesson: what is learned.
+        parameters: what the optimiser changes, by name; leaves on the device of the network.
+        buffers: the buffers of the network, changed by its normalisation layers while it trains.
+        weights: the names of those parameters that are weights beside a mask: they may have an optimiser of their own.
+        follows: whether this is a later stage of a task, so that what it begins with may be the best already.
+        stacks: whether tasks differ in parameters and buffers alone, so that many can be trained as one
+            (`learn_together`).
+    """
+
+    stacks: ClassVar[bool] = False
+
+    def __init__(self, lesson: Lesson, parameters: Mapping[str, Tensor]) -> None:
+        device = lesson.network.device
+        self.lesson = lesson
+        self.parameters = {
+            name: value.detach().to(device, torch.float32).clone().requires_grad_()
+            for name, value in parameters.items()
+        }
+        self.buffers = lesson.network.fresh_buffers()
+        self.weights: Collection[str] = ()
+        self.follows = False
+
+    @property
+    def network(self) -> Network:
+        """The network that the task is learned over."""
+        return self.lesson.network
+
+    @abstractmethod
+    def effective(self) -> dict[str, Tensor]:
+        """Return the effective weights and buffers for one step, differentiable in the parameters."""
+
+    def loss(self, logits: Logits, inputs: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
+        """Return the loss of a batch; by default `criterion(logits(inputs), targets)`.
+
+        A method that adds a penalty or replays inputs changes it here (SupSup, Section 3.6, has the default).
+
+        Args:
+            logits: computes the logits of the task as it stands.
+            inputs: `batch x ...`.
+            targets: `batch`, indices of classes, on the device of the network.
+            criterion: the mean cross-entropy, with the class weights and the smoothing of the training.
+        """
+        del self
+        return criterion(logits(inputs), targets)
+
+    def after_backward(self) -> None:  # noqa: B027 - most methods do nothing here
+        """Change the gradients before the optimiser makes its step. By default they stay."""
+
+    def after_step(self) -> None:  # noqa: B027 - most methods do nothing here
+        """Note or change something after a step of the optimiser. By default nothing."""
+
+    def next(self) -> "Session | None":
+        """Return the next stage; None if there is nothing left to train, so that it is left out."""
+        return None
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold beside parameters and buffers, as tensors and plain data."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to where `state` was taken."""
+        del state
+
+    @abstractmethod
+    def finish(self) -> Learned:
+        """Return what was learned."""
+
+    def standing_at(self: S, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> S:
+        """Return this session with other values of its parameters and buffers."""
+        other = copy.copy(self)
+        other.parameters, other.buffers = parameters, buffers
+        return other
+
+
+def initial_head(lesson: Lesson) -> dict[str, Tensor]:
+    """Return the values of a new head: weights uniform in `+-1 / sqrt(fan_in)`, as in a linear layer, and biases 0."""
+    heads: dict[str, Tensor] = {}
+    for name, shape in lesson.network.head_shapes(len(lesson.task.classes)).items():
+        value = np.zeros(shape, dtype=np.float32)
+        if len(shape) > 1:
+            value = 2 * stream(lesson.seed, "head", lesson.task.name, name).random(shape, dtype=np.float32) - 1
+            value *= np.float32(1 / sqrt(prod(shape[1:])))
+        heads[name] = torch.from_numpy(value)
+    return heads

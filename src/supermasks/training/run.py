@@ -1,0 +1,225 @@
+"""A training under way: one optimiser step after the other, and how far it is."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError, SupermasksError, TrainingError
+from supermasks.methods import Session
+from supermasks.seeding import stream
+from supermasks.spec import describe
+from supermasks.training.cross_entropy import CrossEntropy
+from supermasks.training.distributed import Processes
+from supermasks.training.layers import layers_state, restore_layers
+from supermasks.training.losses import RecentLosses
+from supermasks.training.order import Order
+from supermasks.training.report import Ended
+from supermasks.training.settings import Training
+from supermasks.training.steps import Step
+from supermasks.training.validation import Best, accuracy
+
+
+class Run:
+    """A training under way.
+
+    Args:
+        session: what is trained.
+        settings: how.
+        processes: that share each batch.
+        whole: values of weights that no gradient reaches, in place of those of the session.
+    """
+
+    def __init__(self, session: Session, settings: Training, processes: Processes, whole: Mapping[str, Tensor]) -> None:
+        lesson = session.lesson
+        task, network, seed = lesson.task, lesson.network, lesson.seed
+        if settings.select_best and not task.validation:
+            raise ConfigError(
+                f"task {task.name!r} has no validation examples to select the best epoch by; "
+                "give it some, or train without select_best and patience"
+            )
+        if settings.augmentation is not None:
+            settings.augmentation.check(task.train.shape)
+        self.session, self.network, self.task, self.seed = session, network, task, seed
+        self.settings, self.processes, self._whole = settings, processes, whole
+        self.parts = processes.parts(settings.batch_size, settings.accumulate)
+        self.steps = settings.total_steps(len(task.train))
+        self.step, self.seconds = 0, 0.0
+        self.parameters = list(session.parameters.values())
+        self.optimiser = settings.build_optimiser(session.parameters, network.head_shapes(1), session.weights)
+        self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
+        self.augmenting = stream(seed, "augmentation", task.name)
+        self.cross_entropy = CrossEntropy.of(task, settings, network.device)
+        self.losses = RecentLosses([task.name], network.device)
+        self.best = Best(session)
+        self.ended: Ended | None = None
+        self.measured: float | None = None  # after the last step
+        self.loss = torch.zeros(())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all steps were made, or the training was ended."""
+        return self.step >= self.steps or self.ended is not None
+
+    def advance(self) -> None:
+        """Make one optimiser step, and measure the accuracy if it ends an epoch."""
+        self.step += 1
+        self.measured = None
+        self.settings.set_rates(self.optimiser, self.largest_rates, self.step, self.steps)
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.loss = self.processes.sum_gradients(self.parameters, self._backward())
+        self.session.after_backward()
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+        self.optimiser.step()
+        self.session.after_step()
+        self.losses.add(self.loss, self.step, last=self.step == self.steps)
+        self._end_of_epoch()
+
+    def _backward(self) -> Tensor:
+        """Compute the gradients of the next batch, part by part, and return its loss."""
+        rows, augmentation = self.order.next(), self.settings.augmentation
+        drawn = None if augmentation is None else augmentation.draw(len(rows), self.augmenting)
+        total = torch.zeros((), dtype=torch.float32, device=self.network.device)
+        for part in self.parts:
+            inputs, targets = self.task.train.batch(rows[part])
+            inputs = inputs.detach()  # the user's own graph, if there is one, is not ours to train
+            if augmentation is not None and drawn is not None:
+                inputs = augmentation.apply(inputs, drawn[part])
+            loss = self._loss(inputs, targets)
+            if len(targets) < len(rows):
+                loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _end_of_epoch(self) -> None:
+        settings, count = self.settings, len(self.task.train)
+        epochs_before, epochs = ((step * settings.batch_size) // count for step in (self.step - 1, self.step))
+        if settings.select_best and (epochs > epochs_before or self.step == self.steps):
+            self._validate()
+            if settings.patience is not None and self.best.since >= settings.patience and self.step < self.steps:
+                self.end("patience")
+
+    def report(self) -> Step:
+        """Return what the last step was."""
+        epoch = self.step * self.settings.batch_size // len(self.task.train)
+        rate = max(group["lr"] for group in self.optimiser.param_groups)
+        return Step(self.task.name, self.step, self.steps, epoch, rate, self.measured, self.loss)
+
+    def end(self, why: Ended) -> None:
+        """Make the last step the end of the training."""
+        self.ended = why
+        self.losses.look(self.step)
+        if self.settings.select_best and self.measured is None:
+            self._validate()
+
+    def note_start(self) -> None:
+        """Measure the accuracy that the training begins with."""
+        self.best.begin(self._accuracy())
+
+    def finish(self) -> None:
+        """Bring back the best, and make all processes agree."""
+        if self.settings.select_best:
+            self.best.bring_back()
+        self.processes.broadcast(self.tensors())
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
+            raise TrainingError("training left values that are not finite; lower the learning rate")
+
+    def tensors(self) -> list[Tensor]:
+        """Return parameters and buffers."""
+        return [*self.parameters, *self.session.buffers.values()]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must match before a checkpoint is resumed."""
+        train = self.task.train
+        fixed = getattr(train.inputs, "fixed", True)  # inputs that are drawn anew have no digest
+        return {
+            "task": self.task.name,
+            "settings": describe(self.settings),
+            "seed": int(self.seed),
+            "network": self.network.fingerprint,
+            "number of examples": len(train),
+            "list of classes": [repr(label) for label in self.task.classes],
+            "digest of targets": _digest(train.targets),
+            "digest of inputs": _digest(train.batch(_some(len(train)))[0]) if fixed else "drawn anew",
+            "number of processes": self.processes.count,
+            "parameters": {name: list(value.shape) for name, value in self.session.parameters.items()},
+            "buffers": {name: list(value.shape) for name, value in self.session.buffers.items()},
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on, as tensors and plain data."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "tensors": [tensor.detach() for tensor in self.tensors()],
+            "session": self.session.state(),
+            "optimiser": self.optimiser.state_dict(),
+            "order": self.order.state(),
+            "augmenting": self.augmenting.bit_generator.state,
+            "layers": self.processes.gather(layers_state(self.network.device)),
+            "losses": self.losses.state(),
+            "best": self.best.state(),
+            "ended": self.ended,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go to where `state()` was taken."""
+        self.step, self.seconds = state["step"], state["seconds"]
+        with torch.no_grad():
+            for tensor, value in zip(self.tensors(), state["tensors"], strict=True):
+                tensor.copy_(value)
+        self.session.restore(state["session"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.order.restore(state["order"])
+        self.augmenting.bit_generator.state = state["augmenting"]
+        restore_layers(self.network.device, state["layers"][self.processes.rank])
+        self.losses.restore(state["losses"])
+        self.best.restore(state["best"])
+        self.ended = state["ended"]
+
+    def _effective(self) -> dict[str, Tensor]:
+        return {**self.session.effective(), **self._whole}
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a part of a batch."""
+        effective = self._effective()
+
+        def logits(inputs: Tensor) -> Tensor:
+            return self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+
+        try:
+            return self.session.loss(logits, inputs, targets.to(self.network.device), self.cross_entropy.mean)
+        except (SupermasksError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever the layers of a user say: batch normalisation of a single example, say
+            raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
+
+    def _validate(self) -> None:
+        self.measured = self._accuracy()
+        self.best.note(self.measured)
+
+    def _accuracy(self) -> float:
+        """Return the accuracy on the validation examples, the same in all processes."""
+        self.processes.broadcast(self.session.buffers.values())
+        assert self.task.validation is not None  # checked at the beginning
+        with torch.no_grad():
+            effective = self._effective()
+        examples, classes = self.task.validation, len(self.task.classes)
+        return accuracy(self.network, effective, examples, classes, self.processes)
+
+
+def _some(count: int) -> Tensor:
+    """Return the numbers of at most 16 examples, from the first to the last."""
+    return torch.linspace(0, count - 1, min(count, 16), dtype=torch.float32).long()
+
+
+def _digest(values: Tensor) -> str:
+    content = values.detach().cpu().contiguous()
+    shape = f"{content.dtype} {tuple(content.shape)}".encode()
+    return hashlib.sha256(shape + content.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()

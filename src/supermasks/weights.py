@@ -1,0 +1,126 @@
+"""The weights that all tasks share, at one moment."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import MaskError
+from supermasks.owned import Owned
+
+
+class Weights(Mapping[str, Tensor]):
+    """The shared weights by name, after some tasks have trained them. They never change: a task makes new ones.
+
+    Each state of the weights has a digest, made from the digest before it and from what a task has written. So two
+    networks whose weights have the same digest have gone through the same tasks.
+
+    Args:
+        values: the weights as they are now.
+        base: the weights as they were before any task, with the same names and shapes.
+        history: the digests so far, from the fingerprint of the base on.
+
+    Example:
+        >>> base = {"weight": torch.zeros(2)}
+        >>> weights = Weights(base, base, ["fingerprint"])
+        >>> after = weights.replacing({"weight": torch.ones(2)})
+        >>> weights["weight"], after["weight"], after.over == weights.over
+        (tensor([0., 0.]), tensor([1., 1.]), False)
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], base: Mapping[str, Tensor], history: Iterable[str]) -> None:
+        self._values, self.base, self.history = dict(values), dict(base), tuple(history)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        changed = f"changed {len(self.history) - 1} times" if self.over else "those of the base"
+        return f"Weights({len(self)} parameters, {changed})"
+
+    @property
+    def digest(self) -> str:
+        """The digest of the weights as they are now."""
+        return self.history[-1]
+
+    @property
+    def over(self) -> str:
+        """The digest, if tasks have changed the weights; empty while they are those of the base."""
+        return self.digest if len(self.history) > 1 else ""
+
+    @torch.inference_mode(False)  # what is made in that mode can never be trained
+    def writing(self, owned: Owned) -> "Weights":
+        """Return the weights with those that a task owns written in, `W^(i)` from `W^(i-1)` (ExSSNeT, Section 3.1)."""
+        written = owned.write(self.base, self._values)
+        return Weights(written, self.base, (*self.history, after_owned(self.digest, owned)))
+
+    @torch.inference_mode(False)
+    def replacing(self, values: Mapping[str, Tensor]) -> "Weights":
+        """Return other weights in place of these, for methods that train all of them: one copy, not one a task.
+
+        Args:
+            values: a value for each of these weights.
+
+        Raises:
+            MaskError: a weight is missing, has another shape, or is not finite.
+        """
+        shapes = {name: tuple(value.shape) for name, value in values.items()}
+        if shapes != {name: tuple(value.shape) for name, value in self.items()}:
+            raise MaskError(f"expected a value for each of the weights {list(self)} in its shape, got {shapes}")
+        if not all(bool(torch.isfinite(value).all()) for value in values.values()):
+            raise MaskError("the shared weights must be finite, got NaN or infinity")
+        placed = {name: values[name].detach().to(weight, copy=True) for name, weight in self.items()}
+        return Weights(placed, self.base, (*self.history, after_replaced(self.digest, content_digest(values))))
+
+    def restored(self, values: Mapping[str, Tensor], digests: Iterable[str]) -> "Weights":
+        """Return weights that were replaced before, as a bank has kept them.
+
+        Args:
+            values: the weights after the last task that has replaced them.
+            digests: those after each task that has changed the weights, up to that one.
+        """
+        last = self.replacing(values)
+        return Weights(last, self.base, (self.history[0], *digests))
+
+    def to(self, device: torch.device) -> "Weights":
+        """Return the weights on another device."""
+        placed = {name: value.to(device) for name, value in self.items()}
+        base = {name: placed[name] if value is self[name] else value.to(device) for name, value in self.base.items()}
+        return Weights(placed, base, self.history)
+
+
+def after_owned(before: str, owned: Owned) -> str:
+    """Return the digest of weights after those that a task owns were written.
+
+    Args:
+        before: the digest of the weights before.
+        owned: what the task owns.
+    """
+    return hashlib.sha256(f"{before} {owned.digest()}".encode()).hexdigest()
+
+
+def after_replaced(before: str, content: str) -> str:
+    """Return the digest of weights after they were replaced by weights with this content.
+
+    Args:
+        before: the digest of the weights before.
+        content: the `content_digest` of the new weights.
+    """
+    return hashlib.sha256(f"{before} replaced {content}".encode()).hexdigest()
+
+
+def content_digest(values: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over names, shapes and values of weights, in float32."""
+    content = hashlib.sha256()
+    for name in sorted(values):
+        value = values[name].detach().cpu().to(torch.float32).contiguous()
+        content.update(repr((name, tuple(value.shape))).encode())
+        content.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()

@@ -1,0 +1,131 @@
+"""What every kind of change keeps to. The changes are those that methods learn: a new kind is found by itself."""
+
+from collections.abc import Callable
+from itertools import groupby
+
+import pytest
+import torch
+from ours import ours
+from torch import Tensor, nn
+
+from supermasks import Learner, Network, Task
+from supermasks.bases import RandomBase
+from supermasks.changes import Change
+from supermasks.methods import Method
+from supermasks.superposition import Superposition
+from supermasks.training import Adam, Training
+
+KINDS = ours(Method)
+rows = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+Blobs = Callable[..., Task]
+
+
+def learned(kind: type[Method], blobs: Blobs) -> Learner:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5))
+    learner = Learner(Network(module, RandomBase(2)), seed=4, method=kind(), training=Training(10, 12, Adam(1e-2)))
+    for name in "abc":
+        learner.learn(blobs(name, 3, (1, 6, 6)))
+    return learner
+
+
+def changes(learner: Learner) -> list[tuple[str, type[Change], list[Change]]]:
+    """Return for each weight the changes of all tasks, those of a kind together."""
+    found = list[tuple[str, type[Change], list[Change]]]()
+    for name in learner.network.weights:
+        of_tasks = sorted((state.changes[name] for state in learner.bank), key=lambda change: type(change).__name__)
+        found += [(name, kind, list(group)) for kind, group in groupby(of_tasks, type)]
+    return found
+
+
+@rows
+def test_decoding_gives_back_what_was_encoded(kind: type[Method], blobs: Blobs) -> None:
+    learner = learned(kind, blobs)
+    shapes = learner.network.shapes
+    before: dict[str, Change] = {}
+    for state in learner.bank:
+        for of in {type(change) for change in state.changes.values()}:
+            some = {name: change for name, change in state.changes.items() if type(change) is of}
+            earlier = {name: change for name, change in before.items() if type(change) is of and name in some}
+            tensors, relative = of.encode(some, earlier)
+            rest = {name: shapes[name] for name in some}
+            back = of.decode(tensors, shapes, {} if of.parts else rest, earlier if relative else {})
+            assert list(back) == list(some)
+            for name, change in some.items():
+                weight = learner.network.weights[name]
+                assert torch.equal(back[name].applied(weight), change.applied(weight))
+                assert torch.equal(back[name].used(), change.used())
+                assert back[name].shape == change.shape
+        before = dict(state.changes)
+
+
+@rows
+def test_a_mixture_is_the_sum_of_what_is_applied(kind: type[Method], blobs: Blobs) -> None:
+    learner = learned(kind, blobs)
+    for name, of, some in changes(learner):
+        weight = learner.network.weights[name]
+        for alpha in ([0.5, -2.0, 0.25], [1 / 3] * 3):
+            coefficients = alpha[: len(some)]
+            expected = sum(a * c.applied(weight).double() for a, c in zip(coefficients, some, strict=True))
+            assert isinstance(expected, Tensor)
+            torch.testing.assert_close(of.mix(weight, some, coefficients).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@rows
+def test_a_mixture_of_one_task_is_the_task(kind: type[Method], blobs: Blobs) -> None:
+    learner = learned(kind, blobs)
+    superposition = Superposition(learner.network, list(learner.bank))
+    for number in range(3):
+        mixed = superposition.effective(torch.eye(3)[number])
+        for name, value in superposition.member(number).items():
+            assert torch.equal(mixed[name], value)
+
+
+@rows
+def test_products_are_the_derivative_in_the_coefficients(kind: type[Method], blobs: Blobs) -> None:
+    """By finite differences of a function of the mixture, and by autograd, in float64."""
+    learner = learned(kind, blobs)
+    random = torch.Generator().manual_seed(1)
+    for name, of, some in changes(learner):
+        weight = learner.network.weights[name]
+        gradients = torch.randn(2, *weight.shape, generator=random)
+        products = of.products(weight, gradients, some)
+        stacked = torch.stack([change.applied(weight).double() for change in some])
+        alpha = torch.full((len(some),), 0.3, dtype=torch.float64, requires_grad=True)
+        for row, gradient in zip(products, gradients, strict=True):
+            value = (torch.einsum("k,k...->...", alpha, stacked) * gradient).sum()
+            (expected,) = torch.autograd.grad(value, alpha)
+            torch.testing.assert_close(row.double(), expected, rtol=1e-4, atol=1e-4)
+            listed = of.listed(weight, gradient, some)
+            torch.testing.assert_close(listed.double(), expected, rtol=1e-4, atol=1e-4)
+            for n in range(len(some)):
+                step = [0.3] * len(some)
+                step[n] += 1e-2
+                moved = of.mix(weight, some, step) - of.mix(weight, some, [0.3] * len(some))
+                assert float((moved.double() * gradient).sum()) / 1e-2 == pytest.approx(
+                    float(expected[n]), rel=1e-2, abs=1e-2
+                )
+
+
+@rows
+def test_an_index_looks_up_the_same_sums(kind: type[Method], blobs: Blobs) -> None:
+    learner = learned(kind, blobs)
+    random = torch.Generator().manual_seed(2)
+    for name, of, some in changes(learner):
+        weight = learner.network.weights[name]
+        places = torch.randperm(weight.numel(), generator=random)[:9]
+        gradient = torch.randn(9, generator=random)
+        found = of.index(weight, some).products(places, gradient)
+        expected = torch.stack([(change.applied(weight).flatten()[places] * gradient).sum() for change in some])
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02 * float(expected.abs().max() + 1e-3))
+
+
+@rows
+def test_what_is_not_used_does_not_matter(kind: type[Method], blobs: Blobs) -> None:
+    learner = learned(kind, blobs)
+    for name, _, some in changes(learner):
+        weight = learner.network.weights[name]
+        for change in some:
+            other = torch.where(change.used(), weight, torch.full_like(weight, 7.0))
+            assert torch.equal(change.applied(other), change.applied(weight))
+            assert change.nbytes >= 0
