@@ -21,7 +21,7 @@ AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Score:
-    """What came out on one task.
+    """How well a learner did on one task.
 
     Attributes:
         accuracy: the fraction of examples answered rightly under the rules of the scenario.
@@ -50,7 +50,7 @@ class Scoring(Settings, ABC):
         scenario: Scenario,
         among: Sequence[str] | None = None,
     ) -> Score:
-        """Return the score on the examples of one task, the task not being told.
+        """Return the score on the examples of one task, the task not being given.
 
         Args:
             learner: with the task in its bank.

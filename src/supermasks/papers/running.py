@@ -17,7 +17,7 @@ from supermasks.spec import describe
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a row.
+    """The run of a row, or why there is none.
 
     Attributes:
         row: of the table.

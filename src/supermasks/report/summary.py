@@ -33,7 +33,7 @@ class Row:
 
     Attributes:
         experiment: its name on the command line.
-        dataset: where the images came from.
+        dataset: the data set.
         net: the backbone.
         outputs: real and superfluous neurons together.
         tasks: how many were learned.
@@ -84,7 +84,7 @@ class Row:
 def summarise(records: Iterable[Record]) -> list[Row]:
     """Return the rows of a table of these records, in the order in which their settings first appear.
 
-    Runs are one row where they differ in nothing but the seed; versions are not compared, and settings that came with a
+    Runs are one row where they differ in nothing but the seed; versions are not compared, and settings added by a
     later version of the library had their defaults before. A copy of a record counts once. Where a seed was run again
     with the same settings, the other run is in a row of its own. No two rows look the same: they name the settings in
     which they differ, and the folder where nothing else differs.
@@ -106,7 +106,7 @@ def summarise(records: Iterable[Record]) -> list[Row]:
 
 
 def _alike(groups: Sequence[Sequence[Record]], trainings: Sequence[str]) -> list[list[int]]:
-    """Return the numbers of groups of which some rows could not be told apart."""
+    """Return the numbers of groups that have rows which look the same."""
     places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, (group, training) in enumerate(zip(groups, trainings, strict=True)):
         for row in _rows(group, training):
