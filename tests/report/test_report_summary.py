@@ -32,9 +32,9 @@ def test_seeds_become_one_row_for_each_evaluation(record: Make) -> None:
     accuracies = [0.90, 0.91, 0.95]
     rows = summarise(record(seed, accuracy) for seed, accuracy in enumerate(accuracies))
     assert [row.how for row in rows] == [
-        "OneShot(Entropy), each input",
-        "OneShot(Entropy), first of batch of 128",
-        "OneShot(SuperfluousNeurons), first of batch of 128",
+        "one-shot by entropy, each input",
+        "one-shot by entropy, first of batch of 128",
+        "one-shot by superfluous neurons, first of batch of 128",
     ]
     assert [row.seeds for row in rows] == [3, 3, 3]
     assert rows[0].accuracy == pytest.approx(100 * statistics.mean(accuracies))
@@ -74,18 +74,18 @@ def test_each_scoring_is_held_against_the_router_that_sees_as_much(record: Make,
     scorings = ["each-input", "first-of-batch", "full-batch"]
     run["evaluations"] = [evaluation(0.9, 0.97, scoring=scoring) for scoring in scorings]
     assert [row.router for row in summarise([run])] == [75, 75, 87.5]
-    assert summarise([run])[2].how == "OneShot(Entropy), full batch of 128"
+    assert summarise([run])[2].how == "one-shot by entropy, full batch of 128"
 
 
 def test_the_papers_figure_needs_the_same_objective_and_scoring(record: Make) -> None:
     run = record()
     run["published"] = [G, H]
     rows = by_how(summarise([run]))
-    assert rows["OneShot(Entropy), each input"].published is None
-    assert rows["OneShot(Entropy), first of batch of 128"].published == pytest.approx(93.65)
-    assert rows["OneShot(SuperfluousNeurons), first of batch of 128"].published == pytest.approx(93.69)
-    assert rows["OneShot(SuperfluousNeurons), first of batch of 128"].source == "SupSup, Table 3"
-    assert rows["OneShot(SuperfluousNeurons), first of batch of 128"].published_as == "SupSup (GNu G)"
+    assert rows["one-shot by entropy, each input"].published is None
+    assert rows["one-shot by entropy, first of batch of 128"].published == pytest.approx(93.65)
+    assert rows["one-shot by superfluous neurons, first of batch of 128"].published == pytest.approx(93.69)
+    assert rows["one-shot by superfluous neurons, first of batch of 128"].source == "SupSup, Table 3"
+    assert rows["one-shot by superfluous neurons, first of batch of 128"].published_as == "SupSup (GNu G)"
 
 
 def test_with_the_task_given_there_is_one_row_and_no_inference(given: Record) -> None:

@@ -38,7 +38,7 @@ def test_markdown_has_a_line_a_row_and_explains_itself(record: Make) -> None:
         "Experiment": "permuted-mnist, 2 tasks (GNu)",
         "Data and training": "sample, 500 steps",
         "Network": "lenet-300-100, 100 outputs",
-        "How the task is found": "OneShot(Entropy), first of batch of 128",
+        "How the task is found": "one-shot by entropy, first of batch of 128",
         "Accuracy, %": "92.00 ± 1.41 (2 seeds)",
         "Right task found, %": "98.00",
         "Found by mean image, %": "75.00",

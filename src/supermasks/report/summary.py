@@ -121,26 +121,35 @@ def _seen(row: Row) -> tuple[str, ...]:
 
 
 def describe_evaluation(evaluation: Record) -> str:
-    """Return by what an evaluation found the task, as in "OneShot(Entropy), each input"."""
-    return f"{_with_objective(evaluation['inference'])}, {_in_words(evaluation['scoring'])}"
+    """Return by what an evaluation found the task, as in "one-shot by entropy, each input"."""
+    return f"{_inference_in_words(evaluation['inference'])}, {_scoring_in_words(evaluation['scoring'])}"
 
 
-def _with_objective(inference: Any) -> str:
-    """Return a described inference in short; its objective is named even where it is the default."""
-    if not isinstance(inference, dict) or "objective" not in inference:
-        return brief(inference)
-    objective = brief(inference["objective"])
-    others = brief({**inference, "objective": defaults_of(str(inference.get("type"))).get("objective")})
-    name, _, rest = others.partition("(")
-    return f"{name}({objective}{', ' + rest if rest else ')'}"
+def _inference_in_words(inference: Any) -> str:
+    """Return a described inference in words, with its objective, and its settings that are not the default."""
+    if not isinstance(inference, dict):
+        return str(inference)
+    kind = str(inference.get("type"))
+    usual = defaults_of(kind)
+    others = [f"{name} {brief(value)}" for name, value in inference.items() if usual.get(name, kind) != value]
+    settings = [words for words in others if not words.startswith(("type ", "objective "))]
+    objective = inference.get("objective")
+    by = f" by {_spaced(objective.get('type'), ' ')}" if isinstance(objective, dict) else ""
+    return _spaced(kind, "-") + by + (f" ({', '.join(settings)})" if settings else "")
 
 
-def _in_words(scoring: Any) -> str:
+def _scoring_in_words(scoring: Any) -> str:
     """Return a described scoring in words: "full batch of 128"."""
     if not isinstance(scoring, dict):
         return str(scoring)
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(scoring.get("type"))).lower()
-    return words + (f" of {scoring['batch_size']}" if "batch_size" in scoring else "")
+    size = f" of {scoring['batch_size']}" if "batch_size" in scoring else ""
+    return _spaced(scoring.get("type"), " ") + size
+
+
+def _spaced(name: Any, between: str) -> str:
+    """Return the words in the name of a class: "OneShot" as "one-shot"."""
+    text = str(name)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", between, text).lower() if text.isidentifier() else text
 
 
 def published_for(record: Record, evaluation: Record | None) -> Record | None:
