@@ -12,7 +12,7 @@ from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, shuffled
 from supermasks.inference import Entropy, Objective, TaskInference
 from supermasks.inference.task_inference import decide
 from supermasks.nets import fully_connected
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.superposition import Superposition
 from supermasks.training import RMSprop, Training
 from supermasks.types import Belief
@@ -75,7 +75,7 @@ def test_the_first_image_decides_for_its_batch(learner: Learner) -> None:
 def test_a_full_batch_decides_together(learner: Learner) -> None:
     # Batches of 2, the last one of 1, in an order of their own; the sign of a mean decides, and a sum has the same.
     signs = [2, -1, -2, 1, -1]
-    order = stream(learner.seed, "test-batches", "plain").permutation(5).tolist()
+    order = generator(learner.seed, "test-batches", "plain").permutation(5).tolist()
     assert order != sorted(order)
     batches = [[signs[n] for n in order[i : i + 2]] for i in (0, 2, 4)]
     right = [len(batch) for batch in batches if sum(batch) > 0]

@@ -439,7 +439,7 @@ class Branching(nn.Linear):
         return super().forward(input if float(input.sum()) >= 0 else -input)
 
 
-@pytest.mark.parametrize(("backbone", "message"), [(Branching, "branches"), (OfTwo, "one size only")])
+@pytest.mark.parametrize(("backbone", "message"), [(Branching, "branches"), (OfTwo, "batches of any size")])
 def test_what_onnx_cannot_express_is_refused(backbone: type[nn.Linear], message: str, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     with pytest.raises(UnsupportedModuleError, match=message):

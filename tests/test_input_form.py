@@ -13,7 +13,7 @@ from states import masked_state
 from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
-from supermasks.asking import prepared
+from supermasks.asking import network_inputs
 from supermasks.bases import RandomBase
 from supermasks.data import SplitStream, make_task, with_validation
 from supermasks.datasets import load_source
@@ -111,7 +111,7 @@ def test_whatever_a_task_is_made_of_it_can_be_asked_with(kind: str) -> None:
     expected, free = learner.predict(seen, task="a"), learner.predict(seen)
     assert free.belief is not None
     for way, inputs in ways.items():
-        network_input = prepared(inputs, state, state.input_form)
+        network_input = network_inputs(inputs, state, state.input_form)
         assert network_input.dtype == seen.dtype, way
         assert torch.equal(network_input, seen), way
         found = learner.predict(inputs, task="a", chunk=5)
@@ -132,8 +132,8 @@ def test_inputs_that_are_right_are_not_copied(kind: str) -> None:
     task = make_task("a", (raw, LABELS), token_ids=token_ids)
     learner = learner_of(task)
     state, x = learner.bank["a"], task.train.inputs.clone()
-    assert prepared(x, state, state.input_form).data_ptr() == x.data_ptr()
-    assert prepared(x, state, None) is x
+    assert network_inputs(x, state, state.input_form).data_ptr() == x.data_ptr()
+    assert network_inputs(x, state, None) is x
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_tasks_that_are_mixed_must_agree_on_the_form() -> None:
     by_hand = Task("by hand", floats.classes, floats.train)
     learner = learner_of(pixels, floats, by_hand)
     for call in (learner.predict, learner.infer, learner.predict_proba):
-        with pytest.raises(TaskError, match=r"some were learned from pixels.*others from floating.*name the task"):
+        with pytest.raises(TaskError, match=r"same form, got pixels.*floating.*name the task"):
             call(PIXELS)
     assert learner.predict(PIXELS, task="pixels").labels == learner.predict(scaled, task="pixels").labels
     assert set(learner.predict(scaled, among=["floats", "by hand"]).tasks) <= {"floats", "by hand"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks import Belief, Examples, Learner, Task
-from supermasks.bases import RandomBase, Recipe
+from supermasks.bases import ComputedBase, RandomBase
 from supermasks.errors import (
     BankFormatError,
     BaseMismatchError,
@@ -285,7 +285,7 @@ def test_an_inferred_task_is_answered_like_a_given_one(
     inputs = torch.randn(60, 8, generator=torch.Generator().manual_seed(1))
     found = learned.predict(inputs)
     assert found.belief is not None
-    assert found.tasks == found.belief.names()
+    assert found.tasks == found.belief.tasks
     assert len(set(found.tasks)) > 1
     for row, (task, label) in enumerate(zip(found.tasks, found.labels, strict=True)):
         alone = learned.predict(inputs[row][None], task=task)
@@ -300,9 +300,9 @@ def test_inputs_judged_together_have_one_belief(learned: Learner, blobs: Blobs) 
     assert found.belief is not None
     assert found.belief.alpha.shape == (1, 3)
     assert found.belief.evidence.shape == (1, 3)
-    assert found.tasks == found.belief.names() * len(inputs)
+    assert found.tasks == found.belief.tasks * len(inputs)
     assert found.labels == learned.predict(inputs, task=found.tasks[0]).labels
-    assert found.belief.tasks == NAMES
+    assert found.belief.candidates == NAMES
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 50, 1000])
@@ -483,7 +483,7 @@ def test_a_network_with_other_buffers_is_refused(learned: Learner, tmp_path: Pat
 
 
 @dataclass(frozen=True)
-class Zeros(Recipe):
+class Zeros(ComputedBase):
     """A base of one's own."""
 
     value: float = 1.0
@@ -683,7 +683,7 @@ def test_another_task_of_the_same_name_is_another_task(
     with pytest.raises(ConfigError, match="calibrate anew"):
         learner.predict(x)
     learner.bank.rename("a", "z")
-    assert learner.infer(x).tasks == ("z", "b", "c")
+    assert learner.infer(x).candidates == ("z", "b", "c")
 
 
 def inputs_of_blob(task: Task) -> torch.Tensor:

@@ -119,7 +119,7 @@ def test_a_calibration_survives_a_new_name_and_a_move_but_not_the_loss_of_a_task
     assert after.task_confidence is not None
     assert torch.equal(after.task_confidence, before.task_confidence)
     assert learned.calibration is not None
-    assert learned.calibration.tasks == ("a", "b", "z", "d")
+    assert learned.calibration.candidates == ("a", "b", "z", "d")
     learned.remove("z")
     with pytest.raises(ConfigError, match="calibrate anew, or go on without one"):
         learned.predict(x)

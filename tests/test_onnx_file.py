@@ -57,9 +57,7 @@ OTHERWISE = {
 def test_what_answers_batches_of_another_size_otherwise_is_refused(kind: str, rows: int, tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     path.write_text("earlier")
-    with pytest.raises(
-        UnsupportedModuleError, match=r"a batch of [13]|batches of one size only|branches on the values"
-    ):
+    with pytest.raises(UnsupportedModuleError, match=r"a batch of [13]|batches of any size|branches on input values"):
         write_onnx(module_of(OTHERWISE[kind]), path, torch.randn(rows, 5), ABOUT)
     assert path.read_text() == "earlier"
     assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
@@ -67,7 +65,7 @@ def test_what_answers_batches_of_another_size_otherwise_is_refused(kind: str, ro
 
 def test_the_size_of_the_batch_is_named(tmp_path: Path) -> None:
     for kind, size in (("alone", 1), ("more than two", 3)):
-        with pytest.raises(UnsupportedModuleError, match=f"a batch of {size} "):
+        with pytest.raises(UnsupportedModuleError, match=f"a batch of {size}[ ,]"):
             write_onnx(module_of(OTHERWISE[kind]), tmp_path / "a.onnx", torch.randn(2, 5), ABOUT)
 
 

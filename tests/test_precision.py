@@ -109,8 +109,8 @@ def test_what_is_inferred_does_not_depend_on_what_is_around(name: str, around: C
         assert again.evidence.dtype == once_more.evidence.dtype == torch.float32
         if leads is not None:
             torch.testing.assert_close(learner.calibrate(held_out, level=0.1).leads, leads)
-    assert again.names() == each.names()
-    assert once_more.names() == together.names()
+    assert again.tasks == each.tasks
+    assert once_more.tasks == together.tasks
     torch.testing.assert_close(again.evidence, each.evidence)
     torch.testing.assert_close(once_more.evidence, together.evidence)
 

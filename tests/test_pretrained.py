@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
-from supermasks.bases import PretrainedBase, RandomBase, Recipe
+from supermasks.bases import ComputedBase, PretrainedBase, RandomBase
 from supermasks.errors import (
     BankFormatError,
     BaseMismatchError,
@@ -39,7 +39,7 @@ X = torch.randn(5, 8, generator=torch.Generator().manual_seed(4))
 
 
 def exssnet_learner(small: Small, blobs: Blobs) -> Learner:
-    """Three tasks, of which the last two own weights."""
+    """Three tasks; the last two own weights."""
     supsup, learner = small(method=SupSup(TopK(0.5))), small(method=ExSSNeT(TopK(0.3)))
     supsup.learn(blobs("a"))
     learner.add(supsup.bank["a"])
@@ -73,7 +73,7 @@ from supermasks import Learner
 from supermasks.nets import fully_connected, resnet18
 
 folder, kind, inputs, out = sys.argv[1:]
-torch.manual_seed(123)  # other values than those that the backbone had when the tasks were learned
+torch.manual_seed(123)  # not the values of the backbone when the tasks were learned
 backbone = fully_connected([8, 16, 6]) if kind == "mlp" else resnet18(6, base_channels=4)
 learner = Learner.from_pretrained(folder, backbone)
 x = torch.load(inputs)
@@ -174,11 +174,11 @@ def test_the_card_of_a_pretrained_base_names_its_model(source: str, blobs: Blobs
     assert yaml.safe_load(card.split("---\n", 2)[1]).get("base_model") == (source if "/" in source else None)
     assert "load these weights into the backbone first" in card
     assert "each task has its own `3`" in card
-    assert "None was learned yet" in card
+    assert "No task was learned yet" in card
 
 
 @dataclass(frozen=True)
-class Ones(Recipe):
+class Ones(ComputedBase):
     """A base of one's own."""
 
     def weights(self, shapes: Any) -> dict[str, Tensor]:
@@ -333,7 +333,7 @@ def test_only_the_named_tasks_are_loaded(saved: tuple[Learner, Path]) -> None:
         some = load(folder, fully_connected([8, 16, 6]), tasks=iter(["c", "a"]))
         assert some.bank.names == ["a", "c"]  # in the order of learning
         assert torch.equal(some.network.logits(X, some.bank["c"]), learner.network.logits(X, learner.bank["c"]))
-        assert set(some.infer(X).tasks) == {"a", "c"}
+        assert set(some.infer(X).candidates) == {"a", "c"}
         with pytest.raises(UnknownTaskError):
             some.predict(X, task="b")
         with pytest.raises(UnknownTaskError, match="'bb'; did you mean 'b'"):
@@ -515,7 +515,7 @@ def test_what_is_no_longer_in_the_bank_leaves_the_hub(small: Small, blobs: Blobs
     for name in NAMES:
         learner.learn(blobs(name))
         learner.save_pretrained(tmp_path / "masks", push_to_hub=True)
-    repository = hub.root / "someone" / "masks"  # named by the folder, owned by whoever has the token
+    repository = hub.root / "someone" / "masks"  # named by the folder, owned by the owner of the token
     assert len(list(repository.glob("memory-*"))) == 1
     assert len(list(repository.glob("tasks/*"))) == 3
     loaded = Learner.from_pretrained("someone/masks", fully_connected([8, 16, 6]))
@@ -535,7 +535,12 @@ def test_a_folder_here_is_taken_before_the_hub(
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("owner/none", "404"), ("nowhere", "neither"), ("/no/such/folder", "neither"), ("../up/there", "neither")],
+    [
+        ("owner/none", "404"),
+        ("nowhere", "expected the folder of a bank"),
+        ("/no/such/folder", "expected the folder of a bank"),
+        ("../up/there", "expected the folder of a bank"),
+    ],
 )
 def test_what_is_neither_here_nor_there_is_said(name: str, reason: str, hub: FakeHub) -> None:
     with pytest.raises(DataUnavailableError, match=reason):
@@ -547,10 +552,10 @@ def test_the_real_hub_that_cannot_be_reached_is_said(
     saved: tuple[Learner, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataUnavailableError, match="cannot be fetched"):
+    with pytest.raises(DataUnavailableError, match="downloading it from the Hugging Face Hub failed"):
         Learner.from_pretrained("owner/masks", fully_connected([8, 16, 6]), cache_dir=tmp_path / "cache")
     learner, _ = saved
-    with pytest.raises(DataUnavailableError, match="is saved, but could not be pushed to 'owner/masks'"):
+    with pytest.raises(DataUnavailableError, match="pushing it to 'owner/masks' failed"):
         learner.save_pretrained(tmp_path / "masks", push_to_hub=True, repo_id="owner/masks", token=False)
     assert Learner.from_pretrained(tmp_path / "masks", fully_connected([8, 16, 6])).bank.names == list(NAMES)
 

@@ -81,7 +81,7 @@ def test_printing_a_stored_bank_reads_no_task(learner: Learner, tmp_path: Path) 
     assert "5 tasks" in repr(loaded.bank)
 
 
-@pytest.mark.filterwarnings("ignore:nothing tells the task")
+@pytest.mark.filterwarnings("ignore:the evidence of")
 def test_unknown_and_tied_inputs_are_counted(small: Make, blobs: MakeTask) -> None:
     learner = small(steps=60)
     for name in "abcd":

@@ -12,7 +12,7 @@ from supermasks.bases import INITIALISATIONS, RandomBase
 from supermasks.errors import ConfigError
 from supermasks.nets import fully_connected
 from supermasks.scores import KaimingUniform, Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 # SupSup's bound is 5 standard errors for any one pair; there are some hundreds of pairs here and the seeds are fixed.
 ERRORS = 5
@@ -26,7 +26,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 @given(seeds, words)
 def test_the_same_seed_and_purpose_give_the_same_numbers(seed: int, purpose: tuple[str, ...]) -> None:
-    assert np.array_equal(stream(seed, *purpose).random(8), stream(seed, *purpose).random(8))
+    assert np.array_equal(generator(seed, *purpose).random(8), generator(seed, *purpose).random(8))
 
 
 @given(seeds, seeds, words, words)
@@ -34,41 +34,41 @@ def test_any_other_seed_or_purpose_gives_others(
     a: int, b: int, first: tuple[str, ...], second: tuple[str, ...]
 ) -> None:
     if (a, first) != (b, second):
-        assert not np.array_equal(stream(a, *first).random(8), stream(b, *second).random(8))
+        assert not np.array_equal(generator(a, *first).random(8), generator(b, *second).random(8))
 
 
 def test_words_do_not_run_together() -> None:
     purposes = [("ab", "c"), ("a", "bc"), ("abc",), ("ab", "c", ""), ("", "ab", "c"), ("a\0b", "c"), ("a", "b\0c")]
-    drawn = {stream(0, *purpose).bytes(16) for purpose in purposes}
+    drawn = {generator(0, *purpose).bytes(16) for purpose in purposes}
     assert len(drawn) == len(purposes)
 
 
 def test_streams_of_many_seeds_and_purposes_are_uncorrelated() -> None:
     n = 4000
     purposes = [("base", "w"), ("scores", "t", "w"), ("data-order", "t"), ("permutation", "0"), ("w", "base")]
-    draws = [stream(seed, *p).standard_normal(n) for seed in (0, 1, 2, 3, 2**32, 2**64) for p in purposes]
+    draws = [generator(seed, *p).standard_normal(n) for seed in (0, 1, 2, 3, 2**32, 2**64) for p in purposes]
     corr = np.abs(np.corrcoef(draws) - np.eye(len(draws)))
     assert corr.max() < ERRORS / sqrt(n)
 
 
 def test_numpy_integers_are_seeds_too() -> None:
-    assert stream(np.int64(5), "x").random() == stream(5, "x").random()
+    assert generator(np.int64(5), "x").random() == generator(5, "x").random()
 
 
 @pytest.mark.parametrize("seed", [-1, 0.0, 1.5, "1", None, True, False, np.float64(1), np.bool_(True)])
 def test_what_is_no_seed_is_refused(seed: object) -> None:
     with pytest.raises(ConfigError, match="non-negative integer"):
-        stream(seed, "base")  # pyright: ignore[reportArgumentType]
+        generator(seed, "base")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_stream_without_purpose_is_refused() -> None:
     with pytest.raises(ConfigError, match="purpose"):
-        stream(0)
+        generator(0)
 
 
 def test_another_process_draws_the_same_numbers(elsewhere: Callable[..., str]) -> None:
-    code = "from supermasks.seeding import stream; print(stream(2**90, 'base', 'ä').bytes(32).hex())"
-    assert elsewhere(code) == stream(2**90, "base", "ä").bytes(32).hex()
+    code = "from supermasks.seeding import generator; print(generator(2**90, 'base', 'ä').bytes(32).hex())"
+    assert elsewhere(code) == generator(2**90, "base", "ä").bytes(32).hex()
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -106,7 +106,7 @@ def test_scores_of_seeds_tasks_and_layers_are_uncorrelated() -> None:
 def test_orders_of_data_and_permutations_of_equal_seeds_are_unrelated() -> None:
     n = 2000
     drawn = [
-        stream(seed, *purpose).permutation(n)
+        generator(seed, *purpose).permutation(n)
         for seed in range(6)
         for purpose in (("data-order", "0"), ("data-order", "1"), ("permutation", "0"), ("permutation", "1"))
     ]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from supermasks.datasets.images.idx import read_idx, write_idx
 from supermasks.datasets.images.mnist import STEMS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from supermasks.datasets.resource import find_files
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 SEED = 0
 
@@ -32,7 +32,7 @@ def shares(labels: NDArray[Any], count: int) -> NDArray[np.int64]:
 def draw(labels: NDArray[Any], count: int, part: str) -> NDArray[np.int64]:
     """Return the rows of a sample of `count`, drawn without replacement in each class, in their original order."""
     rows = [
-        stream(SEED, "sample", part, str(label)).choice(np.flatnonzero(labels == label), share, replace=False)
+        generator(SEED, "sample", part, str(label)).choice(np.flatnonzero(labels == label), share, replace=False)
         for label, share in enumerate(shares(labels, count))
     ]
     return np.sort(np.concatenate(rows))

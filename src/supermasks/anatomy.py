@@ -1,4 +1,4 @@
-"""What a module is made of: which parameters are masked, and what becomes of all the others."""
+"""The parts of a module: which parameters are masked, and how the others are treated."""
 
 import re
 import warnings
@@ -14,10 +14,10 @@ from supermasks.errors import ConfigError, SupermasksWarning, UnsupportedModuleE
 from supermasks.foreign_layers import is_conv1d
 
 Select = Sequence[str | type[nn.Module]]
-"""What to mask: patterns of names, exact names, or types of layers."""
+"""Selects what to mask: patterns of names, exact names, or types of layers."""
 
 Value = Literal["base", "zero", "one", "own"]
-"""Where a value comes from over random weights: drawn by the base, 0, 1, or the module's own."""
+"""The value of a part over a random base: drawn by the base, 0, 1, or the module's own."""
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -27,8 +27,8 @@ MASKABLE = (nn.Linear, nn.Bilinear, *CONVOLUTIONS, *TRANSPOSED, *EMBEDDINGS, *RE
 BATCH_NORM = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 INSTANCE_NORM = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 NORMALISATION = (BATCH_NORM, *INSTANCE_NORM, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-DENSE_SHARE = 0.05  # of the weights; a class token and a table of positions take less
-WEIGHT = re.compile(r"(\w+_)?weight(_(ih|hh|hr)(_l\d+(_reverse)?)?)?")  # the latter of recurrent layers
+DENSE_SHARE = 0.05  # of the weights; class tokens and position tables are below it
+WEIGHT = re.compile(r"(\w+_)?weight(_(ih|hh|hr)(_l\d+(_reverse)?)?)?")  # the suffixes of recurrent layers
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -37,15 +37,15 @@ class Part:
     """One parameter or buffer of a module.
 
     Attributes:
-        name: of the parameter, as in `module.named_parameters()`.
+        name: as in `module.named_parameters()` or `module.named_buffers()`.
         shape: of its tensor.
-        layer: the type of the layer that it belongs to.
+        layer: the type of its layer.
         role: "masked", "dense" (the same for all tasks), "head" (each task has its own), or "buffer" (a task may
-            change it, as batch normalisation does its statistics).
-        value: where it comes from when the base is random.
+            change it, such as the statistics of batch normalisation).
+        value: its source if the base is random.
         tied: other names of the same tensor.
-        inputs_first: whether the tensor is `in x out x ...`, as in transposed convolutions, and not `out x in x ...`.
-        padding: the row that stands for padding, which is 0 over random weights; None if there is no such row.
+        inputs_first: whether the tensor is `in x out x ...`, as in transposed convolutions, not `out x in x ...`.
+        padding: the padding row, 0 over random weights; None if there is none.
     """
 
     name: str
@@ -70,29 +70,33 @@ def dissect(
     kept: Collection[str] | None = None,
     computed: Set[str] = frozenset(),
 ) -> tuple[Part, ...]:
-    """Return the parameters of a module, each tensor once, and its buffers, in the order of the module.
+    """Return the parameters and buffers of a module, each tensor once, in the order of the module.
 
-    By default the weights of linear, bilinear, convolutional, recurrent and embedding layers, the projections of
-    attention and the `Conv1D` layers of GPT-2 are masked. Everything else stays dense: over random weights, biases are
-    0 and scales and shifts of normalisation 1 and 0 (SupSup, Section 3.1), weights of those kinds that are not selected
-    are random too, and what belongs to a layer of another kind keeps the module's own value. So do weights that mean
-    something: those that the module has frozen (`requires_grad=False`) while others are not, such as a table of
-    positions, and those that it has computed from other tensors (pruning, `torch.nn.utils.parametrizations`).
+    By default these weights are masked: those of linear, bilinear, convolutional, recurrent and embedding layers, the
+    projections of attention, and the `Conv1D` layers of GPT-2. All else is dense.
+
+    Over random weights (SupSup, Section 3.1), biases are 0, scales of normalisation 1 and shifts 0. Maskable weights
+    that are not selected are random too. Parameters of other kinds of layers keep the module's own value. So do weights
+    with a meaning: weights that the module has frozen (`requires_grad=False`) while others are trainable, such as a
+    position table, and weights computed from other tensors (pruning, `torch.nn.utils.parametrizations`).
 
     Args:
-        module: to look at; not changed.
-        select: what is masked instead. A pattern with `*`, `?` or `[` chooses among the weights that are masked
-            by default; an exact name chooses that parameter whatever its layer; a type chooses the parameters of two or
-            more dimensions of all layers of that type.
-        head: the name of a linear layer of which each task is to have its own, dense.
-        kept: the names of parameters that keep the module's own value, as a bank has stored them; None where that is
-            to be decided.
-        computed: the names of parameters that were computed from other tensors.
+        module: not changed.
+        select: what to mask instead. A pattern with `*`, `?` or `[` selects among the weights that are masked by
+            default. An exact name selects that parameter in any layer. A type selects the parameters of two or more
+            dimensions in all layers of that type.
+        head: the name of a linear layer; each task gets its own, dense.
+        kept: the names of parameters that keep the module's own value, as stored in a bank; None decides it here.
+        computed: the names of parameters that are computed from other tensors.
 
     Raises:
-        UnsupportedModuleError: a parameter belongs to an embedding that changes it when it is looked up; or nothing is
-            masked although there is no head.
-        ConfigError: a selection matches nothing, or the head is no linear layer.
+        UnsupportedModuleError: an embedding writes into its weights when it is called; or nothing is masked and there
+            is no head.
+        ConfigError: a selection matches nothing, or the head is not a linear layer.
+
+    Example:
+        >>> [(part.name, part.role, part.value) for part in dissect(nn.Linear(4, 2))]
+        [('weight', 'masked', 'base'), ('bias', 'dense', 'zero')]
     """
     layers = dict(module.named_modules())
     _check_choices(layers, select, head)
@@ -100,13 +104,15 @@ def dissect(
     used: set[str | type[nn.Module]] = set()
     found = _parameters(module)
     weights = [parameter for names, parameter, layer in found if _is_weight(parameter, layer, _short(names[0]))]
-    # Where all are frozen, that says nothing of any one of them.
+    # If all are frozen, freezing marks none of them.
     freezes = len({parameter.requires_grad for parameter in weights}) > 1
     for names, parameter, layer in found:
         name, short, owners = names[0], _short(names[0]), {each.rpartition(".")[0] for each in names}
         of_head = head is not None and head in owners
         if of_head and len(owners) > 1:
-            raise ConfigError(f"the head {head!r} shares its tensor with {names}; a task cannot have it of its own")
+            raise ConfigError(
+                f"the head must not share its tensor with other layers, got {head!r}, shared by {names}; untie it"
+            )
         usual = _is_weight(parameter, layer, short)
         masked = not of_head and _is_selected(names, parameter, layer, usual, select, used)
         role = "head" if of_head else "masked" if masked else "dense"
@@ -127,34 +133,34 @@ def dissect(
         )
     if select is not None and (unused := [entry for entry in select if entry not in used]):
         raise ConfigError(
-            f"the selection {unused[0]!r} matches no parameter that can be masked; "
-            f"the module has {[part.name for part in parts]}"
+            f"each entry of select must match a maskable parameter, got {unused[0]!r}; choose among "
+            f"{[part.name for part in parts]}"
         )
     if head is None and not any(part.role == "masked" for part in parts):
         raise UnsupportedModuleError(
             "the network has nothing to mask: no linear, convolutional, recurrent, embedding or attention layer with "
-            "floating-point weights; name parameters, or types of layers, by select=[...]"
+            "floating-point weights; select parameters or types of layers with select=[...]"
         )
     return (*parts, *_buffers(layers))
 
 
 def _check_choices(layers: Mapping[str, nn.Module], select: Select | None, head: str | None) -> None:
-    """Raise what `dissect` raises for a selection, a head and layers that cannot work."""
+    """Check the arguments of `dissect`; raises the same errors."""
     if select is not None and (isinstance(select, str) or not all(isinstance(entry, (str, type)) for entry in select)):
         raise ConfigError(f"select must be a list of names, patterns or types of layers, got {select!r}")
     for name, layer in layers.items():
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)) and layer.max_norm is not None:
             raise UnsupportedModuleError(
-                f"the embedding {name!r} has max_norm={layer.max_norm}, with which each lookup writes into the weights "
-                "that all tasks share; build it with max_norm=None"
+                f"an embedding must have max_norm=None, got {name!r} with max_norm={layer.max_norm}: each lookup would "
+                "change the weights that all tasks share; build it with max_norm=None"
             )
     if head is not None and (not isinstance(head, str) or not isinstance(layers.get(head), nn.Linear)):
         linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
-        raise ConfigError(f"the head is the name of a linear layer, but {head!r} came; the module has {linear}")
+        raise ConfigError(f"head must be the name of a linear layer, one of {linear}, got {head!r}")
 
 
 def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module]]:
-    """Return each parameter once, with all its names and the layer of the first."""
+    """Return each parameter once, with all its names and the layer of the first name."""
     found: dict[int, tuple[list[str], Tensor, nn.Module]] = {}
     for path, layer in module.named_modules():
         for short, parameter in layer.named_parameters(recurse=False, remove_duplicate=False):
@@ -164,7 +170,7 @@ def _parameters(module: nn.Module) -> list[tuple[list[str], Tensor, nn.Module]]:
 
 
 def _is_weight(parameter: Tensor, layer: nn.Module, short: str) -> bool:
-    """Return whether this is a weight of a layer of the kinds that are masked by default."""
+    """Return whether a parameter is masked by default."""
     known = isinstance(layer, MASKABLE) or is_conv1d(layer)
     return known and bool(WEIGHT.fullmatch(short)) and parameter.dim() > 1 and parameter.is_floating_point()
 
@@ -179,7 +185,7 @@ def _padding_row(users: Iterable[nn.Module]) -> int | None:
 
 
 def warn_of_dense_weights(parts: Sequence[Part]) -> None:
-    """Warn where many of the weights are in layers of kinds that are not masked, so that no task can change them."""
+    """Warn if many weights are dense: no task can change them."""
     weights = [part for part in parts if part.role in ("masked", "dense") and sum(size > 1 for size in part.shape) > 1]
     dense = [part for part in weights if part.role == "dense"]
     left, total = (sum(part.size for part in some) for some in (dense, weights))
@@ -187,15 +193,15 @@ def warn_of_dense_weights(parts: Sequence[Part]) -> None:
         layers = sorted({part.layer for part in dense})
         warnings.warn(
             f"{left:,} of {total:,} weights ({left / total:.0%}) are never masked, and stay the same for all tasks: "
-            f"those of {', '.join(layers)} ({dense[0].name!r}, for example). Mask them too by "
-            "Network(module, base, select=[...]) with their names or types of layers",
+            f"those of {', '.join(layers)} ({dense[0].name!r}, for example). To mask them too, name them or their "
+            "types of layers in Network(module, base, select=[...])",
             SupermasksWarning,
             stacklevel=2,
         )
 
 
 def _buffers(layers: Mapping[str, nn.Module]) -> list[Part]:
-    """Return the buffers that are part of the state of the module; the others, the module computes itself."""
+    """Return the persistent buffers; the module computes the others."""
     parts: list[Part] = []
     for path, layer in layers.items():
         for short, buffer in layer.named_buffers(recurse=False):

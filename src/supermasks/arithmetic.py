@@ -1,4 +1,4 @@
-"""In which precision a network computes, whatever the program around it has chosen."""
+"""The precision in which a network computes, independent of the surrounding program."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -6,11 +6,11 @@ import torch
 
 
 def computing_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which products are computed in a precision, also within `torch.autocast`.
+    """Return a context that computes products in a precision, also inside `torch.autocast`.
 
     Args:
-        precision: float32, or bfloat16 and float16 by autocast.
-        device: where it is computed.
+        precision: float32; bfloat16 and float16 use autocast.
+        device: of the computation.
 
     Example:
         >>> x = torch.ones(2, 2)

@@ -1,4 +1,4 @@
-"""Values in a few words, for messages and for `repr`."""
+"""Short texts about values, for messages and for `repr`."""
 
 import reprlib
 from collections import Counter
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from supermasks.errors import ConfigError
 
 SHOWN = 3
-"""How many values of a list are shown."""
+"""The number of values that are shown of a list."""
 
 
 def brief(value: object) -> str:
-    """Return the `repr` of a value, shortened where it is long, and without an address.
+    """Return the `repr` of a value: shortened, and without a memory address.
 
     Example:
         >>> brief("x" * 100), brief(("cat", 7)), brief(object())
@@ -26,7 +26,7 @@ def brief(value: object) -> str:
 
 
 def expect(value: object, kind: type, what: str) -> None:
-    """Raise ConfigError unless a value is of a kind.
+    """Raise ConfigError unless a value is an instance of a type.
 
     Example:
         >>> expect(3, str, "the name of a task")
@@ -39,7 +39,7 @@ def expect(value: object, kind: type, what: str) -> None:
 
 
 def listed(values: Sequence[object]) -> str:
-    """Return the first values, and how many more there are.
+    """Return the first values and the number of the others.
 
     Example:
         >>> listed(["a", "b", "c", "d", "e"])
@@ -50,7 +50,7 @@ def listed(values: Sequence[object]) -> str:
 
 
 def tallied(values: Iterable[object]) -> str:
-    """Return which values come most often, and how often.
+    """Return the most frequent values with their counts.
 
     Example:
         >>> tallied("abbb")
@@ -72,7 +72,7 @@ def counted(number: int, what: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Return a text on one line, with characters that cannot be seen as Python writes them.
+    r"""Return a text on one line, with invisible characters escaped.
 
     Example:
         >>> visible("red \x1b[31m, line\nline")

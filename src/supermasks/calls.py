@@ -1,4 +1,4 @@
-"""What the layers of a module are called with, and what they return, in a forward pass."""
+"""The inputs and outputs of the layers of a module in a forward pass."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from supermasks.foreign_layers import is_conv1d
 
-# Layers that are linear in their parameters, and treat each input by itself.
+# Layers that are linear in their parameters and treat each input independently.
 RECORDED = (
     *(nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
-TRANSPOSED: Mapping[type[nn.Module], Callable[..., Tensor]] = {
+TRANSPOSED_FUNCTIONS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
     nn.ConvTranspose1d: nn.functional.conv_transpose1d,
     nn.ConvTranspose2d: nn.functional.conv_transpose2d,
     nn.ConvTranspose3d: nn.functional.conv_transpose3d,
@@ -28,8 +28,8 @@ class Call:
 
     Attributes:
         layer: that was called.
-        inputs: what with.
-        output: what it returned, at which the gradient can be asked for.
+        inputs: its argument.
+        output: its result; gradients in it can be computed.
     """
 
     layer: nn.Module
@@ -42,8 +42,8 @@ class Calls:
     """The calls of a forward pass.
 
     Attributes:
-        made: in their order.
-        plain: whether each was made with one tensor, and returned one.
+        made: the calls, in order.
+        plain: whether each call took one tensor and returned one.
     """
 
     made: list[Call] = field(default_factory=list[Call])
@@ -51,13 +51,21 @@ class Calls:
 
 
 def can_be_recorded(layer: nn.Module) -> bool:
-    """Return whether a layer is of a type whose calls say all of what its parameters do."""
+    """Return whether the calls of a layer show all that its parameters do."""
     return type(layer) in RECORDED or is_conv1d(layer)
 
 
 @contextmanager
 def recording(layers: Iterable[nn.Module]) -> Generator[Calls]:
-    """Record the calls of these layers; their outputs then take part in a backward pass."""
+    """Record the calls of these layers; their outputs require gradients.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> with recording([layer]) as calls:
+        ...     _ = layer(torch.ones(3, 2))
+        >>> calls.made[0].inputs.shape, calls.plain
+        (torch.Size([3, 2]), True)
+    """
     calls = Calls()
 
     def record(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -66,7 +74,7 @@ def recording(layers: Iterable[nn.Module]) -> Generator[Calls]:
             return output
         reached = output if output.requires_grad else output.detach().requires_grad_()
         calls.made.append(Call(layer, args[0].detach(), reached))
-        return reached.clone()  # a layer behind it may change it in place
+        return reached.clone()  # the next layer may change it in place
 
     handles = [layer.register_forward_hook(record) for layer in layers]
     try:
@@ -76,42 +84,42 @@ def recording(layers: Iterable[nn.Module]) -> Generator[Calls]:
             handle.remove()
 
 
-def applied(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """Return what a layer of a recorded type gives with these parameters; those that are left out count as 0.
+def called_with(layer: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """Return the output of a layer of a recorded type for these parameters; missing ones count as 0.
 
-    The layer itself is not changed, so that it can be in use elsewhere.
+    The layer is not changed, so other threads may use it.
     """
-    # Whatever is in its place: another thread may have put the weights of a task there.
+    # Only its shape matters: another thread may have put the weights of a task there.
     own: Tensor = getattr(layer, "weight")  # noqa: B009 - typed
     weight = parameters["weight"] if "weight" in parameters else torch.zeros_like(own)
     if isinstance(layer, nn.Embedding):
         return nn.functional.embedding(inputs, weight, layer.padding_idx)
     if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        # What these layers call themselves: it knows how they pad.
+        # The layer's own function: it knows the padding.
         return layer._conv_forward(inputs, weight, parameters.get("bias"))  # pyright: ignore[reportPrivateUsage]
     bias = parameters.get("bias")
     if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-        of = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
-        return TRANSPOSED[type(layer)](inputs, weight, bias, *of)
+        settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+        return TRANSPOSED_FUNCTIONS[type(layer)](inputs, weight, bias, *settings)
     return nn.functional.linear(inputs, weight.mT if is_conv1d(layer) else weight, bias)
 
 
 def derivative(call: Call, parameters: Mapping[str, Tensor], gradient: Tensor) -> Tensor:
-    """Return the derivative of each input's own loss when the parameters of a layer move in a direction, `batch`.
+    """Return the derivative of each input's own loss in a direction of the layer's parameters, `batch`.
 
-    The layer is linear in its parameters, so that its output moves by what it gives with the direction in their place,
-    and no gradient in the parameters is ever formed.
+    The layer is linear in its parameters, so its output moves by the layer applied to the direction. No gradient in the
+    parameters is formed.
 
     Args:
         call: of the layer, with `batch x ...`.
         parameters: the direction, by the short names of the layer's parameters.
-        gradient: in the output of the call, `batch x ...`.
+        gradient: of the losses in the output of the call, `batch x ...`.
     """
-    return (applied(call.layer, parameters, call.inputs) * gradient).flatten(1).sum(dim=1)
+    return (called_with(call.layer, parameters, call.inputs) * gradient).flatten(1).sum(dim=1)
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Return whether the gradient in the layer's parameters is that of what it computes: padding rows have none."""
+    """Return whether the gradient covers all parameters of the layer; padding rows of embeddings get none."""
     return not isinstance(layer, nn.Embedding) or layer.padding_idx is None
 
 
@@ -120,11 +128,11 @@ def parameter_gradients(call: Call, parameters: dict[str, Tensor], gradient: Ten
 
     Args:
         call: of the layer, with `batch x ...`.
-        parameters: those of the layer that are wanted, by their short name, as it was called with.
-        gradient: in the output of the call, `batch x ...`.
+        parameters: their values in the call, by short name.
+        gradient: of the losses in the output of the call, `batch x ...`.
 
     Returns:
-        `batch x ...` for each parameter, with its shape.
+        `batch x shape` for each parameter.
     """
     layer = call.layer
     if type(layer) is nn.Linear:
@@ -135,7 +143,7 @@ def parameter_gradients(call: Call, parameters: dict[str, Tensor], gradient: Ten
 
     def of_one(inputs: Tensor, gradient: Tensor) -> dict[str, Tensor]:
         def called(parameters: dict[str, Tensor]) -> Tensor:
-            return applied(layer, parameters, inputs[None])
+            return called_with(layer, parameters, inputs[None])
 
         return torch.func.vjp(called, parameters)[1](gradient[None])[0]
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
-from types import ModuleType
 from typing import TypeVar
 
 Kind = TypeVar("Kind")
@@ -18,12 +17,14 @@ def classes_in(package: str, path: Iterable[str], root: type[Kind]) -> dict[str,
         path: where its files are (`__path__`).
         root: the class that the others are subclasses of.
     """
-    modules = [import_module(f"{package}.{module.name}") for module in iter_modules(path)]
-    return {name: kind for module in modules for name, kind in _defined(module, root)}
+    found: dict[str, type[Kind]] = {}
+    for module in iter_modules(path):
+        name = f"{package}.{module.name}"
+        kinds = [value for value in vars(import_module(name)).values() if isinstance(value, type)]
+        found |= {kind.__name__: kind for kind in kinds if issubclass(kind, root) and _is_found(kind, name)}
+    return found
 
 
-def _defined(module: ModuleType, root: type[Kind]) -> Iterable[tuple[str, type[Kind]]]:
-    for name, value in vars(module).items():
-        own = isinstance(value, type) and issubclass(value, root) and value.__module__ == module.__name__
-        if own and not isabstract(value) and not name.startswith("_"):
-            yield name, value
+def _is_found(kind: type, module: str) -> bool:
+    """Return whether a class is defined in a module, for others to use."""
+    return kind.__module__ == module and not isabstract(kind) and not kind.__name__.startswith("_")

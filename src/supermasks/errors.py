@@ -1,59 +1,59 @@
-"""The exceptions of the library: one tree, so that `except SupermasksError` catches them all.
+"""The exceptions of the library; `except SupermasksError` catches them all.
 
-Every message says what was expected, what came, and what to do about it.
+Each message says what was expected, what was given, and what to do.
 """
 
 
 class SupermasksError(Exception):
-    """The root of every error that this library raises on purpose."""
+    """The base class of all errors of this library."""
 
 
 class SupermasksWarning(UserWarning):
-    """Something works, but perhaps not as it was meant."""
+    """Something works, but perhaps not as intended."""
 
 
 class ConfigError(SupermasksError, ValueError):
-    """A setting has a value that cannot work; nothing was started."""
+    """A setting is invalid; nothing was started."""
 
 
 class DensityError(ConfigError):
-    """A density (the fraction of weights kept) is outside of what its layer allows."""
+    """A density (the fraction of weights kept) is not possible for its layer."""
 
 
 class InputError(SupermasksError, ValueError):
-    """Inputs have a wrong shape, a wrong type, or values that are not finite."""
+    """Inputs have a wrong shape or type, or are not finite."""
 
 
 class LabelError(SupermasksError, ValueError):
-    """A label is not among the classes of its task, or the classes cannot be used."""
+    """A label is not among the classes of its task, or the classes are invalid."""
 
 
 class TaskError(SupermasksError, ValueError):
-    """A task cannot be learned as it is given: it is empty, or its parts disagree."""
+    """A task cannot be learned: it is empty, or its parts do not fit together."""
 
 
 class DuplicateTaskError(TaskError):
-    """A task of that name is in the bank already."""
+    """The bank already has a task of this name."""
 
 
 class UnknownTaskError(SupermasksError, KeyError):
-    """No task of that name is in the bank."""
+    """The bank has no task of this name."""
 
     def __str__(self) -> str:
-        # KeyError would print the message in quotes, with its newlines escaped.
+        # KeyError would quote the message and escape its newlines.
         return str(self.args[0]) if self.args else ""
 
 
 class MaskError(SupermasksError, ValueError):
-    """Two masks, or a mask and a network, do not have the same parameters and shapes."""
+    """A mask does not fit another mask or a network, or is damaged."""
 
 
 class BaseMismatchError(SupermasksError, ValueError):
-    """A bank was learned over other weights than those that it is opened with."""
+    """A bank was learned over other weights than the present ones."""
 
 
 class BankFormatError(SupermasksError, ValueError):
-    """A file of a bank is missing, truncated, altered, or of an unknown version."""
+    """A file of a bank is missing, damaged, or of an unknown version."""
 
 
 class StorageError(SupermasksError, OSError):
@@ -61,11 +61,11 @@ class StorageError(SupermasksError, OSError):
 
 
 class BankBusyError(SupermasksError, TimeoutError):
-    """Another process writes into the bank."""
+    """Another process is writing into the bank."""
 
 
 class UnsupportedModuleError(SupermasksError, TypeError):
-    """The network has a parameter that the library cannot decide how to treat."""
+    """The library cannot mask or copy this network."""
 
 
 class TrainingError(SupermasksError, RuntimeError):
@@ -73,16 +73,16 @@ class TrainingError(SupermasksError, RuntimeError):
 
 
 class WorkerError(SupermasksError, RuntimeError):
-    """Workers could not do their work: they were lost, or what they were sent or sent back cannot be read."""
+    """Workers failed: they were lost, or a job or a result cannot be pickled."""
 
 
 class DataUnavailableError(SupermasksError, RuntimeError):
-    """A data set, or a bank of the hub, is not where it was looked for, and could not be fetched."""
+    """A data set, or a bank of the hub, was not found and could not be downloaded."""
 
 
 class RunStateError(SupermasksError, RuntimeError):
-    """A run folder holds another run than the one asked for, or cannot be resumed."""
+    """A folder or checkpoint belongs to another run, or cannot be resumed."""
 
 
 class MissingExtraError(SupermasksError, ImportError):
-    """An optional dependency is needed for what was asked."""
+    """An optional dependency is not installed."""

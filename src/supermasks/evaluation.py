@@ -11,7 +11,7 @@ from torch import Tensor
 from supermasks.data import reordered
 from supermasks.errors import ConfigError
 from supermasks.learner import Learner
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.spec import Settings
 from supermasks.types import Examples, Scenario
 
@@ -118,7 +118,7 @@ class FirstOfBatch(Scoring):
     ) -> Score:
         _check(learner, task, examples, scenario)
         first, _ = examples.batch(torch.arange(0, len(examples), self.batch_size))
-        decided = learner.infer(first, among=among).names()
+        decided = learner.infer(first, among=among).tasks
         return _score_batches(learner, task, examples, scenario, self.batch_size, decided)
 
 
@@ -149,14 +149,14 @@ class FullBatch(Scoring):
         _check(learner, task, examples, scenario)
         mixed = shuffled(examples, task, learner.seed)
         decided = [
-            learner.infer(inputs, together=True, among=among).names()[0] for inputs, _ in mixed.batches(self.batch_size)
+            learner.infer(inputs, together=True, among=among).tasks[0] for inputs, _ in mixed.batches(self.batch_size)
         ]
         return _score_batches(learner, task, mixed, scenario, self.batch_size, decided)
 
 
 def shuffled(examples: Examples, task: str, seed: int, count: int | None = None) -> Examples:
     """Return the test examples of a task in the random order in which full batches are drawn, or so many of them."""
-    return reordered(examples, stream(seed, "test-batches", task).permutation(len(examples))[:count])
+    return reordered(examples, generator(seed, "test-batches", task).permutation(len(examples))[:count])
 
 
 def _score_batches(

@@ -1,15 +1,19 @@
-"""How raw inputs became the tensors that the network sees."""
+"""How raw inputs become the tensors of the network."""
 
 from enum import Enum
 
 
 class InputForm(Enum):
-    """What a task was learned from, so that later inputs are treated in the same way; the value is what a bank stores.
+    """The form of the raw inputs of a task, so that later inputs are treated the same; a bank stores the value.
 
     Attributes:
-        AS_IS: floating-point numbers, taken as they are, as float32.
-        PIXELS: uint8 divided by 255, and images of PIL; `height x width` became `1 x height x width`.
-        TOKEN_IDS: integers, taken as they are, as int64.
+        AS_IS: floating-point numbers, unchanged, as float32.
+        PIXELS: uint8 or PIL images, divided by 255; `height x width` becomes `1 x height x width`.
+        TOKEN_IDS: integers, unchanged, as int64.
+
+    Example:
+        >>> InputForm("pixels").words
+        'pixels of type uint8, divided by 255'
     """
 
     AS_IS = "as is"
@@ -18,7 +22,7 @@ class InputForm(Enum):
 
     @property
     def words(self) -> str:
-        """What such inputs are, for messages."""
+        """A description, for messages."""
         return {
             InputForm.AS_IS: "floating-point numbers, taken as they are",
             InputForm.PIXELS: "pixels of type uint8, divided by 255",

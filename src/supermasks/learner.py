@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.arithmetic import computing_in
-from supermasks.asking import Inputs, Mixed, checked_chunk, prepared, readable_lookups
+from supermasks.asking import Inputs, Mixed, checked_chunk, network_inputs, readable_lookups
 from supermasks.bank import BankFolder, BankHeader, MaskBank
 from supermasks.bank.files import as_path
 from supermasks.bases import Base, RandomBase
@@ -36,7 +36,7 @@ from supermasks.methods import Lesson, Method, SupSup
 from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.sharing import find_bank, missing_files, push_bank, write_card, write_onnx
 from supermasks.spec import build, describe, kinds
 from supermasks.state import ReadOnlyTensors, TaskState
@@ -102,7 +102,7 @@ class Learner:
         training: Training | None = None,
         inference: TaskInference | None = None,
     ) -> None:
-        stream(seed, "learner")  # refuses what is no seed
+        generator(seed, "learner")  # reject an invalid seed
         _check_part(
             "backbone", backbone, (nn.Module, Network), "a module of torch, or supermasks.Network(module, base)"
         )
@@ -355,8 +355,8 @@ class Learner:
         self.bank.rename(name, new)
         self._superposed = None
         if calibrated and self.calibration is not None:
-            names = tuple(new if task == name else task for task in self.calibration.tasks)
-            self.calibration = replace(self.calibration, tasks=names)
+            names = tuple(new if task == name else task for task in self.calibration.candidates)
+            self.calibration = replace(self.calibration, candidates=names)
             self._calibrated = (self._tasks_now(), self.inference)
 
     def to(self, device: str | torch.device) -> "Learner":
@@ -398,7 +398,7 @@ class Learner:
         """
         chunk = checked_chunk(chunk)
         mixed = self._mixed(among)
-        return self._infer(prepared(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
+        return self._infer(network_inputs(inputs, mixed.superposition.states[0], mixed.form), mixed, together, chunk)
 
     def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
         superposition = mixed.superposition
@@ -437,21 +437,21 @@ class Learner:
         chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
-            inputs = prepared(inputs, state, state.input_form)
+            inputs = network_inputs(inputs, state, state.input_form)
             found, confidence = self._classify(inputs, state, chunk)
             return Prediction([state.classes[i] for i in found.tolist()], [task] * len(inputs), confidence, None)
         mixed = self._mixed(among)
-        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
         labels: list[Hashable] = [None] * len(inputs)
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
         for number in chosen.unique().tolist():
-            state, rows = self.bank[belief.tasks[number]], (chosen == number).nonzero().flatten()
+            state, rows = self.bank[belief.candidates[number]], (chosen == number).nonzero().flatten()
             found, confidence[rows] = self._classify(inputs[rows], state, chunk)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
-        tasks = [belief.tasks[i] for i in chosen.tolist()]
+        tasks = [belief.candidates[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, tasks, confidence, belief)
         if not self._is_calibrated():
@@ -478,19 +478,19 @@ class Learner:
         chunk = checked_chunk(chunk)
         if task is not None:
             state = self.bank[task]
-            return self._probabilities(prepared(inputs, state, state.input_form), state, chunk)
+            return self._probabilities(network_inputs(inputs, state, state.input_form), state, chunk)
         mixed = self._mixed(None)
         if len({state.classes for state in mixed.superposition.states}) > 1:
             raise ConfigError(
                 "the classes of the tasks differ, so that columns would mean something else in each row; "
                 "name the task with predict_proba(x, task=...)"
             )
-        inputs = prepared(inputs, mixed.superposition.states[0], mixed.form)
+        inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, False, chunk)
-        probabilities = torch.zeros(len(inputs), len(self.bank[belief.tasks[0]].classes), dtype=torch.float32)
+        probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
             rows = (belief.chosen == number).nonzero().flatten()
-            probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.tasks[number]], chunk)
+            probabilities[rows] = self._probabilities(inputs[rows], self.bank[belief.candidates[number]], chunk)
         return probabilities
 
     def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:
@@ -569,7 +569,7 @@ class Learner:
         self.check_targets(examples, task)
         state, right = self.bank[task], 0
         for inputs, targets in examples.batches(chunk):
-            found, _ = self._classify(prepared(inputs, state, state.input_form), state, chunk)
+            found, _ = self._classify(network_inputs(inputs, state, state.input_form), state, chunk)
             right += int((found == targets).sum())
         return right / len(examples)
 
@@ -841,7 +841,7 @@ class Learner:
         state = self.bank[task]
         if example is None:
             example = _example(state)
-        example = prepared(example, state, state.input_form)
+        example = network_inputs(example, state, state.input_form)
         about = {
             "task": task,
             "classes": json.dumps([encode_label(label) for label in state.classes]),

@@ -21,6 +21,7 @@ from supermasks.bases import Base, fingerprint
 from supermasks.brief import expect
 from supermasks.calls import Call, can_be_recorded, recording
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
+from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
 from supermasks.own_copy import check_module, detach_computed, own_copy, settle_weights
 from supermasks.prepared import Prepared
@@ -55,6 +56,7 @@ class Network:
         norm: the policy for the statistics of batch normalisation.
         head: the name of the layer that each task has of its own; None if all tasks share the whole backbone.
         device: where it computes.
+        finite: inputs whose entries are known to be finite.
 
     Args:
         module: from inputs (`batch x ...`) to logits (`batch x outputs`). It is copied, and stays as it is.
@@ -145,6 +147,7 @@ class Network:
         self._mode = _Mode()
         self._call: Callable[..., Any] = torch.compile(_call) if self._compiled else _call
         self._view = object()
+        self.finite = KnownTensors()
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
@@ -153,7 +156,7 @@ class Network:
             return {
                 name: value
                 for name, value in vars(self).items()
-                if name not in ("_lock", "_prepared", "_call", "_view", "_mode")
+                if name not in ("_lock", "_prepared", "_call", "_view", "_mode", "finite")
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A copy of the user's module that nothing else holds on to, whose tensors can be written to."""
+"""An independent copy of the user's module."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -14,24 +14,28 @@ from supermasks.errors import UnsupportedModuleError
 
 
 def own_copy(module: nn.Module) -> nn.Module:
-    """Return a copy of a module in float32, each tensor in memory of its own.
+    """Return a copy of a module in float32; its tensors share no memory.
 
-    Tensors that were computed, such as a cached activation, are copied as values. Gradients in embeddings are dense, as
-    the optimisers of torch want them.
+    Computed tensors, such as cached activations, are copied as values. Embeddings get dense gradients, which the
+    optimisers of torch need.
 
     Args:
-        module: stays as it is.
+        module: not changed.
 
     Raises:
         UnsupportedModuleError: an attribute of a layer cannot be copied.
+
+    Example:
+        >>> own_copy(nn.Linear(2, 1).double()).weight.dtype
+        torch.float32
     """
     memo = {id(value): value.detach().clone() for value in _tensors(module) if not value.is_leaf}
     try:
         copied = copy.deepcopy(module, memo)
-    except Exception as error:  # whatever the attributes of a module raise
+    except Exception as error:  # attributes may raise anything
         raise UnsupportedModuleError(
-            f"the network cannot be copied: {_culprit(module)} ({error}); keep it outside of the module, or give the "
-            "module a __deepcopy__ method"
+            f"the network cannot be copied: {_culprit(module)} ({error}); keep it outside of the module, or define "
+            "__deepcopy__ for it"
         ) from error
     copied = copied.float()
     for layer in copied.modules():
@@ -42,13 +46,18 @@ def own_copy(module: nn.Module) -> nn.Module:
 
 
 def settle_weights(module: nn.Module) -> frozenset[str]:
-    """Turn weights that a module computes from other tensors into plain parameters, and return their names.
+    """Replace weights that a module computes from other tensors by plain parameters, and return their names.
 
-    These are the tensors of `torch.nn.utils.parametrize` and of pruning, and those of the older `weight_norm` and
-    `spectral_norm`. What they are computed from is fixed, so that the values are, too.
+    These are the tensors of `torch.nn.utils.parametrize`, of pruning, and of the older `weight_norm` and
+    `spectral_norm`. The tensors behind them are fixed, so the values are fixed too.
 
     Args:
-        module: in evaluation mode; it is changed.
+        module: in evaluation mode; changed in place.
+
+    Example:
+        >>> layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)).eval()
+        >>> sorted(settle_weights(layer)), isinstance(layer.weight, nn.Parameter)
+        (['weight'], True)
     """
     names = set[str]()
     for path, layer in list(module.named_modules()):
@@ -58,7 +67,7 @@ def settle_weights(module: nn.Module) -> frozenset[str]:
 
 
 def settled_names(module: nn.Module) -> frozenset[str]:
-    """Return the names that the parameters have once `settle_weights` was called; the module stays as it is."""
+    """Return the names of the parameters after `settle_weights`; the module is not changed."""
     names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     for path, layer in module.named_modules():
         computed = list(_hooks(layer))
@@ -77,7 +86,7 @@ def _settle(layer: nn.Module) -> list[str]:
 
 
 def _hooks(layer: nn.Module) -> dict[str, Callable[[nn.Module, str], object]]:
-    """Return the tensors that hooks compute before each call, and what puts an end to each."""
+    """Return the tensors that hooks compute before each call, with the function that removes each hook."""
     found: dict[str, Callable[[nn.Module, str], object]] = {}
     for hook in layer._forward_pre_hooks.values():  # pyright: ignore[reportPrivateUsage]
         if isinstance(hook, prune.BasePruningMethod):
@@ -90,7 +99,7 @@ def _hooks(layer: nn.Module) -> dict[str, Callable[[nn.Module, str], object]]:
 
 
 def detach_computed(module: nn.Module) -> None:
-    """Cut the tensors that the layers keep from a forward pass off its graph; a graph is neither copied nor sent."""
+    """Detach the tensors that layers keep from a forward pass: their graph can be neither copied nor sent."""
     for layer in module.modules():
         for name, value in vars(layer).items():
             if isinstance(value, Tensor) and not value.is_leaf:
@@ -98,11 +107,11 @@ def detach_computed(module: nn.Module) -> None:
 
 
 def _without_parametrizations(layer: nn.Module) -> list[str]:
-    # Not by `remove_parametrizations`: it takes the weight out of the class, which the user's own layer is of, too.
+    # Not by `remove_parametrizations`: it changes the class, which the user's own layer shares.
     modules: dict[str, Any] = vars(layer)["_modules"]
     values = {name: getattr(layer, name).detach().clone() for name in modules["parametrizations"]}
     trained = {
-        name: any(True for _ in of.parameters(recurse=False)) for name, of in modules["parametrizations"].items()
+        name: any(True for _ in each.parameters(recurse=False)) for name, each in modules["parametrizations"].items()
     }
     del modules["parametrizations"]
     layer.__class__ = type(layer).__bases__[0]
@@ -115,29 +124,29 @@ def _without_parametrizations(layer: nn.Module) -> list[str]:
 
 
 def check_module(module: nn.Module) -> None:
-    """Raise UnsupportedModuleError if a module is scripted, or has tensors without data, or not dense, or not real."""
+    """Raise UnsupportedModuleError if a module is scripted, or a tensor has no data, is sparse, or is complex."""
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModuleError(
-            "the network is a module of TorchScript, whose weights cannot be exchanged; pass the module that it was "
-            "scripted or traced from"
+            "expected an ordinary module, got one of TorchScript, whose weights cannot be replaced; pass the module "
+            "that was scripted or traced"
         )
     for name, value in (*module.named_parameters(), *module.named_buffers()):
         if isinstance(value, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
             raise UnsupportedModuleError(
-                f"parameter {name!r} has no shape yet; pass one batch through the network first"
+                f"parameter {name!r} is not initialised yet; pass one batch through the network first"
             )
         if value.is_complex():
             raise UnsupportedModuleError(
-                f"{name!r} is {value.dtype}, but a network computes with real numbers; hold the real and the imaginary "
-                "parts in two tensors (torch.view_as_real)"
+                f"{name!r} must be real, got {value.dtype}; store the real and the imaginary part as real numbers "
+                "(torch.view_as_real)"
             )
         if value.is_meta:
             raise UnsupportedModuleError(
-                f"{name!r} is on the meta device, so that it has a shape but no data; build the network on the CPU, or "
+                f"{name!r} has no data, since it is on the meta device; build the network on the CPU, or "
                 'use module.to_empty(device="cpu") and load its weights'
             )
         if value.layout != torch.strided:
-            raise UnsupportedModuleError(f"{name!r} is stored as {value.layout}; use a dense tensor: value.to_dense()")
+            raise UnsupportedModuleError(f"{name!r} must be a dense tensor, got {value.layout}; use value.to_dense()")
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -147,7 +156,7 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in a value, in containers of Python too; not those of layers below."""
+    """Yield the tensors in a value and in Python containers, but not in sublayers."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
@@ -160,7 +169,7 @@ def _in(value: Any) -> Iterator[Tensor]:
 
 
 def _culprit(module: nn.Module) -> str:
-    """Return which attribute of which layer cannot be copied, for a message."""
+    """Describe the attribute that cannot be copied, for an error message."""
     for path, layer in module.named_modules():
         for name, value in vars(layer).items():
             if name == "_modules":
@@ -176,7 +185,7 @@ def _culprit(module: nn.Module) -> str:
 
 
 def _separate(module: nn.Module) -> None:
-    """Give each parameter and buffer memory of its own, in which no entry stands for another, as after `expand`."""
+    """Give each parameter and buffer its own memory, without shared entries as after `expand`."""
     for parameter in module.parameters():
         parameter.data = parameter.data.clone()
     copies: dict[int, Tensor] = {}

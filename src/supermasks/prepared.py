@@ -1,4 +1,4 @@
-"""Weights that stay in a module between calls, so that an answer costs what the plain module costs."""
+"""Weights that stay in a module between calls, so that prediction costs as much as the plain module."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -8,13 +8,16 @@ from torch import Tensor, nn
 
 
 class Prepared:
-    """Puts tensors into a module in place of its own, and keeps those of the owners that came last.
+    """Replaces the tensors of a module by those of an owner, and caches the tensors of recent owners.
 
     Args:
-        module: whose parameters and buffers are replaced, and can be put back.
-        limit: how many bytes the kept tensors may take; those of the last owner are always kept.
-        writable: names of buffers that the module may write into when it is called, and the names that their values
-            are kept by: it gets a copy of these at each installation.
+        module: its parameters and buffers are replaced, and can be restored.
+        limit: the most bytes for cached tensors; those of the last owner are always kept.
+        writable: maps the names of buffers that the module may write into to the names of their values; each
+            installation gives the module a fresh copy of them.
+
+    Attributes:
+        own: the module's own tensors, by name.
 
     Example:
         >>> import torch
@@ -42,13 +45,11 @@ class Prepared:
         return len(self._kept)
 
     def install(self, owner: Hashable, make: Callable[[], dict[str, Tensor]]) -> None:
-        """Put the tensors of an owner into the module: one pass over their names, and none if they are in it already.
-
-        Of buffers that the module may write into, it gets new copies even then.
+        """Put the tensors of an owner into the module; if they are in it already, only renew the writable buffers.
 
         Args:
-            owner: whose tensors these are; not None.
-            make: gives them, by name, where they are not kept.
+            owner: identifies the tensors; not None.
+            make: returns them, by name; called if they are not cached.
         """
         if owner != self._installed:
             self._install(owner, make)
@@ -69,7 +70,7 @@ class Prepared:
         self._installed = owner
 
     def remove(self) -> None:
-        """Put the module's own tensors back."""
+        """Restore the module's own tensors."""
         if self._installed is None:
             return
         for name in {**self._kept[self._installed], **self._writable}:

@@ -1,9 +1,8 @@
-"""Independent random streams, one for each purpose, all derived from one seed.
+"""Independent random generators, one for each purpose, derived from one seed.
 
-The trap this file exists for: when base weights and mask scores are drawn from the same
-generator state, score and weight agree in sign, a threshold mask keeps only the positive (or
-negative) weights, and the network is dead. Here a stream is named by a seed *and* a purpose,
-so that no choice of seeds makes two purposes share their numbers.
+If base weights and mask scores were drawn from the same generator state, they would agree in sign. A threshold mask
+would keep only the positive (or negative) weights, and the network would be dead. Here a generator depends on a seed
+*and* a purpose, so no choice of seeds gives two purposes the same numbers.
 """
 
 import hashlib
@@ -15,12 +14,12 @@ import numpy as np
 from supermasks.errors import ConfigError
 
 
-def stream(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
-    """Return the random generator that belongs to `seed` and to the named `purpose`.
+def generator(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
+    """Return the random generator for a seed and a purpose.
 
-    The purpose is hashed (SHA-256, each part preceded by its length) into the 256-bit spawn key
-    of a `numpy.random.SeedSequence`. Streams of different purposes are independent, and so are
-    streams of different seeds; the same pair gives the same bits on every machine.
+    The purpose is hashed (SHA-256, each part preceded by its length) into the 256-bit spawn key of a
+    `numpy.random.SeedSequence`. Different seeds or purposes give independent generators. The same pair gives the same
+    bits on every machine.
 
     Args:
         seed: any non-negative integer, of any size.
@@ -30,15 +29,15 @@ def stream(seed: SupportsIndex, *purpose: str) -> np.random.Generator:
         ConfigError: the seed is not a non-negative integer, or no purpose is given.
 
     Example:
-        >>> bool(stream(0, "base").random() == stream(0, "base").random())
+        >>> bool(generator(0, "base").random() == generator(0, "base").random())
         True
-        >>> bool(stream(0, "base").random() == stream(0, "scores").random())
+        >>> bool(generator(0, "base").random() == generator(0, "scores").random())
         False
     """
     if isinstance(seed, bool) or not isinstance(seed, SupportsIndex) or index(seed) < 0:
-        raise ConfigError(f"a seed is a non-negative integer, but {seed!r} came; pass for example seed=0")
+        raise ConfigError(f"a seed must be a non-negative integer, got {seed!r}; pass for example seed=0")
     if not purpose:
-        raise ConfigError("a random stream needs a purpose; pass for example stream(seed, 'base')")
+        raise ConfigError("a random generator needs a purpose; pass for example generator(seed, 'base')")
     digest = hashlib.sha256()
     for part in purpose:
         encoded = part.encode()

@@ -1,4 +1,4 @@
-"""Settings as data: frozen dataclasses whose fields are what they are annotated with, to JSON and back."""
+"""Settings: frozen dataclasses that check the types of their fields, with a JSON form."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -14,12 +14,12 @@ Kind = TypeVar("Kind")
 
 
 class Settings:
-    """The root of frozen dataclasses that hold settings: each field must be of the type that it is annotated with.
+    """The base class of settings: frozen dataclasses whose fields must have their annotated types.
 
-    A subclass with a `__post_init__` of its own calls this one first. Integers of numpy become Python's.
+    A subclass that defines `__post_init__` calls this one first. Numpy numbers become Python numbers.
 
     Raises:
-        ConfigError: a field is of another type.
+        ConfigError: a field has another type.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -82,10 +82,10 @@ def _an_instance(kind: Any) -> str:
 
 
 def describe(value: object) -> Any:
-    """Return `value` as JSON data; a dataclass becomes `{"type": class name, field: ...}`.
+    """Return a value as JSON data; a dataclass becomes `{"type": class name, field: ...}`.
 
     Raises:
-        ConfigError: something in it has no JSON form.
+        ConfigError: a part of it has no JSON form.
 
     Example:
         >>> from supermasks.masks import Threshold
@@ -102,19 +102,19 @@ def describe(value: object) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ConfigError(
-        f"{type(value).__name__} has no JSON form, so it cannot be stored; "
+        f"cannot store a {type(value).__name__}, since it has no JSON form; "
         "make it a frozen dataclass of numbers and strings"
     )
 
 
 def kinds(root: type[Kind]) -> list[type[Kind]]:
-    """Return the classes that settings of a kind can be of, in the order in which they were defined.
+    """Return the concrete settings classes under a root class, in the order of their definition.
 
-    A subclass that can be made is found as soon as its module was imported, also one of yours. Of classes that were
-    defined several times, as in a notebook, the last counts.
+    A subclass is found once its module is imported, including your own. If a class was defined several times, as in a
+    notebook, the last definition counts.
 
     Args:
-        root: the class that they are subclasses of.
+        root: the common base class.
 
     Example:
         >>> from supermasks.masks import MaskRule
@@ -135,14 +135,14 @@ def _descendants(root: type[Kind]) -> Iterator[type[Kind]]:
 
 
 def build(description: Any, root: type[Kind]) -> Kind:
-    """Make the settings that `describe` described. They may be of any class that was imported.
+    """Return the settings that `describe` described; their classes must be imported.
 
     Args:
         description: JSON data.
-        root: the class that the result must be of.
+        root: the required base class.
 
     Raises:
-        ConfigError: a class is unknown, or two have its name; it lacks a field; or the result is of another class.
+        ConfigError: a class is unknown or ambiguous, its fields do not fit, or the result is not a `root`.
 
     Example:
         >>> from supermasks.masks import MaskRule
@@ -165,13 +165,13 @@ def _made(description: Any) -> Any:
     named = [kind for kind in kinds(Settings) if kind.__name__ == name]
     if not named:
         raise ConfigError(
-            f"the stored settings name the class {name!r}, which was not found; if it is yours, import its module "
-            "before you load, or pass the object itself"
+            f"the stored settings need the class {name!r}, which was not found; if it is your own, import its module "
+            "before loading, or pass the object itself"
         )
     if len(named) > 1:
         modules = " and ".join(kind.__module__ for kind in named)
         raise ConfigError(
-            f"the stored settings name the class {name!r}, which {modules} define; rename one, or "
+            f"the stored settings need the class {name!r}, which {modules} both define; rename one, or "
             "pass the object itself"
         )
     try:

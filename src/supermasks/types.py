@@ -1,6 +1,6 @@
-"""The nouns that everything else speaks: scenarios, tasks and their examples, beliefs, predictions."""
+"""The shared nouns: scenarios, tasks and their examples, beliefs, predictions."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -13,19 +13,24 @@ from supermasks.errors import InputError, LabelError, TaskError
 from supermasks.input_form import InputForm
 from supermasks.task_info import TaskInfo, check_name
 
+Shape = tuple[int, ...]
+
+Shapes = Mapping[str, Shape]
+"""The shape of each parameter, by name."""
+
 View = Callable[[Tensor], Tensor]
-"""A function from a batch of inputs to the batch that the task sees, such as a permutation of its pixels."""
+"""A function from a batch of stored inputs to the batch that the task sees, such as a permutation of pixels."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is known of the task, and when (SupSup, Section 2 and Table 1).
+    """What is known about the task, and when (SupSup, Section 2 and Table 1).
 
     Attributes:
         name: the paper's abbreviation.
-        id_at_train: the task of a batch is given while training.
-        id_at_test: the task of a batch is given while predicting.
-        shared_labels: a prediction is scored by its label alone; otherwise task and label must both be right.
+        id_at_train: whether the task is given in training.
+        id_at_test: whether the task is given in prediction.
+        shared_labels: whether a prediction is scored by its label alone; otherwise its task must be right too.
     """
 
     name: str
@@ -41,20 +46,20 @@ NNS = Scenario("NNs", id_at_train=False, id_at_test=False, shared_labels=True)
 
 
 class Store(Protocol):
-    """Inputs that are made on request, such as image files; a tensor is one, too.
+    """Inputs that are made on demand, such as image files; a tensor is a store too.
 
-    If a row may differ from one call to the next, as with a random transform, the store has an attribute `fixed` that
-    is False. A checkpoint is then compared with the targets of a task, but not with its inputs.
+    A store whose rows differ between calls, as with a random transform, has an attribute `fixed` that is False. A
+    checkpoint of its task is then compared with the targets, but not with the inputs.
     """
 
     @property
     def shape(self) -> Sequence[int]:
-        """Of all inputs: `stored x ...`."""
+        """The shape of all inputs, `stored x ...`."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of an input."""
+        """The type of an input."""
         ...
 
     def __len__(self) -> int: ...
@@ -64,21 +69,21 @@ class Store(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Inputs and targets, stored once and looked at lazily: many tasks can share one tensor of inputs.
+    """Inputs and targets; many tasks can share one tensor of inputs.
 
-    Example `n` is `view(inputs[rows[n]])` with target `targets[n]`; batches are made by tensor
-    indexing, the view is applied to a whole batch at once.
+    Example `n` is `view(inputs[rows[n]])` with target `targets[n]`. Batches are made by tensor indexing, on demand; the
+    view is applied to a whole batch.
 
     Attributes:
-        inputs: `stored x ...`, floating point, or int64 for token ids: a tensor, or a store that makes them. The
-            network gets float32 or int64: a view has to convert anything else, as in `view=Tensor.float`.
+        inputs: `stored x ...`, floating point, or int64 for token ids; a tensor or a store. The network needs float32
+            or int64: a view must convert other types, as in `view=Tensor.float`.
         targets: `examples`, int64, indices into the classes of the task.
-        view: applied to each batch; None leaves it as it is stored.
+        view: applied to each batch; None is the identity.
         rows: `examples`, int64, the row of `inputs` of each example; None means all rows in order.
 
     Raises:
-        InputError: the inputs are neither floating point nor int64, or have no dimension beside the first.
-        TaskError: there are not as many targets as examples, or a row lies outside of the inputs.
+        InputError: the inputs are neither floating point nor int64, or have only one dimension.
+        TaskError: the numbers of targets and examples differ, or a row lies outside of the inputs.
 
     Example:
         >>> examples = Examples(torch.zeros(4, 3), torch.tensor([0, 1, 1, 0]))
@@ -92,10 +97,10 @@ class Examples:
     rows: Tensor | None = None
 
     def __post_init__(self) -> None:
-        dtype = getattr(self.inputs, "dtype", None)  # a store need not be of a class of ours
+        dtype = getattr(self.inputs, "dtype", None)  # a store can be of any class
         if not isinstance(dtype, torch.dtype):
             raise InputError(
-                f"inputs must be a tensor, or a store with the dtype and shape of one, got {brief(self.inputs)}; "
+                f"inputs must be a tensor, or a store with a dtype and a shape, got {brief(self.inputs)}; "
                 "make_task(name, (inputs, labels)) takes arrays and lists"
             )
         check_dense(self.inputs, "the inputs")
@@ -106,23 +111,25 @@ class Examples:
             raise TaskError(f"the view must be a function of a batch of inputs, or None, got {brief(self.view)}")
         if not (dtype.is_floating_point or dtype == torch.int64) or len(self.inputs.shape) < 2:
             raise InputError(
-                "inputs are a floating-point tensor of shape examples x ..., or token ids of type int64, but "
-                f"{self.inputs.dtype} of shape {tuple(self.inputs.shape)} came; convert and reshape them first"
+                "inputs must be floating-point numbers or token ids (int64) of shape examples x ..., got "
+                f"{self.inputs.dtype} of shape {tuple(self.inputs.shape)}; convert and reshape them first"
             )
         expected = len(self.inputs) if self.rows is None else len(self.rows)
         if self.rows is not None and self.rows.dtype != torch.int64:
-            raise TaskError(f"rows are indices of type int64, but {self.rows.dtype} came")
+            raise TaskError(f"rows must be of type int64, got {self.rows.dtype}; use rows.long()")
         if self.targets.dtype != torch.int64 or tuple(self.targets.shape) != (expected,):
             raise TaskError(
-                f"targets are int64 of shape ({expected},), one for each example, but "
-                f"{self.targets.dtype} of shape {tuple(self.targets.shape)} came"
+                f"targets must be int64 of shape ({expected},), one for each example, got "
+                f"{self.targets.dtype} of shape {tuple(self.targets.shape)}"
             )
         if (
             self.rows is not None
             and expected
             and (int(self.rows.min()) < 0 or int(self.rows.max()) >= len(self.inputs))
         ):
-            raise TaskError(f"rows must lie in 0..{len(self.inputs) - 1}, the stored inputs")
+            raise TaskError(
+                f"rows must be in 0..{len(self.inputs) - 1}, got {int(self.rows.min())} to {int(self.rows.max())}"
+            )
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -149,46 +156,49 @@ class Examples:
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (`batch x ...`) and targets (`batch`) of the examples at `indices` (int64)."""
         rows = indices if self.rows is None else self.rows[indices]
-        if isinstance(self.inputs, Tensor):  # 4x faster than inputs[rows]: it copies whole examples
+        if isinstance(self.inputs, Tensor):  # index_select copies whole examples: 4x faster than inputs[rows]
             inputs = self.inputs.index_select(0, rows.to(self.inputs.device))
         else:
             inputs = self.inputs[rows]
         return (inputs if self.view is None else self._viewed(inputs)), self.targets[indices]
 
     def _viewed(self, inputs: Tensor) -> Tensor:
-        assert self.view is not None  # it is asked for
+        assert self.view is not None  # the caller checks it
         viewed = self.view(inputs)
         if not isinstance(viewed, Tensor) or viewed.dim() == 0 or len(viewed) != len(inputs):
-            came = tuple(viewed.shape) if isinstance(viewed, Tensor) else f"a {type(viewed).__name__}"
+            got = f"shape {tuple(viewed.shape)}" if isinstance(viewed, Tensor) else f"a {type(viewed).__name__}"
             raise InputError(
-                f"the view of the examples must return a tensor, one row for each of {len(inputs)} inputs, got {came}"
+                f"the view of the examples must return a tensor with a row for each of {len(inputs)} inputs, got {got}"
             )
         return viewed
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all examples once, in order, in batches of `size` (the last one may be smaller)."""
+        """Yield all examples once, in order, in batches of `size`; the last may be smaller."""
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One classification problem of a stream.
+    """One classification problem.
 
     Attributes:
         name: identifies the task in a bank; not empty.
-        classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`. A bank stores
-            None, booleans, numbers, strings, bytes and tuples of these; others are for learners that are not saved.
-        train: what it is learned from; not empty.
-        test: what it is measured on, if anything.
-        validation: what the best epoch of training is chosen by, if anything.
-        input_form: how raw inputs became those of the examples, so that `Learner.predict` does the same; None where
-            that is not known.
+        classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`. A bank can store
+            None, booleans, numbers, strings, bytes and tuples of these.
+        train: the training examples; not empty.
+        test: the examples for accuracies, if any.
+        validation: the examples that select the best epoch, if any.
+        input_form: how raw inputs became the inputs of the examples, so that `Learner.predict` does the same; None if
+            unknown.
 
     Raises:
-        TaskError: the name or the training examples are empty, or the test or validation inputs have another shape,
-            or the inputs are not of their form.
+        TaskError: the name or the training examples are empty, or test or validation inputs have another shape.
         LabelError: the classes are empty or repeat, or a target lies outside of them.
+
+    Example:
+        >>> Task("parity", ("even", "odd"), Examples(torch.zeros(4, 3), torch.tensor([0, 1, 1, 0])))
+        Task('parity'; 2 classes 'even', 'odd'; 4 training examples of shape (3,))
     """
 
     name: str
@@ -208,15 +218,15 @@ class Task:
                     "make_task(name, (inputs, labels)) takes other data"
                 )
         _check_classes(self.classes, self.name)
-        # Numbers and strings of numpy as Python's own, which can be stored.
+        # Numpy numbers and strings become Python's, which can be stored.
         classes = tuple(label.item() if isinstance(label, np.generic) else label for label in self.classes)
         object.__setattr__(self, "classes", classes)
         check_name(self.name)
         if len(self.train) == 0:
-            raise TaskError(f"task {self.name!r} has no training examples; give it at least one")
+            raise TaskError(f"task {self.name!r} must have training examples, got none; add at least one")
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise LabelError(
-                f"task {self.name!r} needs classes that are not empty and do not repeat, but {self.classes!r} came"
+                f"the classes of task {self.name!r} must be different labels, at least one, got {self.classes!r}"
             )
         for part, examples in (("training", self.train), ("test", self.test), ("validation", self.validation)):
             if examples is None or len(examples) == 0:
@@ -224,13 +234,13 @@ class Task:
             low, high = int(examples.targets.min()), int(examples.targets.max())
             if low < 0 or high >= len(self.classes):
                 raise LabelError(
-                    f"the {part} targets of task {self.name!r} must lie in 0..{len(self.classes) - 1} "
-                    f"for its {len(self.classes)} classes, but {low if low < 0 else high} came"
+                    f"the {part} targets of task {self.name!r} must be in 0..{len(self.classes) - 1} "
+                    f"for its {len(self.classes)} classes, got {low if low < 0 else high}"
                 )
             if examples is not self.train and examples.shape != self.train.shape:
                 raise TaskError(
-                    f"training and {part} inputs of task {self.name!r} differ in shape: "
-                    f"{self.train.shape} and {examples.shape}"
+                    f"the {part} inputs of task {self.name!r} must have the shape of the training inputs, "
+                    f"{self.train.shape}, got {examples.shape}"
                 )
 
     @property
@@ -246,7 +256,7 @@ class Task:
 
 
 def check_dense(inputs: object, what: str) -> None:
-    """Raise InputError if a tensor is sparse, or has no data."""
+    """Raise InputError if a tensor is sparse or has no data."""
     if isinstance(inputs, Tensor) and (inputs.layout != torch.strided or inputs.is_meta):
         kind = "on the meta device, without data" if inputs.is_meta else f"stored as {inputs.layout}"
         raise InputError(f"{what} must be a dense tensor, got one that is {kind}; use inputs.to_dense()")
@@ -265,7 +275,7 @@ def _check_classes(classes: object, name: object) -> None:
 
 
 class TaskStream(Protocol):
-    """An ordered, lazy sequence of tasks: a task is made when it is asked for, and holds no copy of the data."""
+    """An ordered, lazy sequence of tasks: each is made on demand, without copying the data."""
 
     def __len__(self) -> int: ...
 
@@ -276,17 +286,23 @@ class TaskStream(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Belief:
-    """What a task inference holds of `k` tasks, for each of `rows` inputs (one row for a batch inferred together).
+    """The result of a task inference among `k` candidates: one row for each input, or one row for a whole batch.
 
     Attributes:
-        tasks: the names of the `k` tasks, in the order in which they were learned.
-        alpha: `rows x k`, the coefficients of the superposition at the end; each row sums to one.
-        evidence: `rows x k`, what the last decision was taken on: the larger, the likelier.
-        chosen: `rows`, int64, the index of the task that was chosen.
-        tied: `rows`, bool, True where equal evidence was decided by the order of learning (the earliest wins).
+        candidates: the names of the `k` tasks, in the order of learning.
+        alpha: `rows x k`, the final coefficients of the superposition; each row sums to one.
+        evidence: `rows x k`, the numbers behind the decision; larger is likelier.
+        chosen: `rows`, int64, the index of the chosen candidate.
+        tied: `rows`, bool, True if equal evidence was decided by the order of learning (the earliest wins).
+
+    Example:
+        >>> evidence = torch.tensor([[0.2, 0.9]])
+        >>> belief = Belief(("cats", "dogs"), evidence.softmax(1), evidence, torch.tensor([1]), torch.tensor([False]))
+        >>> belief.candidates, belief.tasks
+        (('cats', 'dogs'), ['dogs'])
     """
 
-    tasks: tuple[str, ...]
+    candidates: tuple[str, ...]
     alpha: Tensor
     evidence: Tensor
     chosen: Tensor
@@ -294,38 +310,39 @@ class Belief:
 
     def __repr__(self) -> str:
         ties = f"; {int(self.tied.sum())} tied" if bool(self.tied.any()) else ""
-        rows, tasks = counted(len(self.chosen), "row"), counted(len(self.tasks), "task")
-        return f"Belief({rows} among {tasks}; chosen {tallied(self.names())}{ties})"
+        rows, tasks = counted(len(self.chosen), "row"), counted(len(self.candidates), "task")
+        return f"Belief({rows} among {tasks}; chosen {tallied(self.tasks)}{ties})"
 
     @staticmethod
     def joined(beliefs: Sequence["Belief"]) -> "Belief":
-        """Return the rows of several beliefs about the same tasks as one belief."""
+        """Return the rows of several beliefs about the same candidates as one belief."""
         return Belief(
-            beliefs[0].tasks,
+            beliefs[0].candidates,
             torch.cat([belief.alpha for belief in beliefs]),
             torch.cat([belief.evidence for belief in beliefs]),
             torch.cat([belief.chosen for belief in beliefs]),
             torch.cat([belief.tied for belief in beliefs]),
         )
 
-    def names(self) -> list[str]:
-        """Return the name of the chosen task of each row."""
-        return [self.tasks[index] for index in self.chosen.tolist()]
+    @property
+    def tasks(self) -> list[str]:
+        """The name of the chosen task of each row."""
+        return [self.candidates[index] for index in self.chosen.tolist()]
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answer to a batch of inputs.
+    """The labels of a batch of inputs.
 
     Attributes:
-        labels: for each input its label, an element of the classes of its task.
-        tasks: for each input the name of the task whose mask was used.
+        labels: the label of each input, one of the classes of its task.
+        tasks: the name of the task of each input, given or inferred.
         confidence: `inputs`, the softmax probability of the label among the classes of its task.
-        belief: how the task was inferred; None where the task was given.
-        task_confidence: `inputs`, how probable it is that the task is the right one; None where the learner was not
-            calibrated, or the task was given, or only some tasks were to choose among.
-        unknown: `inputs`, bool, whether the input seems to be of none of the tasks, so that label and task are the
-            best guess only; None where `task_confidence` is.
+        belief: the result of task inference; None if the task was given.
+        task_confidence: `inputs`, the probability that the inferred task is right; None if the learner is not
+            calibrated, the task was given, or the candidates were restricted.
+        unknown: `inputs`, bool, whether the input seems to belong to no known task, so that label and task are only the
+            best guess; None if `task_confidence` is None.
     """
 
     labels: list[Hashable]

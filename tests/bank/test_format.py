@@ -23,9 +23,12 @@ from torch import Tensor, nn
 from supermasks import BankFolder, MaskBank, Network
 from supermasks.bank import BankHeader
 from supermasks.bases import RandomBase
+from supermasks.changes import Change, Masked, RankOne, Replaced, Unchanged
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
+from supermasks.weights import content_digest
 
 READER = Path(__file__).with_name("reference_reader.py")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
@@ -341,6 +344,49 @@ def test_the_example_in_the_document_is_what_the_library_writes() -> None:
     one, two = (Mask.pack({"w": bits.view(4, 100)}) for bits in (first, second))
     shown = re.findall(r"^```\n((?:[0-9a-f]{2} ?)+)\n```$", DOCUMENT.read_text(), re.MULTILINE)
     assert shown == [bytes(encode_mask(*masks).tolist()).hex(" ") for masks in ((one,), (two, one))]
+
+
+def test_changes_of_all_kinds_and_shared_weights_are_read(tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(0)
+    mask, vectors = (
+        random_mask(0.3, 1),
+        RankOne(torch.randn(40, generator=rng), torch.randn(25, generator=rng), (40, 25)),
+    )
+    some = Mask.pack({name: mask[name] for name in ("conv", "one")})
+    shared = {name: torch.randn(shape, generator=rng) for name, shape in SHAPES.items()}
+    changes: list[dict[str, Change]] = [
+        {**Masked.of(some), "fc": vectors, "odd": Unchanged((7,)), "head": Replaced(torch.ones(2, 3))},
+        {
+            **Masked.of(Mask.pack({"one": mask["one"]})),
+            **{name: Unchanged(SHAPES[name]) for name in ("conv", "fc", "odd")},
+        },
+        {name: Unchanged(shape) for name, shape in SHAPES.items()},
+        dict(Masked.of(mask)),
+    ]
+    folder, over = fill(tmp_path, []), ""
+    for number, of in enumerate(changes):
+        left = content_digest(shared) if number == 2 else ""
+        state = TaskState(TaskInfo(f"t{number}", (0, 1), (3,)), of, over=over, replaced=left)
+        folder.append(state, weights=shared if left else None)
+        over = state.after(header().fingerprint) or over
+    read = reader.read_bank(folder.path)
+    check_arrays(read["weights"], shared)
+    assert [task["unchanged"] for task in read["tasks"]] == [["odd"], ["conv", "fc", "odd"], list(SHAPES), []]
+    assert [list(task["mask"]) for task in read["tasks"]] == [["conv", "one"], ["one"], [], list(SHAPES)]
+    for task, of in zip(read["tasks"], changes, strict=True):
+        for name, bits in task["mask"].items():
+            assert bits.tolist() == of[name].used().tolist()
+    check_arrays(read["tasks"][0]["rank_one"]["fc"], {"outputs": vectors.outputs, "inputs": vectors.inputs})
+    check_array(read["tasks"][0]["dense"]["head"], torch.ones(2, 3))
+    text = DOCUMENT.read_text()
+    for field in ("changes", "replaced", "weights", "rank_one", "unchanged", "mask", "dense"):
+        assert f"| `{field}`" in text, field
+    back = folder.open()
+    for number, of in enumerate(changes):
+        for name, change in back[f"t{number}"].changes.items():
+            assert torch.equal(
+                change.applied(shared.get(name, torch.zeros(()))), of[name].applied(shared.get(name, torch.zeros(())))
+            )
 
 
 def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_belief_is_consistent(worlds: Callable[..., Any], inference: TaskInfer
         each = inference.infer_each(world.superposition, world.inputs)
         together = inference.infer(world.superposition, world.inputs)
         for belief, count in ((each, 7), (together, 1)):
-            assert belief.tasks == tuple(state.name for state in world.states)
+            assert belief.candidates == tuple(state.name for state in world.states)
             assert belief.alpha.shape == belief.evidence.shape == (count, tasks)
             assert belief.chosen.shape == belief.tied.shape == (count,)
             assert belief.chosen.dtype == torch.int64
@@ -83,15 +83,15 @@ def test_each_row_is_the_input_alone(world: Any, inference: TaskInference) -> No
 def test_the_order_of_inputs_does_not_matter(world: Any, inference: TaskInference) -> None:
     flipped = inference.infer(world.superposition, world.inputs.flip(0))
     straight = inference.infer(world.superposition, world.inputs)
-    assert flipped.names() == straight.names()
+    assert flipped.tasks == straight.tasks
     torch.testing.assert_close(flipped.evidence, straight.evidence, rtol=1e-4, atol=1e-5)
 
 
 @rows
 def test_the_order_of_tasks_does_not_matter(world: Any, inference: TaskInference) -> None:
     backwards = Superposition(world.network, world.states[::-1])
-    expected = inference.infer_each(world.superposition, world.inputs).names()
-    assert inference.infer_each(backwards, world.inputs).names() == expected
+    expected = inference.infer_each(world.superposition, world.inputs).tasks
+    assert inference.infer_each(backwards, world.inputs).tasks == expected
 
 
 @rows

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
+from supermasks.changes import Change, change_kinds
 from supermasks.methods import ExSSNeT, Method
 from supermasks.spec import build, describe
 from supermasks.training import Adam, Step, Training
@@ -164,3 +165,13 @@ def test_tasks_that_do_not_build_on_each_other_are_learned_apart_alike(method: M
         one_by_one.learn(task)
     apart.learn_apart(tasks, LocalProcesses(1))
     assert same(logits(apart, tasks), logits(one_by_one, tasks))
+
+
+def test_changes_of_every_kind_come_from_some_method(blobs: Blobs) -> None:
+    """So that the tests of changes see all of them."""
+    seen: set[type[Change]] = set()
+    for method in ROWS:
+        learner = make(method, "6")
+        learner.learn(tasks_of(blobs)[0])
+        seen |= {type(change) for change in learner.bank["a"].changes.values()}
+    assert {kind for kind in change_kinds().values() if kind.__module__.startswith("supermasks.")} == seen

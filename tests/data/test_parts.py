@@ -10,7 +10,7 @@ import torch
 
 from supermasks.data import ImageSource, MappedStream, PermutedStream, SplitStream, limited, with_validation
 from supermasks.errors import ConfigError, TaskError
-from supermasks.seeding import stream as random_stream
+from supermasks.seeding import generator
 from supermasks.types import Examples, Task
 
 
@@ -73,9 +73,9 @@ def test_a_limited_task_has_the_number_asked_for(count: int, data, seed: int, ho
 
 def test_parts_have_their_own_random_streams() -> None:
     task = numbered(50, name="a name")
-    order = random_stream(3, "validation", "a name").permutation(50)
+    order = generator(3, "validation", "a name").permutation(50)
     assert seen(with_validation(task, 0.2, 3).validation) == sorted(order[:10].tolist())
-    order = random_stream(3, "limit", "a name").permutation(50)
+    order = generator(3, "limit", "a name").permutation(50)
     assert seen(limited(task, 10, 3).train) == sorted(order[:10].tolist())
     others = [with_validation(task, 0.2), with_validation(numbered(50), 0.2), with_validation(task, 0.2, 3)]
     assert len({tuple(seen(other.validation)) for other in others}) == 3

@@ -9,7 +9,7 @@ from supermasks.data import ImageSource, PermutedStream, RotatedStream, SplitStr
 from supermasks.data.lazy import LazyStream
 from supermasks.data.rotated import Rotate
 from supermasks.errors import ConfigError, InputError
-from supermasks.seeding import stream as random_stream
+from supermasks.seeding import generator
 from supermasks.types import Task, TaskStream
 
 
@@ -55,7 +55,7 @@ def test_a_permuted_task_is_the_permutation_of_numpy(source: ImageSource) -> Non
     assert task.name == "permuted-1234"
     assert task.classes == source.classes
     assert task.test is not None
-    order = random_stream(11, "permutation", "1234").permutation(64)
+    order = generator(11, "permutation", "1234").permutation(64)
     flat = source.train_inputs.numpy().reshape(40, 64)
     np.testing.assert_array_equal(inputs_of(task).numpy(), flat[:, order].reshape(40, 1, 8, 8))
     inputs, targets = task.test.batch(torch.tensor([4, 0]))
@@ -159,7 +159,7 @@ def test_split_tasks_have_their_classes(source: ImageSource, per_task: int) -> N
 
 def test_a_seed_shuffles_the_classes(source: ImageSource) -> None:
     stream = SplitStream(source, seed=5)
-    order = random_stream(5, "class-order").permutation(10).tolist()
+    order = generator(5, "class-order").permutation(10).tolist()
     assert [label for task in stream for label in task.classes] == order
     task = stream[1]
     assert task.name == f"split-{order[2]}-{order[3]}"

@@ -19,6 +19,6 @@ def test_it_compares_with_forgetting_and_goes_on(tmp_path: Path, monkeypatch: py
     def never(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(demo, "train_sequentially", never)
+    monkeypatch.setattr(demo, "_without_masks", never)
     run_demo(tmp_path / "demo")
     assert read_record(tmp_path / "demo")["baselines"] == first["baselines"]

@@ -61,7 +61,20 @@ def test_a_record_holds_what_is_documented(finished: Path) -> None:
     )
     assert record["versions"]["torch"] == torch.__version__
     assert record["accuracy"]["mean"] == pytest.approx(sum(record["accuracy"]["per_task"]) / 3)
-    items = {"total", "masks", "owned", "dense", "norm", "other", "memory", "trunk", "packed", "entropy_bound", "paper"}
+    items = {
+        "total",
+        "masks",
+        "owned",
+        "shared",
+        "dense",
+        "norm",
+        "other",
+        "memory",
+        "trunk",
+        "packed",
+        "entropy_bound",
+        "paper",
+    }
     assert set(record["bytes"]) == items
     assert set(record["seconds"]) >= {"train", "infer"}
     assert sum(record["growth"]["seconds"]) == pytest.approx(record["seconds"]["train"])

@@ -133,7 +133,7 @@ def test_binary_remembers_a_tie_of_an_earlier_round(worlds: Worlds) -> None:
     world = worlds("mlp", 6)
     tested = 0
     for best, twice, worst in permutations(world.states, 3):
-        # Of four, the second and the third best are one and the same: the earlier stays in, the last round is no tie.
+        # The second and third best of four are the same: the one learned first stays; the last round is not a tie.
         four = replace(world, states=[worst, twice, best, twice])
         g = entropy_gradient(four, np.full(4, 0.25), world.inputs)
         if g[2] > g[1] > g[0]:
@@ -148,16 +148,16 @@ def test_binary_remembers_a_tie_of_an_earlier_round(worlds: Worlds) -> None:
 def test_one_task_is_always_chosen(world: Any, algorithm: Any) -> None:
     only = Superposition(world.network, world.states[2:3])
     each = algorithm.infer_each(only, world.inputs)
-    assert each.names() == ["task-2"] * 7
-    assert algorithm.infer(only, world.inputs).names() == ["task-2"]
+    assert each.tasks == ["task-2"] * 7
+    assert algorithm.infer(only, world.inputs).tasks == ["task-2"]
     assert not each.tied.any()
     assert each.alpha.tolist() == [[1.0]] * 7
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS, ids=named)
-def test_no_task_at_all_is_an_error(world: Any, algorithm: Any) -> None:
+def test_no_tasks_are_an_error(world: Any, algorithm: Any) -> None:
     for ask in (algorithm.infer, algorithm.infer_each):
-        with pytest.raises(TaskError, match="no task to choose among"):
+        with pytest.raises(TaskError, match="at least one task to choose among"):
             ask(Superposition(world.network, []), world.inputs)
 
 
@@ -166,7 +166,7 @@ def test_permuting_tasks_permutes_the_belief(world: Any, algorithm: Any) -> None
     order = [2, 4, 0, 3, 1]
     belief = algorithm.infer_each(world.superposition, world.inputs)
     permuted = algorithm.infer_each(Superposition(world.network, [world.states[i] for i in order]), world.inputs)
-    assert permuted.names() == belief.names()
+    assert permuted.tasks == belief.tasks
     torch.testing.assert_close(permuted.alpha, belief.alpha[:, order])
     torch.testing.assert_close(permuted.evidence, belief.evidence[:, order], rtol=1e-4, atol=1e-5)
 
@@ -180,15 +180,15 @@ def test_deciding_takes_the_largest_and_of_equals_the_earliest(world: Any) -> No
     evidence = torch.tensor(
         [[1.0, 3, 2, 3, 3], [0, 0, 0, 0, 0], [-5, -4, -3, -2, -1], [-torch.inf, -1, -torch.inf, -1, -2]]
     )
-    with pytest.warns(SupermasksWarning, match="tells the task of 1 of 4 inputs"):
+    with pytest.warns(SupermasksWarning, match="evidence of 1 of 4 inputs is 0"):
         belief = decide(world.superposition, evidence)
     assert belief.chosen.tolist() == [1, 0, 4, 1]
     assert belief.tied.tolist() == [True, True, False, True]
     assert belief.alpha.tolist() == torch.eye(5)[[1, 0, 4, 1]].tolist()
-    assert belief.tasks == tuple(f"task-{i}" for i in range(5))
+    assert belief.candidates == tuple(f"task-{i}" for i in range(5))
     earlier = decide(world.superposition, evidence[[0, 2, 3]], torch.tensor([False, True, False]))
     assert earlier.tied.tolist() == [True, True, True]
 
 
-def test_a_tie_that_does_not_decide_is_none(world: Any) -> None:
+def test_a_tie_below_the_decision_is_not_a_tie(world: Any) -> None:
     assert decide(world.superposition, torch.tensor([[1.0, 1, 2, 0, 0]])).tied.tolist() == [False]

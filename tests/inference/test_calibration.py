@@ -52,7 +52,7 @@ def test_the_confidence_is_how_often_the_choice_is_right(signal: float) -> None:
     calibration = Calibration.fit(*draw(5000, 0, signal))
     belief, truth = draw(20_000, 1, signal)
     confidence = calibration.confidence(belief).double()
-    right = torch.tensor([a == b for a, b in zip(belief.names(), truth, strict=True)], dtype=torch.float64)
+    right = torch.tensor([a == b for a, b in zip(belief.tasks, truth, strict=True)], dtype=torch.float64)
     assert abs(float(confidence.mean() - right.mean())) < 0.02
     for low in (0.3, 0.5, 0.7, 0.9):
         inside = (confidence >= low) & (confidence < low + 0.1)
@@ -83,19 +83,19 @@ def test_foreign_inputs_are_told_apart() -> None:
     assert float(calibration.unknown(foreign).float().mean()) > 0.6
 
 
-def test_what_was_not_looked_at_is_not_compared() -> None:
+def test_tasks_outside_of_a_shortlist_are_not_compared() -> None:
     evidence = draw(300, 0)[0].evidence
     listed = evidence.clone()
     listed.scatter_(1, evidence.topk(12, dim=1, largest=False).indices, -torch.inf)
     belief = believe(listed)
-    calibration = Calibration.fit(belief, belief.names())
+    calibration = Calibration.fit(belief, belief.tasks)
     alone = believe(listed[listed.isfinite()].view(300, 8), TASKS[:8])
-    same = Calibration.fit(alone, alone.names())
+    same = Calibration.fit(alone, alone.tasks)
     torch.testing.assert_close(calibration.leads, same.leads)
     assert bool(calibration.confidence(belief).isfinite().all())
 
 
-def test_equal_evidence_is_no_lead_at_all() -> None:
+def test_equal_evidence_has_no_lead() -> None:
     belief, truth = draw(200, 0)
     calibration = Calibration.fit(belief, truth)
     flat = believe(torch.zeros(1, 20))
@@ -103,14 +103,14 @@ def test_equal_evidence_is_no_lead_at_all() -> None:
     assert abs(float(calibration.confidence(flat)) - 1 / 20) < 1e-6
 
 
-def test_what_cannot_be_calibrated_is_refused() -> None:
+def test_invalid_calibrations_are_rejected() -> None:
     belief, truth = draw(200, 0)
-    with pytest.raises(ConfigError, match="less than one of them"):
+    with pytest.raises(ConfigError, match="use more inputs"):
         Calibration.fit(belief, truth, 0.001)
     for level in (0.0, 1.0, -1.0):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             Calibration.fit(belief, truth, level)
-    with pytest.raises(ConfigError, match="199 names"):
+    with pytest.raises(ConfigError, match="got 199"):
         Calibration.fit(belief, truth[1:])
     with pytest.raises(UnknownTaskError, match="foreign"):
         Calibration.fit(belief, ["foreign", *truth[1:]])
@@ -120,7 +120,7 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
     calibration = Calibration.fit(belief, truth)
     other = believe(belief.evidence, TASKS[::-1])
     for asked in (calibration.confidence, calibration.typicality, calibration.unknown):
-        with pytest.raises(ConfigError, match="calibrate anew"):
+        with pytest.raises(ConfigError, match="calibrate again"):
             asked(other)
 
 
@@ -164,7 +164,7 @@ def test_a_calibration_that_was_refused_leaves_the_old_one_refused() -> None:
     assert learner.predict(inputs).unknown is not None
     assert learner.predict(inputs, among=list(learner.bank.names)[:2]).unknown is None
     learner.inference = OneShot(centred=True)
-    with pytest.raises(ConfigError, match="less than one of them"):
+    with pytest.raises(ConfigError, match="use more inputs"):
         learner.calibrate(held_out, level=0.001)
     with pytest.raises(ConfigError, match="calibrate anew"):
         learner.predict(inputs)

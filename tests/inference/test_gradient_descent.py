@@ -91,7 +91,7 @@ def test_one_step_of_any_rate_chooses_as_one_shot(worlds: Worlds, tasks: int, ra
         for inputs in world.inputs.split(1):
             expected = OneShot().infer(world.superposition, inputs)
             belief = GradientDescent(steps=1, learning_rate=rate).infer(world.superposition, inputs)
-            assert belief.names() == expected.names()
+            assert belief.tasks == expected.tasks
             if rate > 1e2:  # the corner to which Frank-Wolfe goes
                 torch.testing.assert_close(belief.alpha, expected.alpha)
 
@@ -139,7 +139,7 @@ def test_permuting_tasks_permutes_the_belief(worlds: Worlds, order: list[int]) -
     world = worlds("cnn", 6)
     straight = GradientDescent().infer(world.superposition, world.inputs)
     permuted = GradientDescent().infer(Superposition(world.network, [world.states[i] for i in order]), world.inputs)
-    assert permuted.names() == straight.names()
+    assert permuted.tasks == straight.tasks
     torch.testing.assert_close(permuted.alpha, straight.alpha[:, order], rtol=1e-3, atol=1e-5)
 
 
@@ -188,13 +188,13 @@ def test_a_network_without_gradient_leaves_all_tasks_equal(worlds: Worlds) -> No
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5])
 def test_steps_are_whole_and_at_least_one(steps: int) -> None:
-    with pytest.raises(ConfigError, match=rf"at least 1, but {steps} came|must be an integer, got {steps}"):
+    with pytest.raises(ConfigError, match=rf"at least 1, got {steps}|must be an integer, got {steps}"):
         GradientDescent(steps=steps)
 
 
 @pytest.mark.parametrize("rate", [0, -1.0, float("inf"), float("nan")])
 def test_the_rate_is_positive(rate: float) -> None:
-    with pytest.raises(ConfigError, match=r"positive number, but .* came; 0.5 is the default"):
+    with pytest.raises(ConfigError, match=r"positive number, got .*; 0.5 is the default"):
         GradientDescent(learning_rate=rate)
 
 

@@ -77,7 +77,7 @@ def test_gradient_of_each_input(world: Any, objective: Objective, truly: Callabl
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
-def test_centred_gradients_leave_out_what_the_weights_of_a_neuron_share(world: Any, objective: Objective) -> None:
+def test_centred_gradients_lack_the_mean_of_each_neuron(world: Any, objective: Objective) -> None:
     alpha = points(5)[1]
     base = {name: value.detach() for name, value in world.mixed(alpha.double()).items()}
     at = world.plain(base, world.inputs.double()).detach()
@@ -137,7 +137,7 @@ def test_gradients_are_the_same_without_and_with_gradients_enabled(world: Any) -
     assert not any(g.requires_grad for g in quiet)
 
 
-def test_taking_a_gradient_changes_no_task(world: Any) -> None:
+def test_taking_a_gradient_changes_nothing(world: Any) -> None:
     before = [{name: value.clone() for name, value in world.superposition.member(i).items()} for i in range(5)]
     for alpha in (points(5)[0], torch.eye(5)[2]):
         batch_gradient(world.superposition, world.inputs, alpha, Entropy(), range(5))
@@ -188,7 +188,7 @@ def test_gradients_through_the_first_layers_only(world: Any) -> None:
 
 
 def test_there_is_at_least_one_layer() -> None:
-    with pytest.raises(ConfigError, match="layers=0"):
+    with pytest.raises(ConfigError, match="layers must be at least 1"):
         OneShot(layers=0)
 
 
@@ -339,7 +339,7 @@ class Functional(nn.Module):
     ids=["standardised", "functional", "norm", "norm-of-batch"],
 )
 @pytest.mark.parametrize("blank", [torch.zeros(5, 4), torch.ones(5, 4)], ids=["zeros", "ones"])
-def test_what_was_asked_before_does_not_matter(module: nn.Module, norm: Any, blank: Tensor) -> None:
+def test_earlier_inputs_do_not_matter(module: nn.Module, norm: Any, blank: Tensor) -> None:
     """Against each input alone."""
     network = Network(module, RandomBase(0), norm=norm)
     superposition = Superposition(network, states_over(network, (4,)))

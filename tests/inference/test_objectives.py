@@ -83,7 +83,7 @@ def test_large_logits_give_finite_values_and_gradients(objective: Entropy, size:
 
 
 @pytest.mark.parametrize("classes", [4, 5])
-def test_superfluous_neurons_must_be_there(classes: int) -> None:
+def test_superfluous_neurons_are_required(classes: int) -> None:
     for call in (SuperfluousNeurons(), SuperfluousNeurons().compare):
         with pytest.raises(ConfigError, match="superfluous"):
             call(torch.zeros(1, 4), classes)

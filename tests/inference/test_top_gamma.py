@@ -121,7 +121,7 @@ def test_at_least_one_stays_and_one_goes(gamma: float, tasks: int) -> None:
 
 @pytest.mark.parametrize("gamma", [0, 0.0, 1, 1.0, -0.1, 1.5, float("nan"), float("inf")])
 def test_a_fraction_of_none_or_all_is_refused(gamma: float) -> None:
-    with pytest.raises(ConfigError, match=r"above 0 and below 1, but .* came; 1/2 is Binary"):
+    with pytest.raises(ConfigError, match=r"above 0 and below 1, got .*; 1/2 is Binary"):
         TopGamma(gamma=gamma)
 
 
@@ -139,7 +139,7 @@ def test_it_remembers_a_tie_of_an_earlier_round(worlds: Worlds) -> None:
     world = worlds("mlp", 6)
     tested = 0
     for best, good, twice in permutations(world.states, 3):
-        # Of four, the two worst are one and the same: the earlier stays in, and in the next round that is no tie.
+        # The two worst of four are the same: the one learned first stays; the next round is not a tie.
         four = replace(world, states=[best, twice, good, twice])
         g = entropy_gradient(four, np.full(4, 0.25), world.inputs)
         if g[0] > g[2] > g[1]:
@@ -158,7 +158,7 @@ def test_permuting_tasks_permutes_the_belief(worlds: Worlds, order: list[int], g
     inference = TopGamma(gamma=gamma)
     straight = inference.infer(world.superposition, world.inputs)
     permuted = inference.infer(Superposition(world.network, [world.states[i] for i in order]), world.inputs)
-    assert permuted.names() == straight.names()
+    assert permuted.tasks == straight.tasks
     assert torch.equal(permuted.alpha, straight.alpha[:, order])
     torch.testing.assert_close(permuted.evidence, straight.evidence[:, order], rtol=1e-4, atol=1e-5)
 

@@ -82,5 +82,5 @@ def test_equal_tasks_at_the_end_of_the_list_are_a_tie(world: Any) -> None:
 def test_one_task_and_too_short_lists(world: Any) -> None:
     alone = Superposition(world.network, world.states[:1])
     assert TwoShot().infer_each(alone, world.inputs).chosen.tolist() == [0] * len(world.inputs)
-    with pytest.raises(ConfigError, match="2 tasks at least"):
+    with pytest.raises(ConfigError, match="at least 2 tasks"):
         TwoShot(listed=1)

@@ -38,19 +38,19 @@ def test_er_without_a_cap_refuses_more_than_all_weights() -> None:
 
 
 @pytest.mark.parametrize("cap", [0, -0.5, 1.5, float("nan")])
-def test_er_refuses_a_cap_that_is_no_density(cap: float) -> None:
+def test_er_rejects_an_invalid_cap(cap: float) -> None:
     with pytest.raises(DensityError, match="cap"):
         ER(1, cap=cap).densities(LENET)
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan")])
 @pytest.mark.parametrize("cap", [0.5, 1])
-def test_er_refuses_a_scale_that_gives_no_density(scale: float, cap: float) -> None:
+def test_er_rejects_an_invalid_scale(scale: float, cap: float) -> None:
     with pytest.raises(DensityError):
         ER(scale, cap).densities(LENET)
 
 
-def test_a_layer_that_would_keep_no_weight_is_an_error() -> None:
+def test_a_layer_must_keep_at_least_one_weight() -> None:
     # 0.02 * 16 = 0.32 weights.
     for budget in (Uniform(0.02), ER(0.04), ERK(0.02)):
         with pytest.raises(DensityError, match="'w'"):
@@ -80,7 +80,7 @@ def test_erk_keeps_the_wanted_fraction_of_the_whole_network(shapes: dict[str, tu
     assert kept == pytest.approx(density * sum(map(prod, shapes.values())))
 
 
-def test_erk_shares_in_proportion_where_no_layer_is_full() -> None:
+def test_erk_shares_in_proportion_if_no_layer_is_full() -> None:
     # Proportional to 70/1200 and 60/800: with 2000 weights at 0.05, the factor is 100 / (70 + 60).
     densities = ERK(0.05).densities({"a": (40, 30), "b": (20, 40)})
     assert densities == {"a": pytest.approx(100 / 130 * 70 / 1200), "b": pytest.approx(100 / 130 * 60 / 800)}
@@ -129,7 +129,7 @@ def test_erk_never_leaves_the_range_and_keeps_the_total(shapes: dict[str, tuple[
     try:
         densities = ERK(density).densities(shapes)
     except DensityError as error:
-        assert "none of its weights" in str(error)  # noqa: PT017
+        assert "keeps none" in str(error)  # noqa: PT017
         return
     assert all(0 < d <= 1 for d in densities.values())
     total = sum(map(prod, shapes.values()))

@@ -98,14 +98,14 @@ def test_combining_leaves_both_masks_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("entries", [1, 5, 7, 9, 15])
-def test_bits_behind_the_end_are_refused(entries: int) -> None:
+def test_bits_after_the_end_are_refused(entries: int) -> None:
     good = torch.full((-(-entries // 8),), 255, dtype=torch.uint8)
     good[-1] = (1 << entries % 8) - 1
     assert Mask({"w": good}, {"w": (entries,)}).count() == entries
     for bit in range(entries % 8, 8):
         bad = good.clone()
         bad[-1] |= 1 << bit
-        with pytest.raises(MaskError, match="behind"):
+        with pytest.raises(MaskError, match="bits set after"):
             Mask({"w": bad}, {"w": (entries,)})
 
 
@@ -141,7 +141,7 @@ def test_an_unknown_parameter_is_an_error() -> None:
         Mask.pack({"w": torch.ones(1, dtype=torch.bool)})["v"]
 
 
-def test_masks_compare_by_value_and_are_no_keys() -> None:
+def test_masks_compare_by_value_and_are_not_hashable() -> None:
     mask = Mask.pack({"w": torch.tensor([True, False])})
     assert mask == Mask.pack({"w": torch.tensor([True, False])})
     assert mask != Mask.pack({"w": torch.tensor([True, True])})

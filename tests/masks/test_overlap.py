@@ -35,7 +35,7 @@ def test_random_masks_overlap_as_the_formula_says() -> None:
     assert total_overlap(masks) == pytest.approx(1 - 5 * 0.1 * 0.9**4 / (1 - 0.9**5), abs=0.01)
 
 
-def test_of_no_masks_nothing_is_shared() -> None:
+def test_no_masks_share_nothing() -> None:
     empty = Mask.pack({"w": torch.zeros(3, dtype=torch.bool)})
     assert sparse_overlap([]) == []
     assert total_overlap([]) == total_overlap([empty, empty]) == 0.0

@@ -79,7 +79,7 @@ def test_equal_masks_have_equal_sums() -> None:
     assert bool((got == got[:, :1]).all())
 
 
-def test_rows_that_are_not_finite_give_no_number() -> None:
+def test_rows_that_are_not_finite_become_nan() -> None:
     values, packed, kept = draw(4, 6, 50, 3)
     values[1, 7], values[2, 9] = torch.nan, torch.inf
     got = mask_products(values, packed)

@@ -12,7 +12,7 @@ SHAPES = {"linear": (6, 7), "conv": (4, 3, 2, 2), "thin": (9, 1)}
 
 def stacked_scores(tasks: int) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(0)
-    # Few values, so that there are ties, and zeros of which the gradient must have a sign.
+    # Few values, to get ties, and zeros, whose gradient must have a sign.
     return {name: torch.randint(-3, 4, (tasks, *shape), generator=rng) / 4 for name, shape in SHAPES.items()}
 
 
@@ -77,7 +77,7 @@ def test_vmap_within_vmap() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-def test_a_mask_that_is_not_used_gives_its_scores_no_gradient(rule: MaskRule) -> None:
+def test_scores_of_an_unused_mask_get_no_gradient(rule: MaskRule) -> None:
     scores = {name: score[0].requires_grad_() for name, score in stacked_scores(1).items()}
     rule.masks(scores)["linear"].sum().backward()
     assert scores["linear"].grad is not None

@@ -136,7 +136,7 @@ def test_a_head_of_its_own_has_as_many_names_as_outputs(tmp_path: Path) -> None:
 
 
 def test_outputs_are_counted_and_not_taken_from_the_config(tmp_path: Path) -> None:
-    """Whoever replaces the classifier by hand may leave the config as it was."""
+    """A user may replace the classifier by hand without changing the config."""
     model: Any = bert(2)
     model.classifier = nn.Linear(16, 5)
     learner, x = learned(model), inputs_of(model)

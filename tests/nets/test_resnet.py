@@ -87,5 +87,5 @@ def test_settings_that_cannot_work() -> None:
     for build in (resnet18, resnet50):
         with pytest.raises(ConfigError, match="channels"):
             build(10, channels=0)
-    with pytest.raises(ConfigError, match="'imagenet', 'tiny-imagenet', but 'cifar'"):
+    with pytest.raises(ConfigError, match="'imagenet', 'tiny-imagenet', got 'cifar'"):
         resnet50(10, "cifar")  # pyright: ignore

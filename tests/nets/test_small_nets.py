@@ -77,7 +77,7 @@ def test_images_of_other_sizes(build: Callable[..., nn.Module], size: int) -> No
 def test_images_that_are_too_small(build: Callable[..., nn.Module], smallest: int) -> None:
     build(2, size=smallest)
     for size in (smallest - 1, 0, -100):
-        with pytest.raises(ConfigError, match=f"at least {smallest}.*size={size} "):
+        with pytest.raises(ConfigError, match=f"at least {smallest}.*got {size};"):
             build(2, size=size)
 
 

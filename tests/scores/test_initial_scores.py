@@ -141,7 +141,7 @@ def test_a_constant_must_be_finite(value: float) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (1.0, -1.0), (float("nan"), 1.0), (0.0, float("inf"))])
 def test_scores_are_spread_from_a_number_to_a_larger_one(low: float, high: float) -> None:
-    with pytest.raises(ConfigError, match="larger"):
+    with pytest.raises(ConfigError, match="below high"):
         Spread(low, high)
 
 

@@ -7,7 +7,7 @@ from ours import ours
 
 from supermasks import Learner, Task
 from supermasks.errors import ConfigError, InputError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import Augmentation, CropAndFlip, RMSprop, Training
 
 
@@ -62,7 +62,7 @@ def test_what_cannot_work_is_refused(small: Callable[..., Learner], blobs: Calla
     with pytest.raises(ConfigError, match="padding"):
         CropAndFlip(-1)
     learner = small(training=Training(3, 4, augmentation=CropAndFlip()))
-    with pytest.raises(InputError, match=r"channels x rows x columns, but inputs of shape \(8,\)"):
+    with pytest.raises(InputError, match=r"channels x rows x columns, got inputs of shape \(8,\)"):
         learner.learn(blobs("t"))
     assert learner.bank.names == []
 
@@ -76,7 +76,7 @@ def test_each_step_of_a_training_sees_new_changes(small: Callable, blobs: Callab
     small(net, seed=5, training=Training(4, 5, RMSprop(1e-2), augmentation=CropAndFlip(1))).learn(task)
 
     seen = seen[-4:]  # before the first step the network is tried, without changes
-    order, random = stream(5, "data-order", "t"), stream(5, "augmentation", "t")
+    order, random = generator(5, "data-order", "t"), generator(5, "augmentation", "t")
     rows = np.concatenate([order.permutation(10) for _ in range(2)]).reshape(4, 5)
     for step in range(4):
         drawn = CropAndFlip(1).draw(5, random).numpy()

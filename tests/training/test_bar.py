@@ -152,7 +152,7 @@ def test_the_time_that_is_left_is_counted_from_where_it_was_resumed(monkeypatch:
         clock[0] += 1.0
     clock[0] -= 1.0
     bar.close()
-    assert screen.shown[0].endswith("7:21 left")  # nine seconds for ten steps so far, the first of which took none
+    assert screen.shown[0].endswith("7:21 left")  # nine seconds for ten steps; the first took no time
 
 
 def test_a_shorter_line_leaves_nothing_of_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from supermasks import Learner, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import TrainingError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, RMSprop, Training
 
 Blobs = Callable[..., Task]
@@ -31,7 +31,7 @@ def test_batch_normalisation_sees_the_parts(fitted: Callable, blobs: Blobs) -> N
     net = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 6))
     _, buffers, _ = fitted(task, Training(1, 10, accumulate=3), net)
     mean, var = np.zeros(8), np.ones(8)
-    order = stream(3, "data-order", "t").permutation(10)
+    order = generator(3, "data-order", "t").permutation(10)
     for rows in (order[:4], order[4:7], order[7:]):
         inputs = task.train.inputs[rows].double().numpy()
         mean = 0.9 * mean + 0.1 * inputs.mean(axis=0)
@@ -49,9 +49,9 @@ def test_bfloat16_is_a_plain_autocast_around_the_forward_pass(fitted: Callable, 
     weights = RandomBase(3).weights({"1.weight": (16, 8), "3.weight": (6, 16)})
     own: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
-        drawn = stream(3, "scores", "t", name).random(tuple(weight.shape), dtype=np.float32)
+        drawn = generator(3, "scores", "t", name).random(tuple(weight.shape), dtype=np.float32)
         own[name] = torch.from_numpy((2 * drawn - 1) * np.float32(1 / np.sqrt(weight.shape[1])))
-    order, losses = stream(3, "data-order", "t"), []
+    order, losses = generator(3, "data-order", "t"), []
     rows = np.concatenate([order.permutation(60) for _ in range(2)])
     for step in range(5):
         batch = rows[16 * step : 16 * (step + 1)]

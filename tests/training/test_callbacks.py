@@ -129,7 +129,7 @@ def test_the_best_is_kept_of_what_was_ended(small: Make, noisy: Task) -> None:
 def test_another_answer_is_an_error_and_the_bank_stays(small: Make, blobs: MakeTask, answer: Any) -> None:
     learner = small()
     learner.learn(blobs("a"))
-    with pytest.raises(ConfigError, match='a callback must return "stop" to end the training or None'):
+    with pytest.raises(ConfigError, match='a callback must return "stop" to end the training, or None'):
         learner.learn(blobs("b"), callbacks=[lambda step: answer])
     assert learner.tasks == ["a"]
 

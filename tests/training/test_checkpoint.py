@@ -227,7 +227,7 @@ def test_a_checkpoint_of_another_training_is_refused(
         ("network", (task, EVERYTHING, wider), 3),
         ("number of examples", (fewer, EVERYTHING, net), 3),
     ):
-        with pytest.raises(RunStateError, match=rf"of another training: its {what} is .* delete the file"):
+        with pytest.raises(RunStateError, match=rf"another training: its {what} is .* delete the file"):
             fitted(*arguments, seed=seed, checkpoint=stopped)
     assert stopped.read_bytes() == content
     assert fitted(task, EVERYTHING, net, checkpoint=stopped)[2].steps == 60
@@ -255,7 +255,7 @@ def test_every_altered_byte_is_noticed(fitted: Callable, task: Task, net: nn.Mod
 def test_other_files_are_refused(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
     file = tmp_path / "fit.pt"
     torch.save({"weights": torch.zeros(3)}, file)
-    with pytest.raises(RunStateError, match="no checkpoint of this version"):
+    with pytest.raises(RunStateError, match="not a checkpoint of this version"):
         fitted(task, EVERYTHING, net, checkpoint=file)
     assert list(torch.load(file)) == ["weights"]
     file.unlink()

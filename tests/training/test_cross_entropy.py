@@ -15,7 +15,7 @@ from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
 from supermasks.methods import Individual, SupSup
 from supermasks.nets import fully_connected
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, Training, fit, fit_together
 from supermasks.training.cross_entropy import CrossEntropy
 
@@ -92,7 +92,7 @@ def plain_steps(task: Task, settings: dict, clip: float | None = None, rate: flo
     scores = begun(method, network, task).parameters["1.weight"].detach().double()
     weight, order = (
         network.weights["1.weight"].double(),
-        stream(3, "data-order", task.name).permutation(len(task.train)),
+        generator(3, "data-order", task.name).permutation(len(task.train)),
     )
     smoothing, per_class = settings.get("label_smoothing", 0.0), weights_of(task, settings)
     for step in range(3):
@@ -181,7 +181,7 @@ def test_tasks_that_are_trained_together_are_each_as_alone(settings: dict, uneve
 
 def test_weights_are_one_for_each_class(uneven: Callable[..., Task], small: Callable[..., Learner]) -> None:
     learner = small(training=Training(3, 4, class_weights=(1.0, 2.0)))
-    with pytest.raises(ConfigError, match=r"each of the 3 classes of task 't', got 2; \"balanced\" fits all"):
+    with pytest.raises(ConfigError, match=r"each of the 3 classes of task .t., got 2; use \"balanced\""):
         learner.learn(uneven())
     with pytest.raises(ConfigError, match="one weight for each of the 3 classes"):
         learner.learn_together([uneven("a"), uneven("b")])

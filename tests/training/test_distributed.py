@@ -166,7 +166,7 @@ def test_two_processes_are_as_one(
     assert first["ended"]["report"][1] == 4
     assert [step for step, _ in first["heard"]] == [1, 2, 3, 4]
     assert second["heard"] == []
-    assert "batch of 3 examples cannot be cut into 2 parts for each of 2" in first["refused"]
+    assert "a batch must have an example for each of 2 parts of 2 processes, got 3" in first["refused"]
 
 
 @pytest.mark.parametrize(("batch", "count", "accumulate"), [(10, 3, 2), (7, 2, 3), (4, 4, 1), (128, 1, 1), (9, 1, 4)])

@@ -83,5 +83,5 @@ def test_while_the_head_goes_first_nothing_else_moves() -> None:
     "settings", [{"head_rate": 0.0}, {"head_rate": -1.0}, {"head_first": 1.0}, {"head_first": -0.1}]
 )
 def test_settings_of_heads_that_cannot_work_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="heads"):
+    with pytest.raises(ConfigError, match=r"head_(rate|first) must be"):
         Training(10, **settings)

@@ -14,7 +14,7 @@ from supermasks.errors import ConfigError, TrainingError
 from supermasks.methods import Lesson, SupSup
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, AdamW, Optimiser, RMSprop, Training, fit
 
 OPTIMISERS = ours(Optimiser)
@@ -52,10 +52,10 @@ def test_training_is_a_plain_loop_over_scores(blobs: Blobs, optimiser: Optimiser
     weights = RandomBase(seed).weights({"1.weight": (16, 8), "3.weight": (6, 16)})
     own: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        drawn = stream(seed, "scores", "t", name).random(tuple(weight.shape), dtype=np.float32)
+        drawn = generator(seed, "scores", "t", name).random(tuple(weight.shape), dtype=np.float32)
         own[name] = torch.from_numpy((2 * drawn - 1) * np.float32(1 / sqrt(weight.shape[1])))
     torch_optimiser = plain(list(own.values()))
-    order = stream(seed, "data-order", "t")
+    order = generator(seed, "data-order", "t")
     rows = np.concatenate([order.permutation(len(task.train)) for _ in range(30)])
     losses: list[float] = []
     for step in range(steps):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training.order import Order
 
 
@@ -29,7 +29,7 @@ def test_epochs_are_shuffled_anew() -> None:
 
 
 def test_the_order_of_a_task_is_its_stream_of_permutations() -> None:
-    order, random = Order.of("t", 7, 7, 3), stream(3, "data-order", "t")
+    order, random = Order.of("t", 7, 7, 3), generator(3, "data-order", "t")
     for _ in range(3):
         assert order.next().tolist() == random.permutation(7).tolist()
 

@@ -209,7 +209,7 @@ def test_random_answers_are_warned_of(blobs: Blobs) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.dropout(self.body(x), 0.5, training=True)
 
-    with pytest.warns(SupermasksWarning, match="draws random numbers when it predicts"):
+    with pytest.warns(SupermasksWarning, match="draws random numbers in evaluation mode"):
         learned(Dropping(), blobs)
 
 
@@ -259,7 +259,7 @@ class Fused(Wrapped):
     ids=["list", "behind", "fused"],
 )
 def test_a_weight_that_is_read_past_its_layer_is_refused_by_name(module: nn.Module, name: str, blobs: Blobs) -> None:
-    with pytest.raises(UnsupportedModuleError, match=rf"does not read .*'{name}\.weight'"):
+    with pytest.raises(UnsupportedModuleError, match=rf"must read .*'{name}\.weight'"):
         learned(module, blobs)
 
 

@@ -93,10 +93,10 @@ def test_there_must_be_something_to_select_by(small: Callable[..., Learner], blo
 
 def test_validation_examples_are_checked_as_those_of_the_test(blobs: Callable) -> None:
     task = blobs("t")
-    with pytest.raises(LabelError, match=r"validation targets of task 't' must lie in 0..2 .* 3 came"):
+    with pytest.raises(LabelError, match=r"validation targets of task 't' must be in 0..2 .* got 3"):
         replace(task, validation=Examples(torch.zeros(2, 8), torch.tensor([0, 3])))
     with pytest.raises(
-        TaskError, match=r"training and validation inputs of task 't' differ in shape: \(8,\) and \(9,\)"
+        TaskError, match=r"validation inputs of task 't' must have the shape of the training inputs, \(8,\), got \(9,\)"
     ):
         replace(task, validation=Examples(torch.zeros(2, 9), torch.tensor([0, 1])))
 
@@ -118,7 +118,7 @@ def test_the_mask_alone_is_kept_where_its_weights_are_no_better(blobs: Callable[
 
 
 def test_weights_that_were_better_than_the_mask_alone_are_kept(blobs: Callable[..., Task]) -> None:
-    """The mask hardly moves from where it began, which is no better than chance."""
+    """The mask hardly moves from its start, at chance."""
     task = blobs("t", 3)
     task = replace(task, validation=task.test)
     training = Training(40, 16, Adam(1e-9), select_best=True, weight_optimiser=Adam(1e-2))

@@ -37,7 +37,7 @@ from supermasks.training import SGD, Adam, AdamW, CropAndFlip, RMSprop, Training
     ids=repr,
 )
 def test_settings_that_cannot_work_are_refused(settings: dict) -> None:
-    with pytest.raises(ConfigError, match=r"came|got"):
+    with pytest.raises(ConfigError, match="got"):
         Training(**settings)
 
 

@@ -16,7 +16,7 @@ from supermasks.errors import ConfigError, TrainingError
 from supermasks.masks import Mask, MaskRule, Threshold, TopK
 from supermasks.methods import Individual, Method, Session, SupSup
 from supermasks.nets import fully_connected
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, Listeners, RMSprop, Training, fit, fit_together
 
 NAMES = ("a", "b", "c", "d")
@@ -129,7 +129,7 @@ def test_the_gradient_of_one_step_is_that_of_the_formula(blobs: Callable) -> Non
     fit_together(sessions, Training(1, 16, SGD(1.0, 0.0)))
     weight = network.weights["1.weight"].double()
     for task, start, one in zip(tasks, before, sessions, strict=True):
-        rows = stream(3, "data-order", task.name).permutation(60)[:16]
+        rows = generator(3, "data-order", task.name).permutation(60)[:16]
         x, y = task.train.inputs[rows].double(), task.train.targets[rows]
         logits = x @ (weight * (start >= 0)).T
         wanted = torch.nn.functional.one_hot(y, 6)

@@ -30,7 +30,7 @@ def test_results_are_those_of_calling_the_job(jobs: ModuleType) -> None:
     assert not multiprocessing.active_children()
 
 
-def test_nothing_is_done_for_no_number(jobs: ModuleType) -> None:
+def test_no_numbers_start_no_work(jobs: ModuleType) -> None:
     assert list(LocalProcesses(2).run(jobs.Raises(), [])) == []
 
 
@@ -47,7 +47,7 @@ def test_the_tensors_of_the_job_are_shared(jobs: ModuleType) -> None:
     assert job.tensor.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_a_killed_process_worked_on_is_done_again(jobs: ModuleType, tmp_path: Path) -> None:
+def test_the_number_of_a_killed_process_is_repeated(jobs: ModuleType, tmp_path: Path) -> None:
     job = jobs.Steps(tmp_path, jobs.sleep, (2,))
     killer = threading.Thread(target=lambda: os.kill(job.wait(2), signal.SIGKILL))
     killer.start()
@@ -61,7 +61,7 @@ def test_a_number_that_ends_its_process_each_time_ends_the_run(jobs: ModuleType,
     job = jobs.Steps(tmp_path, jobs.end_at_once, (1,), times=9)
     with closing(LocalProcesses(1, attempts=2).run(job, range(3))) as run:
         assert next(run) == (0, 0)
-        with pytest.raises(WorkerError, match=r"^number 1 was begun 2 times"):
+        with pytest.raises(WorkerError, match=r"^the process of number 1 was lost in each of 2 attempts"):
             next(run)
     assert len(set(job.pids(1))) == len(job.pids(1)) == 2
     assert not job.pids(2)
@@ -107,7 +107,7 @@ def test_a_job_that_cannot_be_sent_is_an_error() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_to_stop_early_leaves_no_process(jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_early_leaves_no_process(jobs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_END_SECONDS", 0.5)
     job = jobs.Steps(tmp_path, jobs.sleep_whatever_comes, (0, 2))
     with closing(LocalProcesses(2).run(job, range(9))) as run:
@@ -141,7 +141,7 @@ if __name__ == "__main__":
 
 
 def test_a_program_that_does_not_guard_its_beginning_ends(jobs: ModuleType, tmp_path: Path) -> None:
-    # Its processes end before they have read the job, of which more is sent than a pipe takes.
+    # Its processes end before they have read the job, which is larger than a pipe.
     program = tmp_path / "program.py"
     program.write_text(
         "from supermasks.workers import LocalProcesses\nfrom worker_jobs import Sum\n"
@@ -149,4 +149,4 @@ def test_a_program_that_does_not_guard_its_beginning_ends(jobs: ModuleType, tmp_
     )
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 1
-    assert "did it say why it cannot begin" in done.stderr.splitlines()[-1]
+    assert "or print why it cannot start" in done.stderr.splitlines()[-1]

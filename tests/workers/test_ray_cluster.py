@@ -122,7 +122,7 @@ def test_not_more_is_under_way_than_can_be_computed_and_a_few(
     assert max(under_way) == most
 
 
-def test_what_a_killed_process_worked_on_is_done_again(jobs: ModuleType, connected: Any, tmp_path: Path) -> None:
+def test_the_number_of_a_killed_process_is_repeated(jobs: ModuleType, connected: Any, tmp_path: Path) -> None:
     job = jobs.Steps(tmp_path, jobs.sleep, (2,))
     killer = threading.Thread(target=lambda: os.kill(job.wait(2), signal.SIGKILL))
     killer.start()
@@ -138,7 +138,7 @@ def test_a_number_that_ends_its_process_each_time_ends_the_run(
     job = jobs.Steps(tmp_path, jobs.end_at_once, (1,), times=9)
     with closing(RayCluster(attempts=2, at_once=1).run(job, range(3))) as run:
         assert next(run) == (0, 0)
-        with pytest.raises(WorkerError, match=r"^number 1 was begun 2 times"):
+        with pytest.raises(WorkerError, match=r"^the process or node of number 1 was lost in each of 2 attempts"):
             next(run)
     assert len(set(job.pids(1))) == len(job.pids(1)) == 2
     assert not job.pids(2)
@@ -146,7 +146,7 @@ def test_a_number_that_ends_its_process_each_time_ends_the_run(
 
 
 @pytest.mark.nightly  # two nodes begin and one ends: half a minute
-def test_a_node_that_joins_is_used_and_what_one_that_leaves_worked_on_is_done_again(
+def test_a_joining_node_is_used_and_the_numbers_of_a_leaving_node_are_repeated(
     jobs: ModuleType, connected: Any, tmp_path: Path, under_way: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_cluster, "_RECOUNT_SECONDS", 0.5)
@@ -199,7 +199,7 @@ def test_a_result_or_a_job_that_cannot_be_sent_or_read_is_an_error(jobs: ModuleT
         list(RayCluster().run(lambda number: (lock, number), [1]))
 
 
-def test_to_stop_early_leaves_no_process_at_work(jobs: ModuleType, connected: Any, tmp_path: Path) -> None:
+def test_stopping_early_leaves_no_process_at_work(jobs: ModuleType, connected: Any, tmp_path: Path) -> None:
     job = jobs.Steps(tmp_path, jobs.sleep, (0,))
     with closing(RayCluster().run(job, range(100))) as run:
         assert next(run)[0] > 0
@@ -213,12 +213,12 @@ def test_to_stop_early_leaves_no_process_at_work(jobs: ModuleType, connected: An
 
 
 def test_an_address_cannot_be_given_to_a_program_that_is_connected(jobs: ModuleType, connected: Any) -> None:
-    with pytest.raises(ConfigError, match="connected to one already"):
+    with pytest.raises(ConfigError, match="already connected"):
         next(RayCluster(connected.address).run(jobs.Sum(()), [1]))
     assert ray.is_initialized()
 
 
-def test_a_cluster_that_is_not_there_is_an_error(jobs: ModuleType, unconnected: Any) -> None:
+def test_an_unreachable_cluster_is_an_error(jobs: ModuleType, unconnected: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -244,5 +244,5 @@ def test_without_ray_the_extra_is_named(jobs: ModuleType, monkeypatch: pytest.Mo
     ],
 )
 def test_bad_settings_are_refused(make: Callable[[], RayCluster]) -> None:
-    with pytest.raises(ConfigError, match=r"came$"):
+    with pytest.raises(ConfigError, match="must be"):
         make()

@@ -1,9 +1,9 @@
-"""The fixed weights that every task shares, kept as a recipe and a fingerprint."""
+"""The fixed weights that all tasks share, stored as a recipe and a fingerprint."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from supermasks.bases.base import Base, Recipe, fingerprint
+from supermasks.bases.base import Base, ComputedBase, fingerprint
 from supermasks.bases.checkpoint import load_checkpoint, read_checkpoint
 from supermasks.bases.pretrained import PretrainedBase
 from supermasks.bases.random import INITIALISATIONS, RandomBase
@@ -11,16 +11,16 @@ from supermasks.spec import build
 
 
 def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
-    """Make the base that a stored recipe describes.
+    """Return the base that a stored recipe describes.
 
     Raises:
-        ConfigError: the recipe names a class or fields that this version does not have.
+        ConfigError: this version has no such class, or the class has no such fields.
 
     Example:
         >>> base_from_recipe({"type": "RandomBase", "seed": 3, "initialisation": "kaiming_normal"})
         RandomBase(seed=3, initialisation='kaiming_normal', density=1.0)
     """
-    # Of a time before there was a choice.
+    # Early recipes do not name this field.
     earlier = {"zero_padding": False} if recipe.get("type") == RandomBase.__name__ else {}
     return build({**earlier, **recipe}, Base)
 
@@ -28,9 +28,9 @@ def base_from_recipe(recipe: Mapping[str, Any]) -> Base:
 __all__ = [
     "INITIALISATIONS",
     "Base",
+    "ComputedBase",
     "PretrainedBase",
     "RandomBase",
-    "Recipe",
     "base_from_recipe",
     "fingerprint",
     "load_checkpoint",

@@ -1,4 +1,4 @@
-"""What a base is: a recipe that yields the same frozen values every time."""
+"""The interface of bases: recipes that always yield the same frozen values."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -12,39 +12,39 @@ from supermasks.spec import Settings
 
 
 class Base(Settings, ABC):
-    """A recipe for the frozen values of a network; subclasses are frozen dataclasses, stored by `spec.describe`."""
+    """A recipe for the frozen values of a network. Subclasses are frozen dataclasses, stored by `spec.describe`."""
 
     @abstractmethod
     def values(self, parts: Sequence[Part], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the value of each part, the same on every call, in memory of its own.
+        """Return the value of each part: a copy, the same on every call.
 
         Args:
             parts: the parameters and buffers of a module.
-            own: the values that the module came with, by name, float32 where they are floating point.
+            own: the original values of the module, by name; floats as float32.
         """
 
     def kept(self, parts: Sequence[Part]) -> list[str]:
-        """Return the names of the parts that keep the module's own value and that no recipe brings back.
+        """Return the names of the parts whose original value cannot be recomputed.
 
         A bank stores these values, once for all tasks.
         """
         return [part.name for part in parts if part.value == "own"]
 
     def identified(self, fingerprint: str) -> "Base":
-        """Return this base for a network with this fingerprint.
+        """Return this base, bound to a network with this fingerprint.
 
         Raises:
-            BaseMismatchError: the recipe is one of other values.
+            BaseMismatchError: the base stands for other values.
         """
-        del fingerprint  # the recipe says it all
+        del fingerprint  # a recipe determines its values
         return self
 
 
-class Recipe(Base):
-    """A base that computes the weights that can be masked; biases are 0, normalisation is plain, all else stays.
+class ComputedBase(Base):
+    """A base that computes the maskable weights. Biases are 0, normalisation is the identity, the rest stays.
 
     Attributes:
-        zero_padding: whether the row of an embedding that stands for padding is 0, as torch has it.
+        zero_padding: whether the padding row of an embedding is 0, as in torch.
     """
 
     zero_padding: bool = True
@@ -59,22 +59,22 @@ class Recipe(Base):
         return {p.name: drawn[p.name] if p.value == "base" else constants[p.value](own[p.name]) for p in parts}
 
     def _drawn(self, parts: Sequence[Part]) -> dict[str, Tensor]:
-        """Return the weights of these parts, in the layout and with the row of padding that their layers expect."""
-        turned = {part.name: part.inputs_first for part in parts}
-        shapes = {part.name: _turned(part.shape) if part.inputs_first else part.shape for part in parts}
-        drawn = {n: w.transpose(0, 1).contiguous() if turned[n] else w for n, w in self.weights(shapes).items()}
+        """Return the weights of these parts, in the layout of their layers, with padding rows set to 0."""
+        transposed = {part.name: part.inputs_first for part in parts}
+        shapes = {part.name: _transposed(part.shape) if part.inputs_first else part.shape for part in parts}
+        drawn = {n: w.transpose(0, 1).contiguous() if transposed[n] else w for n, w in self.weights(shapes).items()}
         for part in parts:
             if part.padding is not None and self.zero_padding:
                 drawn[part.name][part.padding] = 0.0
         return drawn
 
 
-def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _transposed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[1], shape[0], *shape[2:])
 
 
 def fingerprint(values: Mapping[str, Tensor]) -> str:
-    """Return a SHA-256 over names, shapes, types and bytes of the values, in hexadecimal.
+    """Return the SHA-256 of names, shapes, types and bytes of the values, in hexadecimal.
 
     Example:
         >>> fingerprint({"weight": torch.zeros(2)}) == fingerprint({"weight": torch.zeros(3)})

@@ -16,11 +16,11 @@ from supermasks.errors import BaseMismatchError
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, by name.
 
-    The file is a `.safetensors` file, or what `torch.save(module.state_dict())` wrote. No code in it is run
-    (`weights_only`). A dictionary `state_dict` inside of the file is looked into.
+    The file is a `.safetensors` file, or from `torch.save(module.state_dict(), path)`. No code in it is run
+    (`weights_only`). If it holds a dictionary `state_dict`, the tensors are read from that.
 
     Raises:
-        BaseMismatchError: the file is missing, damaged, or holds something else than tensors by name.
+        BaseMismatchError: the file is missing, damaged, or holds anything but tensors by name.
     """
     file = Path(path)
     try:
@@ -30,20 +30,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise BaseMismatchError(f"{file} holds no tensors by name; save it with torch.save(module.state_dict(), path)")
+        raise BaseMismatchError(
+            f"expected tensors by name in {file}; save it with torch.save(module.state_dict(), path)"
+        )
     return {str(name): value for name, value in content.items()}
 
 
 def load_checkpoint(module: nn.Module, path: str | os.PathLike[str], without: str | None = None) -> nn.Module:
-    """Return a copy of a module that holds the weights of a checkpoint.
+    """Return a copy of a module with the weights of a checkpoint.
 
     Args:
-        module: stays as it is.
+        module: not changed.
         path: of the checkpoint.
-        without: the name of a layer, such as a head, that need not be in the checkpoint and is left as it is.
+        without: the name of a layer that is not loaded, such as a head.
 
     Raises:
-        BaseMismatchError: the checkpoint cannot be read, lacks a tensor, has one more, or one of another shape.
+        BaseMismatchError: the checkpoint cannot be read, or its names or shapes differ from those of the module.
     """
     tensors = read_checkpoint(path)
     result = copy.deepcopy(module)
@@ -58,8 +60,8 @@ def load_checkpoint(module: nn.Module, path: str | os.PathLike[str], without: st
     wrong = [n for n, value in tensors.items() if n in own and matters(n) and value.shape != own[n].shape]
     if missing or unknown or wrong:
         raise BaseMismatchError(
-            f"{path} does not fit the module: it lacks {missing[:5]}, has the unknown {unknown[:5]}, "
-            f"and other shapes of {wrong[:5]}; build the module that the checkpoint was saved from"
+            f"{path} does not fit the module: missing {missing[:5]}, unknown {unknown[:5]}, other shapes of "
+            f"{wrong[:5]}; build the module that the checkpoint was saved from"
         )
     result.load_state_dict({name: value for name, value in tensors.items() if name in own and matters(name)}, False)
     return result

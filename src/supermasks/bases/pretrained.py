@@ -1,4 +1,4 @@
-"""Weights that someone trained before: named, and recognised by their digest; they are not stored again."""
+"""Pretrained weights: named, recognised by their digest, and not stored again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from supermasks.errors import BaseMismatchError
 
 @dataclass(frozen=True)
 class PretrainedBase(Base):
-    """The weights, biases and statistics that the module came with, such as those of a model of Hugging Face.
+    """The module's own weights, biases and statistics, such as those of a Hugging Face model.
 
     Attributes:
-        source: where they are to be had, for people: an id of the hub, or the path of a checkpoint.
-        digest: SHA-256 over all of them (`Network.fingerprint`); filled in by the network where it is None.
+        source: tells people where to find them: an id of the hub, or the path of a checkpoint.
+        digest: SHA-256 over all of them (`Network.fingerprint`); None lets the network fill it in.
 
     Raises:
-        BaseMismatchError: a network is built of a module with other weights.
+        BaseMismatchError: the module of the network holds other weights.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class PretrainedBase(Base):
             return replace(self, digest=fingerprint)
         if self.digest != fingerprint:
             raise BaseMismatchError(
-                f"the weights of {self.source!r} with digest {self.digest} were expected, but the module holds "
-                f"weights with digest {fingerprint}; load {self.source!r} into the module first"
+                f"expected the weights of {self.source!r} with digest {self.digest}, got weights with digest "
+                f"{fingerprint}; load {self.source!r} into the module first"
             )
         return self

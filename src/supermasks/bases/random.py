@@ -1,4 +1,4 @@
-"""Random weights out of a seed: what a network costs to store is one number."""
+"""Random weights from a seed: storing them takes one number."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.bases.base import Recipe
+from supermasks.bases.base import ComputedBase
 from supermasks.errors import ConfigError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Initialisation = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -31,17 +31,17 @@ def signed_kaiming_constant(rng: np.random.Generator, shape: tuple[int, ...]) ->
 
 
 def kaiming_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Normal of standard deviation `sqrt(2 / fan_in)` (He et al. 2015)."""
+    """Normal with standard deviation `sqrt(2 / fan_in)` (He et al. 2015)."""
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(sqrt(2 / _fans(shape)[0]))
 
 
 def kaiming_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Uniform of standard deviation `sqrt(2 / fan_in)`, in `+-sqrt(6 / fan_in)` (He et al. 2015)."""
+    """Uniform in `+-sqrt(6 / fan_in)`, with standard deviation `sqrt(2 / fan_in)` (He et al. 2015)."""
     return _uniform(rng, shape, sqrt(6 / _fans(shape)[0]))
 
 
 def xavier_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """Normal of standard deviation `sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010)."""
+    """Normal with standard deviation `sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010)."""
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(sqrt(2 / sum(_fans(shape))))
 
 
@@ -61,22 +61,22 @@ INITIALISATIONS: Mapping[str, Initialisation] = {
 
 
 @dataclass(frozen=True)
-class RandomBase(Recipe):
-    """Random weights; each parameter has a stream of its own, named by the seed and by the parameter.
+class RandomBase(ComputedBase):
+    """Random weights, drawn for each parameter from the seed and the parameter's name.
 
-    Masked parameters are drawn, biases are 0, normalisation is plain; whatever else there is keeps its value.
+    Masked parameters are drawn. Biases are 0, normalisation is the identity, and all else keeps its value.
 
     Attributes:
         seed: any non-negative integer.
         initialisation: the distribution, one of `INITIALISATIONS`.
-        density: the fraction of the weights that masks will keep, if it is known. All weights are `1 / sqrt(density)`
-            times as large, so that the sums over those that are kept vary as much as over all (Ramanujan et al. 2020).
-            Sparse masks need it in networks without normalisation, whose outputs are too small to learn from otherwise.
-        zero_padding: whether the row of an embedding that stands for padding (`padding_idx`) is 0, as torch has it.
-            Banks of early versions were learned over random rows.
+        density: the fraction of the weights that masks will keep, if known. Weights are scaled by `1 / sqrt(density)`,
+            so that sums over kept weights vary as much as sums over all (Ramanujan et al. 2020). Sparse masks need this
+            in networks without normalisation: their outputs would be too small to learn from.
+        zero_padding: whether the padding row of an embedding (`padding_idx`) is 0, as in torch. Banks of early versions
+            used random rows.
 
     Raises:
-        ConfigError: there is no such initialisation, or the density is not above 0 and at most 1.
+        ConfigError: the seed, the initialisation or the density is invalid.
 
     Example:
         >>> RandomBase(seed=0).weights({"weight": (3, 8)})["weight"].abs().unique()
@@ -91,17 +91,17 @@ class RandomBase(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.density <= 1:
-            raise ConfigError(f"the density of masks is above 0 and at most 1, but {self.density} came")
+            raise ConfigError(f"the density of masks must be above 0 and at most 1, got {self.density}")
         if self.initialisation not in INITIALISATIONS:
             raise ConfigError(
-                f"there is no initialisation {self.initialisation!r}; choose one of {sorted(INITIALISATIONS)}"
+                f"the initialisation must be one of {sorted(INITIALISATIONS)}, got {self.initialisation!r}"
             )
-        stream(self.seed, "base")  # a wrong seed fails here, not at the first use
-        object.__setattr__(self, "seed", index(self.seed))  # a number of numpy has no JSON form
+        generator(self.seed, "base")  # an invalid seed fails here, not at the first use
+        object.__setattr__(self, "seed", index(self.seed))  # numpy integers have no JSON form
 
     def weights(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
         draw, scale = INITIALISATIONS[self.initialisation], np.float32(1 / sqrt(self.density))
         return {
-            name: torch.from_numpy(draw(stream(self.seed, "base", name), shape) * scale)
+            name: torch.from_numpy(draw(generator(self.seed, "base", name), shape) * scale)
             for name, shape in shapes.items()
         }

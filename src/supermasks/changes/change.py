@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import MaskError
-
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
+from supermasks.types import Shape, Shapes
 
 
 class Index(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from supermasks.data.lazy import check_count
 from supermasks.data.subset import subset
 from supermasks.errors import ConfigError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Task
 
 
@@ -31,5 +31,5 @@ def limited(task: Task, train: int = 5000, seed: int = 0) -> Task:
             f"{train}; pass a smaller number, or use the task as it is"
         )
     return replace(
-        task, train=subset(task.train, stream(seed, "limit", task.name).permutation(len(task.train))[:train])
+        task, train=subset(task.train, generator(seed, "limit", task.name).permutation(len(task.train))[:train])
     )

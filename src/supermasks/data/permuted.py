@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supermasks.data.lazy import LazyStream, check_count
 from supermasks.data.sources import ImageSource
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Examples, Task
 
 
@@ -55,7 +55,7 @@ class PermutedStream(LazyStream):
     def __post_init__(self) -> None:
         check_count("the number of tasks", self.tasks)
         # Rejects an invalid seed now, not at the first task.
-        stream(self.seed, "permutation")
+        generator(self.seed, "permutation")
 
     def __len__(self) -> int:
         return self.tasks
@@ -64,7 +64,7 @@ class PermutedStream(LazyStream):
         """Make the task at `index`."""
         source = self.source
         pixels = math.prod(source.train_inputs.shape[1:])
-        view = Permute(torch.as_tensor(stream(self.seed, "permutation", str(index)).permutation(pixels)))
+        view = Permute(torch.as_tensor(generator(self.seed, "permutation", str(index)).permutation(pixels)))
         return Task(
             name=f"permuted-{index:04d}",
             classes=source.classes,

@@ -11,7 +11,7 @@ from torch import Tensor
 from supermasks.data.lazy import LazyStream, check_count
 from supermasks.data.sources import ImageSource
 from supermasks.errors import ConfigError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Examples, Store, Task
 
 LONGEST_NAME = 80  # characters: names appear in tables and may become file names
@@ -81,7 +81,7 @@ class SplitStream(LazyStream):
     def _chosen(self, index: int) -> list[int]:
         """Return the targets in the source that belong to the task at `index`."""
         count = len(self.source.classes)
-        order = range(count) if self.seed is None else stream(self.seed, "class-order").permutation(count).tolist()
+        order = range(count) if self.seed is None else generator(self.seed, "class-order").permutation(count).tolist()
         return list(order[index * self.classes_per_task : (index + 1) * self.classes_per_task])
 
     def _name(self, index: int) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from supermasks.data.subset import subset
 from supermasks.errors import ConfigError, TaskError
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Task
 
 
@@ -40,5 +40,5 @@ def with_validation(task: Task, fraction: float = 0.1, seed: int = 0) -> Task:
     if count < 2:
         raise TaskError(f"task {task.name!r} has 1 training example, so none can be set aside; pass more")
     held = min(max(1, round(fraction * count)), count - 1)
-    order = stream(seed, "validation", task.name).permutation(count)
+    order = generator(seed, "validation", task.name).permutation(count)
     return replace(task, train=subset(task.train, order[held:]), validation=subset(task.train, order[:held]))

@@ -52,8 +52,6 @@ class Experiment(Settings):
                 f"the tasks of {self.way.name} have heads of their own, which cannot be superposed, so that their "
                 "task cannot be inferred; choose another way, or an experiment with the task given"
             )
-        if self.later_epochs is not None and self.way.forgets:
-            raise ConfigError(f"{self.way.name} trains all tasks alike; leave out later_epochs")
 
     @property
     def title(self) -> str:

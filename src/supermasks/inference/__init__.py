@@ -1,4 +1,4 @@
-"""Which task do unlabelled inputs belong to? One algorithm a file, and the objectives that they minimise."""
+"""Task inference: to which task do unlabelled inputs belong? One algorithm a file."""
 
 from supermasks.inference.binary import Binary
 from supermasks.inference.calibration import Calibration

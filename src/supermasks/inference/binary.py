@@ -1,4 +1,4 @@
-"""Binary (SupSup, Algorithm 2): rule out the less promising half of the tasks until one is left."""
+"""Binary (SupSup, Algorithm 2): drop the less likely half of the tasks until one is left."""
 
 from dataclasses import dataclass, field
 
@@ -13,11 +13,18 @@ from supermasks.types import Belief
 
 @dataclass(frozen=True)
 class Binary(TaskInference):
-    """Halve the tasks until one is left, by the gradient at equal coefficients of those still in (SupSup, Section 3.3).
+    """Halve the tasks until one is left, by the gradient at equal coefficients of the rest (SupSup, Section 3.3).
 
-    Of `m` tasks the `floor(m / 2)` of largest `-dL/dalpha_i` stay in, which is the paper's `g_i > median(g)` where all
-    differ. Among equals the earlier learned stay in and the belief is marked as tied, so that it always ends.
-    The evidence is that of the last round; it is `-inf` for tasks ruled out before. It is `TopGamma` at 1/2.
+    Each round keeps the `floor(m / 2)` of `m` tasks with the largest `-dL/dalpha_i`: the paper's `g_i > median(g)` if
+    all differ. Among equals, tasks learned earlier stay and the belief is marked as tied. The evidence is that of the
+    last round, and `-inf` for tasks dropped before. Equals `TopGamma` with `gamma = 1/2`.
+
+    Attributes:
+        objective: minimised by the right task.
+
+    Example:
+        >>> Binary()
+        Binary(objective=Entropy())
     """
 
     objective: Objective = field(default_factory=Entropy)

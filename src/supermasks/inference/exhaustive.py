@@ -1,4 +1,4 @@
-"""Exhaustive inference: try every mask, and take the most confident (SupSup, Section 3.3)."""
+"""Exhaustive inference: try every mask, choose the most confident (SupSup, Section 3.3)."""
 
 from dataclasses import dataclass, field
 
@@ -13,9 +13,16 @@ from supermasks.types import Belief
 
 @dataclass(frozen=True)
 class Exhaustive(TaskInference):
-    """Choose the task whose own mask makes the objective smallest, by `k` forward passes.
+    """Choose the task whose mask has the smallest objective, by `k` forward passes (SupSup, Section 3.3).
 
-    The evidence is the negative objective (its mean, for a batch).
+    The evidence is the negative objective; its mean for a batch.
+
+    Attributes:
+        objective: minimised by the right task.
+
+    Example:
+        >>> Exhaustive()
+        Exhaustive(objective=Entropy())
     """
 
     objective: Objective = field(default_factory=Entropy)
@@ -25,7 +32,7 @@ class Exhaustive(TaskInference):
         return True
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        # A mean a task: over a matrix, equal columns may differ in their last bit.
+        # One mean a task: in a mean over a matrix, equal columns may differ in their last bit.
         return decide(
             superposition, torch.stack([value.mean() for value in self._evidence(superposition, inputs)])[None]
         )
@@ -34,8 +41,8 @@ class Exhaustive(TaskInference):
         return decide(superposition, torch.stack(self._evidence(superposition, inputs), dim=1))
 
     def _evidence(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
-        """Return for each task the negative objective of each input, `batch`."""
-        uniform(superposition)  # refuses an empty bank
+        """Return the negative objective of each input, `batch`, for each task."""
+        uniform(superposition)  # rejects an empty bank
         network, classes = superposition.network, superposition.classes
         with torch.no_grad():
             logits = (network.forward(inputs, superposition.member(i)) for i in range(len(superposition)))

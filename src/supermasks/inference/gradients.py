@@ -1,7 +1,7 @@
-"""The gradient of an objective in the coefficients of the tasks.
+"""The gradient of an objective in the coefficients alpha of the tasks.
 
-It is the gradient through the weights. Buffers, such as batch-norm statistics, are mixed by alpha too, but taken as
-constants: torch does not differentiate batch normalisation in them.
+It is taken through the weights. Buffers, such as batch-norm statistics, are mixed by alpha too, but count as constants:
+torch does not differentiate batch normalisation in its statistics.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +14,17 @@ from torch import Tensor
 from supermasks.arithmetic import computing_in
 from supermasks.calls import Call, derivative, is_linear, parameter_gradients
 from supermasks.inference.objectives import Objective
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.superposition import Superposition
 
 FEW_INPUTS = 8
-"""Of fewer inputs the gradients in weights are formed: unpacked masks go into their products as they are."""
+"""For fewer inputs, weight gradients are formed and multiplied with unpacked masks."""
 
 GRADIENT_BYTES = 2**26
-"""How much memory the weight gradients of single inputs may take at a time, of one layer where they are sums."""
-
+"""The memory for the weight gradients of single inputs; layer by layer if possible, else of all layers together."""
 
 POWERS = 90
-"""How many powers of 2 tell inputs apart: no product with one of them overflows or loses a bit."""
+"""The number of different powers of 2 that mark inputs: small enough that no product overflows or loses a bit."""
 
 
 def batch_gradient(
@@ -42,11 +41,11 @@ def batch_gradient(
     Args:
         superposition: `k` tasks.
         inputs: `batch x ...`.
-        alpha: `k`, where the gradient is taken.
+        alpha: `k`, where to take the gradient.
         objective: of the logits.
-        among: the tasks `i` whose `dL/dalpha_i` are wanted.
-        names: of the parameters through which the gradient is taken; all if None.
-        centred: without what all weights of a neuron share (`centre`).
+        among: the indices `i` of the tasks whose `dL/dalpha_i` to return.
+        names: of the parameters to take the gradient through; all if None.
+        centred: whether to remove the mean over the weights of each neuron (`centre`).
 
     Returns:
         `len(among)`.
@@ -68,10 +67,10 @@ def each_gradient(
     Args:
         superposition: `k` tasks.
         inputs: `batch x ...`.
-        alpha: `k`, where the gradient is taken.
+        alpha: `k`, where to take the gradient.
         objective: of the logits.
-        names: of the parameters through which the gradient is taken; all if None.
-        centred: without what all weights of a neuron share (`centre`).
+        names: of the parameters to take the gradient through; all if None.
+        centred: whether to remove the mean over the weights of each neuron (`centre`).
 
     Returns:
         `batch x k`.
@@ -98,9 +97,9 @@ def batch_weight_gradients(
     names: Sequence[str] | None = None,
     centred: bool = False,
 ) -> dict[str, Tensor]:
-    """Return `dL/dE`, the gradient of the mean objective of a batch in effective weights, by name; in all if None."""
+    """Return `dL/dE`, the gradient of a batch's mean objective in the effective weights `names` (None: all)."""
     names = superposition.parameters if names is None else names
-    # Tensors of inference mode cannot take part in a backward pass; copies made outside of it can.
+    # Tensors made in inference mode cannot take part in a backward pass; copies made outside can.
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, superposition.network.device):
         inputs, alpha = inputs.detach().clone(), alpha.clone()
         weights, buffers = superposition.weights(alpha), superposition.buffers(alpha)
@@ -122,20 +121,20 @@ def each_weight_gradients(
 ) -> Iterator[tuple[int, Iterator[tuple[str, Tensor]]]]:
     """Yield `dL_b/dE`, the gradients of each input's own objective in the effective weights, for some inputs at a time.
 
-    Where the network is made of layers that are called with one tensor, one backward pass serves many inputs: the
-    gradient of an input in a weight is the product of what came into the layer and the gradient in what left it.
-    It is formed layer by layer. Other networks take one backward pass for each input.
+    If every layer is called with one tensor, one backward pass serves many inputs: the gradient of an input in a weight
+    is the product of the layer's input and the gradient in its output, formed layer by layer. Other networks need one
+    backward pass for each input.
 
     Args:
         superposition: `k` tasks.
         inputs: `batch x ...`.
-        alpha: `k`, where the gradient is taken.
+        alpha: `k`, where to take the gradient.
         objective: of the logits.
-        names: of the parameters that are wanted; all if None.
-        centred: without what all weights of a neuron share (`centre`).
+        names: of the parameters; all if None.
+        centred: whether to remove the mean over the weights of each neuron (`centre`).
 
     Yields:
-        the number of inputs, and for each parameter its name and `inputs x ...`.
+        the number of inputs, and the name and gradient of each parameter, `inputs x ...`.
     """
     names = superposition.parameters if names is None else names
     sizes = [superposition.size(name) for name in names]
@@ -152,13 +151,13 @@ def each_weight_gradients(
 
 
 def centre(value: Tensor, rows: int = 0) -> Tensor:
-    """Return a gradient in weights without what all weights of a neuron have in common: their mean is subtracted.
+    """Return a weight gradient minus its mean over the weights of each neuron.
 
-    Of a linear layer, whose gradient is `g_j x_i`, it becomes `g_j (x_i - mean(x))`.
+    The gradient of a linear layer, `g_j x_i`, becomes `g_j (x_i - mean(x))`.
 
     Args:
-        value: of the shape of the parameter, `neurons x ...`; what has no further dimension is left as it is.
-        rows: 1 where there is one such gradient for each of some inputs, `inputs x neurons x ...`.
+        value: in the shape of the parameter, `neurons x ...`; a vector is returned as it is.
+        rows: 1 if `value` has one gradient for each input, `inputs x neurons x ...`; otherwise 0.
 
     Example:
         >>> centre(torch.tensor([[1.0, 3.0], [5.0, 5.0]]))
@@ -179,14 +178,14 @@ def _one_by_one(
 
 @dataclass(frozen=True, eq=False)
 class _Passed:
-    """A call of a layer in a forward pass, the names of its parameters by their short ones, and the gradient."""
+    """A call of a layer, the full names of its parameters by their short ones, and the gradient in its output."""
 
     call: Call
     names: Mapping[str, str]
-    gradient: Tensor  # of each input's own objective in what came out, `inputs x ...`
+    gradient: Tensor  # of each input's own objective in the output, `inputs x ...`
 
     def of(self, rows: Sequence[int]) -> "_Passed":
-        """Return what this is for some of the inputs."""
+        """Return the call for some of the inputs."""
         some = list(rows)
         return replace(
             self,
@@ -198,16 +197,15 @@ class _Passed:
 def _by_directions(
     superposition: Superposition, passed: Sequence[_Passed], names: Sequence[str], centred: bool
 ) -> Tensor:
-    """Return the gradients of each input for all tasks, `batch x k`: each layer is called once more for each task.
+    """Return the gradients of each input for all tasks, `batch x k`, by calling each layer once more for each task.
 
-    That needs no gradient of single inputs in weights at all, which for many inputs and some tasks costs more than
-    everything else.
+    This never forms the weight gradients of single inputs, the largest cost for many inputs.
     """
     device = superposition.network.device
     result = torch.zeros(len(passed[0].gradient), len(superposition), dtype=torch.float32)
     with torch.no_grad(), computing_in(torch.float32, device):
         for i in range(len(superposition)):
-            # To centre the gradient or the direction is the same for their product.
+            # Centring the direction or the gradient gives the same product.
             direction = {name: superposition.direction(i, name) for name in names}
             direction = {name: centre(value) for name, value in direction.items()} if centred else direction
             for one in passed:
@@ -229,23 +227,22 @@ def _by_layers(
             gradients = parameter_gradients(one.call, parameters, one.gradient)
         for short, value in gradients.items():
             found[one.names[short]].append(value)
-        # As soon as it is known: not all layers are to be held at once.
+        # As soon as it is complete, so that not all layers are held at once.
         for name in [name for name in set(one.names.values()) if last[name] == number]:
             yield name, sum(found[name][1:], found[name][0])
             del found[name]
-    for name in found:  # of layers that were not called
+    for name in found:  # layers that were not called
         yield name, torch.zeros(rows, *values[name].shape, device=values[name].device, dtype=values[name].dtype)
 
 
 def _passed(
     superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, names: Sequence[str]
 ) -> list[_Passed] | None:
-    """Return the calls of the layers that have these parameters, with the gradient of each input in what came out.
+    """Return the calls of the layers with these parameters, and the gradient of each input in their outputs.
 
-    None where the gradients of the inputs cannot be had so: a layer is not called with one row for each input, a row
-    matters to another input than its own, a weight is used without calling its layer, or an input is answered
-    otherwise than alone. The first two are looked at for every batch, the others once, and again for two rows of the
-    first batch of each size.
+    None if one pass cannot give the gradients of single inputs: a layer is not called with one row for each input, a
+    row affects another input, a weight is used without calling its layer, or an input has another answer alone. The
+    first two are checked for every batch; the others once, and again for two rows of the first batch of each size.
     """
     if len(inputs) < 2 or not _may_be_taken_apart(superposition, inputs, alpha, objective):
         return None
@@ -269,9 +266,9 @@ def _recorded(
         if recorded is None:
             return None
         logits, calls = recorded
-        if not calls:  # the weights are handed to functions, not used by layers
+        if not calls:  # functions use the weights, not layers
             return None
-        # The objective of an input depends on its own logits alone, so that one pass gives the gradients of all.
+        # The objective of an input depends on its own logits alone, so one pass gives all gradients.
         values, outputs = objective(logits, superposition.classes), [call.output for call, _ in calls]
         gradients = torch.autograd.grad(values.sum(), outputs, retain_graph=True, materialize_grads=True)
         if not _rows_are_inputs(values, outputs, gradients):
@@ -283,10 +280,10 @@ def _recorded(
 
 
 def _rows_are_inputs(values: Tensor, outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
-    """Return whether each row of what came out of the layers matters to the value of its own input alone.
+    """Return whether each row of the layers' outputs affects the value of its own input alone.
 
-    The values are multiplied by powers of 2, which no two inputs share in all passes: the gradient in a row is then
-    that power times as large, to the last bit, or it is not the row of that input.
+    The value of each input is multiplied by a power of 2. If a row belongs to that input, its gradient is multiplied by
+    exactly the same power. No two inputs have the same powers in all passes.
     """
     number = torch.arange(len(values), device=values.device)
     while True:
@@ -309,7 +306,7 @@ def _wide(value: Tensor) -> Tensor:
 
 
 def _may_be_taken_apart(superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective) -> bool:
-    """Return whether the layers of the network allow for it; False where a look at three inputs did not tell."""
+    """Return whether single gradients can be taken by layers; False if a test with three inputs was inconclusive."""
     if superposition.by_layers is None:
         network = superposition.network
         if network.norm == "batch" or not network.can_record(superposition.parameters):
@@ -317,13 +314,13 @@ def _may_be_taken_apart(superposition: Superposition, inputs: Tensor, alpha: Ten
             return False
         try:
             superposition.by_layers = _fits(superposition, _noise(inputs), alpha, objective)
-        except Exception:  # a network may refuse what is no input of its kind, such as categories among numbers
+        except Exception:  # a network may reject random inputs, for example if some columns are categories
             superposition.by_layers = _fits(superposition, inputs[:3], alpha, objective)
     return bool(superposition.by_layers)
 
 
 def _fits(superposition: Superposition, seen: Tensor, alpha: Tensor, objective: Objective) -> bool | None:
-    """Return whether the gradients of these inputs are the same by layers and one by one; None if they do not tell."""
+    """Return whether gradients by layers and one by one are the same; None if these inputs are inconclusive."""
     if bool((seen == seen[:1]).all()):
         return None
     found = _recorded(superposition, seen, alpha, objective, superposition.parameters)
@@ -333,9 +330,9 @@ def _fits(superposition: Superposition, seen: Tensor, alpha: Tensor, objective: 
 def _agree(
     superposition: Superposition, inputs: Tensor, alpha: Tensor, objective: Objective, passed: Sequence[_Passed]
 ) -> bool | None:
-    """Return whether the gradients by layers are those of each input alone, by a look at the first and the last.
+    """Return whether gradients by layers equal those of each input alone, for the first and the last input.
 
-    None if these do not tell, since their gradients are not finite.
+    None if a gradient is not finite.
     """
     rows = [0, len(inputs) - 1]
     found = dict(_by_layers(superposition, [one.of(rows) for one in passed], 2, alpha, superposition.parameters))
@@ -350,11 +347,11 @@ def _agree(
 
 
 def _noise(inputs: Tensor) -> Tensor:
-    """Return three inputs of random numbers: what was asked before must not matter, and blank inputs tell nothing.
+    """Return three random inputs: earlier inputs must not matter, and blank ones are inconclusive.
 
-    Of token ids, which only the network can tell, they are the first three.
+    Token ids are not drawn, since only the network knows their number: the first three inputs are returned.
     """
     if not inputs.is_floating_point():
         return inputs[:3]
-    numbers = stream(0, "trial inputs").standard_normal((3, *inputs.shape[1:]), dtype=np.float32)
+    numbers = generator(0, "trial inputs").standard_normal((3, *inputs.shape[1:]), dtype=np.float32)
     return torch.from_numpy(numbers).to(inputs)

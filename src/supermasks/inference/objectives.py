@@ -1,4 +1,4 @@
-"""What a right mask makes small: functions of the logits that measure a lack of confidence."""
+"""Objectives: functions of the logits that are small if the mask is right."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from supermasks.spec import Settings
 
 
 class Objective(Settings, ABC):
-    """A measure of the lack of confidence of each input, minimised over the tasks."""
+    """Measures the lack of confidence in each output; task inference minimises it over the tasks."""
 
     @abstractmethod
     def __call__(self, logits: Tensor, classes: int) -> Tensor:
@@ -19,14 +19,14 @@ class Objective(Settings, ABC):
 
         Args:
             logits: `batch x outputs`.
-            classes: the number of real neurons, which come first; the others are superfluous.
+            classes: the number of real neurons; all outputs after them are superfluous.
 
         Returns:
-            `batch`, smaller for more confident outputs.
+            `batch`; smaller is more confident.
         """
 
     def compare(self, logits: Tensor, classes: int) -> Tensor:
-        """Return the value by which the outputs of different masks are compared: the objective, if nothing else."""
+        """Return the value that compares the outputs of different masks, `batch`; by default the objective."""
         return self(logits, classes)
 
 
@@ -48,9 +48,9 @@ class Entropy(Objective):
 class SuperfluousNeurons(Objective):
     """`G = logsumexp(y)` with gradients to superfluous neurons only (SupSup, Section 3.6 and Lemma I.1).
 
-    Its gradient is `dG/dy_v = p_v` for superfluous neurons `v` and 0 for real ones: what cross-entropy has for them
-    in training. The value of G also grows with the confidence in a real class, so masks are compared by the
-    logarithm of the probability on superfluous neurons, `log sum_{v superfluous} p_v`.
+    `dG/dy_v = p_v` for superfluous neurons `v`, as for cross-entropy in training, and 0 for real ones. The value of G
+    also grows with the confidence in a real class. So masks are compared by the log probability of superfluous neurons,
+    `log sum_{v superfluous} p_v`.
 
     Raises:
         ConfigError: the network has no superfluous neurons.
@@ -87,6 +87,6 @@ class MaxProbability(Objective):
 def _require_superfluous(logits: Tensor, classes: int) -> None:
     if logits.shape[1] <= classes:
         raise ConfigError(
-            f"objective G needs superfluous neurons, but the network has {logits.shape[1]} outputs for {classes} "
-            "classes; give it more outputs (the paper uses 100 for 10 classes), or use Entropy()"
+            f"objective G needs more outputs than classes, got {logits.shape[1]} outputs for {classes} classes; build "
+            "the network with superfluous neurons (the paper uses 100 outputs for 10 classes), or use Entropy()"
         )

@@ -1,4 +1,4 @@
-"""One-Shot (SupSup, Algorithm 1): the task in whose direction the objective falls fastest."""
+"""One-Shot (SupSup, Algorithm 1): choose the task in whose direction the objective falls fastest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,20 +25,24 @@ from supermasks.types import Belief
 class OneShot(TaskInference):
     """Choose `argmax_i (-dL/dalpha_i)` at `alpha = 1/k`, from a single gradient (SupSup, Equation 4).
 
-    The evidence is `-dL/dalpha_i`. Among thousands of tasks most of the time goes into reading all masks. Where it need
-    not be exact, a few weights decide which 8 tasks are compared; the evidence of the others is `-inf`.
+    The evidence is `-dL/dalpha_i`. Among thousands of tasks, reading all masks takes most of the time. With
+    `exact=False` a few weights select 8 tasks, and only those are compared; the evidence of the others is `-inf`.
 
     Attributes:
-        objective: what the right task makes small.
+        objective: minimised by the right task.
         exact: whether all tasks are compared by all weights.
-        layers: through the weights of how many parameters, from the input on, the gradient is taken; None for all.
-            Where tasks differ in their inputs, as permuted images do, the first one alone finds more than all.
-        centred: whether the gradient is taken without what all weights into a neuron have in common, `g_j (x_i -
-            mean(x))` instead of `g_j x_i`. That part only says how many weights a mask keeps, and how the right task
-            does not stand out. Not in the paper; it finds more tasks (docs/recognising.md).
+        layers: the number of parameters, from the input on, to take the gradient through; None for all. If tasks differ
+            in their inputs, as permuted images do, the first layer alone recognises more tasks than all layers.
+        centred: whether to subtract from the gradient its mean over the weights of each neuron: `g_j (x_i - mean(x))`
+            instead of `g_j x_i`. The mean only reflects how many weights a mask keeps. Not in the paper; it recognises
+            more tasks (docs/recognising.md).
 
     Raises:
-        ConfigError: the number of layers is below 1.
+        ConfigError: `layers` is below 1.
+
+    Example:
+        >>> OneShot(centred=True).averages, OneShot(exact=False).averages
+        (True, False)
     """
 
     objective: Objective = field(default_factory=Entropy)
@@ -49,11 +53,11 @@ class OneShot(TaskInference):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layers is not None and self.layers < 1:
-            raise ConfigError(f"the gradient is taken through at least 1 layer, but layers={self.layers} came")
+            raise ConfigError(f"layers must be at least 1, or None for all, got {self.layers}")
 
     @property
     def averages(self) -> bool:
-        return self.exact  # otherwise each batch has a list of its own
+        return self.exact  # otherwise each batch has its own shortlist
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         everyone, alpha = range(len(superposition)), uniform(superposition)
@@ -80,7 +84,7 @@ class OneShot(TaskInference):
 
 
 def _listed(superposition: Superposition, rows: int, gradients: Iterator[tuple[str, Tensor]]) -> Tensor:
-    """Return the evidence, `rows x k`, of the tasks that are on the list of each row."""
+    """Return the evidence of the shortlisted tasks of each row, `rows x k`; `-inf` for the others."""
     shortlist = superposition.once(Shortlist)
     held = dict[str, Tensor]()
     for name, gradient in gradients:

@@ -1,4 +1,4 @@
-"""Inference over a stream: the evidence about one unknown task is accumulated batch by batch."""
+"""Inference of one unknown task from successive batches, by accumulating the evidence."""
 
 import torch
 from torch import Tensor
@@ -11,17 +11,15 @@ from supermasks.types import Belief
 
 
 class RunningInference:
-    """Infers the one task of a stream of inputs, the inputs being looked at once and not kept.
+    """Infers one task from successive batches, without keeping the inputs.
 
-    After batches of `n_1, n_2, ...` inputs with evidences `e_1, e_2, ...` the evidence is
-    `sum_t n_t e_t / sum_t n_t`, the mean over all inputs so far of each input's own: of `-dL/dalpha_i` at
-    `alpha = 1/k` for `OneShot`, of the negative objective of mask `i` for `Exhaustive`. Up to rounding that is the
-    evidence, and so the choice, of the inference on all inputs as one batch, except where batch normalisation uses the
-    statistics of each batch. Between batches it holds `k` numbers.
+    After batches of `n_1, n_2, ...` inputs with evidence `e_1, e_2, ...`, the evidence is `sum_t n_t e_t / sum_t n_t`:
+    the mean over all inputs so far. Up to rounding, this is the evidence of all inputs as one batch, unless batch
+    normalisation uses the statistics of each batch. It keeps `k` numbers between batches.
 
     Args:
-        inference: one whose evidence `averages`; those that rule out tasks in rounds, or move alpha, take gradients
-            at coefficients at which those of earlier inputs are not known.
+        inference: with `averages`, such as `OneShot` or `Exhaustive`. Those that drop tasks in rounds or move alpha do
+            not average: they would need gradients of earlier inputs at the new alpha.
         superposition: the `k` tasks to choose among.
 
     Attributes:
@@ -48,24 +46,24 @@ class RunningInference:
     def __init__(self, inference: TaskInference, superposition: Superposition) -> None:
         if not inference.averages:
             raise ConfigError(
-                f"the evidence of {inference} about a batch is not the mean over its inputs, so that it cannot be "
-                "accumulated; use OneShot() or Exhaustive(), or keep the inputs and infer from all of them"
+                f"the evidence of a batch must be the mean over its inputs, which {inference} does not give; use "
+                "OneShot() or Exhaustive(), or infer from all inputs as one batch"
             )
-        uniform(superposition)  # refuses an empty bank
+        uniform(superposition)  # rejects an empty bank
         self.inference, self.superposition = inference, superposition
         self.reset()
 
     def update(self, inputs: Tensor) -> Belief:
-        """Take in the next inputs, and return the belief about all inputs so far.
+        """Add inputs, and return the belief about all inputs so far.
 
         Args:
-            inputs: `batch x ...`, of the same task as all others since the last `reset`.
+            inputs: `batch x ...`, of the same task as all inputs since the last `reset`.
 
         Returns:
             a belief of one row.
 
         Raises:
-            InputError: the inputs are empty, not finite, or not of the shape of the tasks; they are not taken in.
+            InputError: the inputs are empty, not finite, or of a wrong shape; they are not added.
         """
         first = self.superposition.states[0]
         check_inputs(inputs, first.input_shape, first.input_dtype)
@@ -76,6 +74,6 @@ class RunningInference:
         return belief
 
     def reset(self) -> None:
-        """Forget all inputs, so that another task may follow."""
+        """Forget all inputs, before inputs of another task."""
         self._total = torch.zeros(len(self.superposition), dtype=torch.float64)
         self.count = 0

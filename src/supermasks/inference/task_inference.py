@@ -1,4 +1,4 @@
-"""What a task-inference algorithm is, and what they share."""
+"""The interface of task inference, and its shared functions."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -15,22 +15,22 @@ from supermasks.types import Belief
 
 
 class TaskInference(Settings, ABC):
-    """Decides to which task unlabelled inputs belong; subclasses are frozen dataclasses.
+    """Decides to which task unlabelled inputs belong. Subclasses are frozen dataclasses.
 
     Attributes:
-        objective: what the right task makes small.
+        objective: minimised by the right task.
     """
 
     objective: Objective
 
     @property
     def averages(self) -> bool:
-        """Whether the evidence about a batch is the mean of that about each of its inputs (see `RunningInference`)."""
+        """Whether the evidence of a batch is the mean over its inputs (see `RunningInference`)."""
         return False
 
     @abstractmethod
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        """Return the belief about inputs that all belong to one task.
+        """Return the belief about a batch whose inputs all belong to one task.
 
         Args:
             superposition: the `k` tasks to choose among.
@@ -51,7 +51,7 @@ class TaskInference(Settings, ABC):
             inputs: `batch x ...`.
 
         Returns:
-            a belief of `batch` rows, row `n` that of `infer` on input `n` alone, up to rounding.
+            a belief of `batch` rows; row `n` is `infer` on input `n` alone, up to rounding.
 
         Raises:
             TaskError: there are no tasks to choose among.
@@ -60,13 +60,13 @@ class TaskInference(Settings, ABC):
 
 
 def uniform(superposition: Superposition, among: Sequence[int] | None = None) -> Tensor:
-    """Return coefficients, `k`, that are equal for the tasks `among` (all if None), 0 for others, and sum to one.
+    """Return coefficients, `k`, that sum to one: equal for the tasks `among` (None: all), 0 for the others.
 
     Raises:
-        TaskError: there are no tasks at all.
+        TaskError: there are no tasks.
     """
     if len(superposition) == 0:
-        raise TaskError("there is no task to choose among; learn at least one task first")
+        raise TaskError("expected at least one task to choose among, got none; learn a task first")
     if among is None:
         return torch.full((len(superposition),), 1 / len(superposition), dtype=torch.float32)
     alpha = torch.zeros(len(superposition), dtype=torch.float32)
@@ -75,24 +75,24 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
 
 
 def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None) -> Belief:
-    """Return the belief that puts all on the task of largest evidence, the earliest of equals.
+    """Return the belief that chooses the task of largest evidence; among equals, the one learned first.
 
     Args:
         superposition: the `k` tasks.
         evidence: `rows x k`.
-        tied: `rows`, bool: where an earlier decision was between equals.
+        tied: `rows`, bool, whether an earlier decision was a tie.
 
     Raises:
-        InputError: the evidence is not a number for some inputs.
+        InputError: the evidence of an input is NaN.
     """
     evidence = evidence.cpu()
     if bool(evidence.isnan().any()):
-        raise InputError("the outputs of the network are not finite for these inputs; are they scaled as in training?")
+        raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
     if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
         warnings.warn(
-            f"nothing tells the task of {empty} of {len(evidence)} inputs: their evidence is 0 for every task, so the "
-            "task learned first was chosen (belief.tied is True). Are these inputs blank?",
+            f"the evidence of {empty} of {len(evidence)} inputs is 0 for every task, so the task learned first was "
+            "chosen (belief.tied is True). Are these inputs blank?",
             SupermasksWarning,
             stacklevel=2,
         )

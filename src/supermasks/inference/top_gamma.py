@@ -1,4 +1,4 @@
-"""Top-gamma (SupSup, Appendix F): between Binary and One-Shot, keep a fraction of the tasks until one is left."""
+"""Top-gamma (SupSup, Appendix F): keep a fraction of the tasks until one is left."""
 
 from dataclasses import dataclass, field
 from math import floor
@@ -16,20 +16,20 @@ from supermasks.types import Belief
 
 @dataclass(frozen=True)
 class TopGamma(TaskInference):
-    """Keep the fraction `gamma` of the tasks until one is left, by the gradient at equal coefficients of these.
+    """Keep the fraction `gamma` of the tasks until one is left, by the gradient at equal coefficients of the rest.
 
-    Of `m` tasks the `floor(gamma m)` of largest `-dL/dalpha_i` stay in, at least 1 and at most `m - 1`: the paper's
-    `g_i > top-gamma-element(g)` where all differ (SupSup, Appendix F and Figure 11). `gamma = 1/2` is Binary, and
-    `gamma <= 1/k` is One-Shot; about `log k / log(1 / gamma)` gradients are taken. Above `1/2`, which the paper does
-    not try, tasks leave more slowly than in Binary. Among equals the earlier learned stay in and the belief is marked
-    as tied. The evidence is that of the last round; it is `-inf` for tasks ruled out before.
+    Each round keeps the `floor(gamma m)` of `m` tasks with the largest `-dL/dalpha_i`, at least 1 and at most `m - 1`:
+    the paper's `g_i > top-gamma-element(g)` if all differ (SupSup, Appendix F and Figure 11). `gamma = 1/2` is Binary,
+    `gamma <= 1/k` is One-Shot. It takes about `log k / log(1 / gamma)` gradients. Above `1/2`, not tried in the paper,
+    it takes more rounds than Binary. Among equals, tasks learned earlier stay and the belief is marked as tied. The
+    evidence is that of the last round, and `-inf` for tasks dropped before.
 
     Attributes:
-        objective: what the right task makes small.
-        gamma: the fraction of the tasks that stays in, above 0 and below 1; at a quarter, half the rounds of Binary.
+        objective: minimised by the right task.
+        gamma: the fraction of tasks to keep in each round, above 0 and below 1; 1/4 takes half the rounds of Binary.
 
     Raises:
-        ConfigError: `gamma` lies outside of that.
+        ConfigError: `gamma` is not above 0 and below 1.
 
     Example:
         >>> [TopGamma(gamma=gamma).kept(36) for gamma in (1 / 36, 1 / 4, 1 / 2, 0.99)]
@@ -43,12 +43,12 @@ class TopGamma(TaskInference):
         super().__post_init__()
         if not 0 < self.gamma < 1:
             raise ConfigError(
-                f"gamma is the fraction of tasks that stays in, above 0 and below 1, but {self.gamma} came; "
+                f"gamma, the fraction of tasks to keep, must be above 0 and below 1, got {self.gamma}; "
                 "1/2 is Binary, 1 over the number of tasks is One-Shot"
             )
 
     def kept(self, tasks: int) -> int:
-        """Return how many of so many tasks, at least 2, stay in after a round: at least one, and never all."""
+        """Return how many of two or more tasks stay after a round: at least one, never all."""
         # 0.29 * 100 is 28.999... in floating point.
         return min(max(floor(self.gamma * tasks + 1e-9), 1), tasks - 1)
 
@@ -61,7 +61,7 @@ class TopGamma(TaskInference):
             keep = self.kept(len(active))
             if keep <= 1:
                 break
-            # Stable, so that among equals the earlier learned comes first.
+            # Stable: among equals, the task learned first comes first.
             order = torch.sort(evidence, descending=True, stable=True)
             tied |= bool(order.values[keep - 1] == order.values[keep])
             active = sorted(active[i] for i in order.indices[:keep].tolist())

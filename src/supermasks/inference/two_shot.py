@@ -1,4 +1,4 @@
-"""Two gradients: the tasks that the first one lists are mixed anew, and the second one chooses among them."""
+"""Two-Shot: a first gradient lists tasks, a second one over their mixture chooses among them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,23 +16,26 @@ from supermasks.types import Belief
 
 @dataclass(frozen=True)
 class TwoShot(OneShot):
-    """One-Shot, and once more among the tasks of largest evidence, at equal coefficients of these.
+    """One-Shot, repeated among the tasks of largest evidence, at equal coefficients of these.
 
-    In a mixture of few tasks each of them weighs more, so that an input which is not quite like the others of its task
-    is recognised too: nearly always, if the first gradient listed its task at all. Not in the paper; between One-Shot
-    and `TopGamma`, whose later rounds change little. Among equals at the end of the list the earlier learned are
-    listed, and the belief is marked as tied. The evidence is that of the second gradient; it is `-inf` for tasks that
-    are not listed.
+    In a mixture of fewer tasks, each has more weight, so unusual inputs are recognised too: nearly always, if the first
+    gradient lists their task. Not in the paper; between One-Shot and `TopGamma`, whose later rounds change little.
+    Among equals at the end of the list, tasks learned earlier are listed and the belief is marked as tied. The evidence
+    is that of the second gradient, and `-inf` for tasks that are not listed.
 
     Attributes:
-        objective: what the right task makes small.
-        exact: whether the first gradient compares all tasks by all weights, or those of a shortlist.
-        layers: through the weights of how many parameters, from the input on, gradients are taken; None for all.
-        centred: whether gradients are taken without what all weights into a neuron have in common.
-        listed: how many tasks the second gradient chooses among at most, at least 2.
+        objective: minimised by the right task.
+        exact: whether the first gradient compares all tasks by all weights, or only a shortlist.
+        layers: the number of parameters, from the input on, to take gradients through; None for all.
+        centred: whether to subtract from gradients their mean over the weights of each neuron.
+        listed: the largest number of tasks for the second gradient, at least 2.
 
     Raises:
-        ConfigError: fewer than 2 tasks are to be listed, or the number of layers is below 1.
+        ConfigError: `listed` is below 2, or `layers` below 1.
+
+    Example:
+        >>> TwoShot(centred=True, listed=8).listed
+        8
     """
 
     listed: int = 32
@@ -40,11 +43,11 @@ class TwoShot(OneShot):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.listed < 2:
-            raise ConfigError(f"a second gradient chooses among 2 tasks at least, but listed={self.listed} came")
+            raise ConfigError(f"listed must be at least 2 tasks, got {self.listed}")
 
     @property
     def averages(self) -> bool:
-        return False  # each batch has a list of its own
+        return False  # each batch has its own list
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         return self._again(superposition, [inputs], super().infer(superposition, inputs).evidence)
@@ -53,14 +56,14 @@ class TwoShot(OneShot):
         return self._again(superposition, inputs.split(1), super().infer_each(superposition, inputs).evidence)
 
     def _again(self, superposition: Superposition, parts: Sequence[Tensor], first: Tensor) -> Belief:
-        """Return the belief about some batches, each of one task, whose first evidence is `batches x k`."""
+        """Return the belief about batches of one task each, from their first evidence, `batches x k`."""
         names = superposition.parameters[: self.layers]
         evidence = torch.full_like(first, -torch.inf)
         tied = torch.zeros(len(first), dtype=torch.bool)
         for row, (inputs, before) in enumerate(zip(parts, first, strict=True)):
-            # Stable, so that among equals the earlier learned comes first.
+            # Stable: among equals, the task learned first comes first.
             order = torch.sort(before, descending=True, stable=True)
-            looked_at = int((order.values > -torch.inf).sum())  # a shortlist has not looked at all
+            looked_at = int((order.values > -torch.inf).sum())  # a shortlist skips some tasks
             count = min(self.listed, looked_at)
             tied[row] = bool(count < looked_at and order.values[count - 1] == order.values[count])
             among = sorted(order.indices[:count].tolist())

@@ -1,4 +1,4 @@
-"""Binary masks: how scores become a mask, how many weights it keeps, and how it is stored and combined."""
+"""Binary masks: made from scores, within a budget; stored, compared and combined."""
 
 from supermasks.masks.bit_index import BitIndex
 from supermasks.masks.budgets import ER, ERK, Budget, Uniform

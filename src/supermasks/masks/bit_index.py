@@ -1,4 +1,4 @@
-"""Which masks keep a given weight: the bits of many masks, turned round."""
+"""Which masks keep a given weight: the bits of many masks, transposed."""
 
 from collections.abc import Sequence
 
@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.masks.products import Bits, Planes, unpacked
+from supermasks.masks.products import PackedBits, Planes, unpacked
 
-TURNED_AT_ONCE = 64  # masks
+TRANSPOSED_AT_ONCE = 64  # masks
 LOOKED_UP_AT_ONCE = 512  # weights
 
 
 class BitIndex:
-    """For each weight one bit a mask, so that a few weights can be looked up in all masks.
+    """One bit a mask for each weight: looks up a few weights in all masks.
 
-    It takes as much memory as the packed masks.
+    Takes as much memory as the packed masks.
 
     Args:
-        masks: for each of `k` masks its packed bits, as `Mask.bits` gives them.
-        entries: how many weights each is over.
+        masks: the packed bits of `k` masks, as `Mask.bits` returns them.
+        entries: the number of weights of each mask.
 
     Example:
         >>> import torch
@@ -28,25 +28,25 @@ class BitIndex:
         tensor([ 1., 10.])
     """
 
-    def __init__(self, masks: Sequence[Bits], entries: int) -> None:
+    def __init__(self, masks: Sequence[PackedBits], entries: int) -> None:
         self._count = len(masks)
         self._bits = np.zeros((entries, -(-len(masks) // 8)), dtype=np.uint8)
-        for first in range(0, len(masks), TURNED_AT_ONCE):
-            some = np.stack(masks[first : first + TURNED_AT_ONCE])
+        for first in range(0, len(masks), TRANSPOSED_AT_ONCE):
+            some = np.stack(masks[first : first + TRANSPOSED_AT_ONCE])
             bits = np.unpackbits(some, axis=1, count=entries, bitorder="little")
-            turned = np.packbits(np.ascontiguousarray(bits.T), axis=1, bitorder="little")
-            self._bits[:, first // 8 : first // 8 + turned.shape[1]] = turned
+            transposed = np.packbits(np.ascontiguousarray(bits.T), axis=1, bitorder="little")
+            self._bits[:, first // 8 : first // 8 + transposed.shape[1]] = transposed
 
     @property
     def nbytes(self) -> int:
-        """The bytes that it takes."""
+        """The size in bytes."""
         return self._bits.nbytes
 
     def products(self, weights: Tensor, values: Tensor) -> Tensor:
-        """Return `sum_t values[t] M_i[weights[t]]` for all masks, with values rounded to 8 bits beside the largest.
+        """Return `sum_t values[t] M_i[weights[t]]` for all masks, with values rounded to 8 bits of the largest.
 
         Args:
-            weights: `t`, int64, the numbers of weights.
+            weights: `t`, int64, the indices of weights.
             values: `t`, float32.
 
         Returns:
@@ -54,7 +54,7 @@ class BitIndex:
         """
         planes, numbers = Planes(values[None], len(values), planes=1), weights.numpy()
         sums = torch.zeros(1, 8 * self._bits.shape[1], dtype=torch.int32)
-        # What is unpacked should stay in the cache of the processor.
+        # In blocks: the unpacked bits should fit into the cache of the processor.
         for first in range(0, len(numbers), LOOKED_UP_AT_ONCE):
             bits = unpacked(self._bits[numbers[first : first + LOOKED_UP_AT_ONCE]])
             sums += planes.products(bits, start=first)

@@ -1,15 +1,12 @@
 """How many weights each layer keeps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, prod
 
 from supermasks.errors import DensityError
 from supermasks.spec import Settings
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""The shape of each maskable parameter: `out x in`, or `out x in x kernel ...` for convolutions."""
+from supermasks.types import Shapes
 
 
 class Budget(Settings, ABC):
@@ -19,8 +16,11 @@ class Budget(Settings, ABC):
     def densities(self, shapes: Shapes) -> dict[str, float]:
         """Return the density of each parameter, in (0, 1].
 
+        Args:
+            shapes: the shape of each parameter, `out x in` or `out x in x kernel ...`.
+
         Raises:
-            DensityError: a layer would get a density that is not in (0, 1], or would keep no weight at all.
+            DensityError: the density of a layer is not in (0, 1], or it would keep no weights.
         """
 
 
@@ -51,7 +51,7 @@ class ER(Budget):
 
     Attributes:
         scale: weights kept for each input and output neuron.
-        cap: the largest density of a layer; with 1 the formula is taken as it is, and an error where it exceeds 1.
+        cap: the largest density of a layer. With 1 there is no cap: a density above 1 is an error.
 
     Example:
         >>> ER(scale=1).densities({"weight": (10, 40)})
@@ -64,7 +64,7 @@ class ER(Budget):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.cap <= 1:
-            raise DensityError(f"the cap of a density must be above 0 and at most 1, got {self.cap}")
+            raise DensityError(f"the cap of an ER budget must be above 0 and at most 1, got {self.cap}")
         if not 0 < self.scale < inf:
             raise DensityError(f"the scale of an ER budget must be a positive number, got {self.scale}")
 
@@ -79,8 +79,8 @@ class ER(Budget):
 class ERK(Budget):
     """Erdos-Renyi-Kernel: `density_l` proportional to `(out + in + sum of kernel sizes) / (out * in * kernel)`.
 
-    The factor is such that the whole network keeps `density` of its weights. A layer that would exceed 1 is kept
-    whole, and the others share what is left, as the definition of ERK has it (Evci et al. 2020, "RigL").
+    The factor makes the whole network keep `density` of its weights. A layer whose density would exceed 1 is kept
+    whole, and the other layers share the rest (Evci et al. 2020, "RigL").
 
     Example:
         >>> {name: round(d, 4) for name, d in ERK(0.1).densities({"a": (10, 10), "b": (100, 100)}).items()}
@@ -114,8 +114,8 @@ class ERK(Budget):
 def _check_density(where: str, density: float) -> None:
     if not 0 < density <= 1:
         raise DensityError(
-            f"the density of {where} is the fraction of weights kept and lies in (0, 1], but {density} came; "
-            "choose a smaller or a positive budget"
+            f"the density of {where} (the fraction of weights kept) must be above 0 and at most 1, got {density:g}; "
+            "change the budget"
         )
 
 
@@ -124,7 +124,7 @@ def _checked(densities: dict[str, float], shapes: Shapes) -> dict[str, float]:
         _check_density(f"layer {name!r}", density)
         if round(density * prod(shapes[name])) == 0:
             raise DensityError(
-                f"at density {density:g}, layer {name!r} of shape {shapes[name]} would keep none of its weights, "
-                "and the network could not answer; choose a larger budget"
+                f"each layer must keep at least one weight, but at density {density:g} layer {name!r} of shape "
+                f"{shapes[name]} keeps none; choose a larger budget"
             )
     return densities

@@ -1,6 +1,6 @@
-"""Masks as few bytes: an entropy coder that is told how many weights each layer keeps.
+"""Masks as few bytes, by an entropy coder that knows how many weights each layer keeps.
 
-What the bytes mean is written down in docs/format.md, so that other programs can read them.
+docs/format.md specifies the bytes, for other programs.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,35 +17,35 @@ from torch import Tensor
 from supermasks.errors import MaskError
 from supermasks.masks.mask import Mask
 
-Bits = NDArray[np.bool_]
+Entries = NDArray[np.bool_]
 
 BITS, CODED, RELATIVE = range(3)
 """The first byte of a coded mask: one bit a weight, entropy coded, or coded relative to another mask."""
 
 WORTH = 1.008
-"""Entropy coding has to save this factor over one bit a weight, which is read a hundred times faster."""
+"""Entropy coding must save this factor over one bit a weight, which reads a hundred times faster."""
 
-_CHUNK = 1 << 16  # entries decoded at once: the coder makes int32 of them
-_stream: Any = vars(constriction)["stream"]  # it has no types
+_CHUNK = 1 << 16  # entries decoded at once: the coder returns them as int32
+_coding: Any = vars(constriction)["stream"]  # it has no types
 
 
 def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
     """Return a mask as bytes.
 
-    Asymmetric numeral systems (Duda 2009) with one probability a layer, the fraction of its weights that are kept: the
-    code takes `mask.entropy_bytes()` and some bytes, whatever the density. Relative to another mask there are two
-    probabilities a layer, for the weights which that mask keeps and for the others. The shortest of these ways, and of
-    one bit a weight, is taken.
+    The coder (asymmetric numeral systems, Duda 2009) uses one probability a layer: the fraction of its weights that
+    are kept. The code takes `mask.entropy_bytes()` plus a few bytes, at any density. Relative to a reference there are
+    two probabilities a layer: one for the weights that the reference keeps, one for the others. The shortest code is
+    returned, plain bits included.
 
     Args:
         mask: to encode.
-        reference: a mask that the reader will have; it is used if that makes the code shorter.
+        reference: a mask that the reader will have; used if it makes the code shorter.
 
     Returns:
-        uint8; nothing for a mask without parameters.
+        uint8, empty for a mask without parameters.
 
     Raises:
-        MaskError: the reference is over other parameters.
+        MaskError: the reference has other parameters.
 
     Example:
         >>> mask = Mask.pack({"weight": torch.arange(10_000) % 100 == 0})
@@ -58,7 +58,7 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
     ways = [bytes([CODED]) + _encode(mask, None)]
     if reference is not None:
         if reference.shapes != mask.shapes:
-            raise MaskError(f"a mask over {mask.shapes} cannot be coded relative to one over {reference.shapes}")
+            raise MaskError(f"expected a reference over {mask.shapes}, got one over {reference.shapes}")
         ways.append(bytes([RELATIVE]) + _encode(mask, reference))
     best = min(ways, key=len)
     if 1 + mask.nbytes() <= len(best) * WORTH:
@@ -67,32 +67,37 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
 
 
 def is_relative(code: Tensor) -> bool:
-    """Return whether a coded mask can be read with its reference only."""
+    """Return whether decoding needs the reference."""
     return code.numel() > 0 and int(code[0]) == RELATIVE
 
 
 def decode_mask(code: Tensor, shapes: Mapping[str, tuple[int, ...]], reference: Mask | None = None) -> Mask:
-    """Return the mask that `encode_mask` made bytes of.
+    """Return the mask that `encode_mask` encoded.
 
     Args:
         code: the bytes, uint8.
         shapes: the shape of each parameter.
-        reference: the mask relative to which it was coded, if it was.
+        reference: the mask that it was coded relative to, if any.
 
     Raises:
         MaskError: the bytes do not fit the shapes, or the reference is missing.
+
+    Example:
+        >>> mask = Mask.pack({"weight": torch.tensor([True, False, True])})
+        >>> decode_mask(encode_mask(mask), {"weight": (3,)}) == mask
+        True
     """
     if code.dtype == torch.uint8 and code.shape == (0,) and not shapes:
         return Mask({}, {})
     if code.dtype != torch.uint8 or code.dim() != 1 or not code.numel():
-        raise MaskError(f"a coded mask is bytes, but {code.dtype} of shape {tuple(code.shape)} came")
+        raise MaskError(f"expected a coded mask, a vector of uint8, got {code.dtype} of shape {tuple(code.shape)}")
     way, content = int(code[0]), code[1:].numpy().tobytes()
     if way == BITS:
         return _unpacked(content, shapes)
     if way not in (CODED, RELATIVE):
-        raise MaskError(f"a mask can be coded in the ways {BITS}, {CODED} and {RELATIVE}, but not in {way}")
+        raise MaskError(f"a coded mask must begin with {BITS}, {CODED} or {RELATIVE}, got {way}; the data are damaged")
     if way == RELATIVE and (reference is None or reference.shapes != dict(shapes)):
-        raise MaskError("the mask is coded relative to another one over the same parameters; give that as reference")
+        raise MaskError("the mask is coded relative to another mask over the same parameters; pass it as reference")
     return _decode(content, shapes, reference if way == RELATIVE else None)
 
 
@@ -102,13 +107,13 @@ class _Part:
 
     Attributes:
         name: of the parameter.
-        where: they are entries of it, flattened; None for all.
-        size: how many there are.
-        kind: 0 for entries that the reference does not keep, or where there is none; 1 for those that it keeps.
+        where: selects them among the flattened entries of the parameter; None selects all.
+        size: the number of entries.
+        kind: 1 for entries that the reference keeps; 0 for the others, and without a reference.
     """
 
     name: str
-    where: Bits | None
+    where: Entries | None
     size: int
     kind: int
 
@@ -125,18 +130,18 @@ def _parts(shapes: Mapping[str, tuple[int, ...]], reference: Mask | None) -> Ite
 
 def _encode(mask: Mask, reference: Mask | None) -> bytes:
     parts = list(_parts(mask.shapes, reference))
-    entries: list[Bits] = []
+    entries: list[Entries] = []
     for part in parts:
         flat = mask[part.name].flatten().numpy()
         entries.append(flat if part.where is None else flat[part.where])
     counts = [int(bits.sum()) for bits in entries]
     totals = [sum(n for n, part in zip(counts, parts, strict=True) if part.kind == kind) for kind in (0, 1)]
-    # How many weights a layer keeps is told as the difference from a mask of the same density everywhere.
+    # Counts are stored as the difference from a mask of equal density everywhere.
     numbers = [*totals, *(n - e for n, e in zip(counts, _expected(parts, totals), strict=True))]
-    coder = _stream.stack.AnsCoder()
-    # A stack: what is to be read first is written last.
+    coder = _coding.stack.AnsCoder()
+    # The coder is a stack: the first to be read is written last.
     for part, bits, count in reversed(list(zip(parts, entries, counts, strict=True))):
-        if 0 < count < part.size:  # otherwise there is nothing to tell
+        if 0 < count < part.size:  # otherwise the count says it all
             coder.encode_reverse(bits.astype(np.int32), _model(count, part.size))
     words: NDArray[np.uint32] = coder.get_compressed()
     return b"".join(map(_signed, numbers)) + words.astype("<u4").tobytes()
@@ -149,16 +154,16 @@ def _decode(content: bytes, shapes: Mapping[str, tuple[int, ...]], reference: Ma
     if min(totals) < 0 or any(
         total > sum(part.size for part in parts if part.kind == kind) for kind, total in enumerate(totals)
     ):
-        raise MaskError(f"the coded mask keeps {totals} weights, which the parameters do not have; it is damaged")
+        raise MaskError(f"the coded mask keeps {totals} weights, more than the parameters have; the data are damaged")
     counts = [d + e for d, e in zip(numbers[2:], _expected(parts, totals), strict=True)]
     if len(rest) % 4:
-        raise MaskError("the coded mask is cut off, or the parameters are others")
+        raise MaskError("the coded mask is cut off, or belongs to other parameters")
     entries = {name: np.zeros(prod(shape), dtype=np.bool_) for name, shape in shapes.items()}
     try:
-        coder = _stream.stack.AnsCoder(np.frombuffer(rest, dtype="<u4").astype(np.uint32))
+        coder = _coding.stack.AnsCoder(np.frombuffer(rest, dtype="<u4").astype(np.uint32))
         for part, count in zip(parts, counts, strict=True):
             if not 0 <= count <= part.size:
-                raise MaskError(f"of {part.size} weights of {part.name!r} the mask cannot keep {count}; it is damaged")
+                raise MaskError(f"a mask of {part.size} weights of {part.name!r} cannot keep {count}; it is damaged")
             bits = _decode_part(coder, part, count)
             if part.where is None:
                 entries[part.name] = bits
@@ -169,25 +174,25 @@ def _decode(content: bytes, shapes: Mapping[str, tuple[int, ...]], reference: Ma
             raise
         raise MaskError(f"the coded mask is damaged: {error}") from error
     if not coder.is_empty():
-        raise MaskError("the coded mask has words behind its last entry; the data are damaged")
+        raise MaskError("the coded mask has data after its last entry; it is damaged")
     return Mask.pack({name: torch.from_numpy(bits).view(shapes[name]) for name, bits in entries.items()})
 
 
-def _decode_part(coder: Any, part: _Part, count: int) -> Bits:
+def _decode_part(coder: Any, part: _Part, count: int) -> Entries:
     bits = np.full(part.size, count > 0)
     if 0 < count < part.size:
         model = _model(count, part.size)
         for start in range(0, part.size, _CHUNK):
             bits[start : start + _CHUNK] = coder.decode(model, min(_CHUNK, part.size - start))
         if int(bits.sum()) != count:
-            raise MaskError(f"the coded mask keeps {int(bits.sum())} weights of {part.name!r}, not {count}")
+            raise MaskError(f"expected {count} kept weights of {part.name!r}, got {int(bits.sum())}; it is damaged")
     return bits
 
 
 def _unpacked(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
     lengths = {name: -(-prod(shape) // 8) for name, shape in shapes.items()}
     if sum(lengths.values()) != len(content):
-        raise MaskError(f"a mask of {sum(lengths.values())} bytes was expected, but {len(content)} came")
+        raise MaskError(f"expected a mask of {sum(lengths.values())} bytes, got {len(content)}; the data are damaged")
     whole = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
     return Mask(dict(zip(lengths, whole.split(list(lengths.values())), strict=True)), shapes)
 
@@ -199,7 +204,7 @@ def _expected(parts: list[_Part], totals: list[int]) -> Iterator[int]:
 
 
 def _signed(number: int) -> bytes:
-    """Return an integer (0, -1, 1, -2...) as seven bits a byte, low ones first; the eighth bit: more follow."""
+    """Return a signed integer as seven bits a byte, low bits first; the eighth bit says that more bytes follow."""
     number, code = 2 * number if number >= 0 else -2 * number - 1, bytearray()
     while number > 127:
         code.append(number & 127 | 128)
@@ -213,7 +218,7 @@ def _read_signed(content: bytes, count: int) -> tuple[list[int], bytes]:
         number, shift = 0, 0
         while True:
             if place >= len(content) or shift > 63:
-                raise MaskError("the coded mask is cut off, or the parameters are others")
+                raise MaskError("the coded mask is cut off, or belongs to other parameters")
             byte = content[place]
             number, shift, place = number | (byte & 127) << shift, shift + 7, place + 1
             if byte < 128:
@@ -223,4 +228,4 @@ def _read_signed(content: bytes, count: int) -> tuple[list[int], bytes]:
 
 
 def _model(count: int, size: int) -> Any:
-    return _stream.model.Bernoulli(count / size, perfect=False)
+    return _coding.model.Bernoulli(count / size, perfect=False)

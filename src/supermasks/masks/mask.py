@@ -13,7 +13,7 @@ from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 
 
 class Mask:
-    """Which weights a task keeps: a set of weights, by the name of their parameter, packed in bits.
+    """The set of weights that a task keeps: packed bits for each parameter, by name.
 
     Masks over the same parameters combine like sets: `a & b`, `a | b`, `a - b`.
 
@@ -25,42 +25,40 @@ class Mask:
     """
 
     def __init__(self, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Take over packed bits, as `pack_bits` makes them.
+        """Copy packed bits, as `pack_bits` returns them.
 
         Args:
-            packed: for each parameter `ceil(entries / 8)` bytes, uint8.
-            shapes: for each parameter its shape.
+            packed: `ceil(entries / 8)` bytes for each parameter, uint8.
+            shapes: the shape of each parameter.
 
         Raises:
-            MaskError: names disagree, a length does not fit its shape, or a bit behind the last entry is set.
+            MaskError: names differ, a length does not fit its shape, or a bit after the last entry is set.
         """
         if list(packed) != list(shapes):
-            raise MaskError(
-                f"a mask needs bits and a shape for the same parameters, but {list(packed)} and {list(shapes)} came"
-            )
+            raise MaskError(f"expected bits and shapes of the same parameters, got {list(packed)} and {list(shapes)}")
         for name, shape in shapes.items():
             entries, bits = prod(shape), packed[name]
             if bits.dtype != torch.uint8 or tuple(bits.shape) != (-(-entries // 8),):
                 raise MaskError(
-                    f"parameter {name!r} of shape {shape} needs {-(-entries // 8)} packed bytes, "
-                    f"but {tuple(bits.shape)} of {bits.dtype} came"
+                    f"expected {-(-entries // 8)} packed bytes (uint8) for parameter {name!r} of shape {shape}, "
+                    f"got shape {tuple(bits.shape)} of {bits.dtype}"
                 )
             if entries % 8 and int(bits[-1]) >> (entries % 8):
                 raise MaskError(
-                    f"the packed mask of {name!r} has bits behind its {entries} entries; the data are damaged"
+                    f"the packed mask of {name!r} has bits set after its {entries} entries; the data are damaged"
                 )
         self._packed = {name: bits.clone() for name, bits in packed.items()}
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
 
     @classmethod
     def pack(cls, entries: Mapping[str, Tensor]) -> "Mask":
-        """Make a mask from boolean tensors, one for each parameter.
+        """Return the mask of boolean tensors, one for each parameter.
 
         Raises:
             MaskError: a tensor is not boolean.
         """
         if not isinstance(entries, Mapping):
-            raise MaskError(f"a mask is made of boolean tensors by name, got a {type(entries).__name__}")
+            raise MaskError(f"expected a dictionary of boolean tensors by name, got a {type(entries).__name__}")
         return cls(
             {name: pack_bits(value) for name, value in entries.items()},
             {name: tuple(value.shape) for name, value in entries.items()},
@@ -68,20 +66,20 @@ class Mask:
 
     @classmethod
     def union(cls, masks: Iterable["Mask"], shapes: Mapping[str, tuple[int, ...]]) -> "Mask":
-        """Return the weights of parameters of these shapes that at least one of the masks keeps.
+        """Return the weights that at least one of the masks keeps.
 
         Args:
-            masks: each over some of the parameters, or all.
+            masks: each over some or all of the parameters.
             shapes: the shape of each parameter.
 
         Raises:
-            MaskError: a mask is over a parameter that is not among them, or over another shape.
+            MaskError: a mask has an unknown parameter, or one of another shape.
         """
         packed = {name: torch.zeros(-(-prod(shape) // 8), dtype=torch.uint8) for name, shape in shapes.items()}
         for mask in masks:
             for name, bits in mask._packed.items():
                 if shapes.get(name) != mask._shapes[name]:
-                    raise MaskError(f"a mask over {mask.shapes} does not fit the parameters {dict(shapes)}")
+                    raise MaskError(f"expected a mask over parameters of {dict(shapes)}, got one over {mask.shapes}")
                 packed[name] |= bits
         return cls(packed, shapes)
 
@@ -100,7 +98,7 @@ class Mask:
         return {name: bits.clone() for name, bits in self._packed.items()}
 
     def bits(self, name: str) -> npt.NDArray[np.uint8]:
-        """Return the packed bits of one parameter, `ceil(entries / 8)`, as they are held: they cannot be written to."""
+        """Return a read-only view of the packed bits of one parameter, `ceil(entries / 8)` bytes."""
         view = self._packed[name].numpy().view()
         view.flags.writeable = False
         return view
@@ -140,15 +138,13 @@ class Mask:
 
     def _combine(self, other: "Mask", operation: Callable[[Tensor, Tensor], Tensor]) -> "Mask":
         if not isinstance(other, Mask):
-            raise MaskError(f"a mask combines with another Mask, got a {type(other).__name__}")
+            raise MaskError(f"expected another Mask, got a {type(other).__name__}")
         if self._shapes != other._shapes:
-            raise MaskError(
-                f"masks combine over the same parameters, but these have {self._shapes} and {other._shapes}"
-            )
+            raise MaskError(f"expected two masks over the same parameters, got {self._shapes} and {other._shapes}")
         return Mask({n: operation(b, other._packed[n]) for n, b in self._packed.items()}, self._shapes)
 
     def ordered(self, names: Iterable[str]) -> "Mask":
-        """Return the same mask with its parameters in the order of these names; others than its own are left out."""
+        """Return this mask with its parameters in the order of these names; unknown names are ignored."""
         own = [name for name in names if name in self._shapes]
         return Mask({name: self._packed[name] for name in own}, {name: self._shapes[name] for name in own})
 
@@ -172,17 +168,17 @@ class Mask:
         """Return the fraction of this mask's weights that `other` keeps too, `|a & b| / |a|` (0 for an empty mask).
 
         Raises:
-            MaskError: the masks are over other parameters.
+            MaskError: the masks have different parameters.
         """
         shared, kept = (self & other).count(), self.count()
         return shared / kept if kept else 0.0
 
     def nbytes(self) -> int:
-        """Return the bytes that the packed bits take."""
+        """Return the size of the packed bits in bytes."""
         return sum(len(bits) for bits in self._packed.values())
 
     def entropy_bytes(self) -> float:
-        """Return the bytes that an ideal code needs when it knows each parameter's density: `sum_l n_l h(p_l) / 8`.
+        """Return the bytes of an ideal code that knows the density of each parameter: `sum_l n_l h(p_l) / 8`.
 
         `h(p) = -p log2 p - (1 - p) log2 (1 - p)` is the entropy, in bits, of an entry of density `p`.
         """

@@ -1,4 +1,4 @@
-"""How far the masks of tasks share weights."""
+"""How many weights the masks of tasks share."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from supermasks.masks.mask import Mask
 
 
 def sparse_overlap(masks: Sequence[Mask]) -> list[float]:
-    """Return for each mask the fraction of its weights that an earlier one keeps too (ExSSNeT, Equation 2).
+    """Return, for each mask, the fraction of its weights that an earlier mask also keeps (ExSSNeT, Equation 2).
 
-    `SO_i = |M_i & (M_1 | ... | M_(i-1))| / |M_i|`; 0 for the first. The paper reports the mean over all tasks, the
-    first included. Masks that are drawn at random with density `p` have `1 - (1 - p)^(i-1)`.
+    `SO_i = |M_i & (M_1 | ... | M_(i-1))| / |M_i|`; 0 for the first. The paper reports the mean over all tasks,
+    including the first. Random masks of density `p` have `1 - (1 - p)^(i-1)`.
 
     Args:
         masks: over the same parameters, in the order of learning.
@@ -32,7 +32,7 @@ def sparse_overlap(masks: Sequence[Mask]) -> list[float]:
 
 
 def total_overlap(masks: Sequence[Mask]) -> float:
-    """Return of the weights that any mask keeps the fraction that at least two keep; 0 if none keeps any.
+    """Return the fraction of the used weights that at least two masks keep; 0 if no mask keeps any.
 
     Args:
         masks: over the same parameters.

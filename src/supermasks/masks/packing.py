@@ -10,8 +10,8 @@ from supermasks.errors import MaskError
 def pack_bits(entries: Tensor) -> Tensor:
     """Pack a boolean tensor of any shape into bytes, eight entries a byte.
 
-    Entry `n` of the flattened tensor is bit `n % 8` (1 = lowest) of byte `n // 8`; the bits behind the
-    last entry are 0.
+    Entry `n` of the flattened tensor is bit `n % 8` of byte `n // 8`, the lowest bit first. Bits after the last entry
+    are 0.
 
     Returns:
         `ceil(entries / 8)`, uint8.
@@ -24,9 +24,7 @@ def pack_bits(entries: Tensor) -> Tensor:
         tensor([5], dtype=torch.uint8)
     """
     if entries.dtype != torch.bool:
-        raise MaskError(
-            f"a mask is packed from a boolean tensor, but {entries.dtype} came; compare it first, as in scores >= 0"
-        )
+        raise MaskError(f"expected a boolean tensor, got {entries.dtype}; compare it first, as in scores >= 0")
     if entries.device.type == "cpu":
         return torch.from_numpy(np.packbits(entries.flatten().numpy(), bitorder="little"))
     flat = entries.flatten().to(torch.uint8)
@@ -35,17 +33,17 @@ def pack_bits(entries: Tensor) -> Tensor:
 
 
 def unpack_bits(packed: Tensor, count: int) -> Tensor:
-    """Return the first `count` entries that are packed in the last dimension, as booleans.
+    """Return the first `count` entries of packed bits, as booleans.
 
     Args:
-        packed: `... x ceil(count / 8)`, uint8, as made by `pack_bits`.
-        count: how many entries there are.
+        packed: `... x ceil(count / 8)`, uint8, from `pack_bits`.
+        count: the number of entries.
 
     Returns:
         `... x count`, bool.
 
     Raises:
-        MaskError: there are not exactly as many bytes as `count` entries need.
+        MaskError: the number of bytes is not `ceil(count / 8)`.
 
     Example:
         >>> unpack_bits(torch.tensor([5], dtype=torch.uint8), 3)
@@ -53,17 +51,17 @@ def unpack_bits(packed: Tensor, count: int) -> Tensor:
     """
     if packed.dtype != torch.uint8 or packed.shape[-1] != -(-count // 8):
         raise MaskError(
-            f"{count} entries need {-(-count // 8)} bytes (uint8), but {tuple(packed.shape)} of {packed.dtype} came"
+            f"expected {-(-count // 8)} bytes (uint8) for {count} entries, got {packed.dtype}, {tuple(packed.shape)}"
         )
     if packed.device.type == "cpu":
-        # numpy's loop is 15x faster than shifts of tensors.
+        # numpy is 15x faster than shifting tensors.
         return torch.from_numpy(np.unpackbits(packed.numpy(), axis=-1, count=count, bitorder="little")).view(torch.bool)
     bits = (packed.unsqueeze(-1) >> _bit_positions(packed.device)) & 1
     return bits.flatten(-2)[..., :count].to(torch.bool)
 
 
 def count_bits(packed: Tensor) -> int:
-    """Return how many bits are set.
+    """Return the number of set bits.
 
     Example:
         >>> count_bits(torch.tensor([5, 255], dtype=torch.uint8))

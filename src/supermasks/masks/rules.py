@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.masks.budgets import Budget, Shapes, Uniform
+from supermasks.masks.budgets import Budget, Uniform
 from supermasks.spec import Settings
+from supermasks.types import Shapes
 
 
 class MaskRule(Settings, ABC):
@@ -21,24 +22,24 @@ class MaskRule(Settings, ABC):
 
     @abstractmethod
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return for each parameter its mask, 0. and 1. in the dtype of its scores, differentiable straight through.
+        """Return the mask of each parameter: 0. and 1. in the dtype of its scores, with a straight-through gradient.
 
         Args:
-            scores: for each parameter a tensor of its shape.
+            scores: one score a weight, for each parameter.
 
         Raises:
-            DensityError: a layer cannot keep as many weights as the rule says.
+            DensityError: a layer cannot keep as many weights as the rule demands.
         """
 
     def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the effective weights `W * h(S)` (SupSup, Equation 1), differentiable with respect to the scores only.
+        """Return the effective weights `W * h(S)` (SupSup, Equation 1), differentiable in the scores only.
 
         Args:
-            weights: constants, for each parameter a tensor of its shape.
-            scores: for each of the same parameters a tensor of its shape.
+            weights: the fixed weights of each parameter.
+            scores: one score a weight, for each of the same parameters.
 
         Raises:
-            DensityError: what `masks` would raise.
+            DensityError: as `masks`.
 
         Example:
             >>> Threshold().masked({"w": torch.tensor([3.0, 4.0])}, {"w": torch.tensor([-0.1, 0.2])})
@@ -48,10 +49,10 @@ class MaskRule(Settings, ABC):
 
     @abstractmethod
     def densities(self, shapes: Shapes) -> dict[str, float] | None:
-        """Return the density of each parameter of these shapes; None for a rule that learns them.
+        """Return the density of each parameter; None if the rule learns it.
 
         Raises:
-            DensityError: what `masks` would raise.
+            DensityError: as `masks`.
         """
 
 
@@ -83,18 +84,18 @@ class Threshold(MaskRule):
         return _straight_through([partial(_at_least, self.threshold)] * len(scores), False, weights, scores)
 
     def densities(self, shapes: Shapes) -> None:
-        del shapes  # any shape will do
+        del shapes  # densities are learned
 
 
 @dataclass(frozen=True)
 class TopK(MaskRule):
-    """Keep in each layer the weights with the largest magnitude of score (edge-popup; SupSup, Appendix E).
+    """Keep the weights with the largest `|score|` in each layer (edge-popup; SupSup, Appendix E).
 
-    `M_l = h(|S_l|)`, where `h` is 1 for the `round(density_l * n_l)` largest entries; backward `h` is the identity,
-    so `dM/dS = sign(S)` with `sign(0) = 1`. Equal scores never change how many are kept.
+    `M_l = h(|S_l|)`, where `h` is 1 for the `round(density_l * n_l)` largest entries. Backward, `h` is the identity,
+    so `dM/dS = sign(S)` with `sign(0) = 1`. Ties never change how many weights are kept.
 
     Attributes:
-        budget: the density of each layer; a number means the same density in all.
+        budget: the density of each layer; a number is the same density for all.
 
     Example:
         >>> TopK(0.5).masks({"weight": torch.tensor([0.1, -0.3, 0.2, 0.0])})
@@ -106,7 +107,7 @@ class TopK(MaskRule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.budget, Budget):
-            Uniform(self.budget)  # refuses what is no density
+            Uniform(self.budget)  # rejects an invalid density
 
     def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self.masked({}, scores)
@@ -125,23 +126,22 @@ class TopK(MaskRule):
 
 
 _Entries = Callable[[Tensor, int], Tensor]
-"""Gives the mask of scores; the number counts leading dimensions that stand for different masks."""
+"""Makes a mask of scores; the number counts leading dimensions that index different masks."""
 
 
 def _straight_through(
     entries: Sequence[_Entries], signed: bool, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return masks, times the weights if there are any; `signed` where magnitudes of scores decide."""
+    """Return the masks, times the weights if given; `signed` if the rule compares `|score|`."""
     constants = [weights[name] for name in scores] if weights else []
     values = _StraightThrough.apply(tuple(entries), signed, 0, *scores.values(), *constants)
     return dict(zip(scores, values, strict=True))
 
 
 class _StraightThrough(torch.autograd.Function):
-    """All parameters at once: calling into autograd costs as much as the mask of a small layer.
+    """All parameters in one call: a call into autograd costs as much as the mask of a small layer.
 
-    It has a rule of its own for `torch.vmap`, by which many tasks are trained together; a generated one would loop
-    over operations in place.
+    `torch.vmap`, which trains many tasks together, uses the rule below; a generated rule would loop over tasks.
     """
 
     @staticmethod
@@ -151,7 +151,7 @@ class _StraightThrough(torch.autograd.Function):
         masks = [of(score.detach(), stacked) for of, score in zip(entries, tensors[:count], strict=True)]
         if len(tensors) == count:
             return tuple(masks)
-        # In place on the mask: it is in the cache still, and another large tensor would have to be found memory for.
+        # In place: the mask is still in the cache, and no other large tensor is allocated.
         return tuple(
             mask.to(torch.promote_types(mask.dtype, weight.dtype)).mul_(weight)
             for mask, weight in zip(masks, tensors[count:], strict=True)
@@ -172,7 +172,7 @@ class _StraightThrough(torch.autograd.Function):
         if weights:
             gradients = tuple(g if g is None else g * w for g, w in zip(gradients, weights, strict=True))
         if ctx.signed:
-            # Not torch.sign, which is 0 at 0: a score of exactly 0 must still be able to move.
+            # Not torch.sign, which is 0 at 0: a score of 0 must be able to move.
             gradients = tuple(
                 g if g is None else torch.where(s < 0, -g, g) for g, s in zip(gradients, scores, strict=True)
             )
@@ -193,25 +193,25 @@ class _StraightThrough(torch.autograd.Function):
         return _StraightThrough.apply(entries, signed, stacked + 1, *rows), (0,) * count
 
 
-# Torch asks for it at each call; to find it out anew takes as long as a small layer.
+# Torch asks for the signature at each call; inspecting it takes as long as a small layer.
 setattr(_StraightThrough.forward, "__signature__", signature(_StraightThrough.forward))  # noqa: B010
 
 
 def _at_least(threshold: float, scores: Tensor, stacked: int) -> Tensor:
-    """Return the mask of the scores from a threshold on."""
-    del stacked  # each entry is by itself
-    # Written as floats by the comparison itself: 8x faster than bool followed by a cast.
+    """Return the mask of the scores at or above a threshold."""
+    del stacked  # entries do not depend on each other
+    # The comparison writes floats: 8x faster than bool and a cast.
     return torch.ge(scores, threshold, out=torch.empty_like(scores))
 
 
 def _largest(kept: int, scores: Tensor, stacked: int) -> Tensor:
-    """Return the mask of the `kept` largest magnitudes; `stacked` leading dimensions count masks, the rest entries."""
+    """Return the mask of the `kept` largest magnitudes; the first `stacked` dimensions index masks."""
     magnitudes = scores.abs().flatten(stacked)
-    # Unsorted: sorting what was selected would cost five times the selection.
+    # Unsorted: sorting would cost five times the selection.
     selected = magnitudes.topk(kept, sorted=False).indices
-    if stacked:  # positions in all masks laid end to end
+    if stacked:  # positions in the concatenation of all masks
         starts = torch.arange(0, magnitudes.numel(), magnitudes.shape[-1], device=scores.device)
         selected = (selected.flatten(0, -2) + starts.unsqueeze(1)).flatten()
     mask = torch.zeros(scores.shape, dtype=scores.dtype, device=scores.device)
-    mask.view(-1).index_fill_(0, selected, 1.0)  # half the time of scattering
+    mask.view(-1).index_fill_(0, selected, 1.0)  # twice as fast as scatter_
     return mask

@@ -16,7 +16,7 @@ from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.owned import Owned
 from supermasks.scores import Past
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Task
 
 S = TypeVar("S", bound="Session")
@@ -165,7 +165,7 @@ def initial_head(lesson: Lesson) -> dict[str, Tensor]:
     for name, shape in lesson.network.head_shapes(len(lesson.task.classes)).items():
         value = np.zeros(shape, dtype=np.float32)
         if len(shape) > 1:
-            value = 2 * stream(lesson.seed, "head", lesson.task.name, name).random(shape, dtype=np.float32) - 1
+            value = 2 * generator(lesson.seed, "head", lesson.task.name, name).random(shape, dtype=np.float32) - 1
             value *= np.float32(1 / sqrt(prod(shape[1:])))
         heads[name] = torch.from_numpy(value)
     return heads

@@ -1,4 +1,4 @@
-"""The networks of the papers and models of Hugging Face, as plain modules that know nothing of tasks and masks."""
+"""The networks of the papers and wrappers of Hugging Face models: plain modules, without tasks or masks."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,7 +20,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet-18": resnet18,
     "resnet-50": resnet50,
 }
-"""The builder of each network by its name; the first argument of all is the number of outputs."""
+"""The builder of each network, by name; the first argument is the number of outputs."""
 
 __all__ = [
     "NETS",

@@ -1,4 +1,4 @@
-"""What all builders of networks ask of their settings."""
+"""Checks of settings that all network builders share."""
 
 from numbers import Integral
 
@@ -6,7 +6,7 @@ from supermasks.errors import ConfigError
 
 
 def check_positive(**settings: int) -> None:
-    """Raise ConfigError unless all settings are integers of at least 1.
+    """Raise ConfigError unless all settings are positive integers.
 
     Example:
         >>> check_positive(outputs=10, channels=3)

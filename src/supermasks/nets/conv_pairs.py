@@ -10,7 +10,7 @@ from supermasks.nets.fully_connected import fully_connected
 
 
 def conv4(outputs: int, channels: int = 3, size: int = 32) -> nn.Sequential:
-    """Return Conv-4: two pairs of 3x3 convolutions, of 64 and 128 channels, and two hidden layers of 256 neurons.
+    """Return Conv-4: two pairs of 3x3 convolutions (64 and 128 channels) and two hidden layers of 256 neurons.
 
     Args:
         outputs: real and superfluous neurons of the last layer together.
@@ -18,7 +18,7 @@ def conv4(outputs: int, channels: int = 3, size: int = 32) -> nn.Sequential:
         size: height and width of the images.
 
     Raises:
-        ConfigError: a number is not positive, or images of this size cannot be halved twice.
+        ConfigError: a number is not positive, or the images are smaller than 4x4.
 
     Example:
         >>> import torch
@@ -29,7 +29,7 @@ def conv4(outputs: int, channels: int = 3, size: int = 32) -> nn.Sequential:
 
 
 def conv6(outputs: int, channels: int = 3, size: int = 32) -> nn.Sequential:
-    """Return Conv-6: three pairs of 3x3 convolutions, of 64, 128 and 256 channels, then as Conv-4.
+    """Return Conv-6: three pairs of 3x3 convolutions (64, 128, 256 channels), then the layers of Conv-4.
 
     Args:
         outputs: real and superfluous neurons of the last layer together.
@@ -37,7 +37,7 @@ def conv6(outputs: int, channels: int = 3, size: int = 32) -> nn.Sequential:
         size: height and width of the images.
 
     Raises:
-        ConfigError: a number is not positive, or images of this size cannot be halved three times.
+        ConfigError: a number is not positive, or the images are smaller than 8x8.
 
     Example:
         >>> import torch
@@ -52,8 +52,8 @@ def _conv_pairs(widths: Sequence[int], outputs: int, channels: int, size: int) -
     side = size // 2 ** len(widths)
     if side < 1:
         raise ConfigError(
-            f"{len(widths)} max-pools halve the image {len(widths)} times, so that it is at least "
-            f"{2 ** len(widths)} pixels high and wide, but size={size} came"
+            f"size must be at least {2 ** len(widths)}, since the image is halved {len(widths)} times, got {size}; "
+            "use larger images"
         )
     layers: list[nn.Module] = []
     for inputs, width in zip([channels, *widths], widths, strict=False):

@@ -1,4 +1,4 @@
-"""Fully connected networks without biases, as both papers use them on MNIST."""
+"""The fully connected networks without biases that both papers use on MNIST."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,16 +10,16 @@ from supermasks.errors import ConfigError
 
 
 def fully_connected(widths: Sequence[int]) -> nn.Sequential:
-    """Return linear layers without biases, with ReLU in between, after flattening the input.
+    """Return a network of linear layers without biases, with ReLU in between; it flattens its input.
 
     Args:
-        widths: number of inputs, of neurons in each hidden layer, and of outputs.
+        widths: the numbers of inputs, of neurons of each hidden layer, and of outputs.
 
     Returns:
-        a module from `batch x ...` (`widths[0]` numbers each) to logits, `batch x widths[-1]`.
+        a module that maps `batch x ...` (`widths[0]` numbers each) to logits, `batch x widths[-1]`.
 
     Raises:
-        ConfigError: fewer than two widths, or one that is not positive.
+        ConfigError: there are fewer than two widths, or one is not positive.
 
     Example:
         >>> [tuple(p.shape) for p in fully_connected([4, 3, 2]).parameters()]
@@ -27,7 +27,7 @@ def fully_connected(widths: Sequence[int]) -> nn.Sequential:
     """
     if len(widths) < 2 or min(widths) < 1:
         raise ConfigError(
-            f"a network needs the numbers of its inputs and outputs, all positive, but {list(widths)} came"
+            f"widths must be two or more positive integers, inputs first and outputs last, got {list(widths)}"
         )
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(widths):
@@ -41,6 +41,11 @@ def lenet_300_100(outputs: int = 100, input_shape: Sequence[int] = (1, 28, 28)) 
     Args:
         outputs: real and superfluous neurons of the last layer together (Section 3.6).
         input_shape: the shape of one input.
+
+    Example:
+        >>> import torch
+        >>> lenet_300_100(10)(torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
     return fully_connected([prod(input_shape), 300, 100, outputs])
 

@@ -1,4 +1,4 @@
-"""Models of Hugging Face as plain modules: one tensor in, logits out."""
+"""Hugging Face models as plain modules: one tensor in, logits out."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
@@ -10,17 +10,17 @@ from supermasks.errors import ConfigError
 
 
 class HuggingFaceClassifier(nn.Module):
-    """A model of `transformers` with logits, such as `BertForSequenceClassification` or `ViTForImageClassification`.
+    """A `transformers` classifier, such as `BertForSequenceClassification` or `ViTForImageClassification`.
 
-    Token ids (int64, `batch x length`) go in as `input_ids`, with an attention mask over all that is not padding;
-    floating-point inputs go in as `pixel_values`. A task is exported as the model itself (`Learner.export`).
+    Token ids (int64, `batch x length`) are passed as `input_ids`, with an attention mask that hides padding.
+    Floating-point inputs are passed as `pixel_values`. `Learner.export` returns the model itself.
 
     Attributes:
-        model: the model itself; its names follow `model.`, as in `head="model.classifier"`.
+        model: the model itself; its parameters are named `model.`..., as in `head="model.classifier"`.
 
     Args:
         model: returns an output with the field `logits`.
-        padding: the id of the token that fills up short texts; by default that of the model's config.
+        padding: the id of the padding token; by default from the config of the model.
     """
 
     def __init__(self, model: nn.Module, padding: int | None = None) -> None:
@@ -36,8 +36,8 @@ class HuggingFaceClassifier(nn.Module):
         """Return the model itself, without this wrapper, with the names of its outputs in its config.
 
         Args:
-            classes: the labels of the first outputs. A label that is no string is named as Python writes it.
-            outputs: how many logits there are; those behind the classes are named `unused_3` and so on.
+            classes: the labels of the first outputs. A label that is not a string is named by its `repr`.
+            outputs: the number of logits; those after the classes are named `unused_3` and so on.
         """
         model: Any = self.model
         names = _names(classes, outputs)
@@ -49,23 +49,23 @@ class HuggingFaceClassifier(nn.Module):
 
 
 class HuggingFaceEncoder(nn.Module):
-    """An encoder of `transformers`, such as `BertModel` or MiniLM, with a linear head on its pooled features.
+    """A `transformers` encoder, such as `BertModel` or MiniLM, with a linear head on its pooled features.
 
-    Pooling and head are of this library, so that an exported task needs it; `Learner.export_onnx` does without. For a
-    task that transformers alone can load, learn with `HuggingFaceClassifier`.
+    Pooling and head belong to this library, so an exported task needs it; an ONNX file (`Learner.export_onnx`) does
+    not. Use `HuggingFaceClassifier` for tasks that transformers alone can load.
 
     Attributes:
-        encoder: the encoder itself; its names follow `encoder.`.
+        encoder: the encoder itself; its parameters are named `encoder.`...
         head: linear, with bias.
 
     Args:
         encoder: returns an output with the field `last_hidden_state`, `batch x length x hidden_size`.
         outputs: of the head.
-        pooling: "mean" over all tokens that are not padding, as sentence encoders do it, or "first", the class token.
-        padding: the id of the token that fills up short texts; by default that of the encoder's config.
+        pooling: "mean" over the tokens that are not padding, as in sentence encoders, or "first", the class token.
+        padding: the id of the padding token; by default from the config of the encoder.
 
     Raises:
-        ConfigError: there is no such pooling.
+        ConfigError: the pooling is unknown.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class HuggingFaceEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if pooling not in ("mean", "first"):
-            raise ConfigError(f"features are pooled by 'mean' or 'first', but {pooling!r} came")
+            raise ConfigError(f"pooling must be 'mean' or 'first', got {pooling!r}")
         self.encoder = encoder
         self.pooling = pooling
         self.padding = _padding(encoder, padding)
@@ -96,7 +96,7 @@ class HuggingFaceEncoder(nn.Module):
 
 
 def _names(classes: Sequence[Hashable], outputs: int) -> list[str]:
-    """Return a name for each output; no two are the same."""
+    """Return a unique name for each output."""
     names = [label if isinstance(label, str) else repr(label) for label in classes]
     if len(set(names)) < len(names):  # such as 1 beside "1"
         names = [repr(label) for label in classes]

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998), with ReLU and max-pool as it is used today, without biases."""
+"""LeNet-5 (LeCun et al. 1998) in its present form: ReLU and max-pool; without biases."""
 
 from torch import nn
 
@@ -8,9 +8,9 @@ from supermasks.nets.fully_connected import fully_connected
 
 
 def lenet5(outputs: int, channels: int = 1, size: int = 28) -> nn.Sequential:
-    """Return two 5x5 convolutions, of 6 and 16 channels, and fully connected layers of 120 and 84 neurons.
+    """Return LeNet-5: two 5x5 convolutions (6 and 16 channels) and fully connected layers of 120 and 84 neurons.
 
-    The net was made for 32x32; smaller images, such as those of MNIST, are padded by two zeros on each side.
+    It was designed for 32x32; smaller images, such as MNIST, are padded by two zeros on each side.
 
     Args:
         outputs: real and superfluous neurons of the last layer together.
@@ -18,7 +18,7 @@ def lenet5(outputs: int, channels: int = 1, size: int = 28) -> nn.Sequential:
         size: height and width of the images.
 
     Raises:
-        ConfigError: a number is not positive, or nothing is left of images of this size.
+        ConfigError: a number is not positive, or the images are smaller than 12x12.
 
     Example:
         >>> import torch
@@ -30,7 +30,7 @@ def lenet5(outputs: int, channels: int = 1, size: int = 28) -> nn.Sequential:
     pooled = (size + 2 * padding - 4) // 2
     side = (pooled - 4) // 2
     if side < 1:
-        raise ConfigError(f"LeNet-5 takes images of at least 12x12, but size={size} came; use a fully connected net")
+        raise ConfigError(f"size must be at least 12 for LeNet-5, got {size}; use a fully connected network")
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5, padding=padding, bias=False),
         nn.ReLU(),

@@ -1,6 +1,6 @@
 """Residual blocks (He et al. 2016, "Deep Residual Learning"), without biases and with non-affine batch norm.
 
-A layer of batch norm without scale and shift has nothing to learn; its statistics belong to each task.
+Batch norm without scale and shift has no parameters; each task has its own statistics.
 """
 
 from typing import ClassVar
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, with the stride in the first.
+    """Two 3x3 convolutions; the first has the stride.
 
-    From `batch x inputs x height x width` to `batch x width x height / stride x width / stride`.
+    Maps `batch x inputs x height x width` to `batch x width x height / stride x width / stride`.
 
     Args:
-        inputs: channels that come.
-        width: channels that leave.
+        inputs: input channels.
+        width: output channels.
         stride: of the first convolution, and of the shortcut.
 
     Example:
@@ -44,11 +44,11 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """Convolutions 1x1, 3x3 and 1x1; the last has four times as many channels.
 
-    The stride is in the 3x3 convolution, as in most code ("ResNet v1.5"); the paper has it in the first 1x1.
-    From `batch x inputs x height x width` to `batch x 4 width x height / stride x width / stride`.
+    The 3x3 convolution has the stride, as in most code ("ResNet v1.5"); in the paper the first 1x1 has it.
+    Maps `batch x inputs x height x width` to `batch x 4 width x height / stride x width / stride`.
 
     Args:
-        inputs: channels that come.
+        inputs: input channels.
         width: channels of the 3x3 convolution.
         stride: of the 3x3 convolution, and of the shortcut.
 
@@ -80,12 +80,12 @@ class Bottleneck(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution that keeps the size of the map but for its stride."""
+    """Return a convolution that changes the size of the map only by its stride."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Return the identity where the shape stays, and a projection where it changes."""
+    """Return the identity if the shape stays the same, else a projection."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs, affine=False))

@@ -1,4 +1,4 @@
-"""Residual networks, as SupSup uses them on CIFAR, TinyImageNet and ImageNet."""
+"""The residual networks of SupSup on CIFAR, TinyImageNet and ImageNet."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,14 +13,14 @@ from supermasks.nets.residual import BasicBlock, Bottleneck
 class ResNet(nn.Module):
     """A stem, stages of residual blocks, the average over the map, and a linear head without bias.
 
-    The first stage keeps the size of the map; each other one halves it, and has twice the channels. The average is
-    over the whole map, so that images of any size can come.
+    The first stage keeps the size of the map; each later stage halves it and doubles the channels. The average is over
+    the whole map, so images can have any size.
 
     Args:
-        stem: from `batch x channels x height x width` to maps with `width` channels.
-        block: of which all stages are made.
-        depths: number of blocks in each stage.
-        width: channels that leave the stem; also those of the first stage, but for the expansion of its blocks.
+        stem: maps `batch x channels x height x width` to `width` channels.
+        block: the type of all blocks.
+        depths: the number of blocks of each stage.
+        width: channels of the stem, and of the first stage before the expansion of its blocks.
         outputs: of the head.
 
     Example:
@@ -52,7 +52,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, `batch x outputs`, of `batch x channels x height x width`."""
+        """Return the logits, `batch x outputs`, of images, `batch x channels x height x width`."""
         maps: Tensor = self.stages(self.stem(images))
         return self.head(maps.mean(dim=(2, 3)))
 
@@ -60,11 +60,11 @@ class ResNet(nn.Module):
 def resnet18(outputs: int, base_channels: int = 20, channels: int = 3) -> ResNet:
     """Return the narrow ResNet-18 of GEM (Lopez-Paz and Ranzato 2017), for images of 32x32.
 
-    The stem keeps the size of the image; the average is over the 4x4 map that is left of 32x32.
+    The stem keeps the size of the image; a 32x32 image becomes a 4x4 map before the average.
 
     Args:
         outputs: real and superfluous neurons of the head together.
-        base_channels: of the stem and the first stage; the others have 2, 4 and 8 times as many.
+        base_channels: channels of the stem and the first stage; later stages have 2, 4 and 8 times as many.
         channels: of the images.
 
     Raises:
@@ -84,12 +84,12 @@ def resnet50(outputs: int, stem: Literal["imagenet", "tiny-imagenet"] = "imagene
 
     Args:
         outputs: real and superfluous neurons of the head together.
-        stem: "imagenet" shrinks the image four times (made for 224x224) by a 7x7 convolution and a max-pool;
-            "tiny-imagenet" keeps its size by a 3x3 convolution, for 64x64 and smaller.
+        stem: "imagenet" is a 7x7 convolution and a max-pool, for 224x224: the map is a quarter as high and wide;
+            "tiny-imagenet" is a 3x3 convolution that keeps the size, for 64x64 and smaller.
         channels: of the images.
 
     Raises:
-        ConfigError: a number is not positive, or there is no such stem.
+        ConfigError: a number is not positive, or the stem is unknown.
 
     Example:
         >>> sum(weight.numel() for weight in resnet50(1000).parameters())
@@ -98,7 +98,7 @@ def resnet50(outputs: int, stem: Literal["imagenet", "tiny-imagenet"] = "imagene
     check_positive(outputs=outputs, channels=channels)
     stems = {"imagenet": _large_stem, "tiny-imagenet": _small_stem}
     if stem not in stems:
-        raise ConfigError(f"the stem is one of {', '.join(map(repr, stems))}, but {stem!r} came")
+        raise ConfigError(f"the stem must be one of {', '.join(map(repr, stems))}, got {stem!r}")
     return ResNet(stems[stem](channels, 64), Bottleneck, [3, 4, 6, 3], 64, outputs)
 
 

@@ -1,4 +1,4 @@
-"""The text classifier of Kim (2014), over token embeddings that are given."""
+"""The text classifier of Kim (2014), over fixed token embeddings."""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +9,14 @@ from supermasks.errors import ConfigError
 class TextCNN(nn.Module):
     """Convolutions of several widths over the tokens, `tanh`, the maximum over time, and a linear layer.
 
-    The classifier of ExSSNeT's experiments on text (Appendix A.3): `v_w = max_t tanh(conv_w(x)_t)` for the widths `w`,
-    logits `U [v_3, v_4, v_5]`, no biases. The embeddings are frozen, and are its inputs.
+    The classifier of ExSSNeT's text experiments (Appendix A.3): `v_w = max_t tanh(conv_w(x)_t)` for each width `w`,
+    logits `U [v_3, v_4, v_5]`, no biases. Its inputs are frozen embeddings.
 
     Args:
         outputs: of the linear layer.
         features: of a token embedding.
         channels: of each convolution.
-        widths: of the convolutions, in tokens; a text that is shorter is padded with zeros.
+        widths: of the convolutions, in tokens; shorter texts are padded with zeros.
 
     Raises:
         ConfigError: a number is below 1, or there are no widths.
@@ -30,8 +30,8 @@ class TextCNN(nn.Module):
         super().__init__()
         if min(outputs, features, channels, *widths, *([] if widths else [0])) < 1:
             raise ConfigError(
-                "a text network needs at least 1 output, feature, channel and width, but "
-                f"{outputs}, {features}, {channels} and {widths} came"
+                "outputs, features, channels and all widths must be at least 1, got "
+                f"{outputs}, {features}, {channels} and {widths}"
             )
         self.widths = widths
         self.convolutions = nn.ModuleList(nn.Conv1d(features, channels, width, bias=False) for width in widths)
@@ -43,6 +43,6 @@ class TextCNN(nn.Module):
         lacking = max(self.widths) - tokens.shape[2]
         if lacking > 0:
             tokens = nn.functional.pad(tokens, (0, lacking))
-        # The tangent grows with its argument: the maximum may be taken first, over fewer numbers to bend.
+        # tanh is monotone: taking the maximum first gives the same result from fewer tanh.
         pooled = [convolution(tokens).amax(dim=2).tanh() for convolution in self.convolutions]
         return self.head(torch.cat(pooled, dim=1))

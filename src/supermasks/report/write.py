@@ -24,6 +24,7 @@ BYTES = {
     "packed": "masks at a bit a weight, not a file",
     "entropy_bound": "entropy bound of the masks, not a file",
     "owned": "weights of the shared network that tasks have trained",
+    "shared": "shared weights, once for all tasks",
     "dense": "dense weights of the tasks",
     "norm": "buffers of normalisation layers",
     "other": "manifest, names, file headers, values of the backbone that no recipe brings back",

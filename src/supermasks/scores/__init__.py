@@ -1,4 +1,4 @@
-"""What the scores of a new task begin with: at random, or from what earlier tasks learned. One idea a file."""
+"""Initial scores of a new task: random, or transferred from earlier tasks."""
 
 from supermasks.scores.fresh import Constant, KaimingUniform, Spread
 from supermasks.scores.initial import InitialScores, Past

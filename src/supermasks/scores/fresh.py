@@ -1,4 +1,4 @@
-"""Scores that know nothing of earlier tasks."""
+"""Initial scores that do not depend on earlier tasks."""
 
 from dataclasses import dataclass
 from math import isfinite, prod, sqrt
@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.scores.initial import InitialScores, Past, Shapes
-from supermasks.seeding import stream
+from supermasks.scores.initial import InitialScores, Past
+from supermasks.seeding import generator
+from supermasks.types import Shapes
 
 
 @dataclass(frozen=True)
 class KaimingUniform(InitialScores):
-    """Uniform in `+-1 / sqrt(fan_in)`, from a random stream of its own for each task and parameter.
+    """Uniform in `+-1 / sqrt(fan_in)`, drawn separately for each task and parameter (SupSup, Section 4.2).
 
-    This is what SupSup begins with where it keeps weights by a threshold (Section 4.2).
-    Many scores move too little to cross the threshold, so that half of each mask is what the task began with. Where
-    all tasks begin with the same numbers, that half is the same in all masks: it cancels out when tasks are compared
-    by their gradients, and similar tasks are told apart by what they learned.
+    Many scores never cross the threshold, so half of each mask stays as it began. If all tasks begin with the same
+    scores, that half is the same in all masks and cancels out when gradients compare the tasks. Only learned entries
+    remain, which tells similar tasks apart.
 
     Attributes:
-        shared: all tasks of a learner begin with the same scores.
+        shared: whether all tasks of a learner begin with the same scores.
 
     Example:
         >>> bool(KaimingUniform().scores({"w": (3, 4)}, "task", 0, Past())["w"].abs().max() <= 0.5)
@@ -38,14 +38,14 @@ class KaimingUniform(InitialScores):
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
         purpose = ("scores of all tasks",) if self.shared else ("scores", task)
-        return {name: _uniform(shape, stream(seed, *purpose, name)) for name, shape in shapes.items()}
+        return {name: _uniform(shape, generator(seed, *purpose, name)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True)
 class Constant(InitialScores):
-    """The same score for all weights: with a threshold below it, all weights are kept at first (Piggyback).
+    """The same score for all weights: above the threshold, all weights are kept at first (Piggyback).
 
-    Piggyback starts from 1e-2 with the threshold 5e-3, so that a task begins as the pretrained network itself.
+    Piggyback starts at 1e-2 with the threshold 5e-3, so a task begins as the pretrained network.
 
     Raises:
         ConfigError: the value is not finite.
@@ -60,7 +60,7 @@ class Constant(InitialScores):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isfinite(self.value):
-            raise ConfigError(f"initial scores are a finite number, but {self.value} came")
+            raise ConfigError(f"initial scores must be a finite number, got {self.value}")
 
     @property
     def uses_past(self) -> bool:
@@ -73,19 +73,19 @@ class Constant(InitialScores):
 
 @dataclass(frozen=True)
 class Spread(InitialScores):
-    """Uniform between two numbers, from a random stream of its own for each task and parameter.
+    """Uniform between `low` and `high`, drawn separately for each task and parameter.
 
-    With a threshold at the lower one all weights are kept at first, as with `Constant`, but they leave one by one. A
-    constant puts all scores at one distance from the threshold: an optimiser such as Adam, which moves each score at
-    about the same speed, takes all that move down across it in the same few steps, and a pretrained network falls
-    apart. Here a step of size `r` can drop at most the fraction `r / (high - low)` of the weights.
+    With a threshold at `low`, all weights are kept at first, as with `Constant`, but they leave one by one. With
+    `Constant` all scores are equally far from the threshold. Adam moves each score at about the same speed, so many
+    weights leave in the same few steps, and a pretrained network falls apart. Here a step of size `r` drops at most the
+    fraction `r / (high - low)` of the weights.
 
     Attributes:
         low: the lower end.
         high: the upper end.
 
     Raises:
-        ConfigError: the two are not finite, or not in this order.
+        ConfigError: a number is not finite, or `low` is not below `high`.
 
     Example:
         >>> scores = Spread(0.0, 2.0).scores({"w": (3, 4)}, "task", 0, Past())["w"]
@@ -99,7 +99,7 @@ class Spread(InitialScores):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (isfinite(self.low) and isfinite(self.high) and self.low < self.high):
-            raise ConfigError(f"scores are spread from a number up to a larger one, but {self.low}, {self.high} came")
+            raise ConfigError(f"low must be below high, both finite, got low={self.low} and high={self.high}")
 
     @property
     def uses_past(self) -> bool:
@@ -108,7 +108,7 @@ class Spread(InitialScores):
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
         return {
-            name: torch.from_numpy(_between(self.low, self.high, shape, stream(seed, "scores", task, name)))
+            name: torch.from_numpy(_between(self.low, self.high, shape, generator(seed, "scores", task, name)))
             for name, shape in shapes.items()
         }
 
@@ -120,5 +120,5 @@ def _between(low: float, high: float, shape: tuple[int, ...], rng: np.random.Gen
 
 def _uniform(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     bound = np.float32(1 / sqrt(prod(shape[1:])))
-    # A parameter without dimensions would otherwise become a number.
+    # asarray: a parameter without dimensions would become a number.
     return torch.from_numpy(np.asarray((2 * rng.random(shape, dtype=np.float32) - 1) * bound))

@@ -1,4 +1,4 @@
-"""What initial scores are, and what of the past they may use."""
+"""The interface of initial scores, and what they may use of earlier tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -8,21 +8,19 @@ from torch import Tensor
 
 from supermasks.spec import Settings
 from supermasks.state import TaskState
-from supermasks.types import Examples
-
-Shapes = Mapping[str, tuple[int, ...]]
+from supermasks.types import Examples, Shapes
 
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """What a new task can learn from.
+    """The earlier tasks that a new task can learn from.
 
     Attributes:
-        states: the tasks learned so far, in order.
-        memory: what was remembered beside them, by name; only training needs it, and a bank counts its bytes.
+        states: of the earlier tasks, in order.
+        memory: tensors kept beside the states, by name; only training needs them, and a bank counts their bytes.
         examples: the training examples of the new task.
-        logits: computes what an earlier task answers to inputs, `batch x ...` to `batch x outputs`.
-        names: of the tasks learned so far.
+        logits: returns the logits of an earlier task; maps `batch x ...` to `batch x outputs`.
+        names: of the earlier tasks.
     """
 
     states: Sequence[TaskState] = ()
@@ -33,30 +31,30 @@ class Past:
 
 
 class InitialScores(Settings, ABC):
-    """Gives the scores that a new task begins with; subclasses are frozen dataclasses."""
+    """Makes the scores that a new task begins with. Subclasses are frozen dataclasses."""
 
     @property
     def uses_past(self) -> bool:
-        """Whether the scores depend on what was learned before; tasks can be learned apart only where they do not."""
+        """Whether the scores depend on earlier tasks. Tasks can be learned apart only if they do not."""
         return True
 
     @abstractmethod
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
-        """Return for each parameter its scores, float32, in memory of their own.
+        """Return the scores of each parameter: new tensors, float32.
 
         Args:
             shapes: the shape of each masked parameter.
-            task: the name of the task; with the seed it determines all random numbers.
+            task: the name of the task; it and the seed determine all random numbers.
             seed: of the learner.
-            past: what was learned before.
+            past: the earlier tasks.
         """
 
     def remembered(self, scores: Mapping[str, Tensor], past: Past) -> dict[str, Tensor]:
-        """Return the memory after a task that ended with these scores; by default there is none.
+        """Return the memory after a task; empty by default.
 
         Args:
-            scores: of each masked parameter, as trained.
-            past: as it was when the task began.
+            scores: of each masked parameter, after training.
+            past: the earlier tasks, as they were when the task began.
         """
         del scores, past
         return {}

@@ -1,4 +1,4 @@
-"""KKT: begin with the mask of the earlier task whose answers say most about the new one."""
+"""KKT: begin with the mask of the nearest earlier task."""
 
 from dataclasses import dataclass
 
@@ -8,29 +8,33 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError
 from supermasks.scores.fresh import KaimingUniform
-from supermasks.scores.initial import InitialScores, Past, Shapes
-from supermasks.seeding import stream
+from supermasks.scores.initial import InitialScores, Past
+from supermasks.seeding import generator
+from supermasks.types import Shapes
 
 
 @dataclass(frozen=True)
 class KKT(InitialScores):
     """KNN-based knowledge transfer (ExSSNeT, Section 3.2).
 
-    Each earlier task computes logits of some training examples of the new task. Those of two thirds of the examples
-    are the neighbours by which the other third is classified; the task with the highest accuracy is the nearest. If
-    it beats chance, the scores are such that the new mask begins as that task's mask: random as `KaimingUniform`, but
-    positive, and their magnitudes above the median, where the mask keeps the weight, negative and below it elsewhere.
-    Otherwise, and for the first task, they are those of `KaimingUniform`. No earlier task is touched, and nothing is
-    remembered beside the bank.
+    Each earlier task computes logits of some training examples of the new task. Two thirds of the examples serve as
+    neighbours that classify the other third. The task with the highest accuracy is the nearest. If it beats chance, the
+    new mask begins as its mask: scores are drawn as in `KaimingUniform`, then made positive and large where the mask
+    keeps the weight, negative and small elsewhere. Otherwise, and for the first task, they are those of
+    `KaimingUniform`. Earlier tasks do not change, and nothing is stored beside the bank.
 
     Attributes:
-        neighbours: the `k` nearest vote; of equal votes the class with the lower number wins.
-        examples: how many training examples are looked at; the paper takes 10 batches of 64.
-        candidates: at most so many earlier tasks are tried, drawn at random; None for all. What a new task costs
-            does not grow with the number of tasks where this is set.
+        neighbours: the number of nearest neighbours that vote; ties go to the lower class index.
+        examples: the number of training examples used; the paper uses 10 batches of 64.
+        candidates: the largest number of earlier tasks to try, drawn at random; None tries all. With a limit, the cost
+            of a new task does not grow with the number of tasks.
 
     Raises:
-        ConfigError: a number is below 1, or there are fewer than 3 examples.
+        ConfigError: neighbours or candidates are below 1, or examples below 3.
+
+    Example:
+        >>> KKT().nearest("first", seed=0, past=Past()) is None  # no earlier task
+        True
     """
 
     neighbours: int = 10
@@ -41,8 +45,8 @@ class KKT(InitialScores):
         super().__post_init__()
         if self.neighbours < 1 or self.examples < 3 or (self.candidates is not None and self.candidates < 1):
             raise ConfigError(
-                "the nearest task is found with at least 1 neighbour, 3 examples and 1 candidate, but "
-                f"{self.neighbours}, {self.examples} and {self.candidates} came"
+                "KKT needs at least 1 neighbour, 3 examples and 1 candidate, got "
+                f"{self.neighbours}, {self.examples} and {self.candidates}"
             )
 
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
@@ -51,7 +55,7 @@ class KKT(InitialScores):
             return fresh
         mask, scores = past.states[nearest].mask, dict[str, Tensor]()
         for name, value in fresh.items():
-            if name not in mask:  # that task has this parameter dense
+            if name not in mask:  # this parameter of that task is dense
                 scores[name] = value
                 continue
             magnitude, half = value.abs() / 2, value.abs().max() / 2
@@ -59,7 +63,7 @@ class KKT(InitialScores):
         return scores
 
     def nearest(self, task: str, seed: int, past: Past) -> int | None:
-        """Return the index of the earlier task that the new one begins with; None if none is better than chance."""
+        """Return the index of the nearest earlier task; None if no task beats chance."""
         accuracies, chance = self.accuracies(task, seed, past)
         if not accuracies:
             return None
@@ -67,24 +71,24 @@ class KKT(InitialScores):
         return best if accuracies[best] > chance else None
 
     def accuracies(self, task: str, seed: int, past: Past) -> tuple[dict[int, float], float]:
-        """Return the accuracy of the neighbours in the answers of each earlier task, by its index, and that of chance.
+        """Return the accuracy of each earlier task, by its index, and the accuracy of chance.
 
-        Chance is always to say the class that is most frequent in the examples.
+        Chance always predicts the most frequent class of the examples.
 
         Raises:
-            ConfigError: there are earlier tasks, but not what they are compared by.
+            ConfigError: the past has tasks, but no examples or logits to compare them by.
         """
         examples, logits = past.examples, past.logits
         if not past.states:
             return {}, 1.0
         if examples is None or logits is None:
             raise ConfigError(
-                "KKT compares earlier tasks on examples of the new one; give the Past its examples and logits, as "
-                "Learner.learn does"
+                "KKT compares earlier tasks on examples of the new task, got a Past without examples or logits; set "
+                "both, as Learner.learn does"
             )
         if len(examples) < 3:
             return {}, 1.0
-        random = stream(seed, "kkt", task)
+        random = generator(seed, "kkt", task)
         rows = torch.from_numpy(random.permutation(len(examples))[: self.examples])
         inputs, targets = examples.batch(rows)
         fitting = [
@@ -105,23 +109,23 @@ class KKT(InitialScores):
 
 
 def classify_by_neighbours(known: Tensor, classes: Tensor, unknown: Tensor, neighbours: int) -> Tensor:
-    """Return the class that most of the nearest known points have, in Euclidean distance.
+    """Return the most frequent class among the nearest known points, by Euclidean distance.
 
     Args:
         known: `points x features`.
         classes: `points`, from 0.
         unknown: `queries x features`.
-        neighbours: how many vote, or all where there are fewer points.
+        neighbours: how many points vote; all if there are fewer.
 
     Returns:
-        `queries`; of equal votes the lowest class.
+        `queries`, int64; ties go to the lowest class.
 
     Example:
         >>> points, classes = torch.tensor([[0.0], [1.0], [9.0]]), torch.tensor([0, 0, 1])
         >>> classify_by_neighbours(points, classes, torch.tensor([[0.4], [8.0]]), neighbours=1)
         tensor([0, 1])
     """
-    # Not by matrix products, which lose what is small beside a part that all points have in common.
+    # Not by matrix products: they lose small differences beside a large common part.
     distances = torch.cdist(unknown, known, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distances.topk(min(neighbours, len(known)), largest=False, sorted=False).indices
     votes = torch.nn.functional.one_hot(classes)[nearest].sum(dim=1)

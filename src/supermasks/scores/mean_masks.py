@@ -1,4 +1,4 @@
-"""Transfer as SupSup's text has it: begin with the mean of the masks of all earlier tasks."""
+"""Transfer as in SupSup's text: begin with the mean of all earlier masks."""
 
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -7,20 +7,24 @@ import torch
 from torch import Tensor
 
 from supermasks.scores.fresh import KaimingUniform
-from supermasks.scores.initial import InitialScores, Past, Shapes
+from supermasks.scores.initial import InitialScores, Past
+from supermasks.types import Shapes
 
 
 @dataclass(frozen=True)
 class MeanOfMasks(InitialScores):
     """`S = sqrt(2 / fan_in) * mean_j M_j` over all earlier tasks `j`; the first task begins at random (Appendix D.5).
 
-    Tasks with weights of their own in place of a mask do not count. Nothing is kept for it: the masks are in the bank.
+    Tasks whose weights are dense do not count. No memory is needed: the masks are in the bank.
 
     Example:
+        >>> from supermasks.changes import Masked
         >>> from supermasks.masks import Mask
         >>> from supermasks.state import TaskState
-        >>> kept = [TaskState(str(n), (0,), (2,), Mask.pack({"w": torch.tensor([[True, n > 0]])})) for n in (0, 1)]
-        >>> MeanOfMasks().scores({"w": (1, 2)}, "third", 0, Past(kept))["w"]
+        >>> from supermasks.task_info import TaskInfo
+        >>> masks = [Mask.pack({"w": torch.tensor([[True, kept]])}) for kept in (False, True)]
+        >>> states = [TaskState(TaskInfo("t", (0,), (2,)), Masked.of(mask)) for mask in masks]
+        >>> MeanOfMasks().scores({"w": (1, 2)}, "third", 0, Past(states))["w"]
         tensor([[1.0000, 0.5000]])
     """
 
@@ -28,7 +32,7 @@ class MeanOfMasks(InitialScores):
         result = KaimingUniform().scores(shapes, task, seed, past)
         masks = [state.mask for state in past.states]
         for name, shape in shapes.items():
-            masking = [mask[name] for mask in masks if name in mask]  # others have weights of their own
+            masking = [mask[name] for mask in masks if name in mask]  # in other tasks it is dense
             if masking:
                 total = torch.zeros(shape, dtype=torch.float32)
                 for entries in masking:

@@ -1,4 +1,4 @@
-"""Transfer as SupSup's released code has it: begin with the mean of the scores of all earlier tasks."""
+"""Transfer as in SupSup's released code: begin with the mean of all earlier scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from supermasks.scores.fresh import KaimingUniform
-from supermasks.scores.initial import InitialScores, Past, Shapes
+from supermasks.scores.initial import InitialScores, Past
+from supermasks.types import Shapes
 
 COUNT = "count"
 
@@ -16,8 +17,8 @@ COUNT = "count"
 class MeanOfScores(InitialScores):
     """`S = mean_j S_j` over the trained scores of all earlier tasks `j`; the first task begins at random.
 
-    Scores are not part of a learned task, so that their running mean must be remembered: 4 bytes a weight, once for
-    all tasks, needed only to learn further ones.
+    A learned task has no scores, so the bank keeps their running mean: 4 bytes a weight in all, needed only to learn
+    more tasks.
 
     Example:
         >>> past = Past(memory=MeanOfScores().remembered({"w": torch.tensor([2.0])}, Past()))
@@ -36,6 +37,6 @@ class MeanOfScores(InitialScores):
         mean: dict[str, Tensor] = {}
         for name, value in scores.items():
             before = past.memory.get(f"mean/{name}", torch.zeros_like(value))
-            # A new tensor: the mean that an earlier task began with must not change under it.
+            # A new tensor: an earlier task must keep the mean that it began with.
             mean[f"mean/{name}"] = before + (value.detach() - before) / count
         return {COUNT: count, **mean}

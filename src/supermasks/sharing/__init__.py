@@ -1,4 +1,4 @@
-"""What leaves the library: model cards, the Hugging Face Hub, ONNX."""
+"""Sharing banks: model cards, the Hugging Face Hub, ONNX."""
 
 from supermasks.sharing.card import write_card
 from supermasks.sharing.hub import find_bank, missing_files, push_bank

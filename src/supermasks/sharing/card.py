@@ -1,4 +1,4 @@
-"""The model card of a bank: a README.md that says what is in it, and how to load it."""
+"""The model card of a bank: a README.md that says what the bank holds and how to load it."""
 
 import html
 import re
@@ -15,33 +15,33 @@ from supermasks.state import TaskState
 BEGIN = "<!-- written by supermasks; what you write between this line and the last one is lost -->"
 END = "<!-- end of what supermasks writes -->"
 ROWS = 1000
-"""So many tasks are listed at most."""
+"""The most tasks that a card lists."""
 
 
 def write_card(folder: Path, network: Network, bank: MaskBank, name: str) -> None:
     """Write the model card of a bank into its folder.
 
-    In a card that is there already, only what lies between two marks is written anew; one without the marks is
-    somebody's own, and stays as it is.
+    In an existing card, only the part between two marks is replaced. A card without the marks was written by hand and
+    stays unchanged.
 
     Args:
-        folder: holds the bank.
-        network: over which it was learned.
+        folder: of the bank.
+        network: of the bank.
         bank: the same as in the folder.
-        name: under which it is loaded.
+        name: to load the bank by.
 
     Raises:
-        BankFormatError: the folder holds no bank, or a file of it is missing.
+        BankFormatError: the folder holds no bank, or one of its files is missing.
         StorageError: the card cannot be read or written.
     """
     file = folder / CARD
     section = f"{BEGIN}\n\n{_section(folder, network, bank, name)}\n\n{END}".encode()
     with storage(f"{file} cannot be read"):
-        there = file.read_bytes() if file.exists() else None
-    if there is None:
+        existing = file.read_bytes() if file.exists() else None
+    if existing is None:
         card = f"{_front_matter(network)}\n# {_plain(name)}\n\n".encode() + section + b"\n"
     else:
-        before, begin, rest = there.partition(BEGIN.encode())
+        before, begin, rest = existing.partition(BEGIN.encode())
         _, end, after = rest.partition(END.encode())
         if not (begin and end):
             return
@@ -66,7 +66,7 @@ def _section(folder: Path, network: Network, bank: MaskBank, name: str) -> str:
             "",
             *_loading(network, bank, name),
             "",
-            "## What it stands on",
+            "## What it is built on",
             "",
             *_foundations(folder, network, bank),
             "",
@@ -78,7 +78,7 @@ def _section(folder: Path, network: Network, bank: MaskBank, name: str) -> str:
 
 
 def _loading(network: Network, bank: MaskBank, name: str) -> list[str]:
-    # A name that could end the string, the block or this section is left to the reader.
+    # Names that could end the string, the block or this section are left out.
     tasks = [task for task in bank.names if re.fullmatch(r"[\w .:/-]+", task)]
     first = tasks[0] if tasks else "..."
     loaded = name if re.fullmatch(r"[\w ./-]+", name) else "..."
@@ -99,13 +99,13 @@ def _foundations(folder: Path, network: Network, bank: MaskBank) -> list[str]:
     sizes = BankFolder(folder).sizes()
     memory = sum(size for file, size in sizes.items() if file.startswith("memory-"))
     masked = sum(weight.numel() for weight in network.weights.values())
-    origin = "pass an equal one as `base`, since it is of no class of the library"
+    origin = "pass an equal one as `base`, since its class is not part of the library"
     if isinstance(network.base, RandomBase):
-        origin = "what values the backbone comes with does not matter"
+        origin = "the initial values of the backbone do not matter"
     elif isinstance(network.base, PretrainedBase):
         origin = "load these weights into the backbone first"
     head = f", and each task has its own `{network.head}`" if network.head is not None else ""
-    also = f"; {memory:,} of them only to learn further tasks" if memory else ""
+    also = f"; {memory:,} of them only to learn more tasks" if memory else ""
     return [
         f"- Backbone: `{network.architecture}`; masks select among {masked:,} weights{head}",
         f"- Base: {_plain(repr(network.base))}; {origin}",
@@ -132,7 +132,7 @@ def _parameters(network: Network) -> list[str]:
 
 def _tasks(folder: Path, bank: MaskBank) -> list[str]:
     if not len(bank):
-        return ["None was learned yet."]
+        return ["No task was learned yet."]
     sizes, owned = BankFolder(folder).task_sizes(), bool(bank.owners)
     columns = ["Task", "Classes", "Weights kept", *(["Weights trained"] if owned else []), "Bytes"]
     lines = ["| " + " | ".join(columns) + " |", "| --- | --- |" + " ---: |" * (len(columns) - 2)]
@@ -153,5 +153,5 @@ def _classes(state: TaskState) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text that Markdown shows as it is, on one line."""
+    """Return a text on one line, escaped for Markdown."""
     return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(visible(" ".join(text.split())), quote=False))

@@ -1,4 +1,4 @@
-"""Banks on the Hugging Face Hub: a repository there holds what a folder here holds."""
+"""Banks on the Hugging Face Hub: a repository holds the same files as a folder."""
 
 import os
 import re
@@ -14,15 +14,20 @@ from supermasks.version import __version__
 
 CARD = "README.md"
 TASKS = ["tasks/*.safetensors", "memory-*.safetensors", "kept*.safetensors"]
-"""What a bank may no longer hold when it is pushed again."""
+"""Files that a push deletes if the bank no longer has them."""
 FILES = ["manifest.json", CARD, *TASKS]
-"""What is pushed and fetched; locks and what a writer was stopped at stay where they are."""
+"""The files to upload and download, without locks and partial files."""
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def is_repository(name: str) -> bool:
-    """Return whether a name could be one of the hub, `owner/name`."""
+    """Return whether a name has the form of a repository of the hub, `owner/name`.
+
+    Example:
+        >>> is_repository("owner/bank"), is_repository("./bank")
+        (True, False)
+    """
     return _REPOSITORY.fullmatch(name) is not None
 
 
@@ -32,17 +37,17 @@ def find_bank(
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Return the folder of a bank: one that is here, or a copy of a repository of the hub.
+    """Return the folder of a bank: a local one, or the copy of a repository of the hub.
 
     Args:
-        name_or_path: a folder; what is no folder is a repository, `owner/name`.
-        revision: of the repository: a branch, a tag or a commit.
+        name_or_path: a folder; otherwise a repository, `owner/name`.
+        revision: a branch, a tag or a commit of the repository.
         token: for the hub.
-        cache_dir: where copies of repositories are kept, in place of where Hugging Face keeps them.
+        cache_dir: for copies of repositories; None uses the cache of Hugging Face.
 
     Raises:
-        DataUnavailableError: it is neither a folder nor the name of a repository, or it cannot be fetched.
-        MissingExtraError: it is to be fetched, and huggingface_hub is not installed.
+        DataUnavailableError: it is neither a folder nor a repository, or the download failed.
+        MissingExtraError: a download needs huggingface_hub, which is not installed.
     """
     folder = as_path(name_or_path)
     with storage(f"{folder} cannot be read"):
@@ -51,8 +56,8 @@ def find_bank(
     name = os.fspath(name_or_path)
     if not is_repository(name):
         raise DataUnavailableError(
-            f"a bank is a folder, or owner/name on the Hugging Face Hub, but {name!r} is neither; "
-            "is the path right, seen from the working directory?"
+            f"expected the folder of a bank, or owner/name on the Hugging Face Hub, got {name!r}; check the path "
+            "from the working directory"
         )
     hub = _hub()
     try:
@@ -65,9 +70,9 @@ def find_bank(
             library_name="supermasks",
             library_version=__version__,
         )
-    except Exception as error:  # of the hub, of the network, or of the disk: a class of its own for each
+    except Exception as error:  # hub, network and disk raise different classes
         raise DataUnavailableError(
-            f"there is no folder {name!r} here, and it cannot be fetched from the Hugging Face Hub: {error}"
+            f"no folder {name!r} was found, and downloading it from the Hugging Face Hub failed: {error}"
         ) from error
     return Path(fetched)
 
@@ -80,18 +85,18 @@ def push_bank(
     revision: str | None = None,
     commit_message: str | None = None,
 ) -> str:
-    """Make a repository of the hub hold the bank of a folder, and return where the commit is to be seen.
+    """Upload the bank of a folder to a repository of the hub, and return the address of the commit.
 
     Args:
         folder: of the bank.
-        repository: `owner/name`, or a name among those of the token's owner; it is made if there is none.
+        repository: `owner/name`, or a name under the token's owner; created if it does not exist.
         token: for the hub.
-        private: whether a repository that is made is private; None leaves that to the owner's settings.
-        revision: the branch, which must exist; None is the main one.
-        commit_message: says what was changed.
+        private: whether a new repository is private; None uses the default of the owner.
+        revision: an existing branch; None is the main branch.
+        commit_message: of the commit.
 
     Raises:
-        DataUnavailableError: the hub cannot be reached, or refuses.
+        DataUnavailableError: the upload failed.
         MissingExtraError: huggingface_hub is not installed.
     """
     hub = _hub()
@@ -104,30 +109,30 @@ def push_bank(
             revision=revision,
             commit_message=commit_message or "Upload a bank of supermasks",
             allow_patterns=FILES,
-            delete_patterns=TASKS,  # the files of tasks that were removed
+            delete_patterns=TASKS,  # files of removed tasks
         )
     except Exception as error:  # as above
         raise DataUnavailableError(
-            f"the bank in {folder} is saved, but could not be pushed to {repository!r}: {error}"
+            f"the bank is saved in {folder}, but pushing it to {repository!r} failed: {error}"
         ) from error
     return str(commit)
 
 
 def missing_files(folder: Path, tasks: Iterable[str] | None = None) -> list[str]:
-    """Return which files of a bank are not in its folder, as after an upload that was stopped.
+    """Return the files of a bank that are missing in its folder, for example after an interrupted upload.
 
     Args:
         folder: of the bank.
-        tasks: look only for the files of these tasks; None looks for all files.
+        tasks: check only the files of these tasks; None checks all files.
 
     Raises:
-        BankFormatError: there is no bank in the folder, or its manifest is damaged.
+        BankFormatError: the folder has no bank, or its manifest is damaged.
     """
     manifest = Manifest.read(folder)
     reader = BankReader(folder, manifest)
     wanted = None if tasks is None else set(tasks)
     if wanted is not None and reader.entries.keys() <= wanted:
-        wanted = None  # who loads all of the tasks loads what they remember
+        wanted = None  # loading all tasks also loads their memory
     needed = dict.fromkeys([manifest.memory.file] if manifest.memory is not None and wanted is None else [])
     for entry in manifest.tasks:
         if wanted is None or entry.name in wanted:
@@ -140,6 +145,6 @@ def _hub() -> ModuleType:
         import huggingface_hub
     except ImportError as error:
         raise MissingExtraError(
-            "the Hugging Face Hub takes huggingface_hub; install it with: pip install 'supermasks[hub]'"
+            "the Hugging Face Hub needs huggingface_hub; install it with: pip install 'supermasks[hub]'"
         ) from error
     return huggingface_hub

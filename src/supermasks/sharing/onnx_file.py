@@ -1,4 +1,4 @@
-"""A plain module as an ONNX file, for programs that have neither torch nor this library."""
+"""Write a module as an ONNX file, for programs without torch and this library."""
 
 import logging
 import re
@@ -20,29 +20,30 @@ from supermasks.errors import MissingExtraError, StorageError, UnsupportedModule
 
 INPUTS, LOGITS, BATCH = "inputs", "logits", "batch"
 SIZES = (1, 3)
-"""A file is compared with its module at batches of these sizes."""
+"""The file is compared with its module on batches of these sizes."""
 
 TOLERANCE = 1e-3
-"""So far a logit of the file may be from that of the module, as a part of the largest one."""
+"""The largest difference between the logits of file and module, relative to the largest logit."""
 _TRACE = "pkg.torch.onnx.stack_trace"
 _REGISTRATION = "torch.onnx._internal.exporter._registration"
 
 
 def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[str, str]) -> None:
-    """Write a module that turns `inputs` into `logits`, for batches of any size.
+    """Write a module that maps `inputs` to `logits`, for batches of any size.
 
-    The file is written beside, run, and compared with the module; if anything fails, an earlier file stays as it was.
+    The file is first written to a temporary place, run, and compared with the module. If anything fails, an earlier
+    file stays unchanged.
 
     Args:
         module: on the CPU, in evaluation mode.
-        path: of the file. Folders on the way are made; above two gigabytes the weights lie in a file beside it.
-        example: a batch of inputs, of which the operations are recorded.
-        about: what is written into the file's metadata.
+        path: of the file. Parent folders are created. Above two gigabytes the weights are in a second file beside it.
+        example: a batch of inputs to record the operations with.
+        about: the metadata of the file.
 
     Raises:
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         StorageError: the file cannot be written.
-        UnsupportedModuleError: ONNX cannot express what the module computes, or not for batches of any size.
+        UnsupportedModuleError: ONNX cannot express the module, or not for batches of any size.
     """
     try:
         import onnx
@@ -50,16 +51,15 @@ def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[st
         from onnxscript import ir
     except ImportError as error:
         raise MissingExtraError(
-            f"to write ONNX files takes {error.name}; install it with: pip install 'supermasks[onnx]'"
+            f"writing ONNX files needs {error.name}; install it with: pip install 'supermasks[onnx]'"
         ) from error
     with _folder_beside(path) as folder:
         program = _exported(module, torch.cat([example, example]) if len(example) == 1 else example)
         model: Any = program.model
         for node in ir.traversal.RecursiveGraphIterator(model.graph):
-            node.metadata_props.pop(_TRACE, None)  # paths of this machine are nobody's business
+            node.metadata_props.pop(_TRACE, None)  # it holds paths of this machine
         model.metadata_props.update(about)
-        # A name of its own also for the weights that may lie beside it: those of an earlier file are needed until the
-        # last moment.
+        # A unique name, also for a second file of weights: the earlier file needs its own until the end.
         file = folder / f"{path.stem}.{token_hex(8)}{path.suffix}"
         with storage(f"{path} cannot be written"):
             program.save(file)
@@ -68,8 +68,8 @@ def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[st
         try:
             onnx.checker.check_model(file, full_check=True)
             session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of either: they have no class of error in common
-            raise UnsupportedModuleError(f"what the backbone is as ONNX cannot be run: {error}") from error
+        except Exception as error:  # the two packages share no class of error
+            raise UnsupportedModuleError(f"the backbone as ONNX cannot be run: {error}") from error
         for batch in _batches(module, example):
             _compare(module, session, batch)
         _put_in_place(file, path)
@@ -90,27 +90,26 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModuleError(
             f"the backbone cannot be written as ONNX: {str(error.__cause__ or error).strip()}; "
-            "branches on the values of inputs are the usual reason; export(task) is the same as a module of torch"
+            "branches on input values are the usual reason; export(task) returns the same as a torch module"
         ) from error
     assert program is not None  # only the older exporter returns nothing
     graph: Any = program.model.graph
     batches = {str(value.shape[0]) for value in (*graph.inputs, *graph.outputs)}
     if batches != {BATCH}:
         raise UnsupportedModuleError(
-            f"the backbone takes batches of one size only, so that in ONNX they would have the sizes {sorted(batches)};"
-            " let its forward() use the size of the batch that comes, as in x.flatten(1), and read it as x.shape[0], "
-            "not as len(x)"
+            f"the backbone must take batches of any size, got the fixed sizes {sorted(batches)}; let its forward() use "
+            "the size of its input, as in x.flatten(1), and read it as x.shape[0], not as len(x)"
         )
     return program
 
 
 def _batches(module: nn.Module, example: Tensor) -> Iterator[Tensor]:
-    """Yield batches of several sizes: rows of the example, and random numbers where the module takes them."""
+    """Yield batches of several sizes: rows of the example, and random numbers if the module accepts them."""
     by_batch = any(isinstance(layer, BATCH_NORM) and layer.running_mean is None for layer in module.modules())
     for size in SIZES:
         rows = example[torch.arange(size) % len(example)]
         if size == 1 and by_batch and not _takes(module, rows):
-            continue  # of one input there are no statistics
+            continue  # one input has no statistics
         yield rows
         random = torch.randn(size, *example.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         if example.is_floating_point() and _takes(module, random):
@@ -121,21 +120,21 @@ def _takes(module: nn.Module, batch: Tensor) -> bool:
     try:
         with torch.no_grad():
             module(batch)
-    except Exception:  # whatever layers say of numbers that are no inputs of their kind, such as categories
+    except Exception:  # layers may reject random numbers, for example as categories
         return False
     return True
 
 
 def _compare(module: nn.Module, session: Any, batch: Tensor) -> None:
-    """Raise UnsupportedModuleError unless a file answers as the module that it was made of."""
+    """Raise UnsupportedModuleError unless the file gives the logits of its module."""
     size = len(batch)
     try:
         with torch.no_grad():
             ours = module(batch)
         theirs = torch.from_numpy(session.run([LOGITS], {INPUTS: batch.numpy()})[0])
-    except Exception as error:  # of the runtime, or whatever layers say
+    except Exception as error:  # from the runtime or from layers
         raise UnsupportedModuleError(
-            f"the backbone, or what it is as ONNX, does not take a batch of {size}: {error}; let its forward() take "
+            f"the backbone, or its ONNX form, does not take a batch of {size}: {error}; let its forward() take "
             "batches of any size"
         ) from error
     largest = float(ours.nan_to_num(0.0).abs().max())
@@ -143,19 +142,19 @@ def _compare(module: nn.Module, session: Any, batch: Tensor) -> None:
         theirs, ours.to(theirs.dtype), rtol=0.0, atol=TOLERANCE * largest + 1e-6, equal_nan=True
     ):
         raise UnsupportedModuleError(
-            f"as ONNX the backbone answers a batch of {size} otherwise than as a module, by more than a thousandth of "
-            "the largest logit; branches on the size of the batch are the usual reason, and random numbers; let its "
-            "forward() compute the same for batches of any size"
+            f"the logits of the backbone as ONNX and as a module differ for a batch of {size}, by more than a "
+            "thousandth of the largest logit; branches on the batch size and random numbers are the usual reasons; let "
+            "its forward() compute the same for batches of any size"
         )
 
 
 @contextmanager
 def _folder_beside(path: Path) -> Generator[Path]:
-    """Make a folder beside a file, which is removed in the end."""
+    """Create a temporary folder beside a file."""
     with storage(f"{path} cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise StorageError(f"{path} cannot be written: it is a folder; choose the name of a file")
+            raise StorageError(f"{path} cannot be written, since it is a folder; choose the name of a file")
         folder = Path(mkdtemp(prefix=".onnx-", dir=path.parent))
     try:
         yield folder
@@ -164,7 +163,7 @@ def _folder_beside(path: Path) -> Generator[Path]:
 
 
 def _put_in_place(file: Path, path: Path) -> None:
-    """Move a file, and the weights beside it, in the place of an earlier one, whose weights are removed."""
+    """Move a file and its separate weights into place, and remove the separate weights of an earlier file."""
     before, data = _weights_beside(path), _weights_beside(file)
     try:
         for name in data:
@@ -174,18 +173,18 @@ def _put_in_place(file: Path, path: Path) -> None:
         for name in data:
             path.with_name(name).unlink(missing_ok=True)
         raise
-    with storage(f"{path} is written, but the weights of the file before it cannot be removed"):
+    with storage(f"{path} is written, but the weights of the earlier file cannot be removed"):
         for name in before - data:
             path.with_name(name).unlink(missing_ok=True)
 
 
 def _weights_beside(path: Path) -> set[str]:
-    """Return the names of the files that hold the weights of an ONNX file, of those that have a name as here."""
+    """Return the names of separate weight files of an ONNX file, if they were written by this module."""
     import onnx
 
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception:  # there is none, or it is something else
+    except Exception:  # no file, or another format
         return set()
     names = {entry.value for one in model.graph.initializer for entry in one.external_data if entry.key == "location"}
     ours = re.compile(rf"{re.escape(path.stem)}(\.[0-9a-f]{{16}})?{re.escape(path.suffix)}\.data")
@@ -194,7 +193,7 @@ def _weights_beside(path: Path) -> set[str]:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Leave out what the exporter says of itself: of its own use of torch, and that it does without torchvision."""
+    """Hide messages of the exporter about its own use of torch and about torchvision."""
     logger = logging.getLogger(_REGISTRATION)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Random changes of training inputs, made on whole batches of tensors."""
+"""Data augmentation on batches of tensors."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,33 +12,33 @@ from supermasks.spec import Settings
 
 
 class Augmentation(Settings, ABC):
-    """Changes each input at random; subclasses are frozen dataclasses.
+    """Changes each input at random. Subclasses are frozen dataclasses.
 
-    Drawing and changing are two steps, so that a part of a batch is changed as it is in the whole batch.
+    Drawing and applying are separate, so a part of a batch is changed as in the whole batch.
     """
 
     @abstractmethod
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raise InputError unless inputs of this shape can be changed."""
+        """Raise InputError unless inputs have a suitable shape."""
 
     @abstractmethod
     def draw(self, count: int, random: np.random.Generator) -> Tensor:
-        """Return what is to happen to each of `count` inputs, `count x ...`."""
+        """Return random parameters for each of `count` inputs, `count x ...`."""
 
     @abstractmethod
     def apply(self, inputs: Tensor, drawn: Tensor) -> Tensor:
-        """Return the changed inputs, of the same shape; each depends on its own row of `drawn` only."""
+        """Return the changed inputs, in the same shape; each depends only on its row of `drawn`."""
 
 
 @dataclass(frozen=True)
 class CropAndFlip(Augmentation):
-    """Pad images by zeros, crop them at a random place to the size that they had, and mirror half of them.
+    """Pad images with zeros, crop them at random to their original size, and mirror half of them.
 
-    This is the usual augmentation of CIFAR. A zero is the mean of the data where these were normalised.
+    The usual augmentation of CIFAR. In normalised data, 0 is the mean.
 
     Attributes:
-        padding: pixels on each side; the crop begins at one of `2 padding + 1` rows and columns, equally likely.
-        flip: mirror left and right with probability 1/2.
+        padding: pixels on each side; the crop begins at one of `2 padding + 1` equally likely rows and columns.
+        flip: whether to mirror left and right with probability 1/2.
 
     Raises:
         ConfigError: the padding is negative.
@@ -56,16 +56,16 @@ class CropAndFlip(Augmentation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.padding < 0:
-            raise ConfigError(f"padding is at least 0 pixels, but {self.padding} came")
+            raise ConfigError(f"padding must be at least 0 pixels, got {self.padding}")
 
     def check(self, shape: tuple[int, ...]) -> None:
         if len(shape) != 3:
             raise InputError(
-                f"images are channels x rows x columns, but inputs of shape {shape} came; train without augmentation"
+                f"images must be channels x rows x columns, got inputs of shape {shape}; train without augmentation"
             )
 
     def draw(self, count: int, random: np.random.Generator) -> Tensor:
-        # For each input: the row and the column at which the crop begins, and whether it is mirrored.
+        # For each input: the first row and column of the crop, and whether it is mirrored.
         starts = random.integers(2 * self.padding + 1, size=(count, 2))
         mirrored = random.integers(2, size=(count, 1)) if self.flip else np.zeros((count, 1), dtype=np.int64)
         return torch.from_numpy(np.concatenate([starts, mirrored], axis=1))

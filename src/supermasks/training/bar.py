@@ -1,4 +1,4 @@
-"""A line on the terminal that shows how far a training is, where somebody looks."""
+"""A progress bar on the terminal, drawn only if a person can see it."""
 
 import os
 import shutil
@@ -20,39 +20,39 @@ REDRAW_SECONDS = 0.1
 WIDTH = 24
 
 Shown = Progress | Literal["auto", False] | None
-"""What shows the progress: a function of one's own, "auto" for a bar where somebody looks, or nothing (None, False)."""
+"""What shows the progress: your own function, "auto" for a bar if a person can see it, or nothing (None, False)."""
 
 
 class Bar:
-    """One line with the task, a bar, steps, loss, learning rate and the time that is left; drawn ten times a second.
+    """One line with the task, a bar, steps, loss, learning rate and remaining time, drawn ten times a second.
 
     Args:
-        title: what is trained.
-        stream: a terminal.
+        title: of the line.
+        output: a terminal.
     """
 
-    def __init__(self, title: str, stream: TextIO) -> None:
-        self._title, self._stream = title if len(title) <= WIDTH else f"{title[: WIDTH - 1]}…", stream
+    def __init__(self, title: str, output: TextIO) -> None:
+        self._title, self._output = title if len(title) <= WIDTH else f"{title[: WIDTH - 1]}…", output
         self._start, self._first, self._drawn, self._length = perf_counter(), 0, 0.0, 0
         self._now: tuple[int, int, Step | None] | None = None
 
     def step(self, step: Step) -> None:
-        """Take in a step; the loss is read only where it is drawn."""
+        """Show a step; the loss is read only if it is drawn."""
         self._take(step.step, step.steps, step)
 
     def progress(self, done: int, total: int) -> None:
-        """Take in how many steps were made."""
+        """Show the number of steps so far."""
         self._take(done, total, None)
 
     def close(self) -> None:
         """Draw the last step, and end the line."""
         if self._now is not None:
             self._draw(*self._now)
-            self._stream.write("\n")
-            self._stream.flush()
+            self._output.write("\n")
+            self._output.flush()
 
     def _take(self, done: int, total: int, step: Step | None) -> None:
-        if self._now is None:  # a training that is resumed does not begin at the first step
+        if self._now is None:  # a resumed training does not begin at step 1
             self._first, self._start = done - 1, perf_counter()
         self._now = done, total, step
         if perf_counter() - self._drawn >= REDRAW_SECONDS:
@@ -66,21 +66,21 @@ class Bar:
         if step is not None:
             parts.append(f"loss {step.loss:.3f}, rate {step.learning_rate:.1e}")
         line = f"{', '.join(parts)}, {int(left) // 60}:{int(left) % 60:02d} left"[: _columns() - 1]
-        self._stream.write("\r" + line.ljust(self._length))
-        self._stream.flush()
+        self._output.write("\r" + line.ljust(self._length))
+        self._output.flush()
         self._length = len(line)
 
 
 @contextmanager
 def watched(shown: Shown, title: str) -> Generator[tuple[Progress | None, Bar | None]]:
-    """Give the function that is told of each step, or the bar that is drawn until the context ends, or neither.
+    """Return the user's progress function, or a bar that is drawn until the context ends, or neither.
 
     Args:
-        shown: what the user asks for.
+        shown: the setting of the user.
         title: of the bar.
 
     Raises:
-        ConfigError: it is nothing of this kind.
+        ConfigError: the setting is invalid.
     """
     if callable(shown):
         yield shown, None
@@ -98,21 +98,21 @@ def watched(shown: Shown, title: str) -> Generator[tuple[Progress | None, Bar | 
 
 
 def somebody_looks() -> bool:
-    """Return whether a person sees what is written to stderr: on a terminal, or in a notebook.
+    """Return whether a person sees stderr: on a terminal or in a notebook.
 
-    In workers, in threads beside the main one, and where several processes train together, nobody does.
+    Nobody sees it in workers, outside of the main thread, and if several processes train together.
     """
     alone = parent_process() is None and Processes.current().count == 1
     if not alone or threading.current_thread() is not threading.main_thread():
         return False
-    stream: TextIO | None = sys.stderr
-    if stream is None or stream.closed:
+    output: TextIO | None = sys.stderr
+    if output is None or output.closed:
         return False
-    return (stream.isatty() and os.environ.get("TERM") != "dumb") or _in_notebook()
+    return (output.isatty() and os.environ.get("TERM") != "dumb") or _in_notebook()
 
 
 def _in_notebook() -> bool:
-    """Without an import: a kernel of Jupyter has imported IPython."""
+    """Return whether this is a Jupyter kernel, which has imported IPython."""
     ipython = sys.modules.get("IPython")
     if ipython is None or "ipykernel" not in sys.modules:
         return False

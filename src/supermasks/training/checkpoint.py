@@ -1,4 +1,4 @@
-"""A training that was stopped, as a file: written in one piece, and read back without running any code in it."""
+"""Checkpoints of a training: files that are written atomically and read without running code in them."""
 
 import hashlib
 import io
@@ -17,17 +17,17 @@ DIGEST_BYTES = 32
 
 
 def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint; whatever goes wrong, the file holds this state or the one before it.
+    """Write a checkpoint atomically: after a failure the file holds the previous checkpoint.
 
-    The file is a line that names the format, the SHA-256 of the rest, and the rest, as `torch.save` writes it.
+    The file is a line with the format, the SHA-256 of the rest, and the rest, from `torch.save`.
 
     Args:
-        path: of the file; its folder is made if need be.
-        identity: what training it is of, plain data.
-        state: how far it is: tensors and plain data.
+        path: of the file; its folder is created if needed.
+        identity: plain data that identifies the training.
+        state: of the training: tensors and plain data.
 
     Raises:
-        StorageError: the file cannot be written; it holds what it held before.
+        StorageError: the file cannot be written; it is unchanged.
     """
     buffer = io.BytesIO()
     torch.save({"identity": dict(identity), "state": dict(state)}, buffer)
@@ -35,11 +35,11 @@ def save_checkpoint(path: Path, identity: Mapping[str, Any], state: Mapping[str,
     with storage(f"the checkpoint {path} cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, FORMAT, hashlib.sha256(content).digest(), content)
-    remove_partial(path)  # of a process that was stopped while it wrote
+    remove_partial(path)  # left by a process that was killed while writing
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Return whether there is a checkpoint.
+    """Return whether a checkpoint exists.
 
     Raises:
         StorageError: its folder cannot be read.
@@ -49,7 +49,7 @@ def has_checkpoint(path: Path) -> bool:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint, if there is one.
+    """Remove a checkpoint, if it exists.
 
     Raises:
         StorageError: it cannot be removed.
@@ -62,7 +62,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state in a checkpoint, on the CPU.
 
     Raises:
-        RunStateError: the file is damaged, or is of another training than that with this identity.
+        RunStateError: the file is damaged, or belongs to a training with another identity.
         StorageError: the file cannot be read.
     """
     content = _read(path)
@@ -70,8 +70,8 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     for what, expected in identity.items():
         if found.get(what) != expected:
             raise RunStateError(
-                f"the checkpoint {path} is of another training: its {what} is {found.get(what)!r}, but "
-                f"{expected!r} is asked for; go on with that one, or delete the file"
+                f"the checkpoint {path} belongs to another training: its {what} is {found.get(what)!r}, expected "
+                f"{expected!r}; resume that training, or delete the file"
             )
     state: dict[str, Any] = content["state"]
     return state
@@ -82,16 +82,16 @@ def _read(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
     if not raw.startswith(FORMAT):
         raise RunStateError(
-            f"{path} is no checkpoint of this version of the library; delete it, and the task begins anew"
+            f"{path} is not a checkpoint of this version of the library; delete it to start the task again"
         )
     start = len(FORMAT) + DIGEST_BYTES
-    # torch itself would take altered numbers for good ones.
+    # torch itself does not notice altered numbers.
     if hashlib.sha256(memoryview(raw)[start:]).digest() != raw[len(FORMAT) : start]:
-        raise RunStateError(f"the checkpoint {path} is truncated or altered; delete it, and the task begins anew")
+        raise RunStateError(f"the checkpoint {path} is truncated or altered; delete it to start the task again")
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(raw[start:]), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:  # written on purpose, or by another version of torch
+    except (RuntimeError, pickle.UnpicklingError) as error:  # made by hand, or by another version of torch
         raise RunStateError(
-            f"the checkpoint {path} cannot be read: {type(error).__name__}; delete it, and the task begins anew"
+            f"the checkpoint {path} cannot be read: {type(error).__name__}; delete it to start the task again"
         ) from error
     return content

@@ -1,4 +1,4 @@
-"""What the training of a task minimises: the cross-entropy, weighted by class and smoothed if the settings say so."""
+"""The loss of a task: cross-entropy, with optional class weights and label smoothing."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,17 @@ class CrossEntropy:
 
         (1 - s) w_y (-log p_y) + s / C * sum_c w_c (-log p_c)
 
-    and the mean is the sum over `sum w_y`, as of `torch.nn.CrossEntropyLoss`. But the sum over `c` is over the classes
-    of the task: superfluous neurons are no classes, and smoothing does not make them any likelier.
+    and the mean is the sum divided by `sum w_y`, as in `torch.nn.CrossEntropyLoss`. Here `c` runs only over the classes
+    of the task, so smoothing does not make superfluous neurons likelier.
 
     Attributes:
-        table: `classes x classes`, what multiplies `-log p_c` (columns) for an example of a class (rows); None where
-            neither weights nor smoothing are asked for.
-        weights: `classes`; None where `table` is.
+        table: `classes x classes`, the factors of `-log p_c` (columns) for an example of a class (rows); None without
+            class weights and smoothing.
+        weights: `classes`; None if `table` is None.
+
+    Example:
+        >>> CrossEntropy(None, None).mean(torch.zeros(2, 4), torch.tensor([0, 1]))  # log 4
+        tensor(1.3863)
     """
 
     table: Tensor | None
@@ -35,7 +39,7 @@ class CrossEntropy:
         """Return the cross-entropy of a task.
 
         Raises:
-            ConfigError: there are not as many weights as classes.
+            ConfigError: the numbers of class weights and classes differ.
         """
         if settings.class_weights is None and not settings.label_smoothing:
             return cls(None, None)
@@ -46,11 +50,11 @@ class CrossEntropy:
         return cls(table, weights)
 
     def mean(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of examples."""
+        """Return the mean loss of examples, a scalar in nats."""
         return mean_loss(logits, targets, self.table, self.weights)
 
     def share(self, part: Tensor, batch: Tensor) -> float | Tensor:
-        """Return by what the mean of a part of a batch enters into the mean of all.
+        """Return the factor of a part's mean loss in the mean loss of its batch.
 
         Args:
             part: the targets of the part.
@@ -63,7 +67,7 @@ class CrossEntropy:
 
 
 def mean_loss(logits: Tensor, targets: Tensor, table: Tensor | None, weights: Tensor | None) -> Tensor:
-    """Return the mean loss of examples, `batch x outputs`, for a table and weights as `CrossEntropy` has them."""
+    """Return the mean loss of logits, `batch x outputs`, for the table and weights of a `CrossEntropy`."""
     if table is None or weights is None:
         return torch.nn.functional.cross_entropy(logits, targets)
     costs = -logits.log_softmax(dim=1)[:, : table.shape[1]]
@@ -71,7 +75,7 @@ def mean_loss(logits: Tensor, targets: Tensor, table: Tensor | None, weights: Te
 
 
 def stacked(losses: list[CrossEntropy]) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Return the tables and the weights of several tasks, `tasks x ...`, filled up with 0 to the most classes."""
+    """Return the tables and weights of several tasks, `tasks x ...`, padded with 0 to the most classes."""
     tables = [one.table for one in losses if one.table is not None]
     weights = [one.weights for one in losses if one.weights is not None]
     if not tables:
@@ -84,7 +88,7 @@ def stacked(losses: list[CrossEntropy]) -> tuple[Tensor, Tensor] | tuple[None, N
 
 
 def _weights(task: Task, settings: Training) -> Tensor:
-    """Return what an example of each class weighs, `classes`; that of a class without examples is 0."""
+    """Return the weight of each class, `classes`; 0 for classes without examples if balanced."""
     classes = len(task.classes)
     if settings.class_weights is None:
         return torch.ones(classes)
@@ -95,6 +99,6 @@ def _weights(task: Task, settings: Training) -> Tensor:
     if len(settings.class_weights) != classes:
         raise ConfigError(
             f"class_weights must have one weight for each of the {classes} classes of task {task.name!r}, got "
-            f'{len(settings.class_weights)}; "balanced" fits all tasks'
+            f'{len(settings.class_weights)}; use "balanced", which fits all tasks'
         )
     return torch.tensor(settings.class_weights, dtype=torch.float64)

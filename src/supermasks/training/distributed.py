@@ -1,4 +1,4 @@
-"""One large task on several processes, as `torchrun` starts them: each computes its share of every batch."""
+"""Train one task in several processes, started by `torchrun`; each computes its share of every batch."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ from supermasks.errors import ConfigError
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together; each holds the whole network, and all make the same steps.
+    """The processes that train together. Each holds the whole network, and all make the same steps.
 
     Attributes:
         rank: of this process.
-        count: of all processes, 1 where this one is alone.
+        count: the number of processes, 1 without others.
     """
 
     rank: int = 0
@@ -25,13 +25,13 @@ class Processes:
 
     @staticmethod
     def current() -> "Processes":
-        """Return the default group of `torch.distributed`; this process alone if there is none."""
+        """Return the default group of `torch.distributed`, or this process alone."""
         if not dist.is_available() or not dist.is_initialized():
             return Processes()
         return Processes(dist.get_rank(), dist.get_world_size())
 
     def parts(self, batch: int, accumulate: int) -> list[slice]:
-        """Return the share of this process of a batch, cut into parts.
+        """Return this process's share of a batch, cut into `accumulate` parts.
 
         Raises:
             ConfigError: a part would be empty.
@@ -42,18 +42,23 @@ class Processes:
         """
         if batch < self.count * accumulate:
             raise ConfigError(
-                f"a batch of {batch} examples cannot be cut into {accumulate} parts for each of {self.count} "
-                "processes; make it larger, or accumulate less"
+                f"a batch must have an example for each of {accumulate} parts of {self.count} processes, got {batch}; "
+                "make it larger, or accumulate less"
             )
         parts = torch.arange(batch).tensor_split(self.count)[self.rank].tensor_split(accumulate)
         return [slice(int(part[0]), int(part[-1]) + 1) for part in parts]
 
     def share(self, count: int) -> Tensor:
-        """Return the indices below `count` that are for this process, int64."""
+        """Return this process's share of the indices below `count`, int64.
+
+        Example:
+            >>> Processes(rank=1, count=2).share(5)
+            tensor([3, 4])
+        """
         return torch.arange(count).tensor_split(self.count)[self.rank]
 
     def sum_gradients(self, parameters: Iterable[Tensor], loss: Tensor) -> Tensor:
-        """Give each parameter the sum of its gradients on all processes, and return the sum of the losses."""
+        """Sum the gradients of each parameter over all processes, in place, and return the sum of the losses."""
         if self.count == 1:
             return loss
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -66,7 +71,7 @@ class Processes:
         return total.squeeze(0)
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the tensors of the first one, in place."""
+        """Copy the tensors of the first process to all others, in place."""
         if self.count > 1:
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
@@ -80,7 +85,7 @@ class Processes:
         return int(total)
 
     def any(self, *facts: bool) -> Sequence[bool]:
-        """Return for each fact whether it holds on any process."""
+        """Return, for each fact, whether it holds in any process."""
         if self.count == 1:
             return facts
         counts = torch.tensor(facts, dtype=torch.int64)
@@ -88,7 +93,7 @@ class Processes:
         return [count > 0 for count in counts.tolist()]
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Return this tensor of each process, in the order of ranks."""
+        """Return the tensor of each process, in the order of ranks."""
         if self.count == 1:
             return [tensor]
         gathered = [torch.empty_like(tensor) for _ in range(self.count)]
@@ -102,18 +107,18 @@ def launched_by_torchrun() -> bool:
 
 
 def initialise() -> Processes:
-    """Join the processes that `torchrun` started; every `fit`, and so `Learner.learn`, then shares its batches.
+    """Join the processes that `torchrun` started, so that `fit` and `Learner.learn` share their batches.
 
-    Tensors on the CPU travel by gloo, those on CUDA devices by NCCL; the device of a process is that of its local
-    rank. All processes call the same functions with the same arguments, and all end with the same masks. At the end
-    of the program call `torch.distributed.destroy_process_group()`.
+    CPU tensors use gloo, CUDA tensors NCCL. The device of a process is its local rank. All processes must call the same
+    functions with the same arguments, and get the same masks. At the end of the program call
+    `torch.distributed.destroy_process_group()`.
 
     Raises:
         ConfigError: this process was not started by `torchrun`.
     """
     if not launched_by_torchrun():
         raise ConfigError(
-            "this process was not started by torchrun; start the program with: torchrun --nproc-per-node=2 program.py"
+            "this process was not started by torchrun; run the program with: torchrun --nproc-per-node=2 program.py"
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

@@ -1,4 +1,4 @@
-"""Control-C between two steps of a training, never within one."""
+"""Delay Control-C to the end of a training step."""
 
 import signal
 import threading
@@ -6,12 +6,12 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """While active, Control-C is noted in `pending` instead of raised; a second one is raised at once.
+    """A context that stores Control-C in `pending`; a second Control-C raises at once.
 
-    The user's own handler, if there is one, stays in charge, and so does the main thread where this is another.
+    Nothing changes if the user has installed a handler, or outside of the main thread.
 
     Args:
-        active: otherwise nothing is changed.
+        active: whether to catch Control-C at all.
     """
 
     def __init__(self, active: bool) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from supermasks.arithmetic import computing_in
-from supermasks.errors import InputError, LabelError, TrainingError
+from supermasks.errors import InputError, TrainingError
 from supermasks.methods import Lesson, Method, Session
 from supermasks.network import Network, check_inputs
 from supermasks.scores import Past
@@ -42,21 +42,19 @@ class LearnedTask:
 
 
 def check_learnable(network: Network, task: Task) -> None:
-    """Raise InputError if the network cannot take the inputs of a task, or LabelError if it has too few outputs."""
+    """Raise InputError unless the inputs of a task are finite, and of a type that networks take.
+
+    Inputs that many tasks share are looked at once.
+    """
     inputs, seen = task.train.inputs, two_of(task)
     if seen.dtype not in INPUT_TYPES:
         raise InputError(
             f"the network is given float32, or int64 for token ids, but the inputs of task {task.name!r} are "
             f"{seen.dtype}; convert them with .float(), or by the view of the examples"
         )
-    if isinstance(inputs, Tensor):
+    if isinstance(inputs, Tensor) and inputs not in network.finite:
         check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
-    outputs = network.outputs(seen)
-    if network.head is None and len(task.classes) > outputs:
-        raise LabelError(
-            f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {outputs} outputs; "
-            "build it with at least as many, and some more for superfluous neurons"
-        )
+        network.finite.add(inputs)
 
 
 def two_of(task: Task) -> Tensor:
@@ -88,12 +86,18 @@ def learn_task(
     """
     check_learnable(lesson.network, lesson.task)
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, lesson.network.device):
-        session, fitted = fit_stages(method, lesson, settings, listeners, checkpoint)
-        return finish_task(session, settings, fitted)
+        session, fitted, is_clear = fit_stages(method, lesson, settings, listeners, checkpoint)
+        return finish_task(session, settings, fitted, is_clear)
 
 
-def finish_task(session: Session, settings: Training, fitted: Fit) -> LearnedTask:
+def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: bool = False) -> LearnedTask:
     """Return what is kept of a task whose training has ended.
+
+    Args:
+        session: of the task, trained.
+        settings: of the training.
+        fitted: how it went.
+        is_clear: a look at the network was clear (`Look.is_clear`), so that it answers alike each time.
 
     Raises:
         TrainingError: the mask keeps no weight of some layer.
@@ -116,7 +120,7 @@ def finish_task(session: Session, settings: Training, fitted: Fit) -> LearnedTas
         )
     written = network.writing(state, learned.weights)
     state, rounding = with_statistics(written, state, lesson.task, settings, lesson.seed)
-    state = replace(state, answers=trial_answers(written, state))
+    state = replace(state, answers=trial_answers(written, state, is_clear))
     return LearnedTask(state, learned.memory, learned.weights, replace(fitted, rounding=rounding))
 
 

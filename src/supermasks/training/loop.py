@@ -7,7 +7,7 @@ from torch import Tensor
 
 from supermasks.errors import RunStateError
 from supermasks.methods import Session
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training.checkpoint import has_checkpoint, load_checkpoint, remove_checkpoint, save_checkpoint
 from supermasks.training.distributed import Processes
 from supermasks.training.interruption import Interruption
@@ -59,7 +59,10 @@ def fit(
     run = Run(session, settings, processes, whole or {})
     # The first process draws what a single one would, the others something else.
     purpose = ["layers", run.task.name, *([f"process {processes.rank}"] if processes.rank else [])]
-    with seeded_layers(run.network.device, stream(run.seed, *purpose)), Interruption(checkpoint is not None) as stopped:
+    with (
+        seeded_layers(run.network.device, generator(run.seed, *purpose)),
+        Interruption(checkpoint is not None) as stopped,
+    ):
         saving = _Saving(run, checkpoint, stopped, start)
         saving.resume()
         processes.broadcast(run.tensors())

@@ -1,4 +1,4 @@
-"""The loss of the last steps, looked at now and then: each look waits for the device."""
+"""The loss of recent steps, read now and then, since reading waits for the device."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -13,14 +13,14 @@ CHECK_EVERY = 50
 
 
 class RecentLosses:
-    """The mean losses of one or more tasks since the last look, 50 steps at most.
+    """The mean losses of one or more tasks over the last steps, at most 50.
 
     Args:
         tasks: their names.
-        device: where the losses are.
+        device: of the losses.
 
     Attributes:
-        means: of each task at the last look, in nats.
+        means: the mean loss of each task when last read, in nats.
     """
 
     def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
@@ -30,7 +30,7 @@ class RecentLosses:
         self._steps = 0
 
     def add(self, losses: Tensor, step: int, last: bool) -> None:
-        """Add the loss of each task at a step, and look at them if it is time, or the last step.
+        """Add the loss of each task at a step; read the means every 50 steps and at the last.
 
         Raises:
             TrainingError: a loss is not finite.
@@ -41,7 +41,7 @@ class RecentLosses:
             self.look(step)
 
     def look(self, step: int) -> None:
-        """Look at the losses since the last look, if there are any.
+        """Read the mean losses since the last reading, if any.
 
         Raises:
             TrainingError: a loss is not finite.
@@ -58,10 +58,10 @@ class RecentLosses:
         self._steps = 0
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return the losses so far, for `restore`."""
         return {"means": self.means, "sums": self._sums, "steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where `state()` was taken."""
+        """Resume from a `state()`."""
         self.means, self._steps = state["means"], state["steps"]
         self._sums.copy_(state["sums"])

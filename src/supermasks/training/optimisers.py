@@ -1,4 +1,4 @@
-"""Optimisers as settings: small frozen values that make the torch optimiser they describe."""
+"""Optimisers as settings: frozen values that build torch optimisers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -12,17 +12,17 @@ from torch import Tensor
 from supermasks.errors import ConfigError
 from supermasks.spec import Settings
 
-_FAR = 1e30  # a step after which `1 - smoothing ** step` is 1; adding 1 to it changes nothing
+_FAR = 1e30  # a step count so large that `1 - smoothing ** step` is 1, and adding 1 does not change it
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
 
 class Optimiser(Settings, ABC):
-    """Describes an optimiser.
+    """The settings of an optimiser.
 
     Attributes:
         learning_rate: the step size; a schedule multiplies it.
-        weight_decay: pulls what is trained towards 0.
+        weight_decay: pulls the trainable tensors towards 0.
 
     Raises:
         ConfigError: the learning rate is not a positive number, or the weight decay is negative.
@@ -34,18 +34,18 @@ class Optimiser(Settings, ABC):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.learning_rate < inf:
-            raise ConfigError(f"a learning rate is a positive number, but {self.learning_rate} came")
+            raise ConfigError(f"the learning rate must be a positive number, got {self.learning_rate}")
         if not 0 <= self.weight_decay < inf:
-            raise ConfigError(f"a weight decay is a number of at least 0, but {self.weight_decay} came")
+            raise ConfigError(f"the weight decay must be at least 0, got {self.weight_decay}")
 
     @abstractmethod
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """Return a new torch optimiser of these parameters, or groups of them as torch takes them."""
+        """Return a new torch optimiser of these parameters, or of torch's parameter groups."""
 
 
 @dataclass(frozen=True)
 class RMSprop(Optimiser):
-    """The steps of `torch.optim.RMSprop`; its defaults are those of SupSup's experiments on MNIST (Section 4.2)."""
+    """The steps of `torch.optim.RMSprop`, with the defaults of SupSup on MNIST (Section 4.2)."""
 
     learning_rate: float = 1e-4
     smoothing: float = 0.99
@@ -57,8 +57,8 @@ class RMSprop(Optimiser):
             raise ConfigError(f"the smoothing of RMSprop must be at least 0 and below 1, got {self.smoothing}")
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        # RMSprop is Adam without momentum and, its first step being far away, without correction of the bias. Torch
-        # makes such a step in one pass over the memory for Adam only, in half the time of its own RMSprop.
+        # RMSprop is Adam without momentum and bias correction; a large step count switches the correction off. Only
+        # Adam has a fused step in torch, twice as fast as torch's RMSprop.
         optimiser = torch.optim.Adam(
             parameters,
             lr=self.learning_rate,
@@ -77,7 +77,7 @@ class RMSprop(Optimiser):
 
 @dataclass(frozen=True)
 class Adam(Optimiser):
-    """`torch.optim.Adam`; its defaults are those of both papers for images (SupSup, Appendix D)."""
+    """`torch.optim.Adam`, with the defaults of both papers for images (SupSup, Appendix D)."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -88,7 +88,7 @@ class Adam(Optimiser):
 
 @dataclass(frozen=True)
 class AdamW(Optimiser):
-    """`torch.optim.AdamW`: the weight decay is a step of its own, not part of the gradient."""
+    """`torch.optim.AdamW`: weight decay is not part of the gradient."""
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -99,7 +99,12 @@ class AdamW(Optimiser):
 
 @dataclass(frozen=True)
 class SGD(Optimiser):
-    """`torch.optim.SGD`."""
+    """`torch.optim.SGD`.
+
+    Example:
+        >>> SGD(0.1).build([torch.zeros(1, requires_grad=True)]).param_groups[0]["momentum"]
+        0.9
+    """
 
     learning_rate: float = 0.1
     momentum: float = 0.9
@@ -109,9 +114,9 @@ class SGD(Optimiser):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.momentum < 1:
-            raise ConfigError(f"a momentum must be at least 0 and below 1, got {self.momentum}")
+            raise ConfigError(f"the momentum must be at least 0 and below 1, got {self.momentum}")
         if self.nesterov and self.momentum <= 0:
-            raise ConfigError(f"Nesterov's steps need a momentum, but momentum={self.momentum} came")
+            raise ConfigError(f"nesterov=True needs a momentum above 0, got {self.momentum}")
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -125,7 +130,7 @@ class SGD(Optimiser):
 
 
 class Optimisers:
-    """Several torch optimisers, each of its own parameters, that make their steps as one.
+    """Several torch optimisers with different parameters, used as one.
 
     Attributes:
         members: the optimisers.
@@ -140,7 +145,7 @@ class Optimisers:
         return [group for member in self.members for group in member.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for member in self.members:
             member.zero_grad(set_to_none)
 
@@ -154,6 +159,6 @@ class Optimisers:
         return {"members": [member.state_dict() for member in self.members]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to states that `state_dict` has returned."""
+        """Restore states from `state_dict`."""
         for member, state in zip(self.members, state_dict["members"], strict=True):
             member.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""In which order the examples of a task are trained on."""
+"""The order of training examples."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 
 
 class Order:
-    """Batches of indices without end: each example once an epoch, epochs joined without gaps.
+    """Endless batches of indices: each example once an epoch, without gaps between epochs.
 
     Args:
-        count: how many examples there are.
+        count: the number of examples.
         size: of a batch.
-        random: shuffles.
+        random: shuffles the examples.
 
     Example:
-        >>> order = Order(3, 2, stream(0, "data-order", "my task"))
+        >>> order = Order(3, 2, generator(0, "data-order", "my task"))
         >>> sorted(torch.cat([order.next(), order.next(), order.next()]).tolist())
         [0, 0, 1, 1, 2, 2]
     """
@@ -29,8 +29,8 @@ class Order:
 
     @classmethod
     def of(cls, task: str, count: int, size: int, seed: int) -> "Order":
-        """Return the order of the examples of the task of this name, which depends on nothing else."""
-        return cls(count, size, stream(seed, "data-order", task))
+        """Return the order of the examples of a task, determined by its name, the sizes and the seed."""
+        return cls(count, size, generator(seed, "data-order", task))
 
     def next(self) -> Tensor:
         """Return the indices of the next batch, `size`, int64."""
@@ -40,10 +40,10 @@ class Order:
         return torch.from_numpy(batch)
 
     def state(self) -> dict[str, Any]:
-        """Return where the order is, to go on from there after `restore`."""
+        """Return the position, for `restore`."""
         return {"random": self._random.bit_generator.state, "pending": torch.from_numpy(self._pending.copy())}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where `state()` was taken."""
+        """Resume from a `state()`."""
         self._random.bit_generator.state = state["random"]
         self._pending = state["pending"].numpy()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError, SupermasksError, TrainingError
 from supermasks.methods import Session
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.spec import describe
 from supermasks.training.cross_entropy import CrossEntropy
 from supermasks.training.distributed import Processes
@@ -51,7 +52,7 @@ class Run:
         self.optimiser = settings.build_optimiser(session.parameters, network.head_shapes(1), session.weights)
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
-        self.augmenting = stream(seed, "augmentation", task.name)
+        self.augmenting = generator(seed, "augmentation", task.name)
         self.cross_entropy = CrossEntropy.of(task, settings, network.device)
         self.losses = RecentLosses([task.name], network.device)
         self.best = Best(session)
@@ -93,7 +94,9 @@ class Run:
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
                 loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
-            loss.backward()
+            # Layers that are called again in the backward pass would not have the weights of the task.
+            with self.network.refusing_calls() if self.step == 1 else nullcontext():
+                loss.backward()
             total += loss.detach()
         return total
 

@@ -1,4 +1,4 @@
-"""How the learning rate goes over a training."""
+"""Schedules of the learning rate."""
 
 from math import cos, pi
 from typing import Literal
@@ -7,15 +7,15 @@ Schedule = Literal["constant", "cosine"]
 
 
 def rate_factor(schedule: Schedule, warmup: float, step: int, steps: int) -> float:
-    """Return by what the learning rate is multiplied at a step.
+    """Return the factor of the learning rate at a step.
 
-    In the first `w = round(warmup * steps)` steps it is `step / w`; then 1 ("constant"), or
-    `(1 + cos(pi * t)) / 2` ("cosine") where `t = (step - 1 - w) / (steps - w)` goes from 0 to nearly 1.
+    In the first `w = round(warmup * steps)` steps it is `step / w`. After them it is 1 ("constant"), or
+    `(1 + cos(pi * t)) / 2` ("cosine"), where `t = (step - 1 - w) / (steps - w)` rises from 0 to nearly 1.
 
     Args:
         schedule: "constant" or "cosine".
         warmup: the fraction of all steps over which the rate rises, at least 0 and below 1.
-        step: counted from 1.
+        step: from 1.
         steps: of the whole training.
 
     Example:

@@ -1,4 +1,4 @@
-"""How long and with what a task is trained."""
+"""The settings of a training."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,48 +16,46 @@ from supermasks.training.augmentation import Augmentation
 from supermasks.training.optimisers import Optimiser, Optimisers, RMSprop
 from supermasks.training.schedule import Schedule, rate_factor
 
-Precision = Literal["float32", "bfloat16"]
-
 DEFAULT_STEPS = 1000
-WAITS = "waits"  # marks the groups of an optimiser that wait while heads go first
+WAITS = "waits"  # marks the groups of an optimiser that wait while only heads are trained
 
 
 @dataclass(frozen=True)
 class Training(Settings):
-    """How long and with what a task is trained; the defaults are SupSup's on MNIST (Section 4.2).
+    """The settings of a training; the defaults are those of SupSup on MNIST (Section 4.2).
 
     Attributes:
-        steps: optimiser steps a task; 1000 where neither steps nor epochs are given, None where epochs are.
-        batch_size: examples a step; a shuffled epoch follows the other without gaps.
+        steps: optimiser steps of a task; 1000 by default, None if epochs are given.
+        batch_size: examples in a step; shuffled epochs follow each other without gaps.
         optimiser: makes the steps.
-        weight_optimiser: makes those of weights that are trained beside a mask (ExSSNeT, SSNeT), in place of the
-            other; the schedule is of both.
+        weight_optimiser: makes the steps of weights that are trained beside a mask (ExSSNeT, SSNeT); None uses
+            `optimiser`. The schedule applies to both.
         schedule: of the learning rate, "constant" or "cosine" (to 0 at the last step).
-        epochs: in place of steps, how often each example is seen, any positive number; see `total_steps`.
+        epochs: passes over the training examples, instead of steps; any positive number (see `total_steps`).
         warmup: the fraction of all steps, from the first on, over which the learning rate rises linearly from 0.
-        accumulate: the batch is computed in this many parts, one after the other, so that it needs less memory; the
-            step is that of the whole batch. Batch normalisation uses the statistics of the parts.
-        precision: of the products in the network; with "bfloat16" (autocast) what is trained, the loss and the
-            accuracy on validation examples remain float32.
-        augmentation: changes each training input at random; None leaves them as they are.
-        head_rate: the learning rate of a head that each task has of its own, as a multiple of that of all else.
-        head_first: the fraction of all steps, from the first on, in which only heads are trained: gradients through a
-            head that knows nothing yet would drive pretrained features apart.
-        statistics_batches: after the training, the statistics of batch normalisation are measured anew over so many
-            batches, with the mask and the weights that are kept; 0 keeps the running ones.
-        statistics_precision: in which these statistics are kept, "float32" or "float16"; `Fit.rounding` tells what that
-            changes.
-        select_best: keep what was best on the validation examples of the task at the end of an epoch, or of the
-            training; of equals, the earliest.
+        accumulate: the number of parts of a batch, computed one after the other to save memory. A step still uses the
+            whole batch, but batch normalisation the statistics of each part.
+        precision: of products in the network. With "bfloat16" (autocast), trainable tensors, the loss and the accuracy
+            on validation examples remain float32.
+        augmentation: changes each training input at random; None changes nothing.
+        head_rate: the learning rate of the head of each task, as a multiple of the rate of all else.
+        head_first: the fraction of all steps, from the first on, that train only the head: gradients through an
+            untrained head would damage pretrained features.
+        statistics_batches: the number of batches to measure batch-norm statistics over after the training, with the
+            final mask and weights; 0 keeps the running statistics.
+        statistics_precision: of stored batch-norm statistics, "float32" or "float16"; `Fit.rounding` is the effect of
+            rounding.
+        select_best: keep the state of the epoch with the best accuracy on the validation examples; among equals, the
+            earliest.
         patience: end the training after so many epochs without a better accuracy on the validation examples, and keep
-            the best, as `select_best` does, which this implies. Each stage of a method (ExSSNeT) ends by itself.
-        clip_norm: gradients of a larger norm (L2, of all that is trained) are scaled down to this one.
-        label_smoothing: the part of each target that is shared by all classes of the task, at least 0 and below 1.
-        class_weights: what an example of each class weighs in the loss, in the order of the classes; "balanced" is
+            the best (implies `select_best`). Each stage of a method (ExSSNeT) has its own count.
+        clip_norm: scale gradients of a larger norm (L2, over all trainable tensors) down to this norm.
+        label_smoothing: the part of each target that is spread over all classes of the task, at least 0 and below 1.
+        class_weights: the weight of an example of each class in the loss, in the order of the classes; "balanced" is
             `examples / (classes * examples of the class)`.
 
     Raises:
-        ConfigError: a number is out of its range, steps and epochs are both given, or a word is unknown.
+        ConfigError: a setting is out of its range or unknown, or steps and epochs are both given.
 
     Example:
         >>> Training(epochs=2.5, batch_size=100).total_steps(examples=1010)
@@ -71,7 +69,7 @@ class Training(Settings):
     epochs: float | None = None
     warmup: float = 0.0
     accumulate: int = 1
-    precision: Precision = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     augmentation: Augmentation | None = None
     select_best: bool = False
     head_rate: float = 1.0
@@ -90,26 +88,27 @@ class Training(Settings):
             object.__setattr__(self, "steps", DEFAULT_STEPS)
         if self.steps is not None and self.epochs is not None:
             raise ConfigError(
-                f"a training is so many steps or so many epochs long, but steps={self.steps} and "
-                f"epochs={self.epochs} came; leave one of them out"
+                f"expected steps or epochs, got steps={self.steps} and epochs={self.epochs}; leave one of them out"
             )
         if (self.steps is not None and self.steps < 1) or self.batch_size < 1:
-            raise ConfigError(f"steps and batch size are at least 1, but {self.steps} and {self.batch_size} came")
+            raise ConfigError(f"steps and batch_size must be at least 1, got {self.steps} and {self.batch_size}")
         if self.epochs is not None and not 0 < self.epochs < inf:
-            raise ConfigError(f"epochs are a positive number, but {self.epochs} came")
+            raise ConfigError(f"epochs must be a positive number, got {self.epochs}")
         if not 0 <= self.warmup < 1:
-            raise ConfigError(f"the warm-up is a fraction of all steps, at least 0 and below 1, but {self.warmup} came")
+            raise ConfigError(f"warmup must be a fraction of all steps, at least 0 and below 1, got {self.warmup}")
         if not 1 <= self.accumulate <= self.batch_size:
             raise ConfigError(
-                f"a batch of {self.batch_size} examples can be cut into 1 to {self.batch_size} parts, "
-                f"but accumulate={self.accumulate} came"
+                f"accumulate must be 1 to {self.batch_size} parts for a batch of {self.batch_size} examples, "
+                f"got {self.accumulate}"
             )
         if self.statistics_batches < 0:
-            raise ConfigError(f"statistics are of at least 0 batches, but {self.statistics_batches} came")
+            raise ConfigError(f"statistics_batches must be at least 0, got {self.statistics_batches}")
         if not 0 < self.head_rate < inf:
-            raise ConfigError(f"the rate of heads is a positive multiple, but {self.head_rate} came")
+            raise ConfigError(f"head_rate must be a positive number, got {self.head_rate}")
         if not 0 <= self.head_first < 1:
-            raise ConfigError(f"heads go first for a fraction of all steps below 1, but {self.head_first} came")
+            raise ConfigError(
+                f"head_first must be a fraction of all steps, at least 0 and below 1, got {self.head_first}"
+            )
         self._check_regularisation()
 
     def _check_regularisation(self) -> None:
@@ -129,14 +128,14 @@ class Training(Settings):
         )
         if not weights or not all(_is_number(weight) and 0 < weight < inf for weight in weights):
             raise ConfigError(
-                'class_weights must be "balanced", or a positive number for each class in their order, got '
+                'class_weights must be "balanced", or a positive number for each class, in their order, got '
                 f"{brief(given)}"
             )
         object.__setattr__(self, "class_weights", tuple(float(weight) for weight in weights))
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the products in the network."""
+        """The type of products in the network."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def build_optimiser(
@@ -146,8 +145,8 @@ class Training(Settings):
 
         Args:
             parameters: by name.
-            heads: the names of those that belong to a head.
-            weights: the names of those that are weights which are trained beside a mask.
+            heads: the names of parameters of the head.
+            weights: the names of weights that are trained beside a mask.
         """
         both = 0 < sum(name in heads for name in parameters) < len(parameters)
         groups: dict[bool, dict[tuple[float, bool], list[Tensor]]] = {}
@@ -163,11 +162,11 @@ class Training(Settings):
     def set_rates(
         self, optimiser: torch.optim.Optimizer | Optimisers, largest: Sequence[float], step: int, steps: int
     ) -> None:
-        """Give each group of the optimiser its learning rate at a step.
+        """Set the learning rate of each group of the optimiser for a step.
 
         Args:
             optimiser: from `build_optimiser`.
-            largest: the learning rates that its groups were built with.
+            largest: the initial learning rates of its groups.
             step: from 1.
             steps: of the training.
         """
@@ -176,7 +175,7 @@ class Training(Settings):
             group["lr"] = 0.0 if group.get(WAITS) and step <= self.head_first * steps else rate * factor
 
     def part(self, share: float) -> "Training":
-        """Return the settings of a part of this training, with a schedule of its own."""
+        """Return the settings of a part of this training, with its own schedule."""
         if share == 1:
             return self
         if self.epochs is not None:
@@ -185,7 +184,7 @@ class Training(Settings):
         return replace(self, steps=max(1, round(self.steps * share)))
 
     def total_steps(self, examples: int) -> int:
-        """Return how many steps a task with so many training examples takes: `ceil(epochs * examples / batch_size)`."""
+        """Return the steps for a number of training examples: `steps`, or `ceil(epochs * examples / batch_size)`."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None  # one of them is given
@@ -193,13 +192,13 @@ class Training(Settings):
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether a value is a number, of Python, numpy or torch."""
+    """Return whether a value is a number of Python, numpy or torch."""
     scalar = isinstance(value, Tensor) and value.dim() == 0
     return scalar or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def _build(optimiser: Optimiser, groups: Mapping[tuple[float, bool], list[Tensor]]) -> torch.optim.Optimizer:
-    """Return an optimiser of groups, each with a multiple of its learning rate, some of which wait for heads."""
+    """Return an optimiser of groups by (multiple of the learning rate, whether they wait for the head)."""
     if list(groups) == [(1.0, False)]:
         return optimiser.build(groups[1.0, False])
     rate = optimiser.learning_rate

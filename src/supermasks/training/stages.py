@@ -11,7 +11,7 @@ from supermasks.spec import describe
 from supermasks.training.checkpoint import remove_checkpoint
 from supermasks.training.listening import Checkpoint, Listeners
 from supermasks.training.loop import fit
-from supermasks.training.probe import probe
+from supermasks.training.probe import Look
 from supermasks.training.report import Fit
 from supermasks.training.settings import Training
 
@@ -22,7 +22,7 @@ def fit_stages(
     settings: Training,
     listeners: Listeners | None = None,
     checkpoint: Path | None = None,
-) -> tuple[Session, Fit]:
+) -> tuple[Session, Fit, bool]:
     """Begin a task, and make each training that the method wants of it, as `fit` does.
 
     Args:
@@ -34,16 +34,17 @@ def fit_stages(
             it has trained in a file beside it; `forget_stages` removes that once the task is kept.
 
     Returns:
-        The last stage, trained, and how it went.
+        The last stage, trained; how it went; and whether the look at the network was clear (`Look.is_clear`).
 
     Raises:
-        what `Method.begin`, `probe` and `fit` raise.
+        what `Look`, `Method.begin` and `fit` raise.
     """
     parts = [settings.part(share) for share in method.stages]
     steps = [part.total_steps(len(lesson.task.train)) for part in parts]
     files, listeners, reports = _files(method, checkpoint), listeners or Listeners(), list[Fit]()
+    look = Look(lesson.network, lesson.task, settings, lesson.seed)
     session = method.begin(lesson)
-    unreached = probe(lesson.network, session.effective, lesson.task, settings, lesson.seed)
+    unreached = look.unreached(session.effective)
     whole = {name: lesson.network.weights[name] for name in unreached}
     for number, part in enumerate(parts):
         following = session.next() if number else session
@@ -61,7 +62,8 @@ def fit_stages(
         reports.append(report)
         if report.ended == "callback":
             break
-    return session, replace(Fit.joined(reports), unreached=unreached)
+    look.check_unchanged()
+    return session, replace(Fit.joined(reports), unreached=unreached), look.is_clear
 
 
 def forget_stages(method: Method, checkpoint: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The statistics of batch normalisation of what is kept of a training."""
+"""The batch-norm statistics of a trained task."""
 
 from dataclasses import replace
 
@@ -12,20 +12,20 @@ from supermasks.types import Task
 def with_statistics(
     network: Network, state: TaskState, task: Task, settings: Training, seed: int
 ) -> tuple[TaskState, float]:
-    """Return the state with the statistics that are to be kept, and what their rounding changes.
+    """Return the state with its final batch-norm statistics, and the effect of rounding them.
 
-    They are measured anew over `settings.statistics_batches` batches, unless that is 0, and rounded to
-    `settings.statistics_precision`. The change is the largest of any logit over one batch of training examples.
+    Statistics are measured over `settings.statistics_batches` batches, unless that is 0, and rounded to
+    `settings.statistics_precision`. The effect is the largest change of a logit over one batch of training examples.
 
     Args:
-        network: with what the task did to the shared weights written in.
-        state: of the task, as it is to be kept.
-        task: whose training examples are taken in the order in which they were trained on.
+        network: with the shared weights as the task leaves them.
+        state: of the task, without final statistics.
+        task: its training examples are used in the order of the training.
         settings: of its training.
         seed: of its training.
 
     Raises:
-        MaskError: a statistic does not fit into float16.
+        MaskError: a statistic is too large for float16.
     """
     order = Order.of(task.name, len(task.train), settings.batch_size, seed)
     if settings.statistics_batches:

@@ -1,4 +1,4 @@
-"""What a training tells after each step, and who is told."""
+"""Steps of a training, and callbacks that get them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class Step:
         task: its name.
         step: from 1, over all stages of the method.
         steps: of the whole training, unless it ends early.
-        epoch: how often all examples were seen so far, rounded down.
-        learning_rate: of this step; the largest, where parameters have different ones.
-        validation: the accuracy on the validation examples, a fraction, where it was measured after this step.
-        loss_on_device: the loss of the batch, where it was computed; reading `loss` waits for it.
+        epoch: the number of complete passes over the examples so far.
+        learning_rate: of this step; the largest, if parameters have different ones.
+        validation: the accuracy on the validation examples, a fraction; None if not measured after this step.
+        loss_on_device: the loss of the batch, on the device; reading `loss` waits for it.
     """
 
     task: str
@@ -34,19 +34,19 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """The loss of the batch, in nats. On a GPU reading it takes until the step is computed."""
+        """The loss of the batch, in nats. On a GPU, reading it waits until the step is computed."""
         return float(self.loss_on_device)
 
 
 Callback = Callable[[Step], Literal["stop"] | None]
-"""Called after each step; it returns "stop" to end the training there, and None to go on."""
+"""Called after each step; returns "stop" to end the training, or None to continue."""
 
 
 def checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     """Return callbacks as a tuple.
 
     Raises:
-        ConfigError: they are no list of functions.
+        ConfigError: they are not a list of functions.
     """
     if isinstance(callbacks, (list, tuple)) and all(callable(callback) for callback in callbacks):
         return tuple(callbacks)
@@ -55,7 +55,7 @@ def checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
 
 
 def tell(callbacks: Sequence[Callback], step: Step) -> bool:
-    """Call all callbacks, and return whether one of them wants the training to end.
+    """Call all callbacks, and return whether one of them ends the training.
 
     Raises:
         ConfigError: one returns anything but "stop" or None.
@@ -64,6 +64,6 @@ def tell(callbacks: Sequence[Callback], step: Step) -> bool:
     for answer in answers:
         if answer is not None and not (isinstance(answer, str) and answer == "stop"):
             raise ConfigError(
-                f'a callback must return "stop" to end the training or None to go on, got {brief(answer)}'
+                f'a callback must return "stop" to end the training, or None to continue, got {brief(answer)}'
             )
     return any(answer is not None for answer in answers)

@@ -1,6 +1,7 @@
 """Many tasks at once: what is trained of each is stacked, and one step moves all."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -10,14 +11,14 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError, SupermasksError, TrainingError
 from supermasks.methods import Session
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.training.cross_entropy import CrossEntropy, mean_loss, stacked
 from supermasks.training.distributed import Processes
 from supermasks.training.layers import seeded_layers
 from supermasks.training.listening import Listeners
 from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
-from supermasks.training.probe import probe
+from supermasks.training.probe import Look
 from supermasks.training.report import Fit
 from supermasks.training.settings import Training
 from supermasks.training.steps import Step, tell
@@ -54,7 +55,7 @@ def fit_together(sessions: Sequence[Session], settings: Training, listeners: Lis
     whole = _common_unreached(sessions, settings)
     run = _Together(sessions, settings, steps, whole)
     names = (session.lesson.task.name for session in sessions)
-    with seeded_layers(run.network.device, stream(run.seed, "layers of many tasks", *names)):
+    with seeded_layers(run.network.device, generator(run.seed, "layers of many tasks", *names)):
         for step in range(1, steps + 1):
             loss = run.advance(step)
             for number in run.ended.going_on() if listeners.callbacks else ():
@@ -84,7 +85,7 @@ class _Together:
         self.optimiser = settings.build_optimiser(self.parameters, heads, weights)
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.orders = [Order.of(task.name, len(task.train), settings.batch_size, self.seed) for task in self.tasks]
-        self.augmenting = [stream(self.seed, "augmentation", task.name) for task in self.tasks]
+        self.augmenting = [generator(self.seed, "augmentation", task.name) for task in self.tasks]
         self.losses = RecentLosses([task.name for task in self.tasks], self.network.device)
         criteria = [CrossEntropy.of(task, settings, self.network.device) for task in self.tasks]
         self._table, self._weights = stacked(criteria)
@@ -106,7 +107,8 @@ class _Together:
                 f"tasks cannot be learned together over {self.network.architecture}: torch cannot vectorise (vmap) "
                 f"what it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
             ) from error
-        loss.sum().backward()
+        with self.network.refusing_calls() if step == 1 else nullcontext():
+            loss.sum().backward()
         if self.settings.clip_norm is not None:
             _clip(self.parameters.values(), self.settings.clip_norm)
         self.optimiser.step()
@@ -175,7 +177,7 @@ def _common_unreached(sessions: Sequence[Session], settings: Training) -> dict[s
     """Return the weights that no gradient reaches, which are the same for all tasks."""
     lessons = [session.lesson for session in sessions]
     found = [
-        probe(lesson.network, session.effective, lesson.task, settings, lesson.seed)
+        Look(lesson.network, lesson.task, settings, lesson.seed).unreached(session.effective)
         for session, lesson in zip(sessions, lessons, strict=True)
     ]
     for lesson, names in zip(lessons, found, strict=True):

@@ -1,4 +1,4 @@
-"""Which epoch was best on the validation examples."""
+"""Accuracy on the validation examples, and the best epoch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +17,9 @@ CHUNK = 1000
 def accuracy(
     network: Network, effective: Mapping[str, Tensor], examples: Examples, classes: int, processes: Processes
 ) -> float:
-    """Return the fraction of examples whose class is the most probable of the first `classes` outputs.
+    """Return the fraction of examples whose class is the largest of the first `classes` outputs.
 
-    Layers work as in prediction; the processes share the examples, and all get the result.
+    Layers are in evaluation mode. The processes share the examples, and all get the result.
     """
     right = 0
     with torch.no_grad():
@@ -32,10 +32,10 @@ def accuracy(
 
 
 class Best:
-    """A copy of what was trained, as it was when its accuracy was best; of equals, the earliest.
+    """A copy of the trainable tensors and buffers at the best accuracy; among equals, the earliest.
 
     Attributes:
-        accuracies: at each measurement so far, fractions.
+        accuracies: of all measurements so far, fractions.
     """
 
     def __init__(self, session: Session) -> None:
@@ -48,19 +48,19 @@ class Best:
         self._kept: dict[str, Tensor] = {}
 
     def begin(self, accuracy: float) -> None:
-        """Take the accuracy before the first step, which only a better one replaces, and a copy."""
+        """Record the accuracy before the first step, and copy the tensors."""
         self._start = accuracy
         self._copy()
 
     def note(self, accuracy: float) -> None:
-        """Take the next accuracy, and a copy if it is the best so far."""
+        """Record the next accuracy, and copy the tensors if it is the best so far."""
         if accuracy > max([self._start, *self.accuracies]):
             self._copy()
         self.accuracies.append(accuracy)
 
     @property
     def since(self) -> int:
-        """How often the accuracy was measured after it was best."""
+        """The number of measurements since the best."""
         best = max([self._start, *self.accuracies])
         return len(self.accuracies) if best == self._start else len(self.accuracies) - 1 - self.accuracies.index(best)
 
@@ -68,16 +68,16 @@ class Best:
         self._kept = {name: value.detach().clone() for name, value in self._live.items()}
 
     def bring_back(self) -> None:
-        """Set parameters and buffers, in place, to what they were at the best accuracy."""
+        """Restore parameters and buffers, in place, to their values at the best accuracy."""
         with torch.no_grad():
             for name, value in self._kept.items():
                 self._live[name].copy_(value)
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return accuracies and the copy, for `restore`."""
         return {"start": self._start, "accuracies": self.accuracies, "kept": self._kept}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where `state()` was taken."""
+        """Resume from a `state()`."""
         self._start, self.accuracies = state["start"], state["accuracies"]
         self._kept = {name: value.to(self._live[name].device) for name, value in state["kept"].items()}

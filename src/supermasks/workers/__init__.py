@@ -1,4 +1,4 @@
-"""Who does many independent jobs at the same time: processes of this machine, or a Ray cluster."""
+"""Workers run independent jobs in parallel: processes on this machine, or a Ray cluster."""
 
 from supermasks.workers.base import Workers
 from supermasks.workers.local import LocalProcesses

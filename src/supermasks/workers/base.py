@@ -1,4 +1,4 @@
-"""What workers do: one job, for many numbers."""
+"""The interface of workers: call one job on many numbers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
@@ -11,46 +11,45 @@ Result = TypeVar("Result")
 
 
 def sendable(job: object, dumps: Callable[[Any], Any]) -> bytes:
-    """Return a job as the bytes that are sent to workers.
+    """Return a job as bytes to send to workers.
 
     Args:
-        job: to be sent.
+        job: to send.
         dumps: pickles it.
 
     Raises:
-        WorkerError: something in it cannot be sent to another process.
+        WorkerError: the job cannot be pickled.
     """
     try:
         return bytes(dumps(job))
-    except Exception as error:  # whatever the objects of a user raise
+    except Exception as error:  # a user's objects may raise anything
         raise WorkerError(
-            f"the job cannot be sent to another process, since something in it cannot be pickled: {error}; define "
-            "functions and classes at the top level of a module that workers can import, in place of lambdas and "
-            "functions within functions, or learn the tasks one by one in this process"
+            f"the job cannot be sent to another process, because it cannot be pickled: {error}; define functions and "
+            "classes at the top level of a module that workers can import (no lambdas, no nested functions), or learn "
+            "the tasks one by one in this process"
         ) from error
 
 
 class Workers(Settings, ABC):
-    """Call a job on many numbers, several at a time, each in a process of its own; subclasses say where.
+    """Calls a job on many numbers in parallel processes. Subclasses say where.
 
     Attributes:
-        share_files: whether they read the files of this machine, by the same names.
+        share_files: whether workers see the files of this machine, under the same paths.
     """
 
     share_files: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
-        """Yield each number with what the job returns for it, in the order in which they are done.
+        """Yield each number and its result, as soon as it is done.
 
-        What a lost worker was working on is done again by another. When the iteration ends, also before its end,
-        no worker is left working.
+        If a worker is lost, another one repeats its number. When the iteration ends or is closed, all workers stop.
 
         Args:
-            job: is sent to the workers once, by pickle, and so are its results.
-            numbers: what to call it with; those that come first are begun first.
+            job: sent to the workers once. The job and its results are pickled.
+            numbers: the arguments; calls start in this order.
 
         Raises:
-            WorkerError: workers were lost again and again, or cannot be started, or the job cannot be sent.
-            and whatever the job raises.
+            WorkerError: workers were lost too often or cannot start, or the job cannot be sent.
+            Exception: the job raised it.
         """

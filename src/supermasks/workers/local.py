@@ -16,24 +16,24 @@ import torch.multiprocessing
 from supermasks.errors import ConfigError, WorkerError
 from supermasks.workers.base import Result, Workers, sendable
 
-# How many files a process may have open, if the system lets it; each tensor that is shared is one.
+# The limit of open files to ask the system for; each shared tensor is a file.
 _FILES = 65536
-# How often it is looked whether a process has ended that a process of its own outlives.
+# How often to check for a dead worker whose own child process still holds the connection.
 _LOOK_SECONDS = 1.0
-# How long a process may take to end that catches the signal to do so.
+# How long a terminated process may take to end before it is killed.
 _END_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class LocalProcesses(Workers):
-    """Fresh processes on this machine, which share the tensors of the job in memory.
+    """New processes on this machine, which share the tensors of the job in memory.
 
-    A program that uses them begins at `if __name__ == "__main__":`, since each process imports it.
+    Each process imports the main program, so guard its code by `if __name__ == "__main__":`.
 
     Attributes:
-        count: how many processes work at the same time.
-        threads: with how many threads each computes; the product of both is best at most the number of cores.
-        attempts: how often a number is begun at most, if processes are lost (killed for memory, for example).
+        count: the number of processes.
+        threads: of each process; `count * threads` should not exceed the number of cores.
+        attempts: how often a number is started at most, if its process is lost (killed for memory, for example).
 
     Raises:
         ConfigError: a number is below 1.
@@ -49,8 +49,8 @@ class LocalProcesses(Workers):
         super().__post_init__()
         if min(self.count, self.threads, self.attempts) < 1:
             raise ConfigError(
-                "workers, their threads and their attempts are at least 1, but "
-                f"{self.count}, {self.threads} and {self.attempts} came"
+                "count, threads and attempts of workers must be at least 1, got "
+                f"{self.count}, {self.threads} and {self.attempts}"
             )
 
     def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
@@ -60,7 +60,7 @@ class LocalProcesses(Workers):
         try:
             while waiting or any(worker.number is not None for worker in workers):
                 idle = [worker for worker in workers if worker.number is None]
-                # All of them, before one is given something to do, for which it must have been loaded.
+                # Start all before the first gets a number: they load the program in parallel.
                 for _ in range(min(self.count - len(workers), len(waiting) - len(idle))):
                     idle.append(_Worker(job, self.threads))
                     workers.append(idle[-1])
@@ -68,7 +68,7 @@ class LocalProcesses(Workers):
                     worker.begin(waiting.pop())
                 for worker in _ready(workers):
                     number = worker.number
-                    assert number is not None  # only those that work are waited for
+                    assert number is not None  # only busy workers are waited for
                     done, result = worker.result()
                     if done:
                         yield number, result
@@ -78,9 +78,9 @@ class LocalProcesses(Workers):
                         lost[number] += 1
                         if lost[number] == self.attempts:
                             raise WorkerError(
-                                f"number {number} was begun {self.attempts} times, and each time its process was lost; "
-                                "was it killed for want of memory, or did it say why it cannot begin? Use fewer "
-                                "workers, or none to see what it dies of"
+                                f"the process of number {number} was lost in each of {self.attempts} attempts. Did it "
+                                "run out of memory, or print why it cannot start? Use fewer workers, or run the job in "
+                                "this process to see the error"
                             )
                         waiting.append(number)
         finally:
@@ -89,15 +89,15 @@ class LocalProcesses(Workers):
 
 
 class _Worker:
-    """One process, and what it works on."""
+    """One process and the number that it works on."""
 
     def __init__(self, job: Callable[[int], Any], threads: int) -> None:
-        # Not forked: a fork of a process with threads, as torch has them, may hang.
+        # Spawned: a fork of a process with threads, such as torch's, may hang.
         context = torch.multiprocessing.get_context("spawn")
         self.number: int | None = None
         self._connection, other = context.Pipe()
-        # Without the job: what is passed here is written before the process reads it, and where that ends instead,
-        # more than a pipe takes would be waited for without end.
+        # The job is sent later: arguments are written before the process reads them. If the process died first, writing
+        # more than the pipe holds would wait forever.
         self._process = context.Process(target=_work, args=(other, threads), daemon=True)
         self._unsent: Callable[[int], Any] | None = job
         try:
@@ -112,10 +112,10 @@ class _Worker:
         self.number = number
         parts = [str(number).encode()]
         if self._unsent is not None:
-            # By the pickle of torch, which moves tensors into shared memory and hands over its files.
+            # torch's pickle moves tensors into shared memory and sends the files.
             parts.insert(0, sendable(self._unsent, ForkingPickler.dumps))
             self._unsent = None
-        with suppress(OSError):  # that it is gone is noticed when its result is waited for
+        with suppress(OSError):  # a dead process is noticed when its result is awaited
             for part in parts:
                 self._connection.send_bytes(part)
 
@@ -126,7 +126,7 @@ class _Worker:
         return self._process.is_alive()
 
     def result(self) -> tuple[bool, Any]:
-        """Return whether the process is still there, and the result, or raise what the job raised."""
+        """Return whether the process is alive, and the result; raise what the job raised."""
         if not self.alive() and not self._connection.poll():
             return False, None
         try:
@@ -148,18 +148,18 @@ class _Worker:
 
 
 def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
-    """Wait until a process has sent a result or has ended, and return those that did."""
+    """Wait for processes that have sent a result or ended, and return them."""
     working = {id(worker.waited_for()): worker for worker in workers if worker.number is not None}
     connections = [worker.waited_for() for worker in working.values()]
     while not (ready := wait(connections, _LOOK_SECONDS)):
-        # The connection ends with the process, but not where a process that the job forked holds it too.
+        # A dead process closes its connection, unless a child that the job forked still holds it.
         if ended := [worker for worker in working.values() if not worker.alive()]:
             return ended
     return [working[id(connection)] for connection in ready]
 
 
 def _allow_files() -> None:
-    """Let this process, and those that it starts, open as many files as the system lets them; often it is 1024."""
+    """Raise the limit of open files, often 1024, for this process and its children."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -167,12 +167,12 @@ def _allow_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):  # macOS has a lower limit that it does not tell
+        with suppress(ValueError, OSError):  # macOS has a lower, hidden limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _work(connection: Connection, threads: int) -> None:
-    # Control-C goes to all processes of a terminal; the one that asked for the work ends the others.
+    # Control-C reaches all processes of a terminal; the parent stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     job = _received(connection)
@@ -181,7 +181,7 @@ def _work(connection: Connection, threads: int) -> None:
             number = int(connection.recv_bytes())
         except (EOFError, OSError):
             return
-        # Not by torch's own pickle, which hands over files: a process that ends would take them along.
+        # Not torch's pickle: its files would vanish with this process.
         connection.send_bytes(_answer(job, number))
 
 
@@ -190,7 +190,7 @@ def _received(connection: Connection) -> Callable[[int], Any]:
         return connection.recv()
     except Exception as error:
         unreadable = WorkerError(
-            f"a worker cannot read the job ({type(error).__name__}: {error}); can it import what the job is made of?"
+            f"a worker cannot read the job ({type(error).__name__}: {error}); can it import the modules of the job?"
         )
 
     def fail(number: int) -> None:
@@ -205,7 +205,7 @@ def _answer(job: Callable[[int], Any], number: int) -> bytes:
     except Exception as error:
         try:
             sent = pickle.dumps((True, error))
-            pickle.loads(sent)  # not every exception can be read again
+            pickle.loads(sent)  # some exceptions cannot be unpickled
         except Exception:
             return pickle.dumps((True, WorkerError(f"a worker raised {type(error).__name__}: {error}")))
         return sent

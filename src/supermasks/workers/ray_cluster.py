@@ -21,35 +21,34 @@ from numpy.typing import NDArray
 from supermasks.errors import ConfigError, MissingExtraError, WorkerError
 from supermasks.workers.base import Result, Workers, sendable
 
-# Beyond what the cluster can compute at once, so that a worker need not wait until its result has been taken.
+# More numbers than the cluster has room for, so that a worker starts the next one at once.
 _QUEUED = 2
-# How often it is looked whether nodes have joined or left.
+# How often to check whether nodes have joined or left.
 _RECOUNT_SECONDS = 5.0
-# How long the machine of an address may take to answer.
+# How long the address may take to answer.
 _CONNECT_SECONDS = 10.0
-# How long cancelled work is waited for; Ray kills its process, which takes far less.
+# How long to wait for cancelled work; Ray kills its process in far less.
 _CANCEL_SECONDS = 10.0
 
-# In a worker: the job that it does, by the name of its run. Ray reads what it passes to a task anew for each task.
+# In a worker: its job, by the name of the run. Kept, since Ray unpickles arguments anew for each task.
 _jobs = dict[str, Callable[[int], Any]]()
 
 
 @dataclass(frozen=True)
 class RayCluster(Workers):
-    """Ray tasks, on the CPUs of the nodes of a cluster.
+    """Ray tasks on the CPUs of a cluster.
 
-    This library is installed on each node, as is what the job is made of, except for what the program itself (its
-    `__main__`) defines. Nodes may join and leave at any time. Each process holds the job in memory of its own.
+    Each node needs this library and the modules of the job, except for `__main__`, which is sent. Nodes may join and
+    leave at any time. Each process holds a copy of the job.
 
     Attributes:
-        address: of the cluster, as `ray.init` takes it: "auto" for the one that this machine belongs to, "host:port",
-            or "ray://host:port". None uses the cluster that this program is connected to; if there is none, Ray runs
-            on this machine as long as the iteration.
-        threads: with how many threads a task computes, and so many CPUs it reserves. As long as no node has so many,
-            tasks wait for one.
-        attempts: how often a number is begun at most, if processes or nodes are lost.
-        at_once: how many numbers are under way or queued at most; None: as many as the cluster has CPUs for, and two
-            more. A cluster that grows on demand grows to as many.
+        address: of the cluster, as for `ray.init`: "auto" (the cluster of this machine), "host:port" or
+            "ray://host:port". None uses the cluster that this program is connected to. If there is none, Ray runs on
+            this machine during the iteration.
+        threads: of a task, which reserves as many CPUs. Tasks wait until a node has them.
+        attempts: how often a number is started at most, if processes or nodes are lost.
+        at_once: the largest number of running and queued calls; None means two more than the CPUs of the cluster allow.
+            A cluster that scales on demand grows to this number.
 
     Raises:
         ConfigError: a number is below 1, or the address is empty.
@@ -64,13 +63,13 @@ class RayCluster(Workers):
         super().__post_init__()
         if min(self.threads, self.attempts) < 1 or (self.at_once is not None and self.at_once < 1):
             raise ConfigError(
-                "the threads of a Ray task, its attempts, and how many tasks are under way at once (unless it is None) "
-                f"are at least 1, but {self.threads}, {self.attempts} and {self.at_once} came"
+                "threads, attempts and at_once (or None) of a Ray cluster must be at least 1, got "
+                f"{self.threads}, {self.attempts} and {self.at_once}"
             )
         if self.address is not None and not self.address.strip():
             raise ConfigError(
-                'the address of a Ray cluster is "auto", "host:port", "ray://host:port", or None for the one that is '
-                f"connected to already, but {self.address!r} came"
+                'the address of a Ray cluster must be "auto", "host:port", "ray://host:port", or None for the present '
+                f"connection, got {self.address!r}"
             )
 
     def run(self, job: Callable[[int], Result], numbers: Sequence[int]) -> Generator[tuple[int, Result]]:
@@ -78,8 +77,8 @@ class RayCluster(Workers):
         with _connected(ray, self.address) as started:
             if started and (cpus := ray.cluster_resources().get("CPU", 0)) < self.threads:
                 raise ConfigError(
-                    f"a Ray task takes a CPU for each of its threads, here {self.threads}, but this machine has "
-                    f"{cpus:g}; use fewer threads, or LocalProcesses"
+                    f"a Ray task needs a CPU for each of its {self.threads} threads, but this machine has {cpus:g}; "
+                    "use fewer threads, or LocalProcesses"
                 )
             yield from self._run(ray, job, numbers)
 
@@ -91,9 +90,9 @@ class RayCluster(Workers):
             ray.exceptions.LocalRayletDiedError,
             ray.exceptions.ObjectLostError,
         )
-        # Attempts are counted here: Ray's own retries leave out those that ended for want of memory or in preemption.
+        # Attempts are counted here: Ray's own retries ignore losses by lack of memory and by preemption.
         begin = ray.remote(num_cpus=self.threads, max_retries=0)(_work).remote
-        # As an array, which the tasks of a node read from shared memory without a copy.
+        # As an array: the tasks of a node read it from shared memory, without a copy.
         name, sent = uuid4().hex, ray.put(np.frombuffer(sendable(job, ray.cloudpickle.dumps), np.uint8))
         waiting, lost, under_way = list(reversed(numbers)), Counter[int](), dict[Any, int]()
         limit, counted = 0, -_RECOUNT_SECONDS
@@ -113,13 +112,13 @@ class RayCluster(Workers):
                         lost[number] += 1
                         if lost[number] == self.attempts:
                             raise WorkerError(
-                                f"number {number} was begun {self.attempts} times, and each time its process or node "
-                                "was lost; was it killed for want of memory? Reserve more CPUs for it (threads), so "
-                                f"that fewer share a node, or call the job here to see what it dies of ({error})"
+                                f"the process or node of number {number} was lost in each of {self.attempts} attempts. "
+                                "Did it run out of memory? Increase threads, so that fewer tasks share a node, or run "
+                                f"the job in this process to see the error ({error})"
                             ) from error
                         waiting.append(number)
                     except ray.exceptions.RayTaskError as error:
-                        # `error` says where it was raised; what its cause says is what the job raised.
+                        # The cause is what the job raised; `error` only adds where.
                         if isinstance(error.cause, ray.exceptions.RayError):
                             raise WorkerError(f"Ray could not run the job: {error}") from error
                         raise error.cause from error
@@ -128,7 +127,7 @@ class RayCluster(Workers):
                     else:
                         yield number, pickle.loads(result)
         finally:
-            # Once it is shut down there is nothing to cancel, but a call would start Ray again.
+            # After a shutdown nothing is left to cancel, and a call would start Ray again.
             if under_way and ray.is_initialized():
                 for reference in under_way:
                     ray.cancel(reference, force=True)
@@ -137,26 +136,24 @@ class RayCluster(Workers):
     def _limit(self, ray: Any) -> int:
         if self.at_once is not None:
             return self.at_once
-        # By node: two nodes with one CPU left cannot compute a task that takes two.
+        # By node: a task with two threads cannot use one CPU on each of two nodes.
         cpus = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         return sum(int(count // self.threads) for count in cpus) + _QUEUED
 
 
 def _ray() -> Any:
     try:
-        # Not by a statement: the types of Ray are only partly known, and where it is not installed nothing is.
+        # Not an import statement: a type checker knows Ray only in part, or not at all if it is not installed.
         import_module("ray.exceptions")
         import_module("ray.cloudpickle")
         return import_module("ray")
     except ImportError as error:
-        raise MissingExtraError(
-            "workers on a cluster take Ray; install it with: pip install 'supermasks[ray]'"
-        ) from error
+        raise MissingExtraError("RayCluster needs Ray; install it with: pip install 'supermasks[ray]'") from error
 
 
 @contextmanager
 def _connected(ray: Any, address: str | None) -> Generator[bool]:
-    """Connect to a cluster, or start one, and leave it in the end; a connection that is there already stays.
+    """Connect to a cluster, or start one, and disconnect at the end; an existing connection is kept.
 
     Yields:
         whether Ray was started on this machine.
@@ -164,13 +161,13 @@ def _connected(ray: Any, address: str | None) -> Generator[bool]:
     if ray.is_initialized():
         if address is not None:
             raise ConfigError(
-                f"the address of a Ray cluster came ({address}), but this program is connected to one already; pass "
-                "None to use that one, or call ray.shutdown() before"
+                f"this program is already connected to a Ray cluster, but got the address {address!r}; pass None to "
+                "use the connection, or call ray.shutdown() first"
             )
         yield False
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Where it runs already it has its dashboard or has none.
+    # A running cluster has its own dashboard, or none.
     settings = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
     try:
         _check_reachable(address)
@@ -185,7 +182,7 @@ def _connected(ray: Any, address: str | None) -> Generator[bool]:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise OSError if nothing answers at "host:port", where Ray would end this program or wait without end."""
+    """Raise OSError if "host:port" does not answer; Ray would end this program or wait forever."""
     if address is None:
         return
     parts = urlsplit(address if "://" in address else f"//{address}")
@@ -194,7 +191,7 @@ def _check_reachable(address: str | None) -> None:
 
 
 def _work(name: str, sent: NDArray[np.uint8], number: int, threads: int) -> bytes:
-    """Do a job for one number, in a worker; what comes back is bytes, since what Ray sends cannot be written into."""
+    """Run a job on one number, in a worker; returns bytes, since arrays sent by Ray are read-only."""
     cloudpickle: Any = import_module("ray.cloudpickle")
     torch.set_num_threads(threads)
     if name not in _jobs:
@@ -203,13 +200,13 @@ def _work(name: str, sent: NDArray[np.uint8], number: int, threads: int) -> byte
             _jobs[name] = cloudpickle.loads(sent)
         except Exception as error:
             raise WorkerError(
-                f"a worker cannot read the job ({type(error).__name__}: {error}); is the same installed on all nodes?"
+                f"a worker cannot read the job ({type(error).__name__}: {error}); do all nodes have the same packages?"
             ) from error
     try:
         return cloudpickle.dumps(_jobs[name](number))
     except Exception as error:
         try:
-            cloudpickle.loads(cloudpickle.dumps(error))  # not every exception can be sent, or read again
+            cloudpickle.loads(cloudpickle.dumps(error))  # some exceptions cannot be pickled or unpickled
         except Exception:
             raise WorkerError(f"a worker raised {type(error).__name__}: {error}") from error
         raise

@@ -12,7 +12,7 @@ from supermasks.evaluation import shuffled
 from supermasks.experiments.running.recognition import judged_examples
 from supermasks.learner import Learner
 from supermasks.metrics import auroc
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Examples, TaskStream, View
 
 IMAGES = 2000  # known ones to calibrate with, as many known ones to judge, and as many foreign ones
@@ -44,13 +44,13 @@ def tell_foreign(learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[s
         judged.append((name, some.batch(torch.arange(half, len(some)))[0]))
         views.append(examples.view)
     calibration = learner.calibrate(held_out, LEVEL)
-    order = torch.from_numpy(stream(learner.seed, "foreign").permutation(len(foreign))[:IMAGES])
+    order = torch.from_numpy(generator(learner.seed, "foreign").permutation(len(foreign))[:IMAGES])
     plain = foreign[order]
     seen_by = zip(plain.split(1), cycle(views), strict=False)
     disguised = torch.cat([one if view is None else view(one) for one, view in seen_by])
     known = learner.infer(torch.cat([inputs for _, inputs in judged]))
     truth = [name for name, inputs in judged for _ in range(len(inputs))]
-    right = sum(found == name for found, name in zip(known.names(), truth, strict=True)) / len(truth)
+    right = sum(found == name for found, name in zip(known.tasks, truth, strict=True)) / len(truth)
     typical = calibration.typicality(known).numpy()
     result: dict[str, Any] = {
         "level": LEVEL,

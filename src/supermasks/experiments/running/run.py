@@ -14,7 +14,6 @@ from supermasks.experiments.running.learning import learn
 from supermasks.experiments.running.measures import accuracies, mean_input_router, measure_bytes, overlap
 from supermasks.experiments.running.recognition import recognise
 from supermasks.experiments.running.record import about, peak_memory_bytes, write_record
-from supermasks.experiments.running.sequential import run_sequentially
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.inference import SuperfluousNeurons
 from supermasks.learner import Learner
@@ -96,8 +95,7 @@ def run(
     _check(experiment, learner, tasks, workers)
     if not experiment.way.trains_first:
         claim(experiment, out, resume)
-    finish = run_sequentially if experiment.way.without_bank else _learn_and_evaluate
-    measured = finish(experiment, learner, tasks, out, watcher, where)
+    measured = _learn_and_evaluate(experiment, learner, tasks, out, watcher, where)
     record = {**about(experiment, learner, where.command, device), **measured}
     record["peak_memory_bytes"] = peak_memory_bytes()
     write_record(out, record)

@@ -23,7 +23,7 @@ from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
 from supermasks.experiments.tasks.source import Limits, TaskSource
-from supermasks.seeding import stream
+from supermasks.seeding import generator
 from supermasks.types import Examples, Store, Task, TaskStream
 
 GLOVE = "glove"
@@ -124,7 +124,7 @@ def _some(
 ) -> tuple[tuple[str, ...], Tensor]:
     if most is None or most >= len(texts):
         return texts, targets
-    rows = stream(0, "some texts", name, part).permutation(len(texts))[:most]
+    rows = generator(0, "some texts", name, part).permutation(len(texts))[:most]
     return tuple(texts[row] for row in rows), targets[torch.from_numpy(rows)]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
+from supermasks.methods.sequential import Sequential
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +15,6 @@ class SequentialWay(Way):
     label = "one network for all tasks in turn"
     colour = "red"
     heads = True
-    forgets = True
-    without_bank = True
 
     def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True))
+        return setup.learner(setup.network(heads=True), Sequential())

@@ -79,8 +79,6 @@ class Way(Settings, ABC):
     Attributes:
         over: the kind of networks that it is for.
         heads: whether each task has a head of its own, so that tasks cannot be superposed.
-        forgets: whether later tasks change what earlier ones answer.
-        without_bank: whether the runner trains one network by itself, outside of a bank.
         trains_first: whether something is trained, and kept in the folder of the run, before the first task.
     """
 
@@ -89,8 +87,6 @@ class Way(Settings, ABC):
     colour: ClassVar[Colour] = "black"
     over: ClassVar[type[Backbone]] = Backbone
     heads: ClassVar[bool] = False
-    forgets: ClassVar[bool] = False
-    without_bank: ClassVar[bool] = False
     trains_first: ClassVar[bool] = False
 
     @abstractmethod

@@ -1,0 +1,51 @@
+"""Sequential training: what forgetting looks like, the lower bound."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.changes import Replaced, Unchanged
+from supermasks.methods.method import Method
+from supermasks.methods.session import Learned, Lesson, Session, initial_head
+
+
+@dataclass(frozen=True)
+class Sequential(Method):
+    """Train the shared weights on each task in turn, with nothing to protect the tasks before (SupSup, Section 4.1).
+
+    This is the papers' lower bound. All tasks answer over the latest weights, which a bank stores once. Each task has
+    its own normalisation statistics, which begin as those of the task before; where the network has a head, each task
+    has its own as well.
+    """
+
+    @property
+    def writes(self) -> bool:
+        return True
+
+    @property
+    def forgets(self) -> bool:
+        return True
+
+    def begin(self, lesson: Lesson) -> Session:
+        return SharedWeights(lesson)
+
+
+class SharedWeights(Session):
+    """The shared weights under training, and the head of the task."""
+
+    def __init__(self, lesson: Lesson) -> None:
+        super().__init__(lesson, {**lesson.network.weights, **initial_head(lesson)})
+        states = lesson.past.states
+        with torch.no_grad():
+            for name, value in states[-1].buffers.items() if len(states) else ():
+                self.buffers[name].copy_(value)
+
+    def effective(self) -> dict[str, Tensor]:
+        return {**self.parameters, **self.buffers}
+
+    def finish(self) -> Learned:
+        weights = {name: self.parameters[name].detach() for name in self.network.weights}
+        head = {name: Replaced(value) for name, value in self.parameters.items() if name not in weights}
+        unchanged = {name: Unchanged(shape) for name, shape in self.network.shapes.items()}
+        return Learned({**unchanged, **head}, weights=weights)

@@ -1,0 +1,143 @@
+"""Sequential training against a plain loop over one network, and the bank that keeps its weights once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from supermasks import BankFolder, Learner, Network, Task
+from supermasks.bases import RandomBase
+from supermasks.errors import BankFormatError, MaskError, TaskError
+from supermasks.methods import SupSup
+from supermasks.methods.sequential import Sequential
+from supermasks.nets import fully_connected
+from supermasks.seeding import generator
+from supermasks.training import SGD, Adam, Training
+
+Blobs = Callable[..., Task]
+
+
+def learner_of(module: nn.Module | None = None, head: str | None = None, steps: int = 30) -> Learner:
+    network = Network(module or fully_connected([8, 16, 6]), RandomBase(1), head=head)
+    return Learner(network, seed=1, method=Sequential(), training=Training(steps, 16, Adam(1e-2)))
+
+
+def test_it_is_a_plain_loop_over_one_network(blobs: Blobs) -> None:
+    learner = learner_of()
+    learner.training = Training(20, 16, SGD(0.1, 0.0))
+    plain = fully_connected([8, 16, 6]).double()
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            parameter.copy_(learner.network.weights[name] if name in learner.network.weights else torch.zeros(()))
+    trained = [parameter for name, parameter in plain.named_parameters() if name in learner.network.weights]
+    for name in "ab":
+        task = blobs(name)
+        learner.learn(task)
+        random, rows = generator(1, "data-order", name), torch.empty(0, dtype=torch.int64)
+        for _ in range(20):
+            if len(rows) < 16:
+                rows = torch.cat([rows, torch.from_numpy(random.permutation(len(task.train)))])
+            batch, rows = rows[:16], rows[16:]
+            loss = nn.functional.cross_entropy(plain(task.train.inputs[batch].double()), task.train.targets[batch])
+            for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                parameter.data -= 0.1 * gradient
+        inputs = torch.randn(9, 8)
+        found = learner.network.logits(inputs, learner.bank[name])
+        torch.testing.assert_close(found.double(), plain(inputs.double()), rtol=1e-4, atol=1e-5)
+
+
+def test_all_tasks_answer_over_the_latest_weights_and_forget(blobs: Blobs) -> None:
+    learner, first = learner_of(), blobs("a")
+    learner.learn(first)
+    before = learner.accuracy(first.train, "a")
+    for name in "bcd":
+        learner.learn(blobs(name))
+    inputs = torch.randn(5, 8)
+    answers = [learner.network.logits(inputs, learner.bank[name]) for name in "abcd"]
+    assert all(torch.equal(answer, answers[0]) for answer in answers)
+    assert before > 0.8 > learner.accuracy(first.train, "a")
+
+
+def test_a_bank_keeps_the_weights_once_and_a_run_goes_on_from_it(blobs: Blobs, tmp_path: Path) -> None:
+    whole, folder = learner_of(), tmp_path / "bank"
+    for name in "abc":
+        whole.learn(blobs(name))
+    for name in "abc":
+        learner = Learner.load(folder, fully_connected([8, 16, 6])) if folder.exists() else learner_of()
+        learner.learn(blobs(name))
+        learner.save(folder)
+    assert [file.name for file in folder.glob("weights-*")] == ["weights-000003.safetensors"]
+    again = Learner.load(folder, fully_connected([8, 16, 6]))
+    inputs = torch.randn(5, 8)
+    for name in "abc":
+        assert torch.equal(
+            again.network.logits(inputs, again.bank[name]), whole.network.logits(inputs, whole.bank[name])
+        )
+    taken = BankFolder(folder).bytes()
+    assert (taken.masks, taken.dense) == (0, 0)
+    assert 4 * 224 <= taken.weights < 4 * 224 + 500
+    assert taken.total == sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_each_task_has_its_own_head_and_statistics(blobs: Blobs, cnn: Callable[..., nn.Module]) -> None:
+    learner = learner_of(cnn(6), head="8")
+    for name in "ab":
+        learner.learn(blobs(name, 3, (1, 6, 6)))
+    a, b = learner.bank["a"], learner.bank["b"]
+    assert not torch.equal(a.changes["8.weight"].value, b.changes["8.weight"].value)
+    mean = next(name for name in a.buffers if name.endswith("running_mean"))
+    assert not torch.equal(a.buffers[mean], b.buffers[mean])
+    counted = next(name for name in a.buffers if name.endswith("num_batches_tracked"))
+    assert (int(a.buffers[counted]), int(b.buffers[counted])) == (30, 60)  # they go on from task to task
+
+
+def test_an_earlier_task_by_masks_forgets_too(blobs: Blobs) -> None:
+    learner, inputs = learner_of(), torch.randn(5, 8)
+    learner.method = SupSup()
+    learner.learn(blobs("a"))
+    before = learner.network.logits(inputs, learner.bank["a"])
+    learner.method = Sequential()
+    learner.learn(blobs("b"))
+    assert not torch.equal(learner.network.logits(inputs, learner.bank["a"]), before)
+
+
+def test_what_is_damaged_or_missing_is_refused(blobs: Blobs, tmp_path: Path) -> None:
+    learner, folder = learner_of(), tmp_path / "bank"
+    for name in "ab":
+        learner.learn(blobs(name))
+    learner.save(folder)
+    state = learner.bank["b"]
+    with pytest.raises(MaskError, match="pass these as well"):
+        learner_of().add(replace(state, over=""))
+    with pytest.raises(TaskError, match="cannot be removed"):
+        learner.remove("b")
+    other = {name: weight + 1 for name, weight in learner.network.weights.items()}
+    fresh = learner_of()
+    fresh.learn(blobs("a"))
+    with pytest.raises(MaskError, match="other"):
+        fresh.add(state, weights=other)
+    BankFolder(tmp_path / "new").save(learner.bank)
+    with pytest.raises(MaskError, match="other shared weights"):
+        BankFolder(tmp_path / "new").append(replace(state.renamed("c"), over=learner.bank.over), weights=other)
+    file = next(folder.glob("weights-*"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BankFormatError, match="weights"):
+        Learner.load(folder, fully_connected([8, 16, 6]))
+    assert [problem.file for problem in BankFolder(folder).verify()] == [file.name]
+    with pytest.raises(BankFormatError, match="restore it from a copy"):
+        BankFolder(folder).repair()
+
+
+def test_of_many_new_tasks_the_last_one_decides_the_weights(blobs: Blobs, tmp_path: Path) -> None:
+    learner = learner_of(steps=3)
+    for number in range(25):
+        learner.learn(blobs(f"t{number}"))
+    learner.save(tmp_path / "bank")
+    bank = BankFolder(tmp_path / "bank")
+    assert bank.verify(bank.open().network(fully_connected([8, 16, 6]))) == []
+    assert len(bank.open()) == 25
