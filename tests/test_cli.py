@@ -101,7 +101,7 @@ def test_errors_are_one_sentence_and_status_2(
 def test_data_is_fetched_by_name(name: str, resource: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the data set that only an experiment knows."""
     asked: list[object] = []
-    monkeypatch.setattr("supermasks.cli.main.fetch_data", lambda *arguments: asked.extend(arguments))
+    monkeypatch.setattr("supermasks.cli.app.fetch_data", lambda *arguments: asked.extend(arguments))
     assert main(["data", "fetch", name, "--directory", str(tmp_path)]) == 0
     assert asked == [resource, tmp_path]
 
@@ -156,7 +156,7 @@ def test_paper_lists_tables_what_they_need_and_their_records(capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert "Supermasks in Superposition" in shown
     assert "Exclusive Supermask" in shown
-    assert "16 of 18" in shown  # of Table 2
+    assert "18 of 18" in shown  # of Table 2
     assert main(["paper", "supsup", "--results", "/nowhere"]) == 0
     assert "Exclusive Supermask" not in capsys.readouterr().out
 
@@ -173,7 +173,7 @@ def test_a_small_table_prints_the_papers_numbers_beside_ours(
     assert "after all 2 tasks" in shown
     assert "left out: needs PSP, not built yet" in shown
     assert "data: sample instead of mnist" in shown
-    assert len(list(tmp_path.rglob("record.json"))) == 2  # by H and by G the same run, and the upper bound
+    assert len(list(tmp_path.rglob("record.json"))) == 3  # H and G are one run; BatchEnsemble, and the upper bound
 
 
 def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
