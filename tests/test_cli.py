@@ -197,7 +197,7 @@ def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "bank" / "tasks" / "000001.safetensors.broken").exists()
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "supermasks", "run", "permuted-mnist", *SMALL, "--out", str(out)]
     command[command.index("8")] = "400"

@@ -9,7 +9,7 @@ from supermasks.experiments import DEMO, demo, read_record, run_demo
 from supermasks.training import RMSprop
 
 
-def test_it_compares_with_forgetting_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_compares_with_forgetting_and_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "DEMO", changed(DEMO, tasks=3, steps=80, optimiser=RMSprop(3e-3)))
     first = run_demo(tmp_path / "demo")
     sequential = first["baselines"]["sequential"]

@@ -1,4 +1,4 @@
-"""Runs of experiments: what a record holds, and that a stopped run goes on as if it had not been stopped."""
+"""Runs of experiments: what a record holds, and that a stopped run is resumed as if it had not been stopped."""
 
 import json
 import shutil
@@ -115,7 +115,7 @@ def test_bytes_are_those_of_the_files(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 12, 13, 30])
-def test_a_stopped_run_goes_on_to_the_same_bank(finished: Path, tmp_path: Path, step: int) -> None:
+def test_a_stopped_run_is_resumed_to_the_same_bank(finished: Path, tmp_path: Path, step: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(SMALL, tmp_path / "run", watcher=StopAt(step))
     with pytest.raises(RunStateError, match="not finished"):
@@ -128,7 +128,7 @@ def test_a_stopped_run_goes_on_to_the_same_bank(finished: Path, tmp_path: Path, 
     assert ours["accuracy"] == theirs["accuracy"]
 
 
-def test_a_run_that_lost_its_log_between_bank_and_log_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_a_run_that_lost_its_log_between_bank_and_log_is_resumed(finished: Path, tmp_path: Path) -> None:
     # The bank is written before the log: a kill in between leaves a task that the log does not know.
     with pytest.raises(KeyboardInterrupt):
         run(SMALL, tmp_path / "run", watcher=StopAt(13))
@@ -223,7 +223,7 @@ def test_a_damaged_file_of_a_run_is_named(finished: Path, tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", ["learned.jsonl", "evaluated.jsonl"])
-def test_a_line_that_a_killed_process_did_not_finish_is_made_anew(finished: Path, tmp_path: Path, name: str) -> None:
+def test_a_line_that_a_killed_process_did_not_finish_is_made_again(finished: Path, tmp_path: Path, name: str) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "run"))
     whole = (copy / name).read_text()
     (copy / name).write_text(whole[:-9])

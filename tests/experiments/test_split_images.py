@@ -144,7 +144,7 @@ class StopAt(Silent):
     ],
 )
 @pytest.mark.parametrize("step", [5, 20])
-def test_a_stopped_run_goes_on_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
+def test_a_stopped_run_is_resumed_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
     experiment = WAYS[name]
     with pytest.raises(KeyboardInterrupt):
         run(experiment, tmp_path / "run", watcher=StopAt(step))
