@@ -12,9 +12,24 @@ import pytest
 from supermasks.cli import main
 from supermasks.experiments import read_record
 from supermasks.experiments.debian_sections import DEBIAN_SECTIONS
+from supermasks.experiments.ways.exssnet import ExSSNeTWay
+from supermasks.masks import ER, TopK
 from supermasks.nets import fully_connected
+from supermasks.scores import KKT
+from supermasks.spec import describe
 
-SMALL = ["--dataset", "sample", "--tasks", "2", "--steps", "8", "--outputs", "20", "--learning-rate", "0.003"]
+SMALL = [
+    "--dataset",
+    "sample",
+    "--tasks",
+    "2",
+    "--steps",
+    "8",
+    "--net",
+    "LeNet300(20)",
+    "--optimiser",
+    "RMSprop(0.003)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_record_a_bank_and_a_report(finished: Path) -> None:
     record = read_record(finished)
-    assert (record["tasks"], record["config"]["steps"], record["config"]["outputs"]) == (2, 8, 20)
+    assert (record["tasks"], record["config"]["training"]["steps"], record["outputs"]) == (2, 8, 20)
     assert (finished / "bank" / "manifest.json").exists()
     assert "permuted-mnist" in (finished / "report" / "report.md").read_text(encoding="utf-8")
     assert list((finished / "report").rglob("*.png"))
@@ -35,7 +50,7 @@ def test_a_run_leaves_a_record_a_bank_and_a_report(finished: Path) -> None:
 def test_the_default_folder_is_named_after_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["run", "split-mnist", "--dataset", "sample", "--steps", "2", "--seed", "7"]) == 0
-    assert (tmp_path / "runs" / "split-mnist-lenet-300-100-seed7" / "record.json").exists()
+    assert (tmp_path / "runs" / "split-mnist-lenet-300-100-supsup-threshold-seed7" / "record.json").exists()
 
 
 def test_report_makes_one_table_of_many_runs(
@@ -61,7 +76,10 @@ def test_inspect_lists_tasks_and_bytes(finished: Path, inside: str, capsys: pyte
         (["run", "permuted-mnist", "--data", "/nowhere"], "supermasks data fetch mnist"),
         (["run", "permuted-mnist", "--workers", "2", "--ray", "auto"], "choose one"),
         (["run", "permuted-mnist", "--dataset", "sample", "--workers", "0"], "at least 1"),
-        (["run", "permuted-mnist", "--dataset", "sample", "--no-exact", "--inference", "binary"], "and two-shot only"),
+        (["run", "split-cifar", "--way", "exsnet"], "must be one of supsup"),
+        (["run", "permuted-mnist", "--way", "separate-heads"], "cannot be superposed"),
+        (["paper", "supsub"], "one of supsup, exssnet, got 'supsub'"),
+        (["paper", "supsup", "12"], "one of 1, 2, 3"),
         (["run", "permuted-mnist", "--dataset", "sample", "--steps", "0"], "at least 1"),
         (["report", "/nowhere"], "record.json"),
         (["inspect", "/nowhere"], "no bank"),
@@ -83,7 +101,7 @@ def test_errors_are_one_sentence_and_status_2(
 def test_data_is_fetched_by_name(name: str, resource: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the data set that only an experiment knows."""
     asked: list[object] = []
-    monkeypatch.setattr("supermasks.cli.fetch_data", lambda *arguments: asked.extend(arguments))
+    monkeypatch.setattr("supermasks.cli.app.fetch_data", lambda *arguments: asked.extend(arguments))
     assert main(["data", "fetch", name, "--directory", str(tmp_path)]) == 0
     assert asked == [resource, tmp_path]
 
@@ -98,6 +116,64 @@ def test_an_unknown_option_is_explained(capsys: pytest.CaptureFixture[str]) -> N
         main(["run", "permuted-mnist", "--taks", "3"])
     assert stopped.value.code == 2
     assert "--tasks" in "".join(capsys.readouterr())
+
+
+def test_help_shows_the_settings_of_the_way_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = {}
+    for way in ("supsup", "exssnet", "individual"):
+        with pytest.raises(SystemExit):
+            main(["run", "split-cifar", "--way", way, "--help"])
+        shown[way] = capsys.readouterr().out
+    assert all(option in shown["exssnet"] for option in ("--rule", "--initial", "--together", "--mask-share"))
+    assert "--rule" in shown["supsup"]
+    assert "--together" not in shown["supsup"]
+    assert "--rule" not in shown["individual"]
+    assert "--epochs" in shown["individual"]
+
+
+def test_settings_of_a_way_are_refused_by_another(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "split-cifar", "--way", "individual", "--together"])
+    assert stopped.value.code == 2
+    assert "--together" in "".join(capsys.readouterr())
+
+
+def test_settings_are_written_as_they_are_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "split-mnist", "--way", "exssnet", "--dataset", "sample", "--epochs", "0.1"]
+    words += ["--rule", "TopK(ER(8))", "--initial", "kkt(examples=64)", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    config = read_record(tmp_path / "run")["config"]
+    assert config["way"] == describe(ExSSNeTWay(rule=TopK(ER(8)), initial=KKT(examples=64)))
+    assert (config["training"]["steps"], config["training"]["epochs"]) == (None, 0.1)
+    with pytest.raises(SystemExit):
+        main(["run", "split-mnist", "--rule", "TopX(8)"])
+    assert "Threshold" in "".join(capsys.readouterr())
+
+
+def test_paper_lists_tables_what_they_need_and_their_records(capsys: pytest.CaptureFixture[str]) -> None:
+    results = Path(__file__).parents[1] / "results"
+    assert main(["paper", "--results", str(results)]) == 0
+    shown = capsys.readouterr().out
+    assert "Supermasks in Superposition" in shown
+    assert "Exclusive Supermask" in shown
+    assert "18 of 18" in shown  # of Table 2
+    assert main(["paper", "supsup", "--results", "/nowhere"]) == 0
+    assert "Exclusive Supermask" not in capsys.readouterr().out
+
+
+def test_a_small_table_prints_the_papers_numbers_beside_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUPERMASKS_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
+    words = ["paper", "supsup", "3", "--scale", "small", "--tasks", "2", "--steps", "4", "--out", str(tmp_path)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "93.65" in shown
+    assert "after all 2 tasks" in shown
+    assert "left out: needs PSP, not built yet" in shown
+    assert "data: sample instead of mnist" in shown
+    assert len(list(tmp_path.rglob("record.json"))) == 3  # H and G are one run; BatchEnsemble, and the upper bound
 
 
 def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +197,7 @@ def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "bank" / "tasks" / "000001.safetensors.broken").exists()
 
 
-def test_ctrl_c_leaves_a_run_that_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "supermasks", "run", "permuted-mnist", *SMALL, "--out", str(out)]
     command[command.index("8")] = "400"

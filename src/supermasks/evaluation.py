@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from supermasks.data import reordered
 from supermasks.errors import ConfigError
 from supermasks.learner import Learner
 from supermasks.seeding import generator
+from supermasks.spec import Settings
 from supermasks.types import Examples, Scenario
 
 AT_ONCE = 10_000
@@ -19,7 +21,7 @@ AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Score:
-    """What came out on one task.
+    """How well a learner did on one task.
 
     Attributes:
         accuracy: the fraction of examples answered rightly under the rules of the scenario.
@@ -30,8 +32,14 @@ class Score:
     identification: float
 
 
-class Scoring(ABC):
-    """Decides how many inputs a task is inferred from, and what a wrong inference costs."""
+class Scoring(Settings, ABC):
+    """Decides how many inputs a task is inferred from, and what a wrong inference costs.
+
+    Attributes:
+        together: whether all inputs of a batch decide together; otherwise a single input decides.
+    """
+
+    together: ClassVar[bool] = False
 
     @abstractmethod
     def score(
@@ -42,7 +50,7 @@ class Scoring(ABC):
         scenario: Scenario,
         among: Sequence[str] | None = None,
     ) -> Score:
-        """Return the score on the examples of one task, the task not being told.
+        """Return the score on the examples of one task, the task not being given.
 
         Args:
             learner: with the task in its bank.
@@ -125,6 +133,8 @@ class FullBatch(Scoring):
     Attributes:
         batch_size: 128 in the paper (Section 4.2).
     """
+
+    together = True
 
     batch_size: int = 128
 

@@ -1,15 +1,19 @@
 """Masks, fine-tuning and heads over a tiny encoder and a tiny tokenizer that are made here."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small_experiments import changed
 
 from supermasks.errors import ConfigError, DataUnavailableError
-from supermasks.experiments import EXPERIMENTS, PretrainedText, run
+from supermasks.experiments import EXPERIMENTS, Experiment, run
+from supermasks.experiments.backbones.text import Encoder
+from supermasks.experiments.tasks.text_sets import TextSets
 from supermasks.methods import Individual, SupSup
+from supermasks.training import Adam
 
 WIDTH, INNER, LAYERS = 16, 32, 2  # of the encoder
 MASKED = LAYERS * (4 * WIDTH * WIDTH + 2 * WIDTH * INNER)
@@ -24,29 +28,41 @@ def data(tmp_path_factory: pytest.TempPathFactory, write_texts: Callable[..., No
     return folder
 
 
+Make = Callable[..., Experiment]
+
+
 @pytest.fixture
-def small(net: Path) -> PretrainedText:
-    return PretrainedText(
-        datasets=("two", "three"), net=str(net), length=6, epochs=10, batch_size=10, learning_rate=3e-3
-    )
+def small(net: Path) -> Make:
+    """Make an experiment on both sets: `small(way, **settings)`."""
+
+    def make(way: str = "masks", **settings: Any) -> Experiment:
+        usual = {
+            "datasets": ("two", "three"),
+            "tokenizer": str(net),
+            "net": Encoder(model=str(net)),
+            "length": 6,
+            "epochs": 10,
+            "batch_size": 10,
+            "optimiser": Adam(3e-3),
+        }
+        return changed(EXPERIMENTS["pretrained-text"].of(way), **{**usual, **settings})
+
+    return make
 
 
 def test_it_is_an_experiment_of_as_many_tasks_as_data_sets() -> None:
-    assert EXPERIMENTS["pretrained-text"] is PretrainedText
-    settings = PretrainedText(datasets=("imdb", "reuters-r8"))
-    assert (settings.tasks, settings.dataset) == (2, "imdb+reuters-r8")
+    experiment = changed(EXPERIMENTS["pretrained-text"].of(), datasets=("imdb", "reuters-r8"))
+    assert (experiment.tasks.count, experiment.headings()["dataset"]) == (2, "imdb+reuters-r8")
     with pytest.raises(ConfigError, match="imdb imdb"):
-        PretrainedText(datasets=("imdb", "imdb"))
+        TextSets(datasets=("imdb", "imdb"))
     with pytest.raises(ConfigError, match="at least one"):
-        PretrainedText(datasets=())
+        TextSets(datasets=())
 
 
 @pytest.mark.parametrize("method", ["masks", "fine-tuning", "heads"])
-def test_each_method_learns_and_stores_what_it_trains(
-    small: PretrainedText, data: Path, method, tmp_path: Path
-) -> None:
+def test_each_method_learns_and_stores_what_it_trains(small: Make, data: Path, method: str, tmp_path: Path) -> None:
     rate = 3e-3 if method == "fine-tuning" else 3e-2
-    finished = run(replace(small, method=method, learning_rate=rate), tmp_path / "run", data)
+    finished = run(small(method, optimiser=Adam(rate)), tmp_path / "run", data)
     record, learner = finished.record, finished.learner
     heads = 4 * sum((WIDTH + 1) * classes for classes in (2, 3))
     bits = 2 * MASKED if method == "masks" else 0
@@ -63,12 +79,12 @@ def test_each_method_learns_and_stores_what_it_trains(
 
 
 def test_the_layers_of_the_encoder_are_masked_and_begin_as_they_are(
-    small: PretrainedText, data: Path, net: Path, tmp_path: Path
+    small: Make, data: Path, net: Path, tmp_path: Path
 ) -> None:
     from transformers import BertModel
 
-    tasks = small.stream(data)
-    learner = small.learner(tasks, tmp_path, lambda done, total: None)
+    tasks = small().stream(data)
+    learner = small().learner(tasks, tmp_path, lambda done, total: None)
     encoder = BertModel.from_pretrained(net)
     linear = {
         f"encoder.{name}.weight"
@@ -91,22 +107,26 @@ def test_the_layers_of_the_encoder_are_masked_and_begin_as_they_are(
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_texts_can_be_fewer_and_some_set_aside(small: PretrainedText, data: Path) -> None:
+def test_texts_can_be_fewer_and_some_set_aside(small: Make, data: Path) -> None:
+    held_out = {"validation": 0.25, "select_best": True}
     sizes = [
-        [(len(task.train), len(task.validation or ())) for task in replace(small, **settings).stream(data)]
-        for settings in ({}, {"train_texts": 40}, {"train_texts": 40, "validation": 0.25}, {"train_texts": 100})
+        [(len(task.train), len(task.validation or ())) for task in small(**settings).stream(data)]
+        for settings in (
+            {},
+            {"train_texts": 40},
+            {"train_texts": 40, **held_out},
+            {"train_texts": 100},
+        )
     ]
     assert sizes == [[each] * 2 for each in ((60, 0), (40, 0), (30, 10), (60, 0))]
 
 
-def test_what_is_not_there_is_said(
-    small: PretrainedText, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_there_is_said(small: Make, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPERMASKS_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(DataUnavailableError, match="fetch minilm"):
-        replace(small, net="minilm").stream(data)
+        small(tokenizer="minilm").stream(data)
     with pytest.raises(ConfigError, match="AutoTokenizer finds none"):
-        replace(small, net=str(tmp_path)).stream(data)
+        small(tokenizer=str(tmp_path)).stream(data)
     with pytest.raises(DataUnavailableError, match="fetch imdb"):
-        replace(small, datasets=("imdb",)).stream(data)
+        small(datasets=("imdb",)).stream(data)

@@ -1,63 +1,64 @@
 """SplitCIFAR and its like on the embedded images and a small network: all ways to keep tasks apart, and their bytes."""
 
-from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_experiments import changed, split
 
 from supermasks.bank import BankFolder, csc_bytes
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
-from supermasks.experiments import SplitCIFAR, SplitImageNet, SplitMNIST, read_record, run
-from supermasks.experiments.runner import Silent
-from supermasks.masks import ER, Mask
+from supermasks.experiments import EXPERIMENTS, Experiment, Silent, read_record, run
+from supermasks.masks import ER, Mask, TopK
 from supermasks.nets import resnet18
 from supermasks.network import Network
 from supermasks.report import write_report
+from supermasks.scores import KKT, MeanOfMasks, MeanOfScores
 from supermasks.training import SGD, Adam, CropAndFlip
 from supermasks.workers import LocalProcesses
 
-SMALL = SplitCIFAR(
-    dataset="sample", net="lenet-5", tasks=5, epochs=1, train_images=400, batch_size=32, learning_rate=3e-3
-)
+SMALL = split()
 WEIGHTS = 6 * 25 + 16 * 6 * 25 + 16 * 25 * 120 + 120 * 84 + 84 * 2
-WAYS: dict[str, dict[str, Any]] = {
-    "supsup": {"budget": 32},
-    "supsup-small": {"budget": 8},
-    "transfer-masks": {"transfer": "masks"},
-    "transfer-scores": {"transfer": "scores"},
-    "ssnet": {"method": "ssnet", "density": 0.3},
-    "exssnet": {"method": "exssnet", "density": 0.3},
-    "exssnet-kkt": {"method": "exssnet", "density": 0.3, "transfer": "kkt"},
-    "exssnet-int4": {"method": "exssnet", "density": 0.3, "weights": "int4", "together": True},
-    "exssnet-sgd": {"method": "exssnet", "density": 0.3, "weight_optimiser": "sgd", "weight_rate": 100},
-    "individual": {"method": "individual"},
-    "individual-warm": {"method": "individual-warm"},
-    "separate-heads": {"method": "separate-heads"},
-    "separate-heads-random": {"method": "separate-heads-random"},
-    "sequential": {"method": "sequential"},
+DESCENT = SGD(0.3, weight_decay=5e-4, nesterov=True)
+WAYS: dict[str, Experiment] = {
+    "supsup": split("supsup"),
+    "supsup-small": split("supsup", rule=TopK(ER(8))),
+    "transfer-masks": split("supsup", initial=MeanOfMasks()),
+    "transfer-scores": split("supsup", initial=MeanOfScores()),
+    "ssnet": split("ssnet", rule=TopK(0.3)),
+    "exssnet": split("exssnet", rule=TopK(0.3)),
+    "exssnet-kkt": split("exssnet", rule=TopK(0.3), initial=KKT()),
+    "exssnet-int4": split("exssnet", rule=TopK(0.3), weights="int4", together=True),
+    "exssnet-sgd": split("exssnet", rule=TopK(0.3), weight_optimiser=DESCENT),
+    "individual": split("individual"),
+    "individual-warm": split("individual-warm"),
+    "separate-heads": split("separate-heads"),
+    "separate-heads-random": split("separate-heads-random"),
+    "sequential": split("sequential"),
+    "ewc": split("ewc"),
+    "batch-ensemble": split("batch-ensemble"),
 }
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    for name, settings in WAYS.items():
-        run(replace(SMALL, **settings), folder / name, command=["supermasks"])
+    for name, experiment in WAYS.items():
+        run(experiment, folder / name, command=["supermasks"])
     return folder
 
 
 def test_all_ways_learn_two_classes_better_than_chance(runs: Path) -> None:
     means = {name: read_record(runs / name)["accuracy"]["mean"] for name in WAYS}
-    with_heads = ("separate-heads", "separate-heads-random", "sequential")
+    with_heads = ("separate-heads", "separate-heads-random", "sequential", "ewc")
     assert all(mean > 0.6 for name, mean in means.items() if name not in with_heads)
     assert means["separate-heads-random"] > 0.6
     forgetting = {name: read_record(runs / name)["accuracy"]["forgetting"] for name in WAYS}
     assert forgetting.pop("sequential") > 0.02
+    forgetting.pop("ewc")
     forgetting.pop("ssnet")
     assert set(forgetting.values()) == {0}
     matrix = read_record(runs / "ssnet")["accuracy"]["matrix"]  # it trains weights that earlier tasks use
@@ -66,7 +67,7 @@ def test_all_ways_learn_two_classes_better_than_chance(runs: Path) -> None:
 
 def test_no_two_ways_are_secretly_the_same(runs: Path) -> None:
     """They may be right about as many images, but their tasks are not the same bytes."""
-    banks = [sorted((runs / name / "bank" / "tasks").iterdir()) for name in WAYS if name != "sequential"]
+    banks = [sorted((runs / name / "bank" / "tasks").iterdir()) for name in WAYS]
     assert {len(files) for files in banks} == {5}
     assert len({tuple(file.read_bytes() for file in files) for files in banks}) == len(banks)
 
@@ -74,13 +75,14 @@ def test_no_two_ways_are_secretly_the_same(runs: Path) -> None:
 def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
     records = {name: read_record(runs / name) for name in WAYS}
     for name, record in records.items():
-        if name == "sequential":
-            continue  # one network, no bank
         sizes, files = record["bytes"], [f for f in (runs / name / "bank").rglob("*") if f.is_file()]
         memory = sum(f.stat().st_size for f in files if f.name.startswith("memory"))
         assert sizes["total"] + memory == sum(f.stat().st_size for f in files)
         assert sizes["memory"] == memory
-        assert sizes["total"] == sizes["masks"] + sizes["owned"] + sizes["dense"] + sizes["norm"] + sizes["other"]
+        assert (
+            sizes["total"]
+            == sizes["masks"] + sizes["owned"] + sizes["shared"] + sizes["dense"] + sizes["norm"] + sizes["other"]
+        )
     packed = 5 * sum(-(-n // 8) for n in (150, 2400, 48000, 10080, 168))
     for name in ("supsup", "supsup-small"):
         sizes = records[name]["bytes"]
@@ -95,7 +97,7 @@ def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
     assert records["separate-heads"]["bytes"]["trunk"] > 4 * WEIGHTS
     # The running mean of all scores, once for all tasks; the mean of masks needs nothing.
     assert records["transfer-scores"]["bytes"]["memory"] > 4 * WEIGHTS
-    assert {records[name]["bytes"]["memory"] for name in WAYS if name != "transfer-scores"} == {0}
+    assert {records[name]["bytes"]["memory"] for name in WAYS if name not in ("transfer-scores", "ewc")} == {0}
 
 
 def test_the_trunk_is_that_of_a_network_trained_on_the_first_task_alone(runs: Path) -> None:
@@ -130,11 +132,20 @@ class StopAt(Silent):
 
 
 @pytest.mark.parametrize(
-    "name", ["transfer-scores", "transfer-masks", "exssnet-kkt", "exssnet-int4", "separate-heads", "individual-warm"]
+    "name",
+    [
+        "transfer-scores",
+        "transfer-masks",
+        "exssnet-kkt",
+        "exssnet-int4",
+        "separate-heads",
+        "individual-warm",
+        "sequential",
+    ],
 )
 @pytest.mark.parametrize("step", [5, 20])
-def test_a_stopped_run_goes_on_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
-    experiment = replace(SMALL, **WAYS[name])
+def test_a_stopped_run_is_resumed_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
+    experiment = WAYS[name]
     with pytest.raises(KeyboardInterrupt):
         run(experiment, tmp_path / "run", watcher=StopAt(step))
     run(experiment, tmp_path / "run", resume=True)
@@ -169,102 +180,62 @@ def test_the_papers_bytes_are_those_of_its_table(budget: int) -> None:
 
 
 def test_the_papers_settings_are_the_defaults() -> None:
-    cifar, imagenet = SplitCIFAR(), SplitImageNet()
-    assert (cifar.tasks, cifar.dataset, cifar.epochs, cifar.batch_size, cifar.learning_rate) == (
-        20,
-        "cifar100",
-        250,
-        128,
-        1e-3,
-    )
-    assert (imagenet.tasks, imagenet.net, imagenet.epochs, imagenet.batch_size, imagenet.warmup) == (
-        100,
-        "resnet-50",
-        100,
-        256,
-        0.05,
-    )
-    assert {f.accuracy for b in (1, 2, 4, 8, 16, 32) for f in SplitCIFAR(budget=b, transfer="scores").published()} == {
-        0.7953, 0.8533, 0.8852, 0.9012, 0.9131, 0.9166
-    }  # fmt: skip
-    assert SplitCIFAR(method="separate-heads").published()[0].accuracy == 0.7060
-    assert SplitCIFAR(epochs=10).published() == []
+    cifar, imagenet = EXPERIMENTS["split-cifar"].of(), EXPERIMENTS["split-imagenet"].of()
+    assert (cifar.tasks.count, cifar.tasks.data_sets, cifar.net.title) == (20, ("cifar100",), "resnet-18")
+    assert (cifar.training.epochs, cifar.training.batch_size, cifar.training.optimiser) == (250, 128, Adam(1e-3))
+    assert (imagenet.tasks.count, imagenet.net.title) == (100, "resnet-50")
+    assert (imagenet.training.epochs, imagenet.training.batch_size, imagenet.training.warmup) == (100, 256, 0.05)
 
 
 def test_classes_are_shared_out_at_random_by_the_seed() -> None:
-    classes = [
-        [task.classes for task in SplitCIFAR(dataset="sample", tasks=5, seed=seed).stream(None)] for seed in (0, 1)
-    ]
+    classes = [[task.classes for task in split(seed=seed).stream()] for seed in (0, 1)]
     assert classes[0] != classes[1]
-    for split in classes:
-        assert sorted(label for task in split for label in task) == list(range(10))
+    for one in classes:
+        assert sorted(label for task in one for label in task) == list(range(10))
 
 
 def test_validation_is_taken_from_training_images() -> None:
-    task = replace(SMALL, validation=0.25).stream(None)[0]
+    task = split(validation=0.25, select_best=True).stream()[0]
     assert task.validation is not None
     assert (len(task.train), len(task.validation)) == (300, 100)
     rows, held = task.train.rows, task.validation.rows
     assert rows is not None
     assert held is not None
     assert not set(rows.tolist()) & set(held.tolist())
+    with pytest.raises(ConfigError, match="add select_best"):
+        split(validation=0.25)
 
 
-def test_exssnet_is_held_against_its_table() -> None:
-    settings = SplitCIFAR(tasks=5, density=0.1, epochs=200, method="exssnet", transfer="kkt")
-    assert [(figure.accuracy, figure.source) for figure in settings.published()] == [(0.705, "ExSSNeT, Table 3")]
-    assert replace(settings, epochs=100).published() == []
-    assert replace(settings, together=True).published() == []
-    mnist = SplitMNIST(method="exssnet", steps=5640, optimiser="adam", learning_rate=1e-3, schedule="cosine", seed=2)
-    assert [figure.accuracy for figure in mnist.published()] == [0.997]
-    assert replace(mnist, steps=1000).published() == []
-    assert [figure.accuracy for figure in SplitMNIST().published()] == [0.996]
+def test_weights_beside_a_mask_have_an_optimiser_of_their_own(tmp_path: Path) -> None:
+    tasks = SMALL.stream()
+    training = WAYS["exssnet-sgd"].learner(tasks, tmp_path, Silent().step).training
+    assert (training.optimiser, training.weight_optimiser) == (Adam(3e-3), DESCENT)
+    for way in ("supsup", "individual"):
+        with pytest.raises(ConfigError, match="trains no weights beside a mask"):
+            split(way, weight_optimiser=DESCENT).learner(tasks, tmp_path, Silent().step)
 
 
-def test_individual_networks_are_trained_as_weights_beside_a_mask_are(tmp_path: Path) -> None:
-    """What is compared with ExSSNeT has the same steps; scores keep Adam's."""
-    sgd = SGD(0.15, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    chosen: dict[str, Any] = {"weight_optimiser": "sgd", "weight_rate": 50.0}  # of 3e-3
-    tasks = SMALL.stream(None)
-    for method in ("individual", "individual-warm"):
-        training = replace(SMALL, method=method, **chosen).learner(tasks, tmp_path, Silent()).training
-        assert (training.optimiser, training.weight_optimiser) == (sgd, None)
-    training = replace(SMALL, method="exssnet", density=0.3, **chosen).learner(tasks, tmp_path, Silent()).training
-    assert (training.optimiser, training.weight_optimiser) == (Adam(3e-3), sgd)
-    for refused in ({"together": True}, {"weights": "int4"}):
-        with pytest.raises(ConfigError, match="beside a mask"):
-            SplitCIFAR(method="individual", **refused)
-
-
-def test_images_are_shifted_only_where_they_are_augmented() -> None:
-    tasks = SMALL.stream(None)
-    settings = replace(SMALL, augment=True, shift=0)
-    learner = settings.learner(tasks, Path("unused"), lambda done, total: None)
+def test_images_can_be_augmented() -> None:
+    learner = split(augmentation=CropAndFlip(0)).learner(SMALL.stream(), Path("unused"), Silent().step)
     assert learner.training.augmentation == CropAndFlip(0)
-    with pytest.raises(ConfigError, match="only where they are augmented"):
-        replace(SMALL, shift=0)
-    with pytest.raises(ConfigError, match="at least 0"):
-        replace(SMALL, augment=True, shift=-1)
 
 
 def test_later_tasks_may_have_fewer_epochs(tmp_path: Path) -> None:
-    settings = replace(SMALL, tasks=2, classes_per_task=5, later_epochs=0.25)
-    tasks, out = settings.stream(None), tmp_path / "run"
+    settings = split(tasks=2, classes_per_task=5, later_epochs=0.25)
+    tasks, out = settings.stream(), tmp_path / "run"
     run(settings, out)
     bank = BankFolder(out / "bank").open()
     for number, epochs in enumerate((1, 0.25)):
-        learner = replace(settings, epochs=epochs).learner(tasks, out, lambda done, total: None)
+        learner = changed(settings, epochs=epochs).learner(tasks, out, lambda done, total: None)
         learner.learn(tasks[number])
         assert learner.bank[tasks[number].name].mask == bank[tasks[number].name].mask
     with pytest.raises(ConfigError, match="workers"):
         run(settings, tmp_path / "apart", workers=LocalProcesses(2))
-    with pytest.raises(ConfigError, match="later-epochs"):
-        replace(settings, method="sequential")
 
 
 def test_learning_curves_are_recorded_where_the_best_epoch_is_selected(tmp_path: Path) -> None:
-    settings = replace(SMALL, tasks=2, classes_per_task=2, epochs=3, validation=0.1)
+    settings = split(tasks=2, classes_per_task=2, epochs=3, validation=0.1, select_best=True)
     record = run(settings, tmp_path / "run").record
     assert [len(curve) for curve in record["curves"]] == [3, 3]
     assert all(0 <= accuracy <= 1 for curve in record["curves"] for accuracy in curve)
-    assert run(replace(settings, validation=0.0), tmp_path / "other").record["curves"] == [[], []]
+    assert run(changed(settings, validation=0.0, select_best=False), tmp_path / "other").record["curves"] == [[], []]

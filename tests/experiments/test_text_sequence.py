@@ -1,17 +1,21 @@
 """Sequences of text tasks over an encoder and over word vectors, both tiny and made here."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small_experiments import changed
 
 from supermasks import Learner
 from supermasks.errors import ConfigError
-from supermasks.experiments import EXPERIMENTS, GLUE, WebNLP, run
+from supermasks.experiments import EXPERIMENTS, Experiment, run
+from supermasks.experiments.backbones.text import KimCNN
 from supermasks.experiments.sequences import SEQUENCES
+from supermasks.masks import ER, TopK
 from supermasks.nets import TextCNN
+from supermasks.training import Adam
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +26,19 @@ def data(tmp_path_factory: pytest.TempPathFactory, write_texts: Callable[..., No
     return folder
 
 
-def small(embeddings: Path, method: str = "exssnet") -> WebNLP:
-    return WebNLP(
-        sequence="S6",
-        embeddings=str(embeddings),
-        method=method,  # pyright: ignore[reportArgumentType]
-        density=0.3,
-        channels=20,
-        length=7,
-        epochs=30,
-        batch_size=10,
-        learning_rate=1e-2,
-    )
+def small(embeddings: Path, way: str = "exssnet", **settings: Any) -> Experiment:
+    usual = {
+        "sequence": "S6",
+        "embeddings": str(embeddings),
+        "net": KimCNN(channels=20),
+        "length": 7,
+        "epochs": 30,
+        "batch_size": 10,
+        "optimiser": Adam(1e-2),
+    }
+    if way != "individual":
+        usual["rule"] = TopK(0.3)
+    return changed(EXPERIMENTS["webnlp"].of(way), **{**usual, **settings})
 
 
 @pytest.mark.parametrize("method", ["supsup", "ssnet", "exssnet", "individual"])
@@ -42,7 +47,7 @@ def test_each_method_learns_over_either_embedding(
     over: str, method: str, data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     record = run(small(request.getfixturevalue(over), method), tmp_path / "run", data).record
-    assert record["config"]["dataset"] == "ag+yelp+yahoo"
+    assert record["dataset"] == "ag+yelp+yahoo"
     assert record["accuracy"]["mean"] > 0.7
     assert (record["bytes"]["owned"] > 0) == (method in ("ssnet", "exssnet"))
     assert (record["bytes"]["masks"] > 0) == (method != "individual")
@@ -71,8 +76,8 @@ def test_the_inputs_are_the_embeddings_of_the_tokens(data: Path, net: Path, vect
 
 
 def test_texts_can_be_fewer_and_are_the_same_for_all_seeds(data: Path, vectors: Path) -> None:
-    few = replace(small(vectors), train_texts=20, test_texts=7, validation=0.1)
-    first, second = (replace(few, seed=seed).stream(data) for seed in (0, 1))
+    few = small(vectors, train_texts=20, test_texts=7, validation=0.1, select_best=True)
+    first, second = (changed(few, seed=seed).stream(data) for seed in (0, 1))
     assert [(len(task.train), len(task.validation or ()), len(task.test or ())) for task in first] == [(18, 2, 7)] * 3
     assert first[0].test is not None
     assert second[0].test is not None
@@ -90,20 +95,24 @@ def test_the_network_has_outputs_for_the_largest_task(data: Path, vectors: Path,
 
 @pytest.mark.parametrize(
     "bad",
-    [{"epochs": 0}, {"seed": -1}, {"channels": 0}, {"length": 0}, {"validation": 1.5}, {"mask_share": 1.0}],
+    [
+        {"epochs": 0},
+        {"seed": -1},
+        {"net": KimCNN(channels=0)},
+        {"length": 0},
+        {"validation": 1.5, "select_best": True},
+        {"mask_share": 1.0},
+        {"rule": TopK(ER(2))},
+    ],
     ids=str,
 )
 def test_bad_settings_fail_before_anything_is_written(bad: dict, vectors: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
-        run(replace(small(vectors), **bad), tmp_path / "run", data)
+        run(small(vectors, **bad), tmp_path / "run", data)
     assert not (tmp_path / "run").exists()
 
 
 def test_they_are_the_experiments_of_the_paper() -> None:
-    assert EXPERIMENTS["webnlp"] is WebNLP
-    assert EXPERIMENTS["glue"] is GLUE
-    assert (GLUE().tasks, WebNLP(sequence="S7").tasks, WebNLP().dataset) == (5, 3, "+".join(SEQUENCES["S2"]))
-    assert [figure.accuracy for figure in WebNLP(sequence="S3", method="supsup").published()] == [0.761]
-    assert [figure.accuracy for figure in GLUE().published()] == [0.805]
-    assert WebNLP(epochs=1).published() == []
-    assert WebNLP(sequence="registry").published() == []
+    glue, webnlp = EXPERIMENTS["glue"].of(), EXPERIMENTS["webnlp"].of()
+    assert (glue.tasks.count, small(Path("glove"), sequence="S7").tasks.count) == (5, 3)
+    assert webnlp.tasks.data_sets == SEQUENCES["S2"]

@@ -10,6 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import linregress
 
+from supermasks.experiments.ways.exssnet import ExSSNeTWay
+from supermasks.experiments.ways.individual import IndividualWay
+from supermasks.experiments.ways.supsup import SupSupWay
+from supermasks.masks import TopK
 from supermasks.report import plot_record, plot_runs
 from supermasks.report.growth import plot_growth
 from supermasks.report.tradeoff import plot_tradeoff
@@ -48,7 +52,7 @@ def whole(record: Make, tasks: int, **config: Any) -> Record:
         evaluation["per_task"] = list(1 - 0.1 * rng.random(tasks))
         evaluation["among"] = [{"tasks": n, "accuracy": 0.9, "task_identification": 1.0} for n in (1, tasks)]
     paper = {"what": f"SupSup, {LONG}", "accuracy": 0.93, "source": "SupSup, Table 3"}
-    run["published"] = [{**paper, "objective": "H", "scoring": "each-input"}]
+    run["published"] = [{**paper, **{key: run["evaluations"][0][key] for key in ("inference", "scoring")}}]
     run["growth"] = {
         "seconds": list(5 + rng.normal(size=tasks) + 0.01 * np.arange(tasks)),
         "bytes": list(5000 + 100 * rng.random(tasks)),
@@ -98,18 +102,18 @@ def test_in_no_picture_of_a_run_is_something_cut_off(tasks: int, record: Make, f
 
 
 def test_in_no_picture_of_many_runs_is_something_cut_off(record: Make, figures: dict[str, Figure]) -> None:
-    runs = [
-        record(0, 0.9 + number / 100, dataset=LONG, method=method, own=f"{LONG}-{number}", **further)
-        for number, (method, further) in enumerate(
-            [
-                ("supsup", {"density": 0.1}),
-                ("exssnet", {"density": 0.1, "weights": "int4"}),
-                ("exssnet", {"density": 0.1, "together": True}),
-                ("individual", {}),
-                ("of-somebody-else", {"density": 0.1, "weights": LONG}),
-            ]
-        )
+    ways = [
+        SupSupWay(rule=TopK(0.1)),
+        ExSSNeTWay(weights="int4"),
+        ExSSNeTWay(together=True),
+        IndividualWay(),
+        {"type": "OfSomebodyElse", "weights": LONG},
     ]
+    runs = [
+        record(0, 0.9 + number / 100, dataset=LONG, way=way, own=f"{LONG}-{number}") for number, way in enumerate(ways)
+    ]
+    for run in runs:
+        run["way"] = run["config"]["way"]["type"]
     plot_runs(runs, Path("nowhere"))
     for run in runs:
         del run["config"]["own"]

@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from supermasks.experiments.record import write_record
+from supermasks.evaluation import EachInput
+from supermasks.experiments.running.record import write_record
+from supermasks.inference import Entropy, OneShot
 from supermasks.report import plot_record, plot_runs
 from supermasks.report.style import decimals, percents, si_bytes
+from supermasks.spec import describe
 
 Record = dict[str, Any]
 Make = Callable[..., Record]
 NAMES = ["accuracy.png", "forgetting.png", "bytes.png"]
-FIGURE = {"what": "SupSup", "accuracy": 0.9365, "objective": "H", "scoring": "each-input", "source": "SupSup, Table 3"}
+FIGURE = {
+    "what": "SupSup",
+    "accuracy": 0.9365,
+    "inference": describe(OneShot(Entropy())),
+    "scoring": describe(EachInput()),
+    "source": "SupSup, Table 3",
+}
 
 
 def check_picture(path: Path) -> np.ndarray[Any, Any]:
@@ -48,7 +57,7 @@ def test_a_record_gives_three_pictures_in_a_new_folder(record: Make, tmp_path: P
 
 
 def test_a_record_with_the_task_given_can_be_drawn(given: Record, tmp_path: Path) -> None:
-    given["published"] = [{**FIGURE, "objective": None, "scoring": None}]
+    given["published"] = [{**FIGURE, "inference": None, "scoring": None}]
     for path in plot_record(given, tmp_path):
         check_picture(path)
 

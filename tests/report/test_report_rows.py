@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from supermasks.experiments.record import write_record
+from supermasks.experiments.running.record import write_record
+from supermasks.inference import Binary, OneShot
+from supermasks.masks import ER, TopK
 from supermasks.report import markdown_table, plot_runs, read_runs, rich_table, summarise
 
 Record = dict[str, Any]
@@ -52,7 +54,7 @@ def check_all_differ(records: list[Record], folder: Path, monkeypatch: pytest.Mo
 
 # Of pairs of runs that a table took for one, or showed as one.
 PAIRS: dict[str, tuple[Record, Record]] = {
-    "method": ({"method": "supsup"}, {"method": "exssnet"}),
+    "way": ({"way": "SupSupWay"}, {"way": "ExSSNeTWay"}),
     "epochs beside steps": ({"epochs": 3}, {"epochs": 4}),
     "epochs that differ by little": ({"epochs": 1.00000001}, {"epochs": 1.00000002}),
     "steps": ({"steps": 500}, {"steps": 501}),
@@ -60,15 +62,15 @@ PAIRS: dict[str, tuple[Record, Record]] = {
     "a setting that one of them leaves open": ({"own": 3}, {"own": None}),
     "true and one": ({"own": True}, {"own": 1}),
     "the word for a number": ({"own": "1"}, {"own": 1}),
-    "budgets that the density makes idle": ({"density": 0.1, "budget": 8}, {"density": 0.1, "budget": 16}),
-    "a density where there is a budget": ({"density": 0.1, "budget": 8}, {"density": None, "budget": 8}),
+    "budgets": ({"rule": TopK(ER(8))}, {"rule": TopK(ER(16))}),
+    "a density where there is a budget": ({"rule": TopK(0.1)}, {"rule": TopK(ER(8))}),
     "lists": ({"own": ["a", "b"]}, {"own": ["a", "c"]}),
     "a comma": ({"own": "1, other 2"}, {"own": "1", "other": 2}),
     "spaces": ({"own": "a b"}, {"own": "a  b"}),
     "the data": ({"dataset": "sample"}, {"dataset": "mnist"}),
     "the network": ({"net": "lenet-300-100"}, {"net": "fc-1024-1024"}),
     "a folder with a network": ({"net": "/models/a/encoder"}, {"net": "/models/b/encoder"}),
-    "how a task would be found": ({"inference": "binary"}, {"inference": "one-shot"}),
+    "how a task would be found": ({"inference": Binary()}, {"inference": OneShot()}),
     "a hidden character": ({"own": "a"}, {"own": "a\u200b"}),
 }
 
@@ -107,7 +109,7 @@ def test_equal_numbers_are_the_same_setting(record: Make) -> None:
     assert row.seeds == 2
 
 
-NAMES = st.sampled_from(["method", "density", "budget", "epochs", "inference", "own"])
+NAMES = st.sampled_from(["way", "rule", "epochs", "inference", "own"])
 VALUES = st.sampled_from([None, True, 0, 1, 1.0, 10, "1", "a", "a, own 1", [1], "none", "not set"])
 
 
@@ -115,8 +117,7 @@ VALUES = st.sampled_from([None, True, 0, 1, 1.0, 10, "1", "a", "a, own 1", [1], 
 @given(st.lists(st.dictionaries(NAMES, VALUES), min_size=2, max_size=5))
 def test_any_runs_are_pooled_by_their_seed_alone_and_look_different(given: Record, configs: list[Record]) -> None:
     """A run of each config, all with a seed of their own: as many rows as there are different configs."""
-    base = {**given["config"], "density": None}
-    runs = [{**given, "seed": seed, "config": {**base, **config}} for seed, config in enumerate(configs)]
+    runs = [{**given, "seed": seed, "config": {**given["config"], **config}} for seed, config in enumerate(configs)]
     rows = summarise(runs)
     different: list[Record] = []
     for run in runs:
@@ -129,9 +130,8 @@ def test_any_runs_are_pooled_by_their_seed_alone_and_look_different(given: Recor
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two configs are equal, a number being no truth value; what a config lacks has its default."""
-    defaults = {"method": "supsup", "density": None}
-    ours, theirs = ({**defaults, **config} for config in (one, other))
+    """Whether two configs are equal, a number being no truth value."""
+    ours, theirs = one, other
     return ours == theirs and all(isinstance(ours[key], bool) == isinstance(theirs[key], bool) for key in ours)
 
 
@@ -183,9 +183,9 @@ def test_records_of_no_folder_are_told_apart_by_their_place(record: Make) -> Non
 
 def test_the_terminal_cuts_nothing_off(given: Record) -> None:
     """However narrow it is, and however long a word: letters go on in the next line."""
-    given["config"]["dataset"] = "+".join(f"data-set-{number}" for number in range(20))
+    given["dataset"] = "+".join(f"data-set-{number}" for number in range(20))
     out = io.StringIO()
     Console(file=out, width=100).print(rich_table(summarise([given])))
     lines = [line for line in out.getvalue().splitlines() if line.startswith("│")]
     column = "".join(line.split("│")[2].strip() for line in lines)
-    assert given["config"]["dataset"].replace(" ", "") in column.replace(" ", "")
+    assert given["dataset"].replace(" ", "") in column.replace(" ", "")

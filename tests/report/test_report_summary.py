@@ -4,18 +4,23 @@ from typing import Any
 
 import pytest
 
+from supermasks.evaluation import FirstOfBatch
+from supermasks.inference import Entropy, OneShot, SuperfluousNeurons
+from supermasks.masks import TopK
 from supermasks.report import Row, summarise
+from supermasks.spec import describe
+from supermasks.training import RMSprop
 
 Record = dict[str, Any]
 Make = Callable[..., Record]
 H = {
     "what": "SupSup (GNu H)",
     "accuracy": 0.9365,
-    "objective": "H",
-    "scoring": "first-of-batch",
+    "inference": describe(OneShot(Entropy())),
+    "scoring": describe(FirstOfBatch()),
     "source": "SupSup, Table 3",
 }
-G = {**H, "what": "SupSup (GNu G)", "accuracy": 0.9369, "objective": "G"}
+G = {**H, "what": "SupSup (GNu G)", "accuracy": 0.9369, "inference": describe(OneShot(SuperfluousNeurons()))}
 
 
 def by_how(rows: list[Row]) -> dict[str, Row]:
@@ -27,9 +32,9 @@ def test_seeds_become_one_row_for_each_evaluation(record: Make) -> None:
     accuracies = [0.90, 0.91, 0.95]
     rows = summarise(record(seed, accuracy) for seed, accuracy in enumerate(accuracies))
     assert [row.how for row in rows] == [
-        "one-shot H, each input",
-        "one-shot H, first of batch of 128",
-        "one-shot G, first of batch of 128",
+        "one-shot by entropy, each input",
+        "one-shot by entropy, first of batch of 128",
+        "one-shot by superfluous neurons, first of batch of 128",
     ]
     assert [row.seeds for row in rows] == [3, 3, 3]
     assert rows[0].accuracy == pytest.approx(100 * statistics.mean(accuracies))
@@ -69,22 +74,22 @@ def test_each_scoring_is_held_against_the_router_that_sees_as_much(record: Make,
     scorings = ["each-input", "first-of-batch", "full-batch"]
     run["evaluations"] = [evaluation(0.9, 0.97, scoring=scoring) for scoring in scorings]
     assert [row.router for row in summarise([run])] == [75, 75, 87.5]
-    assert summarise([run])[2].how == "one-shot H, full batch of 128"
+    assert summarise([run])[2].how == "one-shot by entropy, full batch of 128"
 
 
 def test_the_papers_figure_needs_the_same_objective_and_scoring(record: Make) -> None:
     run = record()
     run["published"] = [G, H]
     rows = by_how(summarise([run]))
-    assert rows["one-shot H, each input"].published is None
-    assert rows["one-shot H, first of batch of 128"].published == pytest.approx(93.65)
-    assert rows["one-shot G, first of batch of 128"].published == pytest.approx(93.69)
-    assert rows["one-shot G, first of batch of 128"].source == "SupSup, Table 3"
-    assert rows["one-shot G, first of batch of 128"].published_as == "SupSup (GNu G)"
+    assert rows["one-shot by entropy, each input"].published is None
+    assert rows["one-shot by entropy, first of batch of 128"].published == pytest.approx(93.65)
+    assert rows["one-shot by superfluous neurons, first of batch of 128"].published == pytest.approx(93.69)
+    assert rows["one-shot by superfluous neurons, first of batch of 128"].source == "SupSup, Table 3"
+    assert rows["one-shot by superfluous neurons, first of batch of 128"].published_as == "SupSup (GNu G)"
 
 
 def test_with_the_task_given_there_is_one_row_and_no_inference(given: Record) -> None:
-    given["published"] = [H, {**H, "accuracy": 0.996, "objective": None, "scoring": None, "source": "ExSSNeT, Table 2"}]
+    given["published"] = [H, {**H, "accuracy": 0.996, "inference": None, "scoring": None, "source": "ExSSNeT, Table 2"}]
     (row,) = summarise([given])
     assert row.how == "task given"
     assert row.accuracy == pytest.approx(92)
@@ -105,7 +110,9 @@ def test_the_sequential_network_is_a_row_of_its_own(record: Make) -> None:
     assert (row.identification, row.bytes_per_task, row.published) == (None, None, None)
 
 
-@pytest.mark.parametrize("other", [{"steps": 1000}, {"learning_rate": 0.1}, {"dataset": "mnist"}, {"outputs": 200}])
+@pytest.mark.parametrize(
+    "other", [{"steps": 1000}, {"optimiser": RMSprop(0.1)}, {"dataset": "mnist"}, {"outputs": 200}]
+)
 def test_other_settings_are_another_group(record: Make, other: Record) -> None:
     rows = summarise([record(0), record(1, **other)])
     assert [row.seeds for row in rows] == [1] * 6
@@ -125,22 +132,23 @@ def test_versions_do_not_part_a_group_and_a_copy_counts_once(record: Make) -> No
 
 
 def test_settings_without_a_column_are_named_where_runs_differ_in_them(record: Make, given: Record) -> None:
-    given["config"]["density"] = 0.5
-    rows = summarise([record(), record(learning_rate=0.1), given])
+    given["config"]["way"]["rule"] = describe(TopK(0.5))
+    rows = summarise([record(), record(optimiser=RMSprop(0.1)), given])
     assert [row.training for row in rows[::3]] == [
-        "500 steps, learning_rate 0.0002",
-        "500 steps, learning_rate 0.1",
-        "500 steps, density 0.5",
+        "500 steps, optimiser RMSprop(0.0002)",
+        "500 steps, optimiser RMSprop(0.1)",
+        "500 steps, rule TopK(0.5)",
     ]
 
 
 def test_a_setting_that_an_older_version_did_not_know_had_its_default(record: Make) -> None:
-    """Here `centred`, which is False by default."""
-    assert "centred" not in record()["config"]
-    rows = summarise([record(seed=0), record(seed=1, centred=False), record(seed=2, centred=True)])
+    """Here `clip_norm`, which is None by default."""
+    old = record(seed=0)
+    del old["config"]["training"]["clip_norm"]
+    rows = summarise([old, record(seed=1), record(seed=2, clip_norm=1.0)])
     assert [(row.seeds, row.training) for row in rows if row.how == rows[0].how] == [
         (2, "500 steps"),
-        (1, "500 steps, centred True"),
+        (1, "500 steps, clip_norm 1.0"),
     ]
 
 

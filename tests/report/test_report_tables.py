@@ -7,14 +7,17 @@ import pytest
 from rich.console import Console
 
 from supermasks.errors import MissingExtraError
+from supermasks.evaluation import FirstOfBatch
+from supermasks.inference import Entropy, OneShot
 from supermasks.report import markdown_table, rich_table, summarise
+from supermasks.spec import describe
 
 Make = Callable[..., dict[str, Any]]
 FIGURE = {
     "what": "SupSup (GNu H), s = 100",
     "accuracy": 0.9365,
-    "objective": "H",
-    "scoring": "first-of-batch",
+    "inference": describe(OneShot(Entropy())),
+    "scoring": describe(FirstOfBatch()),
     "source": "SupSup, Table 3",
 }
 
@@ -35,7 +38,7 @@ def test_markdown_has_a_line_a_row_and_explains_itself(record: Make) -> None:
         "Experiment": "permuted-mnist, 2 tasks (GNu)",
         "Data and training": "sample, 500 steps",
         "Network": "lenet-300-100, 100 outputs",
-        "How the task is found": "one-shot H, first of batch of 128",
+        "How the task is found": "one-shot by entropy, first of batch of 128",
         "Accuracy, %": "92.00 ± 1.41 (2 seeds)",
         "Right task found, %": "98.00",
         "Found by mean image, %": "75.00",

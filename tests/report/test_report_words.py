@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from supermasks.experiments.record import write_record
+from supermasks.experiments.running.record import write_record
 from supermasks.report import markdown_table, plot_record, plot_runs, rich_table, summarise, write_report
 from supermasks.report.words import as_code, in_markdown, in_picture
 
@@ -38,14 +38,15 @@ def odd(run: Record, text: str) -> Record:
     """The record with a text wherever a record may have one of its own."""
     run["experiment"] = run["command"] = text
     run["scenario"] = run["versions"]["torch"] = text
-    run["config"].update(dataset=text, net=text, own=text, method=text, density=0.1)
-    for evaluation in run["evaluations"]:
-        evaluation["inference"] = evaluation["objective"] = text
+    run["dataset"] = run["net"] = run["way"] = text
+    run["config"]["way"], run["config"]["own"] = {"type": text}, text
+    for number, evaluation in enumerate(run["evaluations"]):
+        evaluation["inference"] = {"type": text, "number": number}
         evaluation["among"] = [{"tasks": n, "accuracy": 0.9, "task_identification": 0.9} for n in (1, 2)]
     run["accuracy"]["so_far"] = [0.9, 0.9]
     paper = {"what": text, "source": text, "accuracy": 0.9}
     run["published"] = [
-        {**paper, "objective": text, "scoring": scoring} for scoring in ("each-input", "first-of-batch")
+        {**paper, "inference": found["inference"], "scoring": found["scoring"]} for found in run["evaluations"]
     ]
     return run
 
@@ -133,7 +134,7 @@ def test_no_picture_leaves_it_out(text: str, record: Make, tmp_path: Path, monke
     plot_record(run, tmp_path)
     wanted = "".join(in_picture(text).split())
     found = sum(wanted in "".join(line.split()) for line in texts)
-    assert found == 2 + 2 * (3 + 3)  # rows; in accuracy.png and among.png three ways, and as many figures of papers
+    assert found == 3 + 2 * (3 + 3)  # rows; in accuracy.png and among.png three ways, and as many figures of papers
 
 
 @pytest.mark.parametrize("name", ["a b", "a<b>", "50%", "a&amp;b", "a]b(c)", "a\\b"])

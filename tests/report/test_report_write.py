@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supermasks.errors import RunStateError
-from supermasks.experiments.record import write_record
+from supermasks.experiments.running.record import write_record
 from supermasks.report import read_runs, write_report
 
 Make = Callable[..., dict[str, Any]]
@@ -38,7 +38,7 @@ def test_a_single_run_has_its_pictures_beside_the_report(put: Callable[..., Path
     text = report.read_text(encoding="utf-8")
     assert "## demo" in text
     assert "    supermasks demo" in text
-    assert "learning_rate=0.0002" in text
+    assert "optimiser=RMSprop(0.0002)" in text
     assert "torch 2.6" in text
     assert "| entropy bound of the masks, not a file | 750 | 375 |" in text
     assert str(tmp_path) not in text

@@ -92,7 +92,7 @@ def backward_transfer(matrix: npt.ArrayLike) -> float:
 def _checked(matrix: npt.ArrayLike) -> Matrix:
     a = np.asarray(matrix, dtype=np.float64)
     if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a):
-        raise ConfigError(f"accuracies are a square matrix, a row for each task learned, but shape {a.shape} came")
+        raise ConfigError(f"accuracies must be a square matrix, a row for each learned task, got the shape {a.shape}")
     if np.isnan(np.diag(a)).any() or np.isnan(a[-1]).any():
         raise ConfigError(
             "the matrix has missing accuracies on its diagonal or in its last row; evaluate each task after it was "

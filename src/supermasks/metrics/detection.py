@@ -19,7 +19,7 @@ def auroc(known: npt.NDArray[np.floating[Any]], foreign: npt.NDArray[np.floating
         foreign: a number for each foreign input.
 
     Raises:
-        ConfigError: one of the two is empty, or holds what is no number.
+        ConfigError: one of the two is empty, or has an entry that is not a number.
 
     Example:
         >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0]))

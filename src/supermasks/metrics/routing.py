@@ -41,7 +41,7 @@ class MeanInputRouter:
         flat = inputs.flatten(1)
         if flat.shape[1] != self._means.shape[1]:
             raise InputError(
-                f"inputs must have {self._means.shape[1]} entries each, as the means, but {flat.shape[1]} came"
+                f"inputs must have {self._means.shape[1]} entries each, as the means have, got {flat.shape[1]}"
             )
         return torch.cdist(flat, self._means).argmin(dim=1)
 

@@ -36,7 +36,7 @@ def plot_among(record: Record, folder: Path) -> list[Path]:
             label = in_picture(describe_evaluation(found), WIDEST) if axes is left else None
             axes.plot(counts, heights, f"{marker}-", color=colour, markersize=4, label=label)
         if (published := published_for(record, found)) is not None:
-            words = f"paper, {record['tasks']:,} tasks, {found['objective']}: {100 * published['accuracy']:.2f}%"
+            words = f"paper, {published['what']}: {100 * published['accuracy']:.2f}%"
             star = {"color": colour, "markersize": 11, "label": in_picture(words, WIDEST)}
             left.plot([record["tasks"]], [100 * published["accuracy"]], "*", **star)
     left.set_ylabel("accuracy on test images, %")

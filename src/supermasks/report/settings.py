@@ -5,64 +5,78 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from supermasks.experiments import EXPERIMENTS
-from supermasks.experiments.mnist import OUTPUTS
+from supermasks.experiments.expression import brief, with_defaults
+from supermasks.spec import describe
 
 Record = dict[str, Any]
 
 FOLDER = "folder"  # where a record was read from, which `read_runs` adds to it
+PARTS = ("tasks", "net", "way", "training", "evaluation")  # of the config of an experiment
 # Columns show these; other settings are named where runs of one experiment differ in them.
-SHOWN = {"type", "tasks", "seed", "net", "outputs", "dataset", "steps", "epochs", "inference", "objective", "scoring"}
+SHOWN = {
+    "type", "tasks type", "net type", "training type", "evaluation type",
+    "tasks", "seed", "outputs", "dataset", "datasets", "steps", "epochs", "inference", "scoring", "further",
+}  # fmt: skip
+ALWAYS = ("rule", "initial")  # named wherever they are not the usual ones
 _ABSENT = "not set"
 
 
 def completed(record: Record) -> Record:
-    """Return a record with the settings that its version did not know."""
-    return {**record, "config": {**_defaults(record), **record["config"]}}
+    """Return a record with the settings that its version did not know: they had their defaults."""
+    return {**record, "config": with_defaults(record["config"])}
 
 
-def outputs_of(record: Record) -> int | None:
-    """Return the outputs of the network of a record, also where its config leaves them to the default."""
-    config = record["config"]
-    outputs: int | None = config.get("outputs")
-    return OUTPUTS.get(config["net"]) if outputs is None else outputs
+def settings_of(record: Record) -> dict[str, Any]:
+    """Return the settings of a record by name, those of all parts side by side; the way is named as the class is."""
+    settings: dict[str, Any] = {}
+    for name, value in record["config"].items():
+        if name not in PARTS or not isinstance(value, dict):
+            settings[name] = value
+            continue
+        settings["way" if name == "way" else f"{name} type"] = value.get("type")
+        settings |= {key: each for key, each in value.items() if key != "type"}
+    if isinstance(record["config"].get("way"), dict):
+        settings["way"] = record.get("way", settings["way"])
+    return settings
 
 
 def pool(records: Iterable[Record]) -> list[list[Record]]:
     """Return the records in groups that differ in nothing but the seed, in the order in which these first appear.
 
     Versions and costs are no settings. A copy of a record counts once. Where a seed was run again, runs are grouped by
-    the folder in which they lie, and what then is a repetition still begins a group of its own.
+    the folder in which they lie; a repetition beyond that begins a group of its own.
 
     Args:
         records: with all their settings.
     """
     alike: dict[str, list[Record]] = {}
     for record in records:
-        config = {**record["config"], "outputs": outputs_of(record)}
-        del config["seed"]
+        settings = settings_of(record)
+        del settings["seed"]
         about = [record[key] for key in ("experiment", "scenario", "method", "tasks")]
-        runs = alike.setdefault(key_of([*about, config]), [])
+        runs = alike.setdefault(key_of([*about, settings]), [])
         if all(_content(record) != _content(other) for other in runs):
             runs.append(record)
     return [group for runs in alike.values() for group in _without_repetitions(runs)]
 
 
 def usual_names(record: Record, others: Sequence[Record]) -> list[str]:
-    """Return the settings that no column shows, are not the default, and differ in a run of the same experiment.
+    """Return the settings that no column shows, are not the usual ones, and differ in a run of the same experiment.
 
-    The method is named even where it is the default, which is not the same in all experiments; density and recipe are
-    named even where all runs agree in them.
+    The way is named even where it is the default and others are not. The way, the rule of its masks, and what scores
+    begin with, are named even where all runs agree in them, unless they are the usual ones.
     """
-    config, defaults = record["config"], _defaults(record)
+    settings, usual = settings_of(record), _usual(record)
     near = [other for other in others if _experiment(other) == _experiment(record)]
-    hidden = SHOWN if config.get("density") is None else SHOWN | {"budget"}  # the density decides, not the budget
-    named: list[str] = []
-    for name in differing([record, *near], but={*hidden, "density", "recipe"}):
-        usual = name != "method" and _of(record, name) == key_of(defaults.get(name, _ABSENT))
-        if config.get(name) is not None and not usual:
-            named.append(name)
-    named += [name for name in ("density", "recipe") if config.get(name) not in (None, defaults.get(name))]
-    return [name for name in config if name in named]
+    named = set[str]()
+    for name in differing([record, *near], but=SHOWN):
+        default = name != "way" and key_of(settings.get(name, _ABSENT)) == key_of(usual.get(name, _ABSENT))
+        if settings.get(name) is not None and not default:
+            named.add(name)
+    named |= {name for name in ALWAYS if settings.get(name) not in (None, usual.get(name))}
+    if record.get("way") != _first_way(record):
+        named.add("way")
+    return [name for name in settings if name in named]
 
 
 def differing(records: Sequence[Record], but: Iterable[str] = ("seed", "outputs")) -> list[str]:
@@ -70,17 +84,24 @@ def differing(records: Sequence[Record], but: Iterable[str] = ("seed", "outputs"
 
     Args:
         records: at least one.
-        but: what columns show, which is left out.
+        but: settings that columns show, which are left out.
     """
-    names = dict.fromkeys(name for record in records for name in record["config"] if name not in set(but))
-    return [name for name in names if len({_of(record, name) for record in records}) > 1]
+    settings = [settings_of(record) for record in records]
+    names = dict.fromkeys(name for each in settings for name in each if name not in set(but))
+    return [name for name in names if len({key_of(each.get(name, _ABSENT)) for each in settings}) > 1]
 
 
 def in_words(record: Record, names: Iterable[str]) -> str:
     """Return how long a run trained, and the settings of these names."""
-    config = record["config"]
-    length = f"{config['steps']} steps" if "steps" in config else f"{config['epochs']:g} epochs"
-    return ", ".join([length, *(f"{name} {config.get(name, _ABSENT)}" for name in names)])
+    settings = settings_of(record)
+    steps, epochs = settings.get("steps"), settings.get("epochs")
+    length = f"{brief(epochs)} epochs" if steps is None else f"{brief(steps)} steps"
+    return ", ".join([length, *(f"{name} {_text(settings.get(name, _ABSENT))}" for name in names)])
+
+
+def _text(value: Any) -> str:
+    # A float that `brief` would round keeps its digits: it may be all that tells two rows apart.
+    return repr(value) if isinstance(value, float) else brief(value)
 
 
 def folder_in_words(group: Sequence[Record], number: int) -> str:
@@ -90,13 +111,24 @@ def folder_in_words(group: Sequence[Record], number: int) -> str:
     return f"folder {group[0][FOLDER]}" + (f" and {len(group) - 1} more" if len(group) > 1 else "")
 
 
-def _defaults(record: Record) -> dict[str, Any]:
-    kind = EXPERIMENTS.get(record["experiment"])
-    return {} if kind is None else kind.defaults()
+def _usual(record: Record) -> dict[str, Any]:
+    """Return the settings that an experiment of this name begins with, by this way."""
+    preset = EXPERIMENTS.get(record["experiment"])
+    if preset is None:
+        return {}
+    way = record.get("way")
+    usual = preset.of(way if way in preset.ways() else None)
+    return settings_of({"config": with_defaults(describe(usual)), "way": usual.way.name})
+
+
+def _first_way(record: Record) -> str | None:
+    """Return the way that an experiment of this name has by default; the record's own where there is no such name."""
+    preset = EXPERIMENTS.get(record["experiment"])
+    return record.get("way") if preset is None else preset.of().way.name
 
 
 def _experiment(record: Record) -> tuple[Any, ...]:
-    return record["experiment"], record["tasks"], record["config"]["dataset"]
+    return record["experiment"], record["tasks"], record["dataset"]
 
 
 def _content(record: Record) -> Record:
@@ -118,12 +150,8 @@ def _without_repetitions(runs: Sequence[Record]) -> list[list[Record]]:
     return [list(group.values()) for groups in parents.values() for group in groups]
 
 
-def _of(record: Record, name: str) -> str:
-    return key_of(record["config"].get(name, _ABSENT))
-
-
 def key_of(value: Any) -> str:
-    """Return what is the same text for equal values: numbers by their value, so that 10 epochs are 10.0 epochs."""
+    """Return the same text for equal values: numbers by their value, so that 10 epochs are 10.0 epochs."""
     return json.dumps(_as_floats(value), sort_keys=True)
 
 

@@ -14,6 +14,16 @@ MANY_TASKS = 200  # more are points that overlap: small ones, without lines betw
 # Okabe and Ito's colours, which stay apart for colour-blind eyes and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PINK, SKY = "#CC79A7", "#56B4E9"
+COLOURS = {
+    "blue": BLUE,
+    "orange": ORANGE,
+    "green": GREEN,
+    "red": RED,
+    "grey": GREY,
+    "pink": PINK,
+    "sky": SKY,
+    "black": "black",
+}
 SERIES = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "D"))
 
 

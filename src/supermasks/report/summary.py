@@ -1,5 +1,6 @@
 """From records to rows: runs that differ only in their seed become one row for each way of finding the task."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,26 +8,23 @@ from statistics import fmean, stdev
 from typing import Any
 
 from supermasks.brief import visible
+from supermasks.evaluation import Scoring
+from supermasks.experiments.expression import brief, defaults_of
+from supermasks.papers.measures import without_shortlist
 from supermasks.report.settings import (
     Record,
     completed,
     differing,
     folder_in_words,
     in_words,
-    outputs_of,
+    key_of,
     pool,
     usual_names,
 )
+from supermasks.spec import kinds
 
 TASK_GIVEN = "task given"
 SEQUENTIAL = "one network, trained on the same sequence, no masks"
-SCORINGS = {
-    "each-input": "each input",
-    "first-of-batch": "first of batch of 128",
-    "full-batch": "full batch of 128",
-}
-# The router decides by one image, or by the mean of a batch: it is held against what decides by as much.
-ROUTERS = {"each-input": "each_input", "first-of-batch": "each_input", "full-batch": "full_batch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,7 @@ class Row:
 
     Attributes:
         experiment: its name on the command line.
-        dataset: where the images came from.
+        dataset: the data set.
         net: the backbone.
         outputs: real and superfluous neurons together.
         tasks: how many were learned.
@@ -86,7 +84,7 @@ class Row:
 def summarise(records: Iterable[Record]) -> list[Row]:
     """Return the rows of a table of these records, in the order in which their settings first appear.
 
-    Runs are one row where they differ in nothing but the seed; versions are not compared, and settings that came with a
+    Runs are one row where they differ in nothing but the seed; versions are not compared, and settings added by a
     later version of the library had their defaults before. A copy of a record counts once. Where a seed was run again
     with the same settings, the other run is in a row of its own. No two rows look the same: they name the settings in
     which they differ, and the folder where nothing else differs.
@@ -108,7 +106,7 @@ def summarise(records: Iterable[Record]) -> list[Row]:
 
 
 def _alike(groups: Sequence[Sequence[Record]], trainings: Sequence[str]) -> list[list[int]]:
-    """Return the numbers of groups of which some rows could not be told apart."""
+    """Return the numbers of groups that have rows which look the same."""
     places: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, (group, training) in enumerate(zip(groups, trainings, strict=True)):
         for row in _rows(group, training):
@@ -123,15 +121,41 @@ def _seen(row: Row) -> tuple[str, ...]:
 
 
 def describe_evaluation(evaluation: Record) -> str:
-    """Return by what an evaluation found the task, as in "one-shot H, each input"."""
-    scoring = SCORINGS.get(evaluation["scoring"], evaluation["scoring"])
-    return f"{evaluation['inference']} {evaluation['objective']}, {scoring}"
+    """Return by what an evaluation found the task, as in "one-shot by entropy, each input"."""
+    return f"{_inference_in_words(evaluation['inference'])}, {_scoring_in_words(evaluation['scoring'])}"
+
+
+def _inference_in_words(inference: Any) -> str:
+    """Return a described inference in words, with its objective, and its settings that are not the default."""
+    if not isinstance(inference, dict):
+        return str(inference)
+    kind = str(inference.get("type"))
+    usual = defaults_of(kind)
+    others = [f"{name} {brief(value)}" for name, value in inference.items() if usual.get(name, kind) != value]
+    settings = [words for words in others if not words.startswith(("type ", "objective "))]
+    objective = inference.get("objective")
+    by = f" by {_spaced(objective.get('type'), ' ')}" if isinstance(objective, dict) else ""
+    return _spaced(kind, "-") + by + (f" ({', '.join(settings)})" if settings else "")
+
+
+def _scoring_in_words(scoring: Any) -> str:
+    """Return a described scoring in words: "full batch of 128"."""
+    if not isinstance(scoring, dict):
+        return str(scoring)
+    size = f" of {scoring['batch_size']}" if "batch_size" in scoring else ""
+    return _spaced(scoring.get("type"), " ") + size
+
+
+def _spaced(name: Any, between: str) -> str:
+    """Return the words in the name of a class: "OneShot" as "one-shot"."""
+    text = str(name)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", between, text).lower() if text.isidentifier() else text
 
 
 def published_for(record: Record, evaluation: Record | None) -> Record | None:
     """Return the paper's figure for an evaluation, or with None for the task being given; None if there is none."""
-    wanted = (evaluation["objective"], evaluation["scoring"]) if evaluation else (None, None)
-    return next((figure for figure in record["published"] if (figure["objective"], figure["scoring"]) == wanted), None)
+    wanted = _key(evaluation) if evaluation else _key({"inference": None, "scoring": None})
+    return next((figure for figure in record.get("published", []) if _key(figure) == wanted), None)
 
 
 def _rows(group: Sequence[Record], training: str) -> list[Row]:
@@ -154,7 +178,7 @@ def _rows(group: Sequence[Record], training: str) -> list[Row]:
 
 def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training: str) -> Row:
     """Return the row of one evaluation, the task being inferred, over the records that have it."""
-    router = ROUTERS.get(evaluations[0]["scoring"])
+    router = _router(evaluations[0]["scoring"])
     routed = [record["baselines"]["mean_input_router"][router] for record in records] if router else []
     return Row(
         **_about(records, training),
@@ -168,6 +192,14 @@ def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training
     )
 
 
+def _router(scoring: Any) -> str | None:
+    """Return the baseline that decides by as many inputs as a scoring does: by one, or by a batch."""
+    kind = next(
+        (kind for kind in kinds(Scoring) if isinstance(scoring, dict) and kind.__name__ == scoring["type"]), None
+    )
+    return None if kind is None else "full_batch" if kind.together else "each_input"
+
+
 def _given(records: Sequence[Record], training: str) -> Row:
     """Return the row of runs in which the task is given in testing."""
     return Row(
@@ -179,17 +211,20 @@ def _given(records: Sequence[Record], training: str) -> Row:
     )
 
 
-def _key(evaluation: Record) -> tuple[str, str, str]:
-    return evaluation["inference"], evaluation["objective"], evaluation["scoring"]
+def _key(evaluation: Record) -> str:
+    """Return what tells an evaluation from others; a shortlist does not."""
+    inference = evaluation["inference"]
+    inference = without_shortlist(inference) if isinstance(inference, dict) else inference
+    return key_of([inference, evaluation["scoring"]])
 
 
 def _about(records: Sequence[Record], training: str) -> dict[str, Any]:
     first = records[0]
     return {
         "experiment": first["experiment"],
-        "dataset": first["config"]["dataset"],
-        "net": first["config"]["net"],
-        "outputs": outputs_of(first),
+        "dataset": first["dataset"],
+        "net": first["net"],
+        "outputs": first["outputs"],
         "tasks": first["tasks"],
         "scenario": first["scenario"],
         "training": training,

@@ -7,10 +7,12 @@ from urllib.parse import quote
 
 from supermasks.brief import visible
 from supermasks.errors import RunStateError
-from supermasks.experiments.record import RECORD, read_record
+from supermasks.experiments.expression import brief
+from supermasks.experiments.running.record import RECORD, read_record
+from supermasks.papers import published
 from supermasks.report.comparison import plot_runs
 from supermasks.report.plots import plot_record
-from supermasks.report.settings import FOLDER, Record
+from supermasks.report.settings import FOLDER, Record, settings_of
 from supermasks.report.summary import summarise
 from supermasks.report.tables import markdown_table
 from supermasks.report.tradeoff import plot_tradeoff
@@ -22,6 +24,7 @@ BYTES = {
     "packed": "masks at a bit a weight, not a file",
     "entropy_bound": "entropy bound of the masks, not a file",
     "owned": "weights of the shared network that tasks have trained",
+    "shared": "shared weights, once for all tasks",
     "dense": "dense weights of the tasks",
     "norm": "buffers of normalisation layers",
     "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
@@ -81,6 +84,7 @@ def _read(path: Path) -> Record:
     """Return a record from which a table can be made."""
     record = read_record(path)
     try:
+        record["published"] = published(record)
         summarise([record])
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise RunStateError(
@@ -115,7 +119,7 @@ def _names(paths: Sequence[Path]) -> tuple[list[str], list[str]]:
 
 
 def _section(name: str, record: Record, pictures: Sequence[Path], out: Path) -> str:
-    config = as_code(", ".join(f"{key}={value}" for key, value in record["config"].items()))
+    config = as_code(", ".join(f"{key}={brief(value)}" for key, value in settings_of(record).items()))
     versions = in_markdown(", ".join(f"{key} {value}" for key, value in record["versions"].items()))
     command = f"\n\nCommand:\n\n    {visible(record['command'])}" if record["command"] else ""
     tasks, sizes = record["tasks"], record["bytes"]

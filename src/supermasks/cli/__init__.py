@@ -1,0 +1,5 @@
+"""The command line: `supermasks demo | run | report | inspect | data | bank | paper`."""
+
+from supermasks.cli.app import main
+
+__all__ = ["main"]

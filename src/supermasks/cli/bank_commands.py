@@ -1,0 +1,112 @@
+"""`supermasks inspect` and `supermasks bank`: what a bank holds, and whether it is sound."""
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from supermasks.bank import BankFolder, Problem
+from supermasks.brief import visible
+from supermasks.cli.extra import Table, tyro
+from supermasks.cli.screen import literal, wide_console
+from supermasks.errors import BankFormatError, ConfigError
+
+ITEMS = {
+    "masks": "masks",
+    "owned": "trained weights",
+    "dense": "heads and other weights of the tasks",
+    "norm": "statistics of normalisation",
+    "names": "classes, names, shapes",
+    "manifest": "manifest",
+    "kept": "values of the backbone that no recipe brings back",
+    "total": "all of it",
+    "memory": "beside it: what the next task may begin with",
+    "entropy_bound": "for comparison: an ideal code of the masks",
+    "packed": "one bit a masked weight",
+    "raw": "masks as float32",
+    "paper": "masks and statistics as SupSup counts them (Table 2)",
+}
+
+
+def inspect(bank: tyro.conf.Positional[Path]) -> None:
+    """Show what a bank holds: its base, its tasks, and the bytes of each; every file is checked.
+
+    Args:
+        bank: folder of a bank, or of a run.
+    """
+    folder = _bank_folder(bank)
+    states, sizes = folder.open(cache_bytes=0), folder.sizes()
+    table = Table("task", "classes", "weights kept", "density", "entropy bound", "file bytes")
+    for name, size in folder.task_sizes().items():
+        classes, mask = states[name].classes, states[name].mask
+        numbers = (len(classes), mask.count(), f"{mask.density():.4f}", f"{mask.entropy_bytes():.0f}", size)
+        table.add_row(literal(name), *map(str, numbers))
+    console = wide_console()
+    console.print(literal(f"base          {dict(states.header.base)}"))
+    console.print(literal(f"fingerprint   {states.header.fingerprint}"))
+    for name, shape in states.header.shapes.items():
+        console.print(literal(f"layer         {name} {' x '.join(map(str, shape))}"))
+    console.print(table)
+    taken = folder.bytes()
+    items = Table("bytes on disk", "")
+    for name, text in ITEMS.items():
+        items.add_row(text, f"{round(getattr(taken, name)):,}")
+    console.print(items)
+    console.print(f"{len(states)} tasks, {sum(sizes.values()):,} bytes on disk, all files sound")
+
+
+def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> None:
+    """Read every file of a bank, and say what is wrong with it.
+
+    Args:
+        bank: folder of a bank, or of a run.
+        backbone: also check that the bank fits this network: `package.module:function`, which takes nothing and returns
+            the module.
+    """
+    folder = _bank_folder(bank)
+    network = None if backbone is None else folder.open().network(_called(backbone))
+    problems = folder.verify(network)
+    _print_problems(problems)
+    if problems:
+        raise BankFormatError(
+            f"{len(problems)} files of {folder.path} are broken or cannot be read now; restore them from a copy, or "
+            f"drop what is broken by: supermasks bank repair {shlex.quote(str(bank))}"
+        )
+    print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
+
+
+def repair(bank: tyro.conf.Positional[Path]) -> None:
+    """Drop from a bank what is provably broken, and nothing else, and say what; the files stay, named .broken.
+
+    Args:
+        bank: folder of a bank, or of a run.
+    """
+    folder = _bank_folder(bank)
+    _print_problems(folder.repair())
+    print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
+
+
+def _bank_folder(bank: Path) -> BankFolder:
+    return BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
+
+
+def _called(name: str) -> nn.Module:
+    module, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"a backbone is named package.module:function, but {name!r} gives: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"{name} returns {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        of = f", task {problem.task!r}" if problem.task else ""
+        print(visible(f"{problem.file}{of}: {problem.message}"))

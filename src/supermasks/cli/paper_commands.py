@@ -1,0 +1,138 @@
+"""`supermasks paper`: the tables and figures of the papers, what each needs, and runs of them."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from supermasks.cli.extra import Table, tyro
+from supermasks.cli.screen import literal, wide_console, with_bars
+from supermasks.errors import ConfigError, RunStateError
+from supermasks.papers import PAPERS, Paper, Result, Scale, matching_rows, run_table
+from supermasks.papers import Table as PaperTable
+from supermasks.report import read_runs
+
+NOTHING = "–"  # noqa: RUF001, a dash says "no such number"
+LEFT_OUT = "left out"
+
+
+def paper(
+    name: tyro.conf.Positional[str | None] = None,
+    table: tyro.conf.Positional[str | None] = None,
+    scale: Literal["paper", "small"] = "paper",
+    seed: int = 0,
+    out: Path = Path("runs/papers"),
+    data: Path | None = None,
+    device: str = "cpu",
+    results: Path = Path("results"),
+    small: tyro.conf.OmitArgPrefixes[Scale] = Scale(),  # noqa: B008, it is immutable
+) -> None:
+    """List the tables and figures of the papers, or run one: `supermasks paper supsup 2 --scale small`.
+
+    Args:
+        name: "supsup" or "exssnet"; without it both are listed.
+        table: such as 2 or figure-11; without it the paper's tables are listed.
+        scale: "paper" for the paper's data, tasks and training; "small" for real data at hand, in minutes.
+        seed: of the runs.
+        out: folder of the runs; a stopped or finished run in it is resumed.
+        data: folder of the data sets; by default $SUPERMASKS_DATA and the cache.
+        device: where to compute, such as "cuda".
+        results: a folder of records; those of rows of the papers are counted in the list.
+        small: how small `--scale small` is.
+    """
+    if name is None or table is None:
+        _list([_paper(name)] if name else list(PAPERS.values()), results)
+        return
+    chosen, of = _paper(name).table(table), _paper(name)
+    folder = out / of.name / chosen.number / scale
+    words = ["supermasks", *sys.argv[1:]]
+    limits = small if scale == "small" else None
+    made = with_bars(
+        lambda bars: run_table(
+            chosen, folder, scale=limits, seed=seed, data=data, device=device, watcher=bars, command=words
+        )
+    )
+    _show(of, chosen, made, scale, folder)
+
+
+def _paper(name: str) -> Paper:
+    if name not in PAPERS:
+        raise ConfigError(f"a paper must be one of {', '.join(PAPERS)}, got {name!r}")
+    return PAPERS[name]
+
+
+def _list(papers: Sequence[Paper], results: Path) -> None:
+    found = _records(results)
+    for paper in papers:
+        table = Table(title=paper.title, title_justify="left", show_lines=True)
+        for header in ("", "what", "rows that can be run", "records", "needs", "time"):
+            table.add_column(header, overflow="fold")
+        for one in paper.tables:
+            can = sum(row.experiment is not None for row in one.rows)
+            there = sum(found[paper.name, one.number, number] > 0 for number in range(len(one.rows)))
+            words = [one.number, _about(one), f"{can} of {len(one.rows)}" if one.rows else NOTHING]
+            table.add_row(*map(literal, [*words, str(there or NOTHING), one.needs or NOTHING, one.time or NOTHING]))
+        wide_console().print(table)
+    print("run a table:  supermasks paper supsup 2 --scale small")
+
+
+def _about(table: PaperTable) -> str:
+    see = f"The numbers of {' and '.join(f'table {number}' for number in table.see)}." if table.see else ""
+    return " ".join(filter(None, [table.title + ".", see, table.note]))
+
+
+def _records(results: Path) -> Counter[tuple[str, str, int]]:
+    """Count for each row of the papers the records that there are."""
+    try:
+        records = read_runs([results])
+    except RunStateError:
+        return Counter()
+    return Counter(row for record in records.values() for row in matching_rows(record))
+
+
+def _show(paper: Paper, chosen: PaperTable, made: Sequence[Result], scale: str, folder: Path) -> None:
+    table = Table(title=f"{paper.short}, {chosen.heading}: {chosen.title}", title_justify="left", show_lines=True)
+    for header, justify in (("row", "left"), ("measured", "left"), ("paper", "right"), ("ours", "right")):
+        table.add_column(header, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
+    table.add_column("", overflow="fold")
+    everywhere = _in_all([result.differs for result in made if result.record])
+    for result in made:
+        lines = list(_lines(result))
+        own = [words for words in result.differs if words not in everywhere]
+        said = f"{LEFT_OUT}: {result.reason}" if result.reason else "; ".join(own)
+        cells = [result.row.what, *("\n".join(column) for column in zip(*lines, strict=True)), said]
+        table.add_row(*(literal(cell) if "\n" not in cell else cell for cell in cells))
+    wide_console().print(table)
+    if chosen.see:
+        print(f"{_about(chosen)}")
+    elif not made:
+        print(chosen.note or "There is nothing to run.")
+    if everywhere:
+        print(f"All runs differ from the paper's in: {'; '.join(everywhere)}.")
+    if scale == "small":
+        print("These are small runs: their order says something, their numbers do not reproduce the paper's.")
+    if any(result.record for result in made):
+        print(f"records  {folder}\nreport   supermasks report {folder}")
+
+
+def _in_all(lists: Sequence[Sequence[str]]) -> list[str]:
+    """Return the words that are in all lists."""
+    return [words for words in (lists[0] if lists else ()) if all(words in each for each in lists)]
+
+
+def _lines(result: Result) -> list[tuple[str, str, str]]:
+    """Return what is measured, the paper's number and ours, for each number of a row."""
+    record, lines = result.record, list[tuple[str, str, str]]()
+    for value in result.row.values:
+        ours, words = None if record is None else value.measure.of(record), value.measure.in_words()
+        lines.append((words, _number(value.expected), _number(ours)))
+    if record is not None and all(line[2] == NOTHING for line in lines):
+        ends = [value.measure.at_the_end(record) for value in result.row.values[:1]]
+        ours = ends[0] if ends else 100 * record["accuracy"]["mean"]
+        lines.append((f"after all {record['tasks']} tasks", NOTHING, _number(ours)))
+    return lines or [(NOTHING, NOTHING, NOTHING)]
+
+
+def _number(value: Any) -> str:
+    return NOTHING if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"

@@ -1,0 +1,79 @@
+"""Networks over texts: a small one over token embeddings, and a pretrained encoder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from supermasks.bases import Base, PretrainedBase, RandomBase
+from supermasks.datasets import MODELS
+from supermasks.errors import ConfigError
+from supermasks.experiments.backbones.backbone import Backbone
+from supermasks.experiments.encoder import MINILM, load_encoder
+from supermasks.nets import TextCNN
+from supermasks.nets.hugging_face import HuggingFaceEncoder
+from supermasks.network import Network
+from supermasks.types import TaskStream
+
+
+@dataclass(frozen=True)
+class KimCNN(Backbone):
+    """The network of Kim (2014) over token embeddings (ExSSNeT, Appendix A.3).
+
+    It has no normalisation, so that its random weights are larger where masks keep few of them.
+
+    Attributes:
+        channels: of each of the three convolutions.
+    """
+
+    name = "text-cnn"
+
+    channels: int = 100
+
+    def module(self, tasks: TaskStream) -> nn.Module:
+        return TextCNN(self.outputs_for(tasks), tasks[0].train.shape[-1], self.channels)
+
+    def base(self, seed: int, kept: float | None) -> Base:
+        if kept is None:
+            raise ConfigError(
+                "KimCNN has no normalisation, so that its masks must keep the same fraction of each layer, such as "
+                "rule=TopK(0.1), for its random weights to be scaled by"
+            )
+        return RandomBase(seed, density=kept)
+
+
+@dataclass(frozen=True)
+class Encoder(Backbone):
+    """A pretrained encoder, with a dense head a task on the mean over the tokens.
+
+    All its linear layers are masked, or trained; embeddings, biases and normalisation stay as they are.
+
+    Attributes:
+        model: "minilm", or the folder of an encoder that `transformers` loads.
+    """
+
+    name = "encoder"
+
+    model: str = MINILM
+
+    @property
+    def title(self) -> str:
+        return self.model if self.model == MINILM else Path(self.model).stem
+
+    def module(self, tasks: TaskStream) -> nn.Module:
+        encoder = load_encoder(self.model, "AutoModel")
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # has no part in the mean over the tokens, but linear layers to mask
+        return HuggingFaceEncoder(encoder, outputs=self.outputs_for(tasks))
+
+    def base(self, seed: int, kept: float | None) -> Base:
+        return PretrainedBase(MODELS[MINILM].origin if self.model == MINILM else self.model)
+
+    def head(self, module: nn.Module) -> str:
+        return "head"
+
+    def network(self, module: nn.Module, base: Base, device: str, **options: Any) -> Network:
+        return super().network(
+            module, base, device, **{"select": [nn.Linear], "norm": "frozen", "head": "head", **options}
+        )

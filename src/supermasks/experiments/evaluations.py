@@ -1,0 +1,126 @@
+"""How an experiment is scored: with the task given, or with the task inferred from the test inputs."""
+
+from abc import ABC
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from supermasks.datasets import load_source
+from supermasks.errors import ConfigError
+from supermasks.evaluation import EachInput, Scoring
+from supermasks.inference import Objective, OneShot, TaskInference
+from supermasks.inference.calibration import LEAST_TASKS
+from supermasks.spec import Settings
+from supermasks.types import GG, GNU, Scenario
+
+PAPER_CHECKPOINTS = (10, 50, 100, 150, 200, 250, 500, 1000, 1500, 2000)  # SupSup, Figures 3 and 4
+FEW_TASKS = 50
+"""Up to so many tasks, all of them are measured after each task; of more, at the checkpoints only."""
+
+
+class Found(NamedTuple):
+    """One way of finding the task, and of scoring it."""
+
+    inference: TaskInference
+    scoring: Scoring
+
+
+@dataclass(frozen=True)
+class By(Settings):
+    """One more pair that the same masks are scored by.
+
+    Attributes:
+        objective: replaces that of the inference.
+        scoring: how many inputs decide together, and what a wrong task costs.
+    """
+
+    objective: Objective
+    scoring: Scoring
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Settings, ABC):
+    """How the learned tasks are scored.
+
+    Attributes:
+        checkpoints: after how many tasks all of them are measured, where there are more than 50; and at the end.
+    """
+
+    scenario: ClassVar[Scenario]
+
+    checkpoints: tuple[int, ...] = PAPER_CHECKPOINTS
+
+    def counts(self, tasks: int) -> list[int]:
+        """Return after how many of the tasks all of them are evaluated."""
+        return [count for count in self.checkpoints if FEW_TASKS < tasks > count] + [tasks]
+
+    def found(self) -> list[Found]:
+        """Return how the task is found and scored, the headline first; nothing where the task is given."""
+        return []
+
+    def judged(self, count: int, tasks: int) -> int | None:
+        """Return how many test examples of each task are judged among `count` of the tasks; None for all."""
+        del count, tasks
+        return None
+
+    def check(self, tasks: int) -> None:
+        """Raise ConfigError if so many tasks cannot be evaluated this way."""
+
+    def foreign_inputs(self, data: Path | None) -> Tensor | None:
+        """Return inputs that belong to no task, which the learner should call unknown; None if that is not measured."""
+        del data
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskGiven(Evaluation):
+    """Scenario GG: the task is given in training and in testing."""
+
+    scenario = GG
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInferred(Evaluation):
+    """Scenario GNu: the task is given in training, and inferred in testing.
+
+    Attributes:
+        inference: how the task of test inputs is found.
+        scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
+        further: pairs of objective and scoring that the same masks are scored by as well.
+        checkpoint_images: how many test inputs of each task are judged at checkpoints before the last; None for all.
+        foreign: a data set whose images belong to no task; a calibrated learner should call them unknown.
+    """
+
+    scenario = GNU
+
+    inference: TaskInference = field(default_factory=OneShot)
+    scoring: Scoring = field(default_factory=EachInput)
+    further: tuple[By, ...] = ()
+    checkpoint_images: int | None = None
+    foreign: Literal["mnist", "fashion-mnist", "sample"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.checkpoint_images is not None and self.checkpoint_images < 1:
+            raise ConfigError(f"checkpoint_images must be at least 1, or None for all, got {self.checkpoint_images}")
+
+    def check(self, tasks: int) -> None:
+        if self.foreign is not None and tasks < LEAST_TASKS:
+            raise ConfigError(f"to call inputs unknown takes at least {LEAST_TASKS} tasks, got {tasks}")
+
+    def found(self) -> list[Found]:
+        inference: Any = self.inference
+        others = [Found(replace(inference, objective=by.objective), by.scoring) for by in self.further]
+        return list(dict.fromkeys([Found(inference, self.scoring), *others]))
+
+    def judged(self, count: int, tasks: int) -> int | None:
+        return self.checkpoint_images if count < tasks else None
+
+    def foreign_inputs(self, data: Path | None) -> Tensor | None:
+        if self.foreign is None:
+            return None
+        inputs = load_source(self.foreign, data).test_inputs
+        return inputs if isinstance(inputs, Tensor) else inputs[torch.arange(len(inputs))]

@@ -1,0 +1,106 @@
+"""An experiment as a value: tasks, a network, a way to learn them, the training, and the evaluation."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from supermasks.errors import ConfigError
+from supermasks.experiments.backbones import Backbone
+from supermasks.experiments.evaluations import Evaluation, TaskGiven
+from supermasks.experiments.tasks import TaskSource
+from supermasks.experiments.ways import Setup, Way
+from supermasks.learner import Learner
+from supermasks.spec import Settings
+from supermasks.training import Progress, Training
+from supermasks.types import TaskStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Settings):
+    """Everything that the numbers of a run depend on.
+
+    Attributes:
+        tasks: what is learned.
+        net: the backbone.
+        way: how the tasks are kept apart.
+        training: how each task is trained.
+        evaluation: how the tasks are scored.
+        later_epochs: epochs of the tasks after the first (SupSup, Figure 11; ExSSNeT, Figure 4); None for as many.
+        seed: of the base weights, the scores, the order of the data, and the tasks; each has a stream of its own.
+
+    Raises:
+        ConfigError: the parts do not go together.
+    """
+
+    tasks: TaskSource
+    net: Backbone
+    way: Way
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=TaskGiven)
+    later_epochs: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tasks.count < 1:
+            raise ConfigError(f"an experiment needs at least 1 task, got {self.tasks.count}")
+        self.evaluation.check(self.tasks.count)
+        if self.tasks.holds_out and not self.training.select_best:
+            raise ConfigError("validation holds out examples that nothing uses; add select_best, or leave it out")
+        if self.way.heads and not self.evaluation.scenario.id_at_test:
+            raise ConfigError(
+                f"the tasks of {self.way.name} have heads of their own, which cannot be superposed, so that their "
+                "task cannot be inferred; choose another way, or an experiment with the task given"
+            )
+
+    @property
+    def title(self) -> str:
+        """A short name for the folder of a run."""
+        return f"{self.tasks.title}-{self.net.title}-{self.way.title}-seed{self.seed}"
+
+    def headings(self) -> dict[str, Any]:
+        """Return what records and tables show of an experiment beside its settings."""
+        return {
+            "experiment": self.tasks.name,
+            "scenario": self.evaluation.scenario.name,
+            "tasks": self.tasks.count,
+            "seed": self.seed,
+            "dataset": "+".join(self.tasks.data_sets),
+            "net": self.net.title,
+            "outputs": self.net.outputs,
+            "way": self.way.name,
+        }
+
+    def stream(self, data: Path | None = None) -> TaskStream:
+        """Return the tasks.
+
+        Args:
+            data: where the data sets lie; None looks in the usual places.
+
+        Raises:
+            DataUnavailableError: a data set is not there.
+            ConfigError: the tasks cannot be made of it.
+        """
+        return self.tasks.stream(data, self.seed)
+
+    def learner(self, tasks: TaskStream, out: Path, progress: Progress, device: str = "cpu") -> Learner:
+        """Return a new learner with these settings.
+
+        Args:
+            tasks: that it will learn.
+            out: the folder of the run; what is trained before the first task is kept there.
+            progress: told of such training.
+            device: where to compute, such as "cuda".
+
+        Raises:
+            ConfigError: a number is out of range, or the parts do not go together.
+        """
+        found = self.evaluation.found()
+        inference = found[0].inference if found else None
+        return self.way.learner(Setup(self.net, tasks, self.training, inference, self.seed, device, out, progress))
+
+    def training_of(self, index: int) -> Training:
+        """Return how the task at `index` is trained."""
+        if self.later_epochs is None or index == 0:
+            return self.training
+        return replace(self.training, steps=None, epochs=self.later_epochs)

@@ -1,0 +1,42 @@
+"""Ways over a pretrained encoder: masks, fine-tuning of the same layers, and heads alone."""
+
+from dataclasses import dataclass, field
+
+from supermasks.experiments.backbones.text import Encoder
+from supermasks.experiments.ways.individual import IndividualWay
+from supermasks.experiments.ways.random_heads import RandomHeadsWay
+from supermasks.experiments.ways.supsup import SupSupWay
+from supermasks.masks import MaskRule, Threshold
+from supermasks.scores import InitialScores, Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedMasksWay(SupSupWay):
+    """A mask a task, which begins as the pretrained network itself and leaves it weight by weight."""
+
+    name = "masks"
+    label = "masks over pretrained weights"
+    over = Encoder
+    heads = True
+
+    rule: MaskRule = field(default_factory=lambda: Threshold(0.0))
+    initial: InitialScores = field(default_factory=lambda: Spread(0.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningWay(IndividualWay):
+    """A fine-tuned copy of the masked layers a task."""
+
+    name = "fine-tuning"
+    label = "fine-tuned copies"
+    over = Encoder
+    heads = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedHeadsWay(RandomHeadsWay):
+    """Nothing but a head a task, over the pretrained network."""
+
+    name = "heads"
+    label = "heads over pretrained weights"
+    over = Encoder

@@ -1,0 +1,133 @@
+"""A way to learn tasks, as a value: its own settings, and nothing of the tasks, the network or the training."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from supermasks.bases import Base
+from supermasks.experiments.backbones import Backbone
+from supermasks.experiments.expression import brief, defaults_of
+from supermasks.inference import TaskInference
+from supermasks.learner import Learner
+from supermasks.methods import Method
+from supermasks.network import Network
+from supermasks.spec import Settings, describe, kinds
+from supermasks.training import Progress, Training
+from supermasks.types import TaskStream
+
+Colour = Literal["blue", "orange", "green", "red", "grey", "pink", "sky", "black"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a way makes a learner of.
+
+    Attributes:
+        net: the backbone.
+        tasks: that are learned.
+        training: of each task.
+        inference: that the learner finds tasks by; None for the default.
+        seed: of everything random.
+        device: where to compute.
+        out: the folder of the run.
+        progress: told of what is trained before the first task.
+    """
+
+    net: Backbone
+    tasks: TaskStream
+    training: Training
+    inference: TaskInference | None
+    seed: int
+    device: str
+    out: Path
+    progress: Progress
+
+    def network(
+        self, kept: float | None = 1.0, heads: bool = False, module: nn.Module | None = None, **options: Any
+    ) -> Network:
+        """Return the network.
+
+        Args:
+            kept: the fraction of each layer that masks keep, 1 without masks; None where layers differ.
+            heads: whether each task has a head of its own.
+            module: used in place of a new one.
+            options: of `Network`.
+        """
+        module = self.net.module(self.tasks) if module is None else module
+        if heads:
+            options = {"head": self.net.head(module), **options}
+        base: Base = options.pop("base", None) or self.net.base(self.seed, kept)
+        return self.net.network(module, base, self.device, **options)
+
+    def learner(self, network: Network, method: Method | None = None) -> Learner:
+        """Return a learner over a network."""
+        return Learner(network, seed=self.seed, method=method, training=self.training, inference=self.inference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way(Settings, ABC):
+    """How tasks are kept apart; subclasses are frozen dataclasses with the settings that are their own.
+
+    A new way is a new file in this folder. It needs a `name`, for the command line and records, a `label` and a
+    `colour`, for pictures, and `learner`.
+
+    Attributes:
+        over: the kind of networks that it is for.
+        heads: whether each task has a head of its own, so that tasks cannot be superposed.
+        trains_first: whether something is trained, and kept in the folder of the run, before the first task.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    colour: ClassVar[Colour] = "black"
+    over: ClassVar[type[Backbone]] = Backbone
+    heads: ClassVar[bool] = False
+    trains_first: ClassVar[bool] = False
+
+    @abstractmethod
+    def learner(self, setup: Setup) -> Learner:
+        """Return a new learner.
+
+        Raises:
+            ConfigError: the settings cannot work.
+        """
+
+    @property
+    def title(self) -> str:
+        """A short name for the folder of a run: the way, and the settings that are not the default."""
+        words = [self.name, *self._changed()]
+        return "-".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words)
+
+    @property
+    def size(self) -> str:
+        """The size of its masks, in words: what differs along a line in pictures; empty without masks."""
+        return ""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether masks keep the same fraction of each layer."""
+        return False
+
+    @property
+    def line(self) -> str:
+        """What the way is called in pictures, with all settings but the size of its masks."""
+        words = self._changed(but=("rule",))
+        return self.label + (f" ({', '.join(words)})" if words else "")
+
+    def _changed(self, but: Sequence[str] = ()) -> list[str]:
+        usual, words = defaults_of(type(self).__name__), list[str]()
+        for each in fields(self):
+            value = describe(getattr(self, each.name))
+            if each.name not in but and usual.get(each.name) != value:
+                words.append(each.name if value is True else brief(value))
+        return words
+
+
+def ways(net: Backbone) -> dict[str, type[Way]]:
+    """Return the ways that are for such a network, by name."""
+    return {kind.name: kind for kind in kinds(Way) if isinstance(net, kind.over)}

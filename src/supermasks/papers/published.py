@@ -1,0 +1,118 @@
+"""Finds the numbers of the papers that a run can be compared with."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from supermasks.errors import ConfigError
+from supermasks.experiments import Experiment
+from supermasks.experiments.evaluations import TaskGiven
+from supermasks.experiments.tasks.images import ImageTasks
+from supermasks.papers.exssnet import EXSSNET
+from supermasks.papers.measures import Accuracy, Among, Given, Record, is_scored_in
+from supermasks.papers.supsup import SUPSUP
+from supermasks.papers.table import Paper, Row, Table, Value
+from supermasks.spec import build, describe
+
+BOTH = (SUPSUP, EXSSNET)
+
+
+def published(record: Record) -> list[dict[str, Any]]:
+    """Return the accuracies of papers for the settings of a record, each for one way of finding the task.
+
+    Args:
+        record: as `read_record` returns it.
+
+    Returns:
+        `what` the row of the paper is, its `accuracy` (a fraction), the described `inference` and `scoring` (None
+        where the task is given), and the `source`.
+    """
+    ours = experiment_of(record)
+    if ours is None:
+        return []
+    found: list[dict[str, Any]] = []
+    for paper, table, row, value in _values():
+        theirs, measure = row.experiment, value.measure
+        if theirs is None:
+            continue
+        if isinstance(measure, (Among, Given)):
+            theirs = _with_tasks(theirs, measure.tasks)
+        elif not isinstance(measure, Accuracy):
+            continue
+        if _same(ours, theirs):
+            inference, scoring = _how(theirs, measure)
+            tasks = "" if isinstance(measure, Accuracy) else f", {measure.tasks:,} tasks"
+            found.append(
+                {
+                    "what": row.what + tasks,
+                    "accuracy": round(value.expected / 100, 6),
+                    "inference": inference,
+                    "scoring": scoring,
+                    "source": f"{paper.short}, {table.heading}",
+                }
+            )
+    return found
+
+
+def matching_rows(record: Record) -> set[tuple[str, str, int]]:
+    """Return the rows that a record is a run of: the name of the paper, the number of the table, and of the row."""
+    ours = experiment_of(record)
+    return {
+        (paper.name, table.number, number)
+        for paper in BOTH
+        for table in paper.tables
+        for number, row in enumerate(table.rows)
+        if ours is not None and row.experiment is not None
+        if _same(ours, row.experiment) and _is_scored(record, row.experiment)
+    }
+
+
+def _is_scored(record: Record, experiment: Experiment) -> bool:
+    """Return whether a record has the accuracy that an experiment is about."""
+    found = experiment.evaluation.found()
+    return not found or any(is_scored_in(evaluation, *found[0]) for evaluation in record["evaluations"])
+
+
+def experiment_of(record: Record) -> Experiment | None:
+    """Return the experiment of a record; None if this version does not know its settings."""
+    try:
+        return build(record["config"], Experiment)
+    except ConfigError:
+        return None
+
+
+def _values() -> Iterator[tuple[Paper, Table, Row, Value]]:
+    for paper in BOTH:
+        for table in paper.tables:
+            for row in table.rows:
+                for value in row.values:
+                    yield paper, table, row, value
+
+
+def _with_tasks(experiment: Experiment, tasks: int) -> Experiment:
+    if not isinstance(experiment.tasks, ImageTasks):
+        return experiment
+    return replace(experiment, tasks=replace(experiment.tasks, tasks=tasks))
+
+
+def _same(one: Experiment, other: Experiment) -> bool:
+    """Return whether two experiments learn the same, whatever the seed, the precision, and the evaluation.
+
+    Which inference and which scoring a number belongs to is compared number by number.
+    """
+    return one.evaluation.scenario == other.evaluation.scenario and _learning(one) == _learning(other)
+
+
+def _learning(experiment: Experiment) -> Experiment:
+    training = replace(experiment.training, precision="float32")
+    if experiment.way.heads or experiment.evaluation.scenario.id_at_test:
+        return replace(experiment, seed=0, training=training, evaluation=TaskGiven())
+    return replace(experiment, seed=0, training=training, evaluation=type(experiment.evaluation)())
+
+
+def _how(experiment: Experiment, measure: Accuracy | Among | Given) -> tuple[Any, Any]:
+    """Return how the task is found, and scored, in a number; None where it is given."""
+    if isinstance(measure, Among):
+        return describe(measure.inference), describe(measure.scoring)
+    found = experiment.evaluation.found()
+    return (describe(found[0].inference), describe(found[0].scoring)) if found else (None, None)

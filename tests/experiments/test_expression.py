@@ -1,0 +1,65 @@
+"""Settings as short text, and back."""
+
+from typing import Any
+
+import pytest
+
+from supermasks.errors import ConfigError
+from supermasks.experiments.expression import brief, parse, with_defaults
+from supermasks.inference import Entropy, OneShot, SuperfluousNeurons, TaskInference, TopGamma
+from supermasks.masks import ER, MaskRule, Threshold, TopK
+from supermasks.scores import KKT, InitialScores, KaimingUniform
+from supermasks.spec import Settings, describe
+from supermasks.training import SGD, Optimiser
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (Threshold(), "Threshold"),
+        (TopK(0.1), "TopK(0.1)"),
+        (TopK(ER(16)), "TopK(ER(16))"),
+        (KKT(5), "KKT(5)"),
+        (KKT(examples=64), "KKT(examples=64)"),
+        (KaimingUniform(shared=True), "KaimingUniform(shared=True)"),
+        (OneShot(SuperfluousNeurons(), exact=False), "OneShot(SuperfluousNeurons, exact=False)"),
+        (TopGamma(gamma=0.5), "TopGamma(gamma=0.5)"),
+        (SGD(0.05, weight_decay=5e-4, nesterov=True), "SGD(0.05, weight_decay=0.0005, nesterov=True)"),
+    ],
+)
+def test_they_are_written_and_read_again(settings: Settings, text: str) -> None:
+    assert brief(describe(settings)) == text
+    assert parse(text, Settings) == settings
+    assert parse(text.lower().replace("true", "True").replace("false", "False"), Settings) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "why"),
+    [
+        ("TopX(3)", MaskRule, "one of Threshold, TopK, got 'TopX"),
+        ("KKT", MaskRule, "one of Threshold, TopK, got 'KKT'"),
+        ("TopK(", MaskRule, "got 'TopK\\('"),
+        ("3", MaskRule, "got '3'"),
+        ("TopK(0.1, 2)", MaskRule, "at most 1"),
+        ("KKT(neighbors=3)", InitialScores, "neighbors"),
+        ("SGD(fast)", Optimiser, "no settings are called fast"),
+        ("__import__('os')", Optimiser, "no settings are called __import__"),
+        ("SGD(1+1)", Optimiser, "got 'SGD"),
+        ("", TaskInference, "got ''"),
+    ],
+)
+def test_a_text_that_says_nothing_is_refused(text: str, root: type[Settings], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        parse(text, root)
+
+
+def test_texts_of_unknown_classes_are_shown_as_they_are() -> None:
+    described: Any = {"type": "Theirs", "size": 3, "inner": {"type": "Also", "names": ["a", "b"]}}
+    assert brief(described) == "Theirs(3, inner=Also(a, b))"
+    assert with_defaults(described) == described
+
+
+def test_what_a_version_did_not_know_had_its_default() -> None:
+    old = describe(OneShot(Entropy()))
+    del old["centred"]
+    assert with_defaults([old]) == [describe(OneShot(Entropy()))]

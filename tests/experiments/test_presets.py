@@ -1,0 +1,39 @@
+"""The experiments by name: each can be described and built again, with every way that it offers."""
+
+import pytest
+
+from supermasks.experiments import EXPERIMENTS, Experiment
+from supermasks.experiments.expression import with_defaults
+from supermasks.spec import build, describe
+
+IN_GNU = {"permuted-mnist", "rotated-mnist", "class-incremental"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_way_of_an_experiment_round_trips(name: str) -> None:
+    preset = EXPERIMENTS[name]
+    assert preset.of() == preset.of(preset.ways()[0])
+    for way in preset.ways():
+        try:
+            experiment = preset.of(way)
+        except ValueError:
+            assert name in IN_GNU  # where the task is inferred, tasks cannot have heads of their own
+            continue
+        assert experiment.way.name == way
+        assert experiment.tasks.name == name
+        assert build(describe(experiment), Experiment) == experiment
+        assert with_defaults(describe(experiment)) == describe(experiment)
+
+
+def test_these_are_the_experiments() -> None:
+    assert set(EXPERIMENTS) == {
+        "permuted-mnist",
+        "rotated-mnist",
+        "split-mnist",
+        "split-cifar",
+        "split-imagenet",
+        "class-incremental",
+        "pretrained-text",
+        "webnlp",
+        "glue",
+    }
