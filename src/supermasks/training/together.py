@@ -102,7 +102,8 @@ class _Together:
             loss = self._task_losses(self.parameters, self.buffers, inputs, targets, self._table, self._weights)
         except (SupermasksError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # each task by itself was tried before: it is the vectorised layers that fail
+        except Exception as error:  # layers may raise anything
+            self._try_alone(inputs, targets)
             raise ConfigError(
                 f"tasks cannot be learned together over {self.network.architecture}: torch cannot vectorise (vmap) "
                 f"what it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
@@ -154,6 +155,19 @@ class _Together:
             drawn = [augmentation.draw(self.settings.batch_size, random) for random in self.augmenting]
             inputs = [augmentation.apply(x, what) for x, what in zip(inputs, drawn, strict=True)]
         return torch.stack(inputs), torch.stack([targets for _, targets in batches]).to(self.network.device)
+
+    def _try_alone(self, inputs: Tensor, targets: Tensor) -> None:
+        """Raise TrainingError if a task cannot be trained on such a batch even by itself."""
+        session = self.sessions[0]
+
+        def logits(inputs: Tensor) -> Tensor:
+            effective = {name: value.detach().clone() for name, value in session.effective().items()}
+            return self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+
+        try:
+            session.loss(logits, inputs[0], targets[0], torch.nn.functional.cross_entropy)
+        except Exception as error:  # layers may raise anything
+            raise TrainingError(f"the network cannot be trained on batches of {len(inputs[0])}: {error}") from error
 
     def _task_loss(
         self,
