@@ -279,7 +279,7 @@ def test_a_state_needs_the_weights_that_it_was_learned_over(blobs: Blobs) -> Non
         one.logits(inputs, b)
     with pytest.raises(ConfigError, match="written weights"):
         Learner(both)
-    assert base.over == ""
+    assert base.weights.over == ""
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -99,8 +99,8 @@ def scaled(weight: Tensor, outputs: Tensor, inputs: Tensor) -> Tensor:
         outputs: `s`, `out`.
         inputs: `r`, `in`; empty where the weight has one dimension.
     """
-    by_outputs = weight * outputs.view(-1, *[1] * (weight.dim() - 1))
-    return by_outputs if weight.dim() < 2 else by_outputs * inputs.view(1, -1, *[1] * (weight.dim() - 2))
+    factors = outputs if weight.dim() < 2 else torch.outer(outputs, inputs)
+    return weight * factors.view(*factors.shape, *[1] * (weight.dim() - factors.dim()))
 
 
 def _stacked(weight: Tensor, changes: Sequence[RankOne]) -> tuple[Tensor, Tensor]:
