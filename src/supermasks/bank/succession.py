@@ -66,9 +66,9 @@ class Succession:
         # A task that owns nothing is checked, too: a task that did not see its mask may own weights that it keeps.
         if state.over != self.over:
             raise MaskError(
-                f"task {state.name!r} was learned over the weights {state.over or 'of the base'}, but the tasks of this "
-                f"bank leave the weights {self.over or 'of the base'}: tasks were added meanwhile, or it is from another "
-                "bank; open the bank again and learn the task anew"
+                f"task {state.name!r} was learned over the weights {state.over or 'of the base'}, but the tasks of "
+                f"this bank leave the weights {self.over or 'of the base'}: tasks were added meanwhile, or it is from "
+                "another bank; open the bank again and learn the task anew"
             )
 
     def add(self, state: TaskState) -> str:

@@ -158,8 +158,8 @@ class Change(ABC):
         for name, of in stored.items():
             if of.keys() != {*cls.parts}:
                 raise MaskError(
-                    f"expected the tensors {cls.parts} for a change of {name!r}, got {sorted(of)}; restore the file from "
-                    "a copy"
+                    f"expected the tensors {cls.parts} for a change of {name!r}, got {sorted(of)}; restore the file "
+                    "from a copy"
                 )
         return {name: cls.restored(of, shapes.get(name)) for name, of in stored.items()}
 
@@ -178,7 +178,7 @@ class Applied:
 
 
 def change_kinds() -> dict[str, type[Change]]:
-    """Return the classes of changes by their key: this library's, and your own once their module is imported.
+    """Return the classes of changes by key: this library's, and your own once their module is imported.
 
     Raises:
         MaskError: two classes have the same key.
