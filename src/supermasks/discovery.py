@@ -1,4 +1,4 @@
-"""Finds the classes in the files of a package, so that a new file is all that a new class needs."""
+"""Finds the classes in the files of a package, so that a new class needs only a new file."""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -10,12 +10,12 @@ Kind = TypeVar("Kind")
 
 
 def classes_in(package: str, path: Iterable[str], root: type[Kind]) -> dict[str, type[Kind]]:
-    """Import every file of a package, and return the classes in them that can be made, by name.
+    """Import every file of a package, and return the concrete subclasses of a class in them, by name.
 
     Args:
         package: its name.
-        path: where its files are (`__path__`).
-        root: the class that the others are subclasses of.
+        path: its folders (`__path__`).
+        root: the base class.
     """
     found: dict[str, type[Kind]] = {}
     for module in iter_modules(path):
@@ -26,5 +26,5 @@ def classes_in(package: str, path: Iterable[str], root: type[Kind]) -> dict[str,
 
 
 def _is_found(kind: type, module: str) -> bool:
-    """Return whether a class is defined in a module, for others to use."""
+    """Return whether a class is public and defined in this module."""
     return kind.__module__ == module and not isabstract(kind) and not kind.__name__.startswith("_")

@@ -1,4 +1,4 @@
-"""Tensors of which something is known, as long as nobody writes into them."""
+"""Remember tensors until they are written into."""
 
 from weakref import ref
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class KnownTensors:
-    """A set of tensors by identity. A tensor that was written into, or has gone, is no longer in it.
+    """A set of tensors by identity. A tensor leaves it when it is written into or deleted.
 
     Example:
         >>> import torch
@@ -27,7 +27,7 @@ class KnownTensors:
         return found is not None and found[0]() is tensor and found[1] == _version(tensor)
 
     def add(self, tensor: Tensor) -> None:
-        """Add a tensor; it is not kept alive."""
+        """Add a tensor; the set does not keep it alive."""
         version = _version(tensor)
         if version is None:
             return

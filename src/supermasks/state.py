@@ -1,4 +1,4 @@
-"""What one learned task adds to a network: all that is stored for it."""
+"""The state of one learned task: all that is stored for it."""
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -20,14 +20,14 @@ from supermasks.task_info import TaskInfo
 from supermasks.weights import after_owned, after_replaced
 
 MOST_TRIED = 2**24
-"""Larger inputs are not tried (`trial_answers`): a trial takes the memory of two inputs."""
+"""The most entries of an input for which a trial is made (`trial_answers`): it takes the memory of two inputs."""
 
 
 class ReadOnlyTensors(Mapping[str, Tensor]):
-    """Tensors by name that nobody can change: each access hands out a copy.
+    """Read-only tensors by name: each access returns a copy.
 
     Args:
-        tensors: are copied.
+        tensors: by name; copied.
 
     Example:
         >>> import torch
@@ -52,24 +52,22 @@ class ReadOnlyTensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, eq=False)
 class TaskState:
-    """All that one task adds to a network: what it changes, its normalisation statistics, and what it is about.
+    """All that one task adds to a network.
 
     Attributes:
         info: name, classes and inputs.
-        changes: what the task does to each parameter, by name: to all weights that tasks share, and to its head.
+        changes: what the task does to each parameter, by name: to all shared weights, and to its head.
         buffers: the buffers of the network that this task changed, such as batch-norm statistics.
-        owned: the weights that this task has trained, for itself and for the tasks after it.
-        over: the digest of the shared weights that the task was learned over (`Weights.over`); empty where these are
-            the base's.
-        replaced: where the task trained all shared weights, the digest of what it left (`content_digest`); the bank
-            keeps them once, not for each task.
-        answers: a few logits for inputs that mean nothing (`trial_answers`), by which another backbone is noticed;
-            empty where there are none.
+        owned: the shared weights that this task has trained, for itself and for later tasks.
+        over: the digest of the shared weights that the task was learned over (`Weights.over`); empty if these are the
+            base's.
+        replaced: the digest of the weights that the task left (`content_digest`), if it trained all shared weights. The
+            bank stores these once, not for each task.
+        answers: a few logits for meaningless inputs (`trial_answers`), which reveal another backbone; may be empty.
 
     Raises:
-        TaskError: there are answers to inputs that are too large to be tried.
-        MaskError: the owned weights are not among those that the task uses, or the task owns weights and has replaced
-            all of them.
+        TaskError: the state has answers, though its inputs are too large for a trial.
+        MaskError: the task does not use weights that it owns, or it owns weights and has also replaced all weights.
     """
 
     info: TaskInfo
@@ -83,16 +81,18 @@ class TaskState:
     def __post_init__(self) -> None:
         if self.answers and prod(self.input_shape) > MOST_TRIED:
             raise TaskError(
-                f"task {self.name!r} has answers to a trial, but its inputs of shape {self.input_shape} are too large "
-                f"for one: expected at most {MOST_TRIED:,} entries; leave the answers out"
+                f"expected inputs of at most {MOST_TRIED:,} entries for a task with answers to a trial, got shape "
+                f"{self.input_shape} for task {self.name!r}; leave the answers out"
             )
-        # A batch-norm layer in training mode writes into the buffers that it is handed.
+        # A batch-norm layer in training mode writes into the buffers that it gets.
         object.__setattr__(self, "buffers", ReadOnlyTensors(self.buffers))
         object.__setattr__(self, "changes", MappingProxyType(dict(self.changes)))
         if self.owned is not None and (self.owned.mask - self.mask).count():
-            raise MaskError(f"task {self.name!r} owns weights that its mask does not keep")
+            raise MaskError(
+                f"task {self.name!r} owns weights that its mask does not keep; keep all weights that it owns"
+            )
         if self.owned is not None and self.replaced:
-            raise MaskError(f"task {self.name!r} owns some weights and has replaced all; a task does one of the two")
+            raise MaskError(f"task {self.name!r} owns some weights and has replaced all; give it owned or replaced")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**{each.name: getattr(self, each.name) for each in fields(self)}, "changes": dict(self.changes)}
@@ -133,16 +133,16 @@ class TaskState:
 
     @property
     def input_form(self) -> InputForm | None:
-        """How raw inputs became tensors; None where that is not known."""
+        """How raw inputs became tensors; None if unknown."""
         return self.info.input_form
 
     @cached_property
     def mask(self) -> Mask:
-        """The mask over the parameters that the task masks; over none where it masks nothing."""
+        """The mask over the parameters that the task masks; empty if it masks none."""
         return as_mask({name: change for name, change in self.changes.items() if isinstance(change, Masked)})
 
     def uses(self, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
-        """Return which of the shared weights the task's answers depend on.
+        """Return the shared weights that the task's answers depend on.
 
         Args:
             shapes: of the shared weights.
@@ -152,7 +152,7 @@ class TaskState:
         return Mask.pack({name: self.changes[name].used() for name in shapes})
 
     def after(self, fingerprint: str) -> str:
-        """Return the digest of the shared weights after the task; empty if it left them as they were.
+        """Return the digest of the shared weights after the task; empty if it did not change them.
 
         Args:
             fingerprint: of the base.
@@ -166,15 +166,15 @@ class TaskState:
         """Return the same task with another name.
 
         Raises:
-            TaskError: it cannot be the name of a task.
+            TaskError: the name is invalid.
         """
         return replace(self, info=replace(self.info, name=name))
 
     def rounded(self) -> "TaskState":
-        """Return the state with its statistics rounded to float16, in which a bank then keeps them.
+        """Return the state with its statistics rounded to float16; a bank then stores them as float16.
 
         Raises:
-            MaskError: a statistic is beyond the range of float16, +-65504.
+            MaskError: a statistic is outside of the range of float16, +-65504.
         """
         rounded: dict[str, Tensor] = {}
         for name, value in self.buffers.items():
@@ -184,7 +184,7 @@ class TaskState:
         return replace(self, buffers=rounded)
 
     def nbytes(self) -> dict[str, int]:
-        """Return what the task adds, item by item, in bytes: coded mask, owned weights, other changes, buffers."""
+        """Return the bytes of the task, item by item: coded mask, owned weights, other changes, buffers."""
         sizes = {"masks": 0, "dense": 0}
         for kind, changes in by_kind(self.changes.items()).items():
             tensors, _ = kind.encode(dict(changes), {})
@@ -198,7 +198,7 @@ class TaskState:
 
 
 def as_stored(values: Tensor) -> Tensor:
-    """Return the values as a bank keeps them: float32 as float16, if every one of them is the same in float16."""
+    """Return the values as a bank stores them: float32 as float16, if that loses nothing."""
     if values.dtype != torch.float32:
         return values.contiguous()
     half = values.half()

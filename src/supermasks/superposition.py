@@ -1,4 +1,4 @@
-"""The weighted superposition of the learned tasks, and its gradient in the weights of the tasks."""
+"""The weighted superposition of learned tasks, and its gradient in the coefficients `alpha`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -18,8 +18,8 @@ Made = TypeVar("Made")
 class Superposition:
     """`k` tasks over one network, mixed by coefficients `alpha` (SupSup, Equation 2).
 
-    Mixtures are linear: `E(alpha) = sum_i alpha_i E_i` for each parameter, which is `W * sum_i alpha_i M_i` for masks;
-    likewise for the floating-point buffers. Each kind of change computes its own part.
+    Mixtures are linear: `E(alpha) = sum_i alpha_i E_i` for each parameter, which is `W * sum_i alpha_i M_i` for masks.
+    Floating-point buffers are mixed in the same way. Each kind of change computes its own part.
 
     Args:
         network: the backbone over the shared weights.
@@ -27,14 +27,13 @@ class Superposition:
 
     Attributes:
         parameters: the names of the parameters that tasks change.
-        classes: the largest number of classes of a task: outputs from there on are superfluous neurons for all.
-        by_layers: whether the gradients of many inputs come out of one backward pass, layer by layer; None where
-            that was not tried yet.
-        sizes_by_layers: the same of batches of so many inputs, where it was tried.
+        classes: the largest number of classes of a task: further outputs are superfluous neurons for all tasks.
+        by_layers: whether one backward pass gives the gradients of many inputs, layer by layer; None until tried.
+        sizes_by_layers: the same for each batch size that was tried.
 
     Raises:
         MaskError: a state does not fit the network.
-        TaskError: the tasks have heads for other numbers of classes, so that their weights cannot be added.
+        TaskError: the tasks have heads for different numbers of classes, so their weights cannot be added.
     """
 
     def __init__(self, network: Network, states: Sequence[TaskState]) -> None:
@@ -63,7 +62,7 @@ class Superposition:
         self._made: dict[Callable[[Superposition], Any], Any] = {}
 
     def _changes_of(self, name: str) -> list[Change]:
-        """Return what each task does to a parameter; where a task says nothing, it uses the value of the network."""
+        """Return the change of a parameter for each task; a task without one uses the value of the network."""
         changes = [state.changes.get(name) for state in self.states]
         shapes = {change.shape for change in changes if change is not None}
         return [Unchanged(*shapes) if change is None else change for change in changes]
@@ -72,7 +71,7 @@ class Superposition:
         return len(self.states)
 
     def size(self, name: str) -> int:
-        """Return how many entries a parameter has that tasks change."""
+        """Return the number of entries of a parameter."""
         return self._shared[name].numel()
 
     def weights(self, alpha: Tensor) -> dict[str, Tensor]:
@@ -82,9 +81,9 @@ class Superposition:
             alpha: `k`, the coefficients.
 
         Returns:
-            for each parameter that a task changes a tensor of its shape.
+            for each parameter that tasks change, a tensor of its shape.
         """
-        # Every inference begins at equal coefficients, and to mix thousands of tasks takes long.
+        # Kept: every inference begins at equal coefficients, and mixing thousands of tasks takes long.
         if not bool((alpha == 1 / len(self)).all()):
             return self._mixed(alpha)
         if self._uniform is None:
@@ -92,13 +91,13 @@ class Superposition:
         return {name: value.clone() for name, value in self._uniform.items()}
 
     def buffers(self, alpha: Tensor) -> dict[str, Tensor]:
-        """Return the buffers of a mixture, `sum_i alpha_i B_i`; those of integers are those of the first task.
+        """Return the buffers of a mixture, `sum_i alpha_i B_i`; integer buffers come from the first task.
 
         Args:
             alpha: `k`, the coefficients.
 
         Raises:
-            TaskError: a buffer has not the same shape in all tasks.
+            TaskError: the shape of a buffer differs between tasks.
         """
         fresh = {name: value for name, value in self.network.fresh_buffers().items() if name in self._buffer_names}
         mixed: dict[str, Tensor] = {}
@@ -118,7 +117,7 @@ class Superposition:
         return mixed
 
     def effective(self, alpha: Tensor) -> dict[str, Tensor]:
-        """Return weights and buffers of a mixture together, as `Network.forward` takes them."""
+        """Return the weights and buffers of a mixture, as `Network.forward` takes them."""
         return {**self.weights(alpha), **self.buffers(alpha)}
 
     def direction(self, index: int, name: str) -> Tensor:
@@ -126,7 +125,7 @@ class Superposition:
         return self._changes[name][index].applied(self._shared[name])
 
     def kinds(self, name: str) -> list[tuple[type[Change], list[int], list[Any]]]:
-        """Return the kinds of changes of a parameter; with each the indices of its tasks and their changes."""
+        """Return the kinds of changes of a parameter, each with the indices of its tasks and their changes."""
         return [(kind, [i for i, _ in of], [change for _, change in of]) for kind, of in self._kinds[name].items()]
 
     def member(self, index: int) -> dict[str, Tensor]:
@@ -134,18 +133,18 @@ class Superposition:
         return self.network.effective(self.states[index])
 
     def once(self, make: Callable[["Superposition"], Made]) -> Made:
-        """Return what `make` makes of this superposition; it is made once, and kept as long as this is."""
+        """Return `make(self)`, computed once and then kept."""
         if make not in self._made:
             self._made[make] = make(self)
         return self._made[make]
 
     def contract(self, gradients: Iterable[tuple[str, Tensor]], rows: int, among: Sequence[int]) -> Tensor:
-        """Return `dL_b/dalpha_i = <dL_b/dE, E_i>` for the tasks `i` of `among`; for a mask, a sum over what it keeps.
+        """Return `dL_b/dalpha_i = <dL_b/dE, E_i>` for the tasks `i` of `among`; for a mask, a sum over kept weights.
 
         Args:
-            gradients: for each parameter that a task sets its name and `dL_b/dE` of one or several losses, `rows x
-                ...` with the shape of the parameter; taken one by one, so that they need not all be there at once.
-            rows: how many losses there are.
+            gradients: for each parameter that tasks change, its name and `dL_b/dE` of one or several losses, `rows x
+                ...`, each row in the shape of the parameter. They are taken one by one, to save memory.
+            rows: the number of losses.
             among: indices of tasks.
 
         Returns:
@@ -160,15 +159,15 @@ class Superposition:
                 with computing_in(torch.float32, weight.device):
                     products = kind.products(weight, gradient, [change for _, change in of])
                 result[:, [row for row, _ in of]] += products.cpu()
-        assert found, "evidence is a sum over at least one parameter"
+        assert found, "expected the gradient of at least one parameter"
         return result
 
     def contract_listed(self, gradients: Iterable[tuple[str, Tensor]], lists: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Return what `contract` returns, of each loss for the tasks of its own list.
+        """Return what `contract` returns, but for each loss only the tasks of its own list.
 
         Args:
-            gradients: as `contract` takes them.
-            lists: for each loss indices of tasks.
+            gradients: as in `contract`.
+            lists: for each loss, indices of tasks.
         """
         result = [torch.zeros(len(of), dtype=torch.float32) for of in lists]
         for name, gradient in gradients:

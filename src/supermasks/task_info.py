@@ -1,4 +1,4 @@
-"""What a task is about, without its data: name, classes, and the inputs that the network takes."""
+"""The description of a task without its data: name, classes, and the inputs that the network takes."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from supermasks.errors import LabelError, TaskError
 from supermasks.input_form import InputForm
 
 INPUT_TYPES = (torch.float32, torch.int64)
-"""The types of inputs: numbers, and token ids."""
+"""The types of inputs: float32 for numbers, int64 for token ids."""
 
 MOST_DIMENSIONS = 64
-"""A shape has at most so many dimensions, as in torch."""
+"""The most dimensions of a shape, as in torch."""
 
 MOST_ENTRIES = 2**32
-"""An input has at most so many entries."""
+"""The most entries of an input."""
 
 
 def check_name(name: object) -> None:
-    """Raise TaskError unless a task can have this name, wherever the name comes from.
+    """Raise TaskError unless this is a valid name for a task.
 
     Args:
-        name: must be a string that is not empty and has printable characters only.
+        name: must be a printable string that is not empty.
 
     Example:
         >>> check_name("cats or dogs")
@@ -39,17 +39,17 @@ def check_name(name: object) -> None:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What a task is about. A task has it before it is learned, and its state keeps it.
+    """The description of a task. A task has it before it is learned, and its state keeps it.
 
     Attributes:
         name: of the task.
         classes: output `n` of the network stands for `classes[n]`; further outputs are superfluous neurons.
         input_shape: the shape of one input.
         input_dtype: float32, or int64 for token ids.
-        input_form: how raw inputs became those that the task was learned from; None where that is not known.
+        input_form: how raw inputs became tensors; None if unknown.
 
     Raises:
-        TaskError: the name is empty or cannot be printed, or no input has this shape, type or form.
+        TaskError: the name, or the shape, type or form of inputs is invalid.
         LabelError: there are no classes, or one repeats.
 
     Example:

@@ -11,15 +11,15 @@ from supermasks.owned import Owned
 
 
 class Weights(Mapping[str, Tensor]):
-    """The shared weights by name, after some tasks have trained them. They never change: a task makes new ones.
+    """The shared weights by name, after some tasks have trained them. Immutable: a task makes new ones.
 
-    Each state of the weights has a digest, made from the digest before it and from what a task has written. So two
-    networks whose weights have the same digest have gone through the same tasks.
+    The digest of the weights is made from the digest before and from what a task has written. So weights with the same
+    digest have gone through the same tasks.
 
     Args:
-        values: the weights as they are now.
-        base: the weights as they were before any task, with the same names and shapes.
-        history: the digests so far, from the fingerprint of the base on.
+        values: the current weights.
+        base: the weights before any task, with the same names and shapes.
+        history: all digests so far, beginning with the fingerprint of the base.
 
     Example:
         >>> base = {"weight": torch.zeros(2)}
@@ -42,28 +42,28 @@ class Weights(Mapping[str, Tensor]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        changed = f"changed {len(self.history) - 1} times" if self.over else "those of the base"
+        changed = f"changed {len(self.history) - 1} times" if self.over else "as in the base"
         return f"Weights({len(self)} parameters, {changed})"
 
     @property
     def digest(self) -> str:
-        """The digest of the weights as they are now."""
+        """The digest of the current weights."""
         return self.history[-1]
 
     @property
     def over(self) -> str:
-        """The digest, if tasks have changed the weights; empty while they are those of the base."""
+        """The digest if tasks have changed the weights; empty while they are the base's."""
         return self.digest if len(self.history) > 1 else ""
 
-    @torch.inference_mode(False)  # what is made in that mode can never be trained
+    @torch.inference_mode(False)  # tensors made in that mode can never be trained
     def writing(self, owned: Owned) -> "Weights":
-        """Return the weights with those that a task owns written in, `W^(i)` from `W^(i-1)` (ExSSNeT, Section 3.1)."""
+        """Return the weights with a task's owned weights written in, `W^(i)` from `W^(i-1)` (ExSSNeT, Section 3.1)."""
         written = owned.write(self.base, self._values)
         return Weights(written, self.base, (*self.history, after_owned(self.digest, owned)))
 
     @torch.inference_mode(False)
     def replacing(self, values: Mapping[str, Tensor]) -> "Weights":
-        """Return other weights in place of these, for methods that train all of them: one copy, not one a task.
+        """Return new weights in place of these, for methods that train all weights.
 
         Args:
             values: a value for each of these weights.
@@ -75,16 +75,16 @@ class Weights(Mapping[str, Tensor]):
         if shapes != {name: tuple(value.shape) for name, value in self.items()}:
             raise MaskError(f"expected a value for each of the weights {list(self)} in its shape, got {shapes}")
         if not all(bool(torch.isfinite(value).all()) for value in values.values()):
-            raise MaskError("the shared weights must be finite, got NaN or infinity")
+            raise MaskError("expected finite shared weights, got NaN or infinity; lower the learning rate")
         placed = {name: values[name].detach().to(weight, copy=True) for name, weight in self.items()}
         return Weights(placed, self.base, (*self.history, after_replaced(self.digest, content_digest(values))))
 
     def restored(self, values: Mapping[str, Tensor], digests: Iterable[str]) -> "Weights":
-        """Return weights that were replaced before, as a bank has kept them.
+        """Return weights that a bank has stored.
 
         Args:
-            values: the weights after the last task that has replaced them.
-            digests: those after each task that has changed the weights, up to that one.
+            values: the weights after the last task that replaced them.
+            digests: the digests after each task that changed the weights, up to that task.
         """
         last = self.replacing(values)
         return Weights(last, self.base, (self.history[0], *digests))
@@ -97,17 +97,17 @@ class Weights(Mapping[str, Tensor]):
 
 
 def after_owned(before: str, owned: Owned) -> str:
-    """Return the digest of weights after those that a task owns were written.
+    """Return the digest of the weights after owned weights were written into them.
 
     Args:
         before: the digest of the weights before.
-        owned: what the task owns.
+        owned: the weights that the task owns.
     """
     return hashlib.sha256(f"{before} {owned.digest()}".encode()).hexdigest()
 
 
 def after_replaced(before: str, content: str) -> str:
-    """Return the digest of weights after they were replaced by weights with this content.
+    """Return the digest of the weights after they were replaced.
 
     Args:
         before: the digest of the weights before.
@@ -117,7 +117,7 @@ def after_replaced(before: str, content: str) -> str:
 
 
 def content_digest(values: Mapping[str, Tensor]) -> str:
-    """Return a SHA-256 over names, shapes and values of weights, in float32."""
+    """Return the SHA-256 of the names, shapes and float32 values of weights."""
     content = hashlib.sha256()
     for name in sorted(values):
         value = values[name].detach().cpu().to(torch.float32).contiguous()

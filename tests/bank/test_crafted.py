@@ -55,7 +55,7 @@ def test_inputs_that_are_too_large_are_not_tried(make_state: Make) -> None:
     check_answers(network, large)  # says nothing
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
-    with pytest.raises(TaskError, match="too large for one"):
+    with pytest.raises(TaskError, match="answers to a trial, got shape"):
         replace(large, answers=(1.0, 2.0))
     assert changed(large, input_shape=(MOST_TRIED // 40, 40), answers=(1.0, 2.0)).answers == (1.0, 2.0)
 
@@ -102,7 +102,7 @@ def test_a_bank_that_claims_many_weights_is_not_believed(
     resign(saved, lambda manifest: manifest["shapes"].update(w=[2**20, 2**20]))
     ways = ["load", "tasks", "union", "verify", "repair", "read", "bytes", "remove"]
     assert within_memory(*ways) == ["refused"] * len(ways)
-    with pytest.raises(BankFormatError, match=r"1,099,511,627,783 weights.* pass the backbone"):
+    with pytest.raises(BankFormatError, match=r"claims 1,099,511,627,783; pass the backbone"):
         saved.verify()
 
 
@@ -157,7 +157,7 @@ def test_a_long_chain_of_references_is_refused(make_state: Make, tmp_path: Path,
     if length <= 8:
         assert len(folder.open()) == length
     else:
-        with pytest.raises(BankFormatError, match="more than 8 tasks have to be read"):
+        with pytest.raises(BankFormatError, match="needs more than 8 tasks"):
             folder.open()
 
 
@@ -251,7 +251,7 @@ def test_a_task_that_could_not_be_read_back_is_not_written(
 ) -> None:
     before = bytes_of(saved.path)
     monkeypatch.setattr(BankHeader, "most_bytes", lambda self: 2000)
-    with pytest.raises(TaskError, match="expected at most 2,000"):
+    with pytest.raises(TaskError, match="at most 2,000 bytes, got"):
         saved.append(make_state("e", dense={"head": torch.ones(1000)}))
     with pytest.raises(TaskError, match="expected at most 8,000"):
         saved.append(make_state("e"), {"mean": torch.ones(5000)})

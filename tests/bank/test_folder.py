@@ -279,9 +279,9 @@ def test_a_manifest_that_is_damaged_is_refused_in_little_memory(saved: BankFolde
         (lambda m: m.update(shapes=3), "not a manifest"),
         (lambda m: m.update(shapes={"0.weight": [2, "x"]}), "not a manifest"),
         (lambda m: m.update(shapes={"0.weight": [3, 2, 2]}), "000000"),
-        (lambda m: m["tasks"][0].update(name="two"), "already"),
-        (lambda m: m["tasks"][0].update(reference="tasks/000001.safetensors"), "no task before"),
-        (lambda m: m["tasks"][0].update(after="x"), "no digest"),
+        (lambda m: m["tasks"][0].update(name="two"), "two tasks of the same name"),
+        (lambda m: m["tasks"][0].update(reference="tasks/000001.safetensors"), "not an earlier task"),
+        (lambda m: m["tasks"][0].update(after="x"), "expected a SHA-256"),
         (lambda m: m["buffers"].pop("1.running_mean"), "000000"),
         (lambda m: m["tasks"][1].pop("sha256"), "not a manifest"),
         (lambda m: m["tasks"][0].update(file="../000000.safetensors"), "outside"),
@@ -362,7 +362,7 @@ def test_masks_take_their_entropy_on_disk(tmp_path: Path, density: float) -> Non
 
 
 def test_a_folder_with_other_tasks_says_which_and_what_to_do(saved: BankFolder) -> None:
-    with pytest.raises(BankFormatError, match=r"tasks that this one lacks, or has elsewhere: 'two'; .*append"):
+    with pytest.raises(BankFormatError, match=r"tasks that this one lacks, or has in another place: 'two'; .*append"):
         saved.save(make_bank(make_state("one"), make_state("three")))
     with pytest.raises(BankFormatError, match="over another base"):
         saved.save(OTHER_BANKS["other seed"]())

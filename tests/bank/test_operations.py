@@ -415,7 +415,7 @@ def test_an_owner_is_not_removed(folder: BankFolder) -> None:
     folder.append(make_state("b", 1, over=folder.open().over))
     before = bytes_of(folder)
     for bank in (folder, folder.open()):
-        with pytest.raises(TaskError, match="owns weights"):
+        with pytest.raises(TaskError, match="has trained shared weights"):
             bank.remove("a")
     assert bytes_of(folder) == before
     folder.remove("b")
@@ -602,7 +602,7 @@ def test_some_tasks_are_a_bank_if_the_weights_they_need_are_in_it(
             assert other.verify() == []
             assert other.read().over == chosen.over
         else:
-            with pytest.raises(MaskError, match="was learned over weights"):
+            with pytest.raises(MaskError, match="was learned over the weights"):
                 bank.subset(wanted)
         assert len(bank) == 5
 
@@ -807,7 +807,7 @@ def test_a_manifest_that_names_other_weights_than_a_task_owns_is_noticed(tmp_pat
     sign(folder, manifest)
     problems = folder.verify()
     assert [problem.task for problem in problems] == ["first", "over_first", "second", "over_second"]
-    assert "other weights than the manifest says" in problems[0].message
+    assert "disagree on the weights it owns" in problems[0].message
 
 
 def test_a_bank_is_verified_against_a_network(tmp_path: Path) -> None:

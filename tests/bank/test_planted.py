@@ -126,7 +126,7 @@ def test_files_of_somebody_else_stay(
 def test_the_highest_number_of_a_file_is_said_to_be_taken(saved: BankFolder, make_state: Make) -> None:
     planted = saved.path / "tasks" / "999999999999.safetensors"
     planted.write_text("x")
-    with pytest.raises(BankFormatError, match="highest number"):
+    with pytest.raises(BankFormatError, match="highest possible number"):
         saved.append(make_state("e"))
     assert saved.read().names == list("abcd")
     planted.unlink()

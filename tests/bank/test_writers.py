@@ -226,7 +226,7 @@ def test_what_was_refused_can_be_asked_for_again(folder: BankFolder) -> None:
     """A task over weights that others left meanwhile is refused whole: no file of it stays, and others can follow."""
     before = bytes_of(folder.path)
     state = make_state("two")
-    with pytest.raises(MaskError, match="other tasks were added meanwhile"):
+    with pytest.raises(MaskError, match="tasks were added meanwhile"):
         folder.append(masked_state("two", (0,), (50,), state.mask, over="1" * 64))
     assert bytes_of(folder.path) == before
     folder.append(state)

@@ -1,4 +1,4 @@
-"""The bank of task states, in the order of learning; what is stored is read when it is asked for."""
+"""The bank of task states, in the order of learning. Stored tasks are read when they are first used."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,21 +26,21 @@ from supermasks.task_info import check_name
 from supermasks.weights import Weights
 
 CACHE_BYTES = 64 << 20
-"""How much of what was read from a folder stays in memory, unless told otherwise."""
+"""How many bytes of tasks from a folder stay in memory by default."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The tasks of a bank that are read when they are asked for.
+    """Tasks of a bank that are read when they are first used.
 
     Attributes:
-        after: for each task, in the order of learning, the digest of the weights after it where it owns some, or "".
-        digests: for each task a digest of what is stored.
+        after: for each task, in the order of learning, the digest of the weights after it; "" if it trained none.
+        digests: for each task the digest of its file.
         load: reads a task.
-        memory: reads what the next task may begin with; None if nothing is remembered.
-        weights: reads the shared weights; None while no task has trained all of them.
-        union: of all masks, if that is known.
-        most_weights: masks of more weights are not read before `MaskBank.check` has compared them with a network.
+        memory: reads what the next task may begin with; None if there is nothing.
+        weights: reads the shared weights; None if no task has trained all of them.
+        union: of all masks, if known.
+        most_weights: masks over more weights are only read after `MaskBank.check` has compared them with a network.
     """
 
     after: Mapping[str, str]
@@ -55,17 +55,18 @@ class Stored:
 class MaskBank:
     """The states of the learned tasks, by name, in the order of learning; a state never changes.
 
-    Of a bank that was opened from a folder, a task is read when it is asked for. Those that were asked for last stay
-    in memory, `cache_bytes` of them at most.
+    If the bank was opened from a folder, a task is read when it is first used. The tasks that were used last stay in
+    memory, up to `cache_bytes`.
 
     Attributes:
-        changes: how often its tasks were changed: what was made of them holds as long as this number.
+        changes: how often tasks were added, renamed or removed; results that depend on the tasks are valid until it
+            changes.
 
     Args:
         header: what the tasks are learned over.
-        kept: the values of the backbone that no recipe brings back (`Network.kept`), once for all tasks.
-        stored: tasks that are there already.
-        cache_bytes: how much of what was read stays in memory.
+        kept: the values of the backbone that the recipe cannot rebuild (`Network.kept`), once for all tasks.
+        stored: tasks to start with, which are read later.
+        cache_bytes: the most bytes of stored tasks to keep in memory.
 
     Example:
         >>> import torch
@@ -95,12 +96,12 @@ class MaskBank:
         self.kept: Mapping[str, Tensor] = ReadOnlyTensors(kept or {})
         self._stored = stored
         self.changes = 0
-        # Read when somebody asks for it, unless it is there.
+        # Read on first use, unless it is in memory.
         self._read_memory = None if stored is None else stored.memory
         self._memory: Mapping[str, Tensor] | None = None if self._read_memory else ReadOnlyTensors({})
         self._read_weights = None if stored is None else stored.weights
         self._weights: Mapping[str, Tensor] | None = None if self._read_weights else ReadOnlyTensors({})
-        # None: the task is stored, under the same name.
+        # None: the task is stored under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
         self._digests: dict[str, str] = dict(stored.digests) if stored else {}
         self._order = Succession(header, stored.after, stored.union) if stored else Succession(header)
@@ -125,7 +126,7 @@ class MaskBank:
         """Return the state of a task.
 
         Raises:
-            UnknownTaskError: no task has this name, or it is no string.
+            UnknownTaskError: the bank has no task of this name.
             BankFormatError: its file is missing, truncated or altered, or it has more weights than are read without a
                 network (see `check`).
             StorageError: its file cannot be read.
@@ -156,7 +157,7 @@ class MaskBank:
 
     @property
     def states(self) -> Sequence[TaskState]:
-        """The states in the order of learning, each read when it is asked for."""
+        """The states in the order of learning, each read when it is used."""
         return _States(self)
 
     @property
@@ -173,12 +174,12 @@ class MaskBank:
 
     @property
     def remembers(self) -> bool:
-        """Whether there is anything that the next task may begin with; it is not read for this."""
+        """Whether the bank has a memory for the next task; this does not read it."""
         return self._memory is None or len(self._memory) > 0
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
-        """The shared weights as the last task that trained all of them has left them; none if no task has."""
+        """The shared weights after the last task that trained all of them; empty if none did."""
         if self._weights is None:
             assert self._read_weights is not None  # only then it is None
             self._weights = ReadOnlyTensors(self._read_weights())
@@ -186,18 +187,18 @@ class MaskBank:
 
     @property
     def shares(self) -> bool:
-        """Whether a task has trained all shared weights; they are not read for this."""
+        """Whether a task has trained all shared weights; this does not read them."""
         return self._weights is None or len(self._weights) > 0
 
     def written(self, base: Weights) -> Weights:
-        """Return the shared weights as the tasks have left them.
+        """Return the shared weights after all tasks.
 
         Args:
-            base: the weights as they were before any task.
+            base: the weights before any task.
 
         Raises:
             BankFormatError: the file of the weights, or of a task that owns some, is missing, truncated or altered.
-            MaskError: the stored weights are not those that the last task has left.
+            MaskError: the stored weights are not those that the last task left.
         """
         return written(base, [self[name] for name in self.owners], self.weights if self.shares else {})
 
@@ -208,26 +209,26 @@ class MaskBank:
 
     @property
     def over(self) -> str:
-        """The digest of the weights that a new task is learned over; empty while they are those of the base."""
+        """The digest of the weights that a new task is learned over; empty while these are the base's."""
         return self._order.over
 
     def after(self, name: str) -> str:
-        """Return the digest of the weights after a task, if it owns some; empty otherwise."""
+        """Return the digest of the weights after a task; empty if it trained none."""
         return self._order.after[name]
 
     def digest(self, name: str) -> str:
-        """Return the digest of what was stored of a task; empty if it was not stored."""
+        """Return the digest of a task's file; empty if the task was not stored."""
         return self._digests.get(name, "")
 
     def was_stored(self, digests: Mapping[str, str]) -> None:
-        """Note the digests of what was stored of tasks, by which a folder notices that it has them already."""
+        """Note the digests of tasks that were stored; by these a folder recognises tasks that it already has."""
         self._digests |= digests
 
     def stored_in(self, stored: Stored) -> None:
-        """Read from another place, from now on, what was not read yet.
+        """From now on, read tasks from another place.
 
         Args:
-            stored: the same tasks, and what is remembered.
+            stored: the same tasks and the same memory.
         """
         self._stored, self._read_memory, self._read_weights = stored, stored.memory, stored.weights
 
@@ -243,9 +244,9 @@ class MaskBank:
             weights: all shared weights, if the task has trained them.
 
         Raises:
-            DuplicateTaskError: a task of this name is in the bank.
-            MaskError: it does not change the parameters of this bank, the task was learned over
-                weights that the tasks of this bank do not leave, or it would change weights that one of them uses.
+            DuplicateTaskError: the bank has a task of this name.
+            MaskError: the task changes other parameters than the bank's, was learned over other weights than its
+                tasks leave, or would change weights that one of them uses.
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
@@ -260,9 +261,9 @@ class MaskBank:
         """Give a task another name; its place in the order of learning stays.
 
         Raises:
-            UnknownTaskError: no task has this name.
-            DuplicateTaskError: another task has the new one.
-            TaskError: the new name is no string of printable characters, or empty.
+            UnknownTaskError: the bank has no task of this name.
+            DuplicateTaskError: another task has the new name.
+            TaskError: the new name is not a printable string, or empty.
         """
         state = self[name]
         check_name(new)
@@ -275,14 +276,14 @@ class MaskBank:
         self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
         self._order.rename(name, new)
         if name in self._digests:
-            self._digests[new] = self._digests.pop(name)  # no name is part of what is stored
+            self._digests[new] = self._digests.pop(name)  # a task's file does not contain its name
 
     def remove(self, name: str) -> TaskState:
-        """Take a task out of the bank, and return its state.
+        """Remove a task from the bank, and return its state.
 
         Raises:
-            UnknownTaskError: no task has this name.
-            TaskError: the task owns weights, on which the ones after it were learned.
+            UnknownTaskError: the bank has no task of this name.
+            TaskError: the task has trained shared weights, which later tasks use.
         """
         state = self[name]
         if self.after(name):
@@ -295,17 +296,17 @@ class MaskBank:
         return state
 
     def subset(self, names: Iterable[str]) -> "MaskBank":
-        """Return a bank with some of the tasks, in the order of learning; this one stays as it is.
+        """Return a new bank with some of the tasks, in the order of learning.
 
-        A bank with all of the tasks remembers what this one does, one with some of them nothing.
+        The new bank has the memory of this one only if it has all tasks.
 
         Args:
-            names: of the tasks. Those that own weights are needed as far as the last task that builds on them.
+            names: of the tasks. A task that was learned over trained weights needs all tasks that trained them.
 
         Raises:
-            ConfigError: the names are one string.
-            UnknownTaskError: no task has one of the names.
-            MaskError: a task was learned over weights that the chosen ones do not leave.
+            ConfigError: the names are a single string.
+            UnknownTaskError: the bank has no task of one of the names.
+            MaskError: a task was learned over weights that the chosen tasks do not leave.
         """
         if isinstance(names, str):
             raise ConfigError(f"expected a list of task names, got {names!r}; write subset([{names!r}])")
@@ -330,7 +331,7 @@ class MaskBank:
         stored = Stored(after, digests, load, None)
         chosen = MaskBank(self.header, self.kept, stored, self._recent.limit)
         chosen._checked = self._checked
-        # Those in memory are shared; the others are read when they are asked for, here as there.
+        # States in memory are shared; each bank reads the others itself.
         chosen._states = {name: self._states[name] for name in after}
         chosen._weights, chosen._read_weights = self._weights, self._read_weights
         if len(after) == len(self):
@@ -338,13 +339,13 @@ class MaskBank:
         return chosen
 
     def merge(self, other: "MaskBank") -> None:
-        """Append all tasks of another bank over the same base; if one cannot be, none is.
+        """Append all tasks of another bank over the same base, or none of them if one cannot be added.
 
-        What the other bank remembers is taken over if this one remembers nothing.
+        If this bank has no memory, it takes that of the other bank.
 
         Raises:
-            BaseMismatchError: the other bank was learned over other weights.
-            DuplicateTaskError: a task of the same name is in both.
+            BaseMismatchError: the other bank was learned over another network.
+            DuplicateTaskError: both banks have a task of the same name.
             MaskError: a task was learned over weights that the tasks of this bank do not leave, or would change
                 weights that one of them uses.
         """
@@ -353,7 +354,8 @@ class MaskBank:
         same = ("fingerprint", "shapes", "norm", "head")
         if differing := [name for name in same if getattr(ours, name) != getattr(theirs, name)]:
             raise BaseMismatchError(
-                f"only banks over the same network can be merged, but these differ in {', '.join(differing)}"
+                f"expected a bank over the same network, got one that differs in {', '.join(differing)}; merge only "
+                "banks with the same backbone, base, norm and head"
             )
         order, states = self._order.copy(), dict[str, TaskState]()
 
@@ -374,9 +376,9 @@ class MaskBank:
         self._states |= states
 
     def bytes(self) -> BankBytes:
-        """Return what the bank takes on disk when it is saved into an empty folder, item by item.
+        """Return the bytes that the bank takes when it is saved into an empty folder, item by item.
 
-        Masks that a folder codes relative to each other take less than that; see `BankFolder.bytes`.
+        A folder may code masks relative to each other, which takes fewer bytes; see `BankFolder.bytes`.
         """
         digest, entries = "0" * 64, list[TaskEntry]()
         for number, (name, after) in enumerate(self._order.after.items()):
@@ -396,16 +398,16 @@ class MaskBank:
         device: str | torch.device = "cpu",
         compiled: bool = False,
     ) -> Network:
-        """Return the network that the tasks were learned over, without the weights that they own.
+        """Return the network before any task: backbone, base and kept values.
 
         Args:
-            backbone: a module of the same architecture as the one that was learned with.
-            base: in place of the stored recipe; it must give the same weights.
+            backbone: a module of the architecture that the bank was learned with.
+            base: to use instead of the stored recipe; it must give the same weights.
             device: where to compute.
             compiled: compile the backbone by `torch.compile`.
 
         Raises:
-            BaseMismatchError: the backbone or the base is another one.
+            BaseMismatchError: the backbone or the base differs from that of the bank.
             ConfigError: the stored recipe names a class that was not imported; import it, or pass the base.
         """
         if not isinstance(backbone, nn.Module):
@@ -434,12 +436,12 @@ class MaskBank:
         return network
 
     def check(self, network: Network) -> None:
-        """Raise BaseMismatchError unless the bank was learned over this network; then masks of any size are read."""
+        """Raise BaseMismatchError unless the bank was learned over this network; masks of any size are read then."""
         self.header.check(network)
         self._checked = True
 
     def union(self) -> Mask:
-        """Return the weights that at least one task keeps."""
+        """Return the mask of the weights that at least one task keeps."""
         if self._order.union is None:
             self._require_size()
             self._order.union = Mask.union(self._masks(), self.header.shapes)
@@ -449,7 +451,7 @@ class MaskBank:
         return (state.uses(self.header.shapes) for state in self)
 
     def _require_size(self) -> None:
-        """Raise BankFormatError if what is stored may claim more weights than there are."""
+        """Raise BankFormatError if stored masks claim many weights, and were not compared with a network."""
         if self._stored is not None and not self._checked:
             self.header.check_size(self._stored.most_weights)
 
@@ -460,7 +462,7 @@ class MaskBank:
 
 class _States(Sequence[TaskState]):
     def __init__(self, bank: MaskBank) -> None:
-        # As the bank is now: a new task begins with the tasks before it, whatever is learned meanwhile.
+        # The tasks of this moment: tasks that are added later do not count as the past of a task under training.
         self._bank, self._names = bank, bank.names
 
     def __len__(self) -> int:
@@ -477,17 +479,19 @@ class _States(Sequence[TaskState]):
 
 
 def owner_stays(name: str) -> TaskError:
-    """Return the error of who would remove a task that owns weights."""
+    """Return the error for removing a task that has trained shared weights."""
     return TaskError(
-        f"task {name!r} owns weights of the network that tasks after it use, so that it cannot be removed; "
-        "learn the others anew without it"
+        f"task {name!r} cannot be removed: it has trained shared weights, which later tasks use; learn the other tasks "
+        "anew without it"
     )
 
 
 def unknown_task(name: object, names: list[str]) -> UnknownTaskError:
-    """Return the error of who asks for a task that is not among those of these names."""
+    """Return the error for a task that is not among these names."""
     if not isinstance(name, str):
-        return UnknownTaskError(f"expected the name of one task, a string, got {name!r}; there is {shortened(names)}")
+        return UnknownTaskError(
+            f"expected the name of one task, a string, got {name!r}; choose among {shortened(names)}"
+        )
     close = difflib.get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(names)}"
     return UnknownTaskError(f"the bank has no task {name!r}; {hint}")
@@ -496,6 +500,6 @@ def unknown_task(name: object, names: list[str]) -> UnknownTaskError:
 def shortened(names: list[str]) -> str:
     """Return names for a message: the first five, and how many more there are."""
     if not names:
-        return "no task at all"
+        return "no tasks"
     shown = ", ".join(map(repr, names[:5]))
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

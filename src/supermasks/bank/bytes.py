@@ -1,4 +1,4 @@
-"""What a bank takes, item by item, and beside it what other ways to store the same would take."""
+"""The bytes of a bank, item by item, and the bytes that other formats would take."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,21 +21,20 @@ class BankBytes:
     """Bytes of all tasks together.
 
     Attributes:
-        masks: of the coded masks.
-        owned: of the weights that tasks have trained in the shared network: positions and changes.
-        dense: of the other changes: heads, weights and vectors that tasks have of their own.
-        norm: of the statistics of normalisation.
-        names: of what the tasks' files say beside: classes, names of tensors, shapes.
-        manifest: of `manifest.json`.
-        kept: of the values of the backbone that no recipe brings back.
-        weights: of the shared weights, if tasks have trained all of them; once for all tasks.
-        memory: of what the next task may begin with, such as scores; only training needs it, and it is no part of
-            the total.
-        entropy_bound: what an ideal code takes that knows the density of each layer: the least for the masks, unless
-            they resemble each other.
-        packed: one bit a masked weight.
-        raw: the masks as float32, 4 bytes a masked weight.
-        paper: what SupSup counts for masks and statistics (Table 2): `csc_bytes` and float32.
+        masks: the coded masks.
+        owned: the shared weights that tasks have trained: positions and changes.
+        dense: the other changes: the tasks' own heads, weights and vectors.
+        norm: the statistics of normalisation.
+        names: the rest of the tasks' files: classes, names of tensors, shapes.
+        manifest: `manifest.json`.
+        kept: the values of the backbone that the recipe of the base cannot rebuild.
+        weights: the shared weights, once for all tasks, if tasks have trained all of them.
+        memory: what the next task may begin with, such as scores. Only training needs it; the total leaves it out.
+        entropy_bound: the masks in an ideal code that knows the density of each layer. No code is shorter, unless masks
+            resemble each other.
+        packed: the masks with one bit a weight.
+        raw: the masks as float32, 4 bytes a weight.
+        paper: masks and statistics as SupSup counts them (Table 2): `csc_bytes` and float32.
     """
 
     masks: int = 0
@@ -54,7 +53,7 @@ class BankBytes:
 
     @property
     def total(self) -> int:
-        """All that is needed to use the tasks."""
+        """All bytes that are needed to use the tasks."""
         of_tasks = self.masks + self.owned + self.dense + self.norm + self.names
         return of_tasks + self.manifest + self.kept + self.weights
 
@@ -71,7 +70,7 @@ def measure(
     Args:
         files: each task, and the content of its file.
         manifest: the bytes of the manifest.
-        kept: the values of the backbone that a bank keeps.
+        kept: the values of the backbone that the bank stores.
         memory: what the next task may begin with.
         weights: the shared weights, if tasks have trained all of them.
     """
@@ -92,7 +91,7 @@ def measure(
 
 
 def items_of(content: bytes) -> dict[str, int]:
-    """Return the bytes of each item in a task's file, and those of the names beside."""
+    """Return the bytes of each item in a task's file; `names` is all the rest."""
     items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm"), 0)
     for name, tensor in deserialize(content):
         items[_ITEMS.get(name.partition("/")[0], "dense")] += len(tensor["data"])

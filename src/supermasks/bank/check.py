@@ -1,4 +1,4 @@
-"""What is wrong with the files of a bank."""
+"""Find damage in the files of a bank."""
 
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ from supermasks.trial import check_answers
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a file of a bank.
+    """A problem with a file of a bank.
 
     Attributes:
         file: its path in the folder.
-        task: the name of the task that it belongs to; empty where it belongs to none.
+        task: the name of its task; empty if it does not belong to a task.
         message: what is wrong.
-        unread: the file cannot be read now, so that nobody knows whether anything else is wrong.
+        unread: whether the file cannot be read now; it may be sound or damaged.
     """
 
     file: str
@@ -37,12 +37,12 @@ def find_problems(reader: BankReader, network: Network | None = None) -> list[Pr
 
     Args:
         reader: of the bank.
-        network: also check that the bank was learned over its weights, that each task fits it, and answers as it did
-            when it was learned.
+        network: if given, also check that the bank was learned over its weights, that each task fits it, and that each
+            task gives the answers that it gave when it was learned.
 
     Raises:
         BankFormatError: the manifest is damaged.
-        BaseMismatchError: the bank was learned over other weights than those of the network.
+        BaseMismatchError: the bank was learned over weights that differ from the network's.
     """
     manifest, header, problems = reader.manifest, reader.manifest.header, list[Problem]()
     if network is not None:
@@ -57,7 +57,7 @@ def find_problems(reader: BankReader, network: Network | None = None) -> list[Pr
             state = reader.task(name)
             order.check(state, tuple)
             if entry.after != state.after(header.fingerprint):
-                raise BankFormatError(f"{reader.path / entry.file} owns other weights than the manifest says")
+                raise BankFormatError(f"{reader.path / entry.file} and the manifest disagree on the weights it owns")
             if network is not None and not manifest.weights:
                 network = network.writing(state)
                 network.check(state)
@@ -69,17 +69,17 @@ def find_problems(reader: BankReader, network: Network | None = None) -> list[Pr
 
 
 def _shared_problems(reader: BankReader, network: Network | None, broken: Collection[str]) -> list[Problem]:
-    """Return what is wrong where tasks have trained all shared weights, of which only the last are kept.
+    """Return what is wrong in a bank whose tasks have trained all shared weights; only the last weights are stored.
 
-    All tasks are asked over these. A task answers as it did only where no later task has trained them.
+    All tasks answer over these. A task must give its old answers only if no later task has trained all weights.
     """
     problems, entry = list[Problem](), reader.manifest.weights
-    assert entry is not None  # it is asked for
+    assert entry is not None  # the caller has checked it
     states = [reader.task(name) for name in reader.entries if name not in broken]
     last = max((number for number, state in enumerate(states) if state.replaced), default=-1)
     with _noting(problems, entry.file):
         if last < 0:
-            raise BankFormatError(f"{reader.path / entry.file} holds weights that no task has left")
+            raise BankFormatError(f"{reader.path / entry.file} holds weights that were not left by any task")
         check_left(states[last], reader.weights())
     if network is None or problems:
         return problems
@@ -94,7 +94,7 @@ def _shared_problems(reader: BankReader, network: Network | None, broken: Collec
 
 @contextmanager
 def _noting(problems: list[Problem], file: str, task: str = "") -> Generator[None]:
-    """Note what is wrong with a file of a bank."""
+    """Turn an error inside the context into a problem."""
     try:
         yield
     except SupermasksError as error:
@@ -102,7 +102,7 @@ def _noting(problems: list[Problem], file: str, task: str = "") -> Generator[Non
 
 
 def rename_odd(writer: BankWriter) -> Iterator[Problem]:
-    """Give another name to each task whose name no task can have; return which they are."""
+    """Give a valid name to each task whose name is invalid; yield a problem for each."""
     for entry in writer.manifest.tasks:
         try:
             check_name(entry.name)
@@ -111,4 +111,4 @@ def rename_odd(writer: BankWriter) -> Iterator[Problem]:
             free = (f"{plain}-{n}" if n else plain for n in count())
             new = next(name for name in free if name not in writer.order.after)
             writer.rename(entry.name, new)
-            yield Problem(entry.file, new, f"no task can have the name {entry.name!r}, so that it was renamed")
+            yield Problem(entry.file, new, f"the name {entry.name!r} is invalid, so the task was renamed")

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and are what they were when they were written."""
+"""Write files whole or not at all, and read them with their digests checked."""
 
 import errno
 import hashlib
@@ -14,9 +14,9 @@ from typing import Any
 from supermasks.errors import BankFormatError, ConfigError, StorageError, SupermasksError
 
 PARTIAL = ".partial"
-"""How the names of files end that are being written."""
+"""The ending of a file that is being written."""
 
-# By name, since no system has all of these.
+# By name: no system has all of these.
 _NO_SPACE = ("ENOSPC", "EFBIG", "EDQUOT")
 _NO_PERMISSION = ("EACCES", "EPERM", "EROFS")
 _CANNOT_SYNC = ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", *_NO_PERMISSION)
@@ -24,11 +24,11 @@ _CANNOT_SYNC = ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", *_NO_PERMISSION)
 
 @contextmanager
 def storage(what: str, passing: tuple[type[OSError], ...] = ()) -> Generator[None]:
-    """Make a StorageError of any error of the system.
+    """Turn errors of the operating system into a StorageError.
 
     Args:
-        what: says what cannot be done, as in "photos cannot be written".
-        passing: errors that stay as they are.
+        what: what cannot be done, as in "photos cannot be written".
+        passing: errors that pass unchanged.
     """
     try:
         yield
@@ -47,10 +47,10 @@ def storage(what: str, passing: tuple[type[OSError], ...] = ()) -> Generator[Non
 
 
 def as_path(path: Any) -> Path:
-    """Return a path that somebody has given.
+    """Return an argument as a path.
 
     Raises:
-        ConfigError: it is no path.
+        ConfigError: it is not a valid path.
     """
     try:
         made = Path(path)
@@ -62,19 +62,19 @@ def as_path(path: Any) -> Path:
 
 
 def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
-    """Write a file so that, after a crash or a power cut, it is as before or as wanted; return its SHA-256.
+    """Write a file whole or not at all, whatever crashes; return its SHA-256.
 
-    It is written under another name first, as a new file: no link that somebody has put there is followed.
+    It is written as a new file under a temporary name, and then renamed. It never follows a link.
 
     Args:
         path: of the file.
         parts: of its content, one after the other.
-        sync: also sync the folder; otherwise the caller does, once for many files.
+        sync: also sync the folder; otherwise the caller does it, once for many files.
 
     Raises:
         StorageError: it cannot be written; the file is as it was before.
     """
-    # Names of files are 255 bytes long at most, four bytes a character.
+    # A file name has at most 255 bytes, and a character up to four.
     temporary, digest = path.with_name(f"{path.name[:50]}.{token_hex(8)}{PARTIAL}"), hashlib.sha256()
     with storage(f"{path} cannot be written"):
         try:
@@ -95,10 +95,10 @@ def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
 
 
 def move_file(source: Path, path: Path) -> None:
-    """Put a file that is written in the place of another one; both lie in folders of one disk.
+    """Replace a file by another one on the same disk.
 
     Raises:
-        StorageError: it cannot be moved; the other file is as it was before.
+        StorageError: it cannot be moved; the file at `path` is as it was before.
     """
     with storage(f"{path} cannot be written"):
         with open(source, "rb+") as stream:
@@ -108,9 +108,9 @@ def move_file(source: Path, path: Path) -> None:
 
 
 def remove_partial(path: Path) -> None:
-    """Remove what writers of a file have left that were stopped."""
+    """Remove the temporary files that interrupted writers of a file have left."""
     left = re.compile(re.escape(path.name[:50]) + r"\.[0-9a-f]{16}" + re.escape(PARTIAL))
-    with storage(f"what is left of the writing of {path} cannot be removed"):
+    with storage(f"the temporary files beside {path} cannot be removed"):
         for name in filter(left.fullmatch, os.listdir(path.parent)):
             path.with_name(name).unlink(missing_ok=True)
 
@@ -120,20 +120,20 @@ def read_file(path: Path, sha256: str, what: str, largest: int) -> bytes:
 
     Args:
         path: of the file.
-        sha256: that it must have.
+        sha256: its expected digest.
         what: names it in errors.
-        largest: so many bytes it has at most.
+        largest: the most bytes to accept.
 
     Raises:
-        BankFormatError: it is missing, too large, or its digest is another.
-        StorageError: it is there, and cannot be read.
+        BankFormatError: it is missing, too large, or has another digest.
+        StorageError: it exists, but cannot be read.
     """
     try:
         content = read_bytes(path, largest)
     except FileNotFoundError:
         raise BankFormatError(
-            f"{what} cannot be read: {path} is missing; restore it from a copy, or, if another process has changed the "
-            "bank since, open it again"
+            f"{what} cannot be read: {path} is missing; if another process has changed the bank since, open it again, "
+            "otherwise restore the file from a copy"
         ) from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BankFormatError(
@@ -146,14 +146,14 @@ def read_bytes(path: Path, largest: int) -> bytes:
     """Return the content of a file.
 
     Raises:
-        FileNotFoundError: there is none.
-        BankFormatError: it is a folder or a device, or has more bytes than the largest such file.
-        StorageError: it is there, and cannot be read.
+        FileNotFoundError: it does not exist.
+        BankFormatError: it is a folder or a device, or has more than `largest` bytes.
+        StorageError: it exists, but cannot be read.
     """
     try:
         with storage(f"{path} cannot be read", passing=(FileNotFoundError,)):
             found = path.stat()
-            # Neither a device nor a pipe ends, and a file with holes costs nothing on the disk.
+            # Devices and pipes never end, and a sparse file can look huge at no cost.
             if not stat.S_ISREG(found.st_mode):
                 raise BankFormatError(f"{path} is not a file; restore it from a copy")
             if found.st_size > largest:
@@ -162,15 +162,15 @@ def read_bytes(path: Path, largest: int) -> bytes:
                 )
             return path.read_bytes()
     except FileNotFoundError as error:
-        if path.is_symlink():  # what it leads to may be on a disk that is not there now
+        if path.is_symlink():  # its target may be on a disk that is not mounted now
             raise StorageError(f"{path} cannot be read: it is a link to a file that is missing") from error
         raise
 
 
 def sync_folder(path: Path) -> None:
-    """Make what was renamed in a folder outlast a power cut, where the system can."""
+    """Make renames in a folder survive a power cut, where the system can."""
     if os.name == "nt":
-        return  # Windows opens no folders
+        return  # Windows cannot open folders
     try:
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -1,14 +1,14 @@
 """A bank as a folder: a manifest, and one safetensors file a task.
 
     manifest.json               header, and name, file and SHA-256 of each task in the order of learning
-    tasks/000000.safetensors    coded mask, owned and dense weights and buffers of the first task
-    kept.safetensors            values of the backbone that no recipe brings back, if there are any
+    tasks/000000.safetensors    changes, owned weights and buffers of the first task
+    kept.safetensors            values of the backbone that the recipe cannot rebuild, if there are any
     memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
     weights-000001.safetensors  the shared weights after one task, if the method trains all of them
 
-The manifest carries a digest of itself and of every file. Each file is written under another name, synced and renamed,
-the manifest last: whenever the writer is stopped, the folder holds the bank as it was before or after. One process
-writes at a time. All is written down in docs/format.md, so that other programs can read it.
+The manifest has a digest of itself and of every file. Each file is written under a temporary name, synced and renamed,
+the manifest last: if the writer is interrupted, the folder holds the bank as it was before or after the change. One
+process writes at a time. docs/format.md describes the format for other programs.
 """
 
 import os
@@ -39,24 +39,24 @@ from supermasks.task_info import check_name
 __all__ = ["DEEPEST", "BankFolder", "Problem"]
 
 SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
-"""What the headers of a bank in memory and in a folder have in common; how tasks are learned may have changed."""
+"""What the headers of a bank in memory and in a folder must share; the settings may differ."""
 
 TRIES = 20
-"""So many times a bank is read that another process changes meanwhile."""
+"""How often to read a bank that another process keeps changing."""
 
 Found = TypeVar("Found")
 
 
 class BankFolder:
-    """A folder that holds a bank; tasks are appended to it one by one, by any number of processes.
+    """A bank in a folder. Any number of processes may append tasks, one at a time.
 
     Args:
-        path: of the folder, which need not exist.
-        relative: code the mask of a task relative to that of the task before it, where that is shorter. Tasks with
-            masks that resemble each other take fewer bytes, and longer to read.
-        wait: for so many seconds, for another process to end its writing.
-        most_weights: masks of more weights are not read unless a network has as many: the file of a bank could claim
-            any number of weights.
+        path: of the folder; it need not exist.
+        relative: code the mask of a task relative to the mask of the task before, where that is shorter. Similar masks
+            then take fewer bytes, but longer to read.
+        wait: how many seconds to wait while another process writes.
+        most_weights: masks over more weights are only read with a network that has as many, since a damaged file could
+            claim any number.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class BankFolder:
         most_weights: int = MOST_WEIGHTS,
     ) -> None:
         self.path, self.relative, self.wait, self.most_weights = as_path(path), relative, wait, most_weights
-        # Which weights tasks keep, and the digest of the manifest of these: so many masks are not read for each task
-        # that is appended.
+        # The weights that tasks keep, with the digest of the manifest that this holds for, so that appending a task
+        # need not read all masks.
         self._union: tuple[str, Mask | None] = "", None
 
     def exists(self) -> bool:
         """Return whether there is a bank in the folder.
 
         Raises:
-            StorageError: the folder cannot be looked into.
+            StorageError: the folder cannot be read.
         """
         with storage(f"{self.path} cannot be read"):
             return (self.path / MANIFEST).exists()
@@ -85,10 +85,10 @@ class BankFolder:
 
         Args:
             header: what its tasks are learned over.
-            kept: the values of the backbone that no recipe brings back (`Network.kept`).
+            kept: the values of the backbone that the recipe cannot rebuild (`Network.kept`).
 
         Raises:
-            BankFormatError: the folder holds a bank already.
+            BankFormatError: the folder already holds a bank.
             StorageError: the folder cannot be made, or written to.
             BankBusyError: another process writes into it.
         """
@@ -99,7 +99,7 @@ class BankFolder:
         with locked(self.path, self.wait):
             if self.exists():
                 raise BankFormatError(
-                    f"{self.path} holds a bank already; choose another folder, or append to that bank"
+                    f"{self.path} already holds a bank; choose another folder, or append to that bank"
                 )
             with self._writing(Manifest(header)) as writer:
                 writer.keep(kept or {})
@@ -113,22 +113,22 @@ class BankFolder:
         memory: Mapping[str, Tensor] | None = None,
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Add one task behind the others; when this returns, it is on the disk.
+        """Append one task; when this returns, it is on the disk.
 
         Args:
             state: of the task.
-            memory: what the next task may begin with, in place of what is remembered; None leaves that as it is.
+            memory: what the next task may begin with; None keeps the memory that is there.
             weights: all shared weights, if the task has trained them.
 
         Raises:
-            BankFormatError: there is no readable bank in the folder.
+            BankFormatError: the folder holds no readable bank.
             StorageError: the bank cannot be read or written; it stays as it was.
             BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored.
             TaskError: another value of the task cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
-            MaskError: the mask is not over the parameters of this bank, the task was learned over weights that the
-                tasks of the bank do not leave, or it would change weights that one of them uses.
+            MaskError: the task changes other parameters than the bank's, was learned over other weights than its
+                tasks leave, or would change weights that one of them uses.
         """
         with self._changing() as writer:
             check_left(state, weights)
@@ -140,22 +140,22 @@ class BankFolder:
             writer.commit()
 
     def save(self, bank: MaskBank, overwrite: bool = False) -> None:
-        """Make the folder hold this bank: created if there is none, otherwise only new tasks are appended.
+        """Make the folder hold this bank: create it, or append the tasks that the folder lacks.
 
-        A bank that remembers nothing leaves what is remembered in the folder as it is.
+        If the bank has no memory, the memory in the folder stays.
 
         Args:
             bank: to save.
-            overwrite: if the folder holds another bank, replace that one, all at once: until the last moment the
-                folder holds the other one. No files are removed but those of that bank.
+            overwrite: replace another bank in the folder. The replacement happens at once, at the end, and only files
+                of the other bank are removed.
 
         Raises:
-            BankFormatError: the folder holds a bank that is not a beginning of this one; it is left as it is.
-            StorageError: it cannot be read or written; it then has some of the new tasks, or is left as it is if it was
-                to be replaced.
+            BankFormatError: the folder holds a bank that does not match the first tasks of this one; it stays.
+            StorageError: the folder cannot be read or written. It may then have some of the new tasks; a bank that was
+                to be replaced stays.
             BankBusyError: another process writes into it.
-            LabelError: a class label cannot be stored; the folder is left as it is.
-            TaskError: another value of a task cannot be stored; the folder is left as it is.
+            LabelError: a class label cannot be stored; the folder stays as it was.
+            TaskError: another value of a task cannot be stored; the folder stays as it was.
         """
         if not self.exists():
             for state in bank:
@@ -178,9 +178,9 @@ class BankFolder:
                 writer.change_settings(bank.header)
             for name in new:
                 writer.add(bank[name])
-                # Now and then, so that who is stopped loses few tasks; the more rarely, the larger the manifest is, so
-                # that all of it takes a time proportional to the number of tasks.
-                # Not where tasks have trained all shared weights: only the last ones are there.
+                # Now and then, so that an interrupted save loses few tasks. The larger the manifest, the more rarely,
+                # so that the total time is proportional to the number of tasks.
+                # Not where tasks have trained all shared weights: only the last weights are known.
                 if not difference and not bank.shares and 10 * writer.unlisted() >= len(writer.on_disk.tasks):
                     writer.commit()
             if bank.remembers:
@@ -189,26 +189,26 @@ class BankFolder:
                 writer.share(bank.weights)
             writer.commit()
         bank.was_stored({entry.name: entry.sha256 for entry in writer.on_disk.tasks})
-        if difference:  # what was not in memory may have been in files that are gone
+        if difference:  # what was not in memory may have been in files that are removed now
             bank.stored_in(self._stored(writer.on_disk))
 
     def header(self) -> BankHeader:
         """Return what the bank was learned over.
 
         Raises:
-            BankFormatError: there is no bank in the folder, or its manifest is damaged.
+            BankFormatError: the folder holds no bank, or its manifest is damaged.
             StorageError: it cannot be read.
         """
         return Manifest.read(self.path).header
 
     def open(self, cache_bytes: int = CACHE_BYTES) -> MaskBank:
-        """Return the bank; a task is read, and checked against its digest, when it is asked for.
+        """Return the bank; each task is read, and its digest checked, when it is first used.
 
         Args:
-            cache_bytes: how much of what was read stays in memory.
+            cache_bytes: the most bytes of tasks to keep in memory.
 
         Raises:
-            BankFormatError: the manifest, or the values that are kept beside it, are missing, truncated or altered.
+            BankFormatError: the manifest or `kept.safetensors` is missing, truncated or altered.
             StorageError: they cannot be read.
         """
 
@@ -219,12 +219,12 @@ class BankFolder:
         return self._look(opened)
 
     def read(self) -> MaskBank:
-        """Return the bank, every task of it read and checked against its digest.
+        """Return the bank with every task in memory, and every digest checked.
 
         Raises:
             BankFormatError: a file is missing, truncated or altered.
             StorageError: a file cannot be read.
-            BankBusyError: another process changes the bank all the time.
+            BankBusyError: another process keeps changing the bank.
         """
 
         def read(manifest: Manifest) -> MaskBank:
@@ -244,7 +244,7 @@ class BankFolder:
 
         Raises:
             BankFormatError: a file is missing.
-            StorageError: a file cannot be looked at.
+            StorageError: a file cannot be accessed.
         """
         return self._look(self._sizes)
 
@@ -253,7 +253,7 @@ class BankFolder:
 
         Raises:
             BankFormatError: a file is missing.
-            StorageError: a file cannot be looked at.
+            StorageError: a file cannot be accessed.
         """
 
         def by_name(manifest: Manifest) -> dict[str, int]:
@@ -263,12 +263,12 @@ class BankFolder:
         return self._look(by_name)
 
     def bytes(self) -> BankBytes:
-        """Return what the bank takes on disk, item by item; every task is read.
+        """Return the bytes on disk, item by item; this reads every task.
 
         Raises:
             BankFormatError: a file is missing, truncated or altered.
             StorageError: a file cannot be read.
-            BankBusyError: another process changes the bank all the time.
+            BankBusyError: another process keeps changing the bank.
         """
 
         def measured(manifest: Manifest) -> BankBytes:
@@ -285,7 +285,7 @@ class BankFolder:
 
         Raises:
             SupermasksError: everything that `MaskBank.rename` raises.
-            BankFormatError: there is no readable bank in the folder.
+            BankFormatError: the folder holds no readable bank.
             StorageError: the bank cannot be read or written; it stays as it was.
             BankBusyError: another process writes into it.
         """
@@ -298,14 +298,14 @@ class BankFolder:
             writer.commit()
 
     def remove(self, name: str) -> None:
-        """Take a task out of the bank, and its file off the disk.
+        """Remove a task from the bank, and its file from the disk.
 
         Raises:
             SupermasksError: everything that `MaskBank.remove` raises.
-            BankFormatError: there is no readable bank in the folder, or a mask that is coded relative to that of the
-                task cannot be read.
-            StorageError: the bank cannot be read or written and stays as it was, or the file cannot be removed, which
-                the next change of the bank then does.
+            BankFormatError: the folder holds no readable bank, or a mask that is coded relative to the task's mask
+                cannot be read.
+            StorageError: the bank cannot be read or written, and stays as it was; or the file cannot be removed, and
+                the next change of the bank removes it.
             BankBusyError: another process writes into it.
         """
         with self._changing() as writer:
@@ -316,31 +316,31 @@ class BankFolder:
             writer.commit()
 
     def verify(self, network: Network | None = None) -> list[Problem]:
-        """Read every file, and return what is wrong with the bank; an empty list says that it is sound.
+        """Read every file, and return what is wrong with the bank; an empty list means that it is sound.
 
         Args:
-            network: also check that the bank was learned over its weights, that each task fits it, and answers as it
-                did when it was learned.
+            network: if given, also check that the bank was learned over its weights, that each task fits it, and that
+                each task gives the answers that it gave when it was learned.
 
         Raises:
-            BankFormatError: there is no bank, or its manifest is damaged.
+            BankFormatError: the folder holds no bank, or its manifest is damaged.
             StorageError: the manifest cannot be read.
-            BankBusyError: another process changes the bank all the time.
-            BaseMismatchError: the bank was learned over other weights than those of the network.
+            BankBusyError: another process keeps changing the bank.
+            BaseMismatchError: the bank was learned over weights that differ from the network's.
         """
         return self._look(lambda manifest: self._problems(manifest, network), sound=lambda problems: not problems)
 
     def repair(self) -> list[Problem]:
-        """Drop from the bank what `verify` finds broken, and nothing else; return what was dropped.
+        """Remove from the bank what `verify` finds broken, and nothing else; return what was removed.
 
-        A task that is broken is taken out, and with it those that cannot do without it: whose mask is coded relative
-        to its own and cannot be read, or that were learned over weights which it owns. Their files stay, with the
-        ending .broken. A task whose name no task can have gets another one.
+        A broken task is removed, and so are the tasks that depend on it: those whose masks cannot be read without it,
+        and those learned over weights that it owns. Their files stay, with the ending .broken. A task with an invalid
+        name gets another one.
 
         Raises:
-            BankFormatError: the manifest is damaged, or the values that all tasks need; restore them from a copy.
-            StorageError: a file cannot be read now, though it may be sound; or the bank cannot be written. It stays as
-                it was.
+            BankFormatError: the manifest or a file that all tasks need is damaged; restore it from a copy.
+            StorageError: a file cannot be read now, though it may be sound; or the bank cannot be written. The bank
+                stays as it was.
             BankBusyError: another process writes into it.
         """
         with self._changing() as writer:
@@ -349,11 +349,10 @@ class BankFolder:
             problems = self._problems(manifest)
             for problem in problems:
                 if problem.unread:
-                    raise StorageError(f"nothing was repaired, since a file cannot be read now: {problem.message}")
+                    raise StorageError(f"nothing was repaired: a file cannot be read now. {problem.message}")
                 if problem.file in (entry.file for entry in (manifest.kept, manifest.weights) if entry is not None):
                     raise BankFormatError(
-                        f"{self.path / problem.file} is damaged, and no task can be used without it; restore it from a "
-                        "copy"
+                        f"{self.path / problem.file} is damaged, and all tasks need it; restore it from a copy"
                     )
             broken = {problem.file for problem in problems}
             if broken:
@@ -369,7 +368,7 @@ class BankFolder:
         return find_problems(BankReader(self.path, manifest), network)
 
     def _difference(self, manifest: Manifest, bank: MaskBank, overwrite: bool) -> str:
-        """Return why the bank in the folder is no beginning of another bank; empty if it is one."""
+        """Return why the bank in the folder does not match the first tasks of another bank; empty if it does."""
         if any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME):
             return "over another base"
         reader, others = BankReader(self.path, manifest), list[str]()
@@ -383,7 +382,7 @@ class BankFolder:
             if not overwrite:
                 raise
             return "which is damaged"
-        return f"with tasks that this one lacks, or has elsewhere: {shortened(others)}" if others else ""
+        return f"with tasks that this one lacks, or has in another place: {shortened(others)}" if others else ""
 
     def _sizes(self, manifest: Manifest) -> dict[str, int]:
         try:
@@ -418,8 +417,8 @@ class BankFolder:
         """Return what is found in the files of the bank; look again if another process changed it meanwhile.
 
         Args:
-            find: looks into the files that the manifest names.
-            sound: whether what was found needs no second look.
+            find: reads the files that the manifest names.
+            sound: whether the result needs no second look.
         """
         for _ in range(TRIES):
             manifest = Manifest.read(self.path)
@@ -438,7 +437,7 @@ class BankFolder:
 
     @contextmanager
     def _changing(self) -> Generator[BankWriter]:
-        """Let no other process write, and change the bank that is there."""
+        """Lock the folder, and yield a writer for the bank in it."""
         with locked(self.path, self.wait), self._writing(Manifest.read(self.path)) as writer:
             yield writer
 
@@ -446,9 +445,7 @@ class BankFolder:
     def _writing(self, manifest: Manifest) -> Generator[BankWriter]:
         with storage(f"{self.path / TASKS} cannot be made"):
             if manifest.tasks and not (self.path / TASKS).exists():
-                raise StorageError(
-                    f"{self.path / TASKS} is missing, and all tasks with it; is the disk there, and the path right?"
-                )
+                raise StorageError(f"{self.path / TASKS} is missing, with all its tasks; check the disk and the path")
             (self.path / TASKS).mkdir(exist_ok=True)
         union = self._known_union(manifest)
         writer = BankWriter(self.path, manifest, self.relative, self.most_weights, union)

@@ -12,20 +12,20 @@ from supermasks.normalisation import NormPolicy
 from supermasks.spec import describe
 
 MOST_WEIGHTS = 2**31
-"""Without a network, masks of more weights are not read: a small file could say that it has as many."""
+"""Masks of more weights are only read with a network to compare with: a small file could claim any number."""
 
 
 @dataclass(frozen=True)
 class BankHeader:
-    """What a bank was learned over: enough to rebuild the weights, and to notice when they are others.
+    """What a bank was learned over: enough to rebuild the weights, and to notice other weights.
 
     Attributes:
         base: the recipe of the base, as JSON data.
         fingerprint: of the base weights.
         shapes: the shape of each maskable parameter.
-        settings: how tasks are learned and recognised, as JSON data that the bank keeps but does not read.
-        norm: the policy of the network for the statistics of batch normalisation.
-        head: the name of the layer that each task has of its own, if any.
+        settings: how tasks are learned and recognised, as JSON data. The bank keeps it but does not read it.
+        norm: the network's policy for batch-norm statistics.
+        head: the name of the layer that each task has its own copy of, if any.
         buffers: the type and shape of each buffer of the network, such as `("float32", (64,))`.
     """
 
@@ -39,7 +39,7 @@ class BankHeader:
 
     @classmethod
     def of(cls, network: Network, settings: Mapping[str, Any] | None = None) -> "BankHeader":
-        """Return the header of banks over this network."""
+        """Return the header of a bank over this network."""
         buffers = {
             name: (str(value.dtype).removeprefix("torch."), tuple(value.shape))
             for name, value in network.fresh_buffers().items()
@@ -49,27 +49,27 @@ class BankHeader:
 
     @property
     def layout(self) -> Layout:
-        """What a task's file need not say."""
+        """What all tasks have in common, so that their files need not say it."""
         return Layout(self.shapes, self.buffers)
 
     def weights(self) -> int:
-        """Return how many weights a mask selects among."""
+        """Return how many weights a mask covers."""
         return sum(map(prod, self.shapes.values()))
 
     def most_bytes(self) -> int:
-        """Return how many bytes a file of a bank over this network has at most."""
+        """Return the most bytes that a task's file may have."""
         return 2**30 + 16 * (self.weights() + sum(prod(shape) for _, shape in self.buffers.values()))
 
     def check_size(self, most: int = MOST_WEIGHTS) -> None:
-        """Raise BankFormatError if masks have too many weights to be read without a network.
+        """Raise BankFormatError if masks cover too many weights to be read without a network.
 
         Args:
-            most: so many are accepted.
+            most: the most weights to accept.
         """
         if self.weights() > most:
             raise BankFormatError(
-                f"the bank says that its masks select among {self.weights():,} weights, more than {most:,}; pass the "
-                "backbone that it was learned with, for example Learner.load(folder, backbone), so that this is checked"
+                f"expected masks over at most {most:,} weights, but the bank claims {self.weights():,}; pass the "
+                "backbone of the bank to have this checked, as in Learner.load(folder, backbone)"
             )
 
     def check(self, network: Network) -> None:
@@ -83,5 +83,5 @@ class BankHeader:
         if (network.norm, network.head) != (self.norm, self.head):
             raise BaseMismatchError(
                 f"the bank was learned with norm={self.norm!r} and head={self.head!r}, but the network has "
-                f"norm={network.norm!r} and head={network.head!r}; build it with the same"
+                f"norm={network.norm!r} and head={network.head!r}; build it with the bank's norm and head"
             )

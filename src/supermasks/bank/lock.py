@@ -19,23 +19,23 @@ def locked(path: Path, wait: float) -> Generator[None]:
 
     Args:
         path: of the folder.
-        wait: for so many seconds, for another process to end its writing.
+        wait: how many seconds to wait while another process writes.
 
     Raises:
-        BankFormatError: there is no such folder, or writing into it would follow a link.
-        BankBusyError: another process writes into it.
-        StorageError: it cannot be written to.
+        BankFormatError: the folder does not exist, or writing into it would follow a link.
+        BankBusyError: another process is still writing after that time.
+        StorageError: the folder cannot be written to.
     """
     with storage(f"{path} cannot be read"):
         if not path.is_dir():
-            raise BankFormatError(f"there is no bank in {path}: it is no folder; is this the right one?")
+            raise BankFormatError(f"expected the folder of a bank, but {path} is not a folder; check the path")
         for file in (LOCK, TASKS):
             if (path / file).is_symlink():
                 raise BankFormatError(
-                    f"{path / file} is a symbolic link, and what is written could land elsewhere; put a file or folder "
-                    "of its own there"
+                    f"{path / file} is a symbolic link, so writing could change files elsewhere; replace it by a real "
+                    "file or folder"
                 )
-    lock = FileLock(path / LOCK)  # made anew: it can be neither copied nor used in a forked process
+    lock = FileLock(path / LOCK)  # a new one each time: a lock cannot be copied or used in a forked process
     with storage(f"{path} cannot be written"):
         try:
             lock.acquire(wait)

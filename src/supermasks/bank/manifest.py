@@ -1,4 +1,4 @@
-"""What `manifest.json` says: what the bank was learned over, and which tasks it has, in which files."""
+"""The content of `manifest.json`: what the bank was learned over, its tasks, and their files."""
 
 import errno
 import hashlib
@@ -26,10 +26,10 @@ MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
 
 DEEPEST = 8
-"""So many tasks at most are read to read one, where masks are coded relative to each other."""
+"""The most tasks that are read to read one, where masks are coded relative to each other."""
 
 LARGEST = 2**28
-"""A manifest has at most so many bytes: those of a million tasks."""
+"""The most bytes of a manifest: enough for a million tasks."""
 
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _MEMORY_FILE = re.compile(r"memory-[0-9]{6,12}\.safetensors")
@@ -61,8 +61,8 @@ class TaskEntry(NamedTuple):
         file: its path in the folder.
         sha256: of the content of its file.
         name: of the task.
-        reference: the file of the task relative to whose mask its mask is coded; empty where there is none.
-        after: the digest of the weights after the task, where it owns some; empty otherwise.
+        reference: the file of the task that its mask is coded relative to; empty if it is coded alone.
+        after: the digest of the weights after the task, if it trained some; otherwise empty.
     """
 
     file: str
@@ -74,16 +74,16 @@ class TaskEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that a bank says of itself.
+    """The description of a bank.
 
     Attributes:
         header: what its tasks were learned over.
         tasks: in the order of learning.
-        kept: the file of the values that no recipe brings back, if there are any.
+        kept: the file of the values that the recipe of the base cannot rebuild, if there are any.
         memory: the file of what the next task may begin with, if there is anything.
         weights: the file of the shared weights, if a task has trained all of them.
-        gone: files that are no part of the bank any more; whoever changes it next removes those that are still there.
-        digest: of the manifest that was read; empty of one that was not read.
+        gone: files that the bank no longer uses. The next writer removes those that are still there.
+        digest: of the manifest that was read; empty if it was not read from a file.
     """
 
     header: BankHeader
@@ -114,13 +114,13 @@ class Manifest:
             **({"gone": self.gone} if self.gone else {}),
         }
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
-        # Line by line: with `indent` json does not use its fast encoder.
+        # Line by line: with `indent`, json does not use its fast encoder.
         tasks = ",\n".join(map(_line, self.tasks))
         before = ("{\n" + ",\n".join([*lines, f'"tasks": [\n{tasks}\n]']) + ",\n").encode()
         return before + b'"digest": "%s"\n}' % hashlib.sha256(before).hexdigest().encode()
 
     def write(self, folder: Path) -> "Manifest":
-        """Write the manifest into a folder, in place of the one that is there, and return it with its digest.
+        """Write the manifest into a folder, replacing an earlier one, and return it with its digest.
 
         Raises:
             StorageError: it cannot be written.
@@ -130,7 +130,7 @@ class Manifest:
         return replace(self, digest=content[-len('"\n}') - 64 : -len('"\n}')].decode())
 
     def files(self) -> Iterator[str]:
-        """Return the files that belong to the bank beside the manifest."""
+        """Return the files of the bank other than the manifest."""
         yield from (entry.file for entry in (*self.tasks, self.kept, self.memory, self.weights) if entry is not None)
 
     @classmethod
@@ -138,7 +138,7 @@ class Manifest:
         """Return the manifest of a folder.
 
         Raises:
-            BankFormatError: there is none, or it is damaged, or of another version.
+            BankFormatError: it is missing, damaged, or of another version.
             StorageError: it cannot be read.
         """
         file = folder / MANIFEST
@@ -147,10 +147,8 @@ class Manifest:
         except (FileNotFoundError, StorageError) as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            raise BankFormatError(
-                f"there is no bank in {folder}: {MANIFEST} is missing; is it the right folder?"
-            ) from None
-        # First of all: what is damaged is not parsed, which takes many times its memory.
+            raise BankFormatError(f"there is no bank in {folder}: {MANIFEST} is missing; check the path") from None
+        # Checked before parsing, which takes many times the memory of the file.
         end = _END.search(content, max(0, len(content) - _END_BYTES))
         if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:
             version = _OTHER_VERSION.search(content, 0, 200)
@@ -160,7 +158,7 @@ class Manifest:
                 else ""
             )
             raise BankFormatError(
-                f"{file} was altered, or is not a manifest of a bank: its digest does not fit its content{of}; "
+                f"{file} was altered, or is not the manifest of a bank: its digest does not match its content{of}; "
                 "restore it from a copy"
             )
         try:
@@ -174,7 +172,7 @@ class Manifest:
 
 
 def _line(entry: TaskEntry) -> str:
-    # All but the name are paths and digests, in which nothing has to be escaped.
+    # Only the name may need escaping; the rest are paths and digests.
     file, sha256, name, reference, after = entry
     return (
         f'{{"file": "{file}", "sha256": "{sha256}", "name": {json.encoder.encode_basestring_ascii(name)}, '
@@ -185,8 +183,8 @@ def _line(entry: TaskEntry) -> str:
 def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
     if manifest["format"] != FORMAT or manifest["version"] not in READ:
         raise BankFormatError(
-            f"{file} is of format {manifest['format']!r} version {manifest['version']!r}; "
-            f"this version of the library reads {FORMAT} versions {READ[0]} to {READ[-1]}"
+            f"expected {FORMAT} version {READ[0]} to {READ[-1]}, but {file} is {manifest['format']!r} version "
+            f"{manifest['version']!r}; use the version of the library that wrote it"
         )
     if manifest["norm"] not in NORM_POLICIES:
         raise BankFormatError(f"{file} names the unknown policy {manifest['norm']!r}")
@@ -214,19 +212,19 @@ def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:
         path, sha256, name = _checked_path(entry, _TASK_FILE, file), entry["sha256"], entry["name"]
         reference, after = entry["reference"], entry["after"]
         if not isinstance(name, str):
-            name = f"\0{json.dumps(name)}"  # no task can have this name: it is refused when it is read, and no other
+            name = f"\0{json.dumps(name)}"  # an invalid name: only this task is refused, when it is read
         if reference and reference not in depths:
-            raise BankFormatError(f"{file} refers to {reference!r}, which is no task before {name!r}; do not trust it")
+            raise BankFormatError(
+                f"{file} refers to {reference!r} for {name!r}, which is not an earlier task; do not trust it"
+            )
         for digest in (sha256, after) if after else (sha256,):
             if not _DIGEST.fullmatch(digest):
-                raise BankFormatError(f"{file} has {digest!r} for {name!r}, which is no digest; do not trust it")
+                raise BankFormatError(f"{file} has {digest!r} for {name!r}, expected a SHA-256; do not trust it")
         if path in depths:
             raise BankFormatError(f"{file} names {path} twice; do not trust it")
         depths[path] = depth = depths[reference] + 1 if reference else 1
         if depth > DEEPEST:
-            raise BankFormatError(
-                f"{file} says that more than {DEEPEST} tasks have to be read to read {name!r}; do not trust it"
-            )
+            raise BankFormatError(f"{file} needs more than {DEEPEST} tasks to read {name!r}; do not trust it")
         tasks.append(TaskEntry(path, sha256, name, reference or "", after or ""))
     return tuple(tasks)
 

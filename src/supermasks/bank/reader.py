@@ -1,4 +1,4 @@
-"""What a manifest names, read from its folder."""
+"""Reads the files that a manifest names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from supermasks.task_info import check_name
 
 @dataclass(frozen=True)
 class BankReader:
-    """Reads tasks and tensors of a bank as it was when its manifest was read, each checked against its digest.
+    """Reads tasks and tensors of a bank, as of the time its manifest was read; checks each digest.
 
     Attributes:
         path: of the folder.
@@ -32,34 +32,34 @@ class BankReader:
 
     @cached_property
     def entries(self) -> Mapping[str, TaskEntry]:
-        """What the manifest says of each task, by its name."""
+        """The entry of each task in the manifest, by its name."""
         entries = {entry.name: entry for entry in self.manifest.tasks}
         if len(entries) < len(self.manifest.tasks):
-            raise BankFormatError(f"{self.path / MANIFEST} has two tasks of one name already; do not trust it")
+            raise BankFormatError(f"{self.path / MANIFEST} has two tasks of the same name; do not trust it")
         return entries
 
     @property
     def after(self) -> dict[str, str]:
-        """For each task the digest of the weights after it, where it owns some, or ""."""
+        """For each task the digest of the weights after it; "" if it trained none."""
         return {name: entry.after for name, entry in self.entries.items()}
 
     @cached_property
     def by_file(self) -> Mapping[str, TaskEntry]:
-        """What the manifest says of each task, by its file."""
+        """The entry of each task in the manifest, by its file."""
         return {entry.file: entry for entry in self.manifest.tasks}
 
     def chain(self, entry: TaskEntry) -> list[TaskEntry]:
-        """Return the tasks that are read to read one: itself first, then that which its mask is coded relative to."""
+        """Return the tasks that are needed to read one: itself, the task that it is coded relative to, and so on."""
         chain = [entry]
         while chain[-1].reference:
-            chain.append(self.by_file[chain[-1].reference])  # of an earlier task, as the manifest was found to say
+            chain.append(self.by_file[chain[-1].reference])  # always an earlier task: the manifest was checked
         return chain
 
     def task(self, name: str) -> TaskState:
         """Return the state of a task.
 
         Raises:
-            BankFormatError: a file is missing, truncated or altered, or no task can have this name.
+            BankFormatError: a file is missing, truncated or altered, or the name of the task is invalid.
             StorageError: a file cannot be read.
         """
         entry = self.entries[name]
@@ -72,11 +72,11 @@ class BankReader:
         return self.state(entry, name)
 
     def state(self, entry: TaskEntry, name: str = "task") -> TaskState:
-        """Return the state of a task, whatever its name in the manifest.
+        """Return the state of a task, even if its name in the manifest is invalid.
 
         Args:
             entry: of the task.
-            name: that the state gets.
+            name: for the state.
 
         Raises:
             BankFormatError: a file is missing, truncated or altered.
@@ -87,7 +87,7 @@ class BankReader:
         for link in reversed(self.chain(entry)):
             state = decode_state(self.content(link), name, self.manifest.header.layout, before, self.path / link.file)
             before = state.changes
-        assert state is not None  # the chain has the task itself
+        assert state is not None  # the chain includes the task itself
         return state
 
     def content(self, entry: TaskEntry) -> bytes:
@@ -117,7 +117,7 @@ class BankReader:
         return self.tensors(self.manifest.weights)
 
     def tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
-        """Return the tensors in a file; none where there is no file.
+        """Return the tensors in a file; none if there is no file.
 
         Raises:
             BankFormatError: the file is missing, truncated or altered.
@@ -126,8 +126,8 @@ class BankReader:
         if entry is None:
             return {}
         try:
-            # Values of the backbone that are kept may be many more than are masked.
+            # The backbone may keep many more values than are masked.
             most = 4 * self.manifest.header.most_bytes()
             return load(read_file(self.path / entry.file, entry.sha256, "the bank", most))
         except SafetensorError as error:
-            raise BankFormatError(f"{self.path / entry.file} holds no tensors: {error}") from error
+            raise BankFormatError(f"{self.path / entry.file} is not a safetensors file: {error}") from error

@@ -1,4 +1,4 @@
-"""The states that were asked for last."""
+"""A cache of recently used states."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from supermasks.state import TaskState
 
 
 class RecentStates:
-    """Keeps states that were read, those that were asked for last, up to so many bytes; threads may share it.
+    """Keeps the states that were used last, up to a number of bytes. Threads may share it.
 
     Args:
-        limit: in bytes.
+        limit: the most bytes to keep.
     """
 
     def __init__(self, limit: int) -> None:
@@ -21,17 +21,17 @@ class RecentStates:
         self._bytes, self._lock = 0, Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"limit": self.limit}  # of a copy, nothing was asked for yet
+        return {"limit": self.limit}  # a copy starts empty
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["limit"])
 
     def get(self, name: str, read: Callable[[str], TaskState]) -> TaskState:
-        """Return the state of a task, which is read if it is not here.
+        """Return the state of a task; read it if it is not in the cache.
 
         Args:
             name: of the task.
-            read: reads it.
+            read: reads the state of a task.
         """
         with self._lock:
             if name in self._states:
@@ -47,7 +47,7 @@ class RecentStates:
         return state
 
     def forget(self, name: str) -> None:
-        """Let go of a task, if it is here."""
+        """Drop a task from the cache, if it is there."""
         with self._lock:
             if name in self._states:
                 self._bytes -= _bytes(self._states.pop(name))

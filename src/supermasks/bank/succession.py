@@ -1,4 +1,4 @@
-"""Which tasks can follow those of a bank."""
+"""Which tasks can be added to a bank."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
@@ -12,17 +12,17 @@ from supermasks.weights import Weights, content_digest
 
 
 class Succession:
-    """What a further task has to fit: the names of the tasks, the weights that they leave, and those that they keep.
+    """What a new task has to fit: the names of the tasks, the weights that they leave, and the weights that they use.
 
     Attributes:
-        after: for each task, in the order of learning, the digest of the weights after it where it owns some, or "".
-        over: the digest of the weights that the tasks leave; empty while they are those of the base.
-        union: the weights that at least one task keeps; None while nobody has asked.
+        after: for each task, in the order of learning, the digest of the weights after it; "" if it trained none.
+        over: the digest of the weights that the tasks leave; empty while these are the base's.
+        union: the weights that at least one task keeps; None until it is needed.
 
     Args:
         header: of the bank.
-        after: of the tasks that are there already.
-        union: of their masks, if that is known.
+        after: `after` of the tasks in the bank.
+        union: of their masks, if known.
     """
 
     def __init__(self, header: BankHeader, after: Mapping[str, str] | None = None, union: Mask | None = None) -> None:
@@ -32,20 +32,20 @@ class Succession:
         self.union = union
 
     def copy(self) -> "Succession":
-        """Return one that goes its own way."""
+        """Return an independent copy."""
         return Succession(self._header, self.after, self.union)
 
     def check(self, state: TaskState, masks: Callable[[], Iterable[Mask]]) -> None:
-        """Raise an error unless a task can follow.
+        """Raise an error unless a task can be added.
 
         Args:
             state: of the task.
-            masks: of the tasks that are there, which are read only if they matter.
+            masks: gives the masks of the tasks in the bank; called only if they matter.
 
         Raises:
-            DuplicateTaskError: a task of this name is there.
-            MaskError: it does not change the parameters of the bank, the task was learned over weights
-                that the tasks do not leave, or it would change weights that one of them uses.
+            DuplicateTaskError: the bank has a task of this name.
+            MaskError: the task changes other parameters than the bank's, was learned over other weights than its
+                tasks leave, or would change weights that one of them uses.
         """
         self.check_follows(state)
         if state.owned is not None and state.owned.exclusive:
@@ -54,22 +54,25 @@ class Succession:
             _check_spares(state, self.union)
 
     def check_follows(self, state: TaskState) -> None:
-        """Raise what `check` raises, but for weights that the task would change."""
+        """Do the checks of `check`, except whether the task would change weights in use."""
         require_new(state.name, self.after)
         shapes = dict(self._header.shapes)
         changed = {name: change.shape for name, change in state.changes.items() if name in shapes}
         if changed != shapes:
-            raise MaskError(f"task {state.name!r} changes {changed}, but the bank is over {shapes}")
-        # Also of a task that owns nothing: tasks whose masks it was not told of may own weights that its mask keeps.
+            raise MaskError(
+                f"expected changes of the parameters {shapes}, but task {state.name!r} changes {changed}; learn it "
+                "over the network of this bank"
+            )
+        # A task that owns nothing is checked, too: a task that did not see its mask may own weights that it keeps.
         if state.over != self.over:
             raise MaskError(
-                f"task {state.name!r} was learned over weights with digest {state.over or 'of the base'}, but the "
-                f"tasks of this bank leave {self.over or 'those of the base'}: other tasks were added meanwhile, or it "
-                "is of another bank; open the bank again, and learn the task anew"
+                f"task {state.name!r} was learned over the weights {state.over or 'of the base'}, but the tasks of "
+                f"this bank leave the weights {self.over or 'of the base'}: tasks were added meanwhile, or it is from "
+                "another bank; open the bank again and learn the task anew"
             )
 
     def add(self, state: TaskState) -> str:
-        """Note that a task, which was checked, is there; return the digest of the weights after it, or ""."""
+        """Note a checked task; return the digest of the weights after it, or "" if it trained none."""
         self.after[state.name] = after = state.after(self._header.fingerprint)
         self.over = after or self.over
         if self.union is not None:
@@ -77,7 +80,7 @@ class Succession:
         return after
 
     def rename(self, name: str, new: str) -> None:
-        """Give a task another name, in the same place."""
+        """Give a task another name; its place stays."""
         self.after = {new if n == name else n: after for n, after in self.after.items()}
 
     def remove(self, name: str) -> None:
@@ -90,35 +93,37 @@ def require_new(name: str, taken: Container[str]) -> None:
     """Raise DuplicateTaskError if a task has this name."""
     if name in taken:
         raise DuplicateTaskError(
-            f"the bank has a task {name!r} already, and a learned task never changes; choose another name"
+            f"the bank already has a task {name!r}, and a learned task never changes; choose another name"
         )
 
 
 def check_left(state: TaskState, weights: Mapping[str, Tensor] | None) -> None:
-    """Raise MaskError unless these are the shared weights that a task has left, or it left them as they were.
+    """Raise MaskError if a task has trained all shared weights, and these are not the weights that it left.
 
     Args:
         state: of the task.
-        weights: all shared weights; None where they are not given.
+        weights: all shared weights, or None.
     """
     if not state.replaced:
         return
     if weights is None:
-        raise MaskError(f"task {state.name!r} has trained all shared weights; pass these as well, weights=...")
+        raise MaskError(f"task {state.name!r} has trained all shared weights; pass them, too, with weights=...")
     if content_digest(weights) != state.replaced:
-        raise MaskError(f"task {state.name!r} has left other shared weights than those that were given")
+        raise MaskError(
+            f"expected the shared weights that task {state.name!r} left, got others; pass those of its training"
+        )
 
 
 def written(base: Weights, states: Iterable[TaskState], values: Mapping[str, Tensor]) -> Weights:
-    """Return the shared weights as tasks have left them.
+    """Return the shared weights after some tasks.
 
     Args:
-        base: the weights as they were before any task.
-        states: of the tasks, in the order of learning; those that left the weights as they were may be missing.
-        values: the weights after the last task that has trained all of them; none if no task has.
+        base: the weights before any task.
+        states: of the tasks, in the order of learning; tasks that did not change the weights may be left out.
+        values: the weights after the last task that trained all of them; empty if none did.
 
     Raises:
-        MaskError: the values are not those that this task has left.
+        MaskError: the values are not the weights that this task left.
     """
     changing = [state for state in states if state.owned is not None or state.replaced]
     last = max((number for number, state in enumerate(changing) if state.replaced), default=-1)
@@ -133,18 +138,18 @@ def written(base: Weights, states: Iterable[TaskState], values: Mapping[str, Ten
 
 
 def _check_spares(state: TaskState, kept: Mask) -> None:
-    """Raise MaskError if a task that trains only weights that no earlier task uses changes one that is used.
+    """Raise MaskError if a task that owns its weights exclusively has trained a weight that an earlier task uses.
 
-    It then was not told of that task: learned elsewhere, or before the other came. The digest of the weights does not
-    tell of tasks that own nothing, since these leave the weights as they are.
+    That happens if it did not see the earlier task: it was learned elsewhere, or before the other was added. The digest
+    of the weights does not show this where the earlier task owns nothing.
 
     Args:
-        state: of the task.
-        kept: the weights that tasks before it keep, over all parameters.
+        state: of a task that owns weights.
+        kept: the weights that earlier tasks keep, over all parameters.
     """
-    assert state.owned is not None  # only of a task that owns weights
+    assert state.owned is not None  # the caller has checked it
     if count := (Mask.union([state.owned.mask], kept.shapes) & kept).count():
         raise MaskError(
-            f"task {state.name!r} has trained {count} weights that tasks of this bank use, whose answers would change: "
-            "it was learned without these tasks; learn it anew, over this bank"
+            f"task {state.name!r} was learned without the tasks of this bank: it has trained {count} weights that they "
+            "use, so their answers would change; learn it anew over this bank"
         )

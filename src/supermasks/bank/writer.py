@@ -1,4 +1,4 @@
-"""Changes to the bank in a folder, made by the one process that holds its lock."""
+"""Changes the bank in a folder; only the process that holds its lock does this."""
 
 import hashlib
 import os
@@ -33,14 +33,14 @@ class BankWriter:
     """Writes new files, then the manifest that names them, and then removes the files that it no longer names.
 
     Attributes:
-        order: what a further task has to fit.
+        order: what a new task has to fit.
 
     Args:
         path: of the folder.
-        manifest: that is in the folder, or of the bank that is begun there.
+        manifest: the one in the folder, or that of a new bank.
         relative: code masks relative to each other, where that is shorter.
-        most_weights: masks of more weights are not read, unless a task is added that has as many.
-        union: of the masks of all tasks, if that is known.
+        most_weights: masks over more weights are not read, unless a task is added that has as many.
+        union: of the masks of all tasks, if known.
     """
 
     def __init__(
@@ -56,41 +56,41 @@ class BankWriter:
         self._manifest = self._on_disk = manifest
         self._tasks = list(manifest.tasks)
         self._last: tuple[Mapping[str, Change], int] | None = (
-            None  # the last task's, and how many tasks are read to read it
+            None  # of the last task, and how many tasks must be read to read it
         )
-        self._new = list[str]()  # files that no manifest names yet
+        self._new = list[str]()  # files that the manifest in the folder does not name yet
         self._dropped = set[str]()  # files that the manifest in the folder still names
         with storage(f"{path} cannot be read"):
             beside, inside = set(os.listdir(path)), set(os.listdir(path / TASKS))
         self._kept_is_there = KEPT in beside
         self._partial = [f"{TASKS}/{name}" for name in inside if name.endswith(PARTIAL)]
         self._partial += [name for name in beside if name.endswith(PARTIAL)]
-        # What the next change removes: what the last one did not get to, and memory or weights that nobody names.
+        # To be removed: what the last change did not get to, and memory or weights that no manifest names.
         self._gone = {file for file in manifest.gone if file in beside or file[len(TASKS) + 1 :] in inside}
         self._gone |= {*filter(_REPLACED.fullmatch, beside)}
         if self._gone:
             self._gone -= {*manifest.files()}
-        # Above every number in the folder: what no manifest names is somebody's, and stays.
+        # Higher than every number in the folder: files that no manifest names are not ours to overwrite.
         inside.update([entry.file[len(TASKS) + 1 :] for entry in manifest.tasks])
         self._next_task = _after_all(inside, _OF_A_TASK)
         self._next = _after_all(beside, _OF_ALL)
 
     @property
     def manifest(self) -> Manifest:
-        """As it will be written."""
+        """The manifest as `commit` will write it."""
         return replace(self._manifest, tasks=tuple(self._tasks))
 
     @property
     def on_disk(self) -> Manifest:
-        """As it was read or written last."""
+        """The manifest that was last read or written."""
         return self._on_disk
 
     def add(self, state: TaskState) -> None:
-        """Write the file of a task behind the others.
+        """Write the file of a task, and append the task.
 
         Raises:
-            what `Succession.check` and `encode_state` raise.
-            TaskError: the file would be too large to be read.
+            everything that `Succession.check` and `encode_state` raise.
+            TaskError: the file would be too large to read.
             StorageError: it cannot be written.
         """
         self.order.check(state, self._masks)
@@ -102,7 +102,7 @@ class BankWriter:
         self._last = state.changes, depth + 1 if relative else 1
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
-        """Write what the next task may begin with, in place of what is remembered."""
+        """Write what the next task may begin with, replacing what is there."""
         entry = None
         if memory:
             content = encode_tensors(memory, "what is remembered as {!r}")
@@ -111,7 +111,7 @@ class BankWriter:
         self._manifest = replace(self._manifest, memory=entry)
 
     def share(self, weights: Mapping[str, Tensor]) -> None:
-        """Write the shared weights as the last task has left them, in place of those that are there."""
+        """Write the shared weights that the last task left, replacing those that are there."""
         entry = None
         if weights:
             content = encode_tensors(weights, "shared weight {!r}")
@@ -120,7 +120,7 @@ class BankWriter:
         self._manifest = replace(self._manifest, weights=entry)
 
     def keep(self, kept: Mapping[str, Tensor]) -> None:
-        """Write the values of the backbone that no recipe brings back, in place of those that are there."""
+        """Write the values of the backbone that the recipe cannot rebuild, replacing those that are there."""
         entry = None
         if kept:
             content = encode_tensors(kept, "value {!r} of the backbone")
@@ -131,7 +131,7 @@ class BankWriter:
         self._manifest = replace(self._manifest, kept=entry)
 
     def begin_anew(self, header: BankHeader, kept: Mapping[str, Tensor]) -> None:
-        """Leave out all that is there, and begin another bank in its place."""
+        """Drop everything, and start another bank in its place."""
         self._dropped.update(entry.file for entry in self._tasks)
         self.order, self._tasks, self._last = Succession(header), [], None
         self._manifest = replace(self._manifest, header=header)
@@ -140,7 +140,7 @@ class BankWriter:
         self.keep(kept)
 
     def change_settings(self, header: BankHeader) -> None:
-        """Say how tasks are learned and recognised from now on."""
+        """Change how tasks are learned and recognised from now on."""
         self._manifest = replace(self._manifest, header=replace(self._manifest.header, settings=header.settings))
 
     def rename(self, name: str, new: str) -> None:
@@ -149,10 +149,10 @@ class BankWriter:
         self._tasks = [entry._replace(name=new) if entry.name == name else entry for entry in self._tasks]
 
     def drop(self, files: Collection[str]) -> None:
-        """Take out the tasks of these files; masks that are coded relative to one of these are written anew.
+        """Take out the tasks of these files; masks coded relative to one of them are written anew.
 
         Raises:
-            BankFormatError: such a mask cannot be read.
+            BankFormatError: one of those masks cannot be read.
             StorageError: its file cannot be read, or the new one cannot be written.
         """
         reader, left, moved = self._reader(), list[TaskEntry](), dict[str, str]()
@@ -176,15 +176,15 @@ class BankWriter:
         return len(self._tasks) - len(self._on_disk.tasks)
 
     def commit(self, aside: Collection[str] = (), new: bool = False) -> None:
-        """Write the manifest, if it says anything else than that in the folder, and remove what it no longer names.
+        """Write the manifest if it changed, and remove the files that it no longer names.
 
         Args:
-            aside: files that stay under their names with .broken behind.
-            new: there is no manifest in the folder.
+            aside: files that are renamed, with the ending .broken, instead of removed.
+            new: the folder has no manifest yet.
 
         Raises:
             StorageError: the manifest cannot be written, and the bank is as it was before; or the files of tasks that
-                were taken out cannot be removed, which the next change then does.
+                were taken out cannot be removed, and the next change removes them.
         """
         manifest = self.manifest
         dropped = self._dropped - {*aside}
@@ -206,20 +206,20 @@ class BankWriter:
             ) from failed[file]
 
     def give_up(self) -> None:
-        """Remove what was written, unless the manifest names it."""
+        """Remove the new files that the manifest does not name."""
         with suppress(BankFormatError, OSError):
             named = {*Manifest.read(self._path).files()} if (self._path / MANIFEST).exists() else set[str]()
             for file in {*self._new} - named:
                 (self._path / file).unlink(missing_ok=True)
 
     def _sync(self) -> None:
-        """Make the new files outlast a power cut, before the manifest names them."""
+        """Make the new files survive a power cut, before the manifest names them."""
         with storage(f"{self._path} cannot be written"):
             for folder in {(self._path / file).parent for file in self._new}:
                 sync_folder(folder)
 
     def _remove(self, files: Iterable[str]) -> dict[str, OSError]:
-        """Remove files, and what writers have left that were stopped; return which cannot be removed, and why."""
+        """Remove files, and those of interrupted writers; return which cannot be removed, and why."""
         failed = dict[str, OSError]()
         for file in files:
             try:
@@ -232,7 +232,7 @@ class BankWriter:
         return failed
 
     def _drop(self, before: FileEntry | None, after: FileEntry | None) -> None:
-        """Note that a file takes the place of another, or none does."""
+        """Note that the file `before` is no longer needed, unless `after` is the same."""
         if before is not None and before != after:
             self._dropped.add(before.file)
 
@@ -244,7 +244,7 @@ class BankWriter:
         return (reader.state(entry).uses(self._manifest.header.shapes) for entry in reader.manifest.tasks)
 
     def _reference(self) -> tuple[Mapping[str, Change] | None, int]:
-        """Return what the next task may be coded relative to, and how many tasks are read to read that."""
+        """Return what the next task may be coded relative to, and how many tasks must be read to read that."""
         if not self._relative or not self._tasks:
             return None, 0
         if self._last is None:
@@ -254,7 +254,7 @@ class BankWriter:
                 return None, depth
             try:
                 self._last = reader.state(last).changes, depth
-            except (BankFormatError, StorageError):  # no reason to refuse another task, which does without it
+            except (BankFormatError, StorageError):  # the new task is then coded without a reference
                 return None, depth
         before, depth = self._last
         return (before if depth < DEEPEST else None), depth
@@ -263,28 +263,28 @@ class BankWriter:
         """Write the file of a task; return its path in the folder, and its digest."""
         if self._next_task > _HIGHEST:
             raise BankFormatError(
-                f"{self._path / TASKS} has a file of the highest number that there is; move it to another folder"
+                f"{self._path / TASKS} has a file with the highest possible number; move that file to another folder"
             )
         file = f"{TASKS}/{self._next_task:06d}.safetensors"
         self._next_task += 1
         return file, self._write(file, content, self._manifest.header.most_bytes(), f"task {name!r}")
 
     def _write_once(self, content: bytes, before: FileEntry | None, file: str) -> FileEntry:
-        """Write a file, unless the one before has the same content."""
+        """Write a file, unless the earlier one has the same content."""
         if before is not None and hashlib.sha256(content).hexdigest() == before.sha256:
             return before
-        # After so many tasks: who looks at the folder sees when it was written.
+        # The number tells after how many tasks the file was written.
         file = file.format(max(self._next_task, self._next))
         self._next = max(self._next_task, self._next) + 1
         return FileEntry(file, self._write(file, content, 4 * self._manifest.header.most_bytes(), file))
 
     def _write(self, file: str, content: bytes, most: int, what: str) -> str:
         if len(content) > most:
-            raise TaskError(f"{what} takes {len(content):,} bytes, expected at most {most:,}; keep fewer values")
+            raise TaskError(f"expected {what} to take at most {most:,} bytes, got {len(content):,}; keep fewer values")
         self._new.append(file)
         return write_file(self._path / file, content, sync=False)
 
 
 def _after_all(names: Iterable[str], pattern: re.Pattern[str]) -> int:
-    """Return the number after those in the names."""
+    """Return a number that is higher than those in the names."""
     return max((int(found[1]) for found in map(pattern.fullmatch, names) if found), default=-1) + 1

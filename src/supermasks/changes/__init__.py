@@ -1,4 +1,4 @@
-"""What a task does to one parameter of the shared network: one kind of change a file. A new file is found."""
+"""What a task does to one shared parameter. Each file has one kind of change; this package finds them all."""
 
 from supermasks.changes.change import Change, Index, by_kind, change_kinds
 from supermasks.changes.masked import Masked, as_mask

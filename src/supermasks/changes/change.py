@@ -1,4 +1,4 @@
-"""What a task does to one parameter of the shared network."""
+"""The base class of changes: what a task does to one shared parameter."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,32 +12,32 @@ from supermasks.types import Shape, Shapes
 
 
 class Index(Protocol):
-    """Looks a few weights up in the changes of many tasks."""
+    """Looks up a few weights in the changes of many tasks."""
 
     @property
     def nbytes(self) -> int:
-        """The memory that it takes beside the changes, in bytes."""
+        """Its memory in bytes, without the changes themselves."""
         ...
 
     def products(self, places: Tensor, gradient: Tensor) -> Tensor:
         """Return `sum_t gradient[t] E_i[places[t]]` for each of `k` changes, `k`, float32.
 
         Args:
-            places: `t`, int64, the numbers of some entries of the parameter.
+            places: `t`, int64, the flat indices of some entries of the parameter.
             gradient: `t`, float32, the gradient in these entries.
         """
         ...
 
 
 class Change(ABC):
-    """How a task makes its own value `E_i` of a parameter from the shared value `W`. A change never changes.
+    """How a task makes its own value `E_i` of a parameter from the shared value `W`. Changes are immutable.
 
-    A subclass gives `applied`, and how it is stored. Mixtures and gradients follow from `applied`; a subclass may
-    compute them faster. It is found by its `key` once its module was imported, so that a bank can be read.
+    A subclass defines `applied`, and how it is stored. Mixtures and gradients follow from `applied`; a subclass may
+    compute them faster. A bank finds the class by its `key`, once its module is imported.
 
     Attributes:
-        key: names this kind of change in the file of a task. It must differ from those of other kinds.
-        parts: the names of the tensors that a change is stored as; one tensor may have the name "".
+        key: the name of this kind of change in the file of a task; unique.
+        parts: the names of the tensors that a change is stored as; a single tensor may have the name "".
     """
 
     key: ClassVar[str]
@@ -51,11 +51,11 @@ class Change(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """The memory that it takes, in bytes."""
+        """Its memory in bytes."""
 
     @abstractmethod
     def applied(self, weight: Tensor) -> Tensor:
-        """Return the task's own value `E_i` of the parameter, in memory of its own.
+        """Return the task's own value `E_i` of the parameter, as a new tensor.
 
         Args:
             weight: the shared value `W`; 0 for a head, which tasks do not share.
@@ -63,7 +63,7 @@ class Change(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Return one tensor for each name in `parts`, from which `restored` makes the same change, bit for bit."""
+        """Return one tensor for each name in `parts`; `restored` makes the same change of them, bit for bit."""
 
     @classmethod
     @abstractmethod
@@ -75,16 +75,16 @@ class Change(ABC):
             shape: of the parameter; None for a head.
 
         Raises:
-            MaskError: the tensors do not make a change of such a parameter.
+            MaskError: the tensors do not fit this kind of change, or the shape.
         """
 
     def used(self) -> Tensor:
-        """Return which entries of the shared weight `E_i` depends on, boolean; by default all of them."""
+        """Return which entries of the shared weight `E_i` depends on, boolean; by default all."""
         return torch.ones(self.shape, dtype=torch.bool)
 
     @classmethod
     def mix(cls, weight: Tensor, changes: Sequence[Any], alpha: Sequence[float]) -> Tensor:
-        """Return `sum_i alpha_i E_i`, in memory of its own.
+        """Return `sum_i alpha_i E_i`, as a new tensor.
 
         Args:
             weight: the shared value `W`.
@@ -102,7 +102,7 @@ class Change(ABC):
 
         Args:
             weight: the shared value `W`.
-            gradients: `dL_b/dE`, `rows x ...` with the shape of the parameter.
+            gradients: `dL_b/dE`, `rows x ...`, each row in the shape of the parameter.
             changes: `k` of this class.
         """
         flat = gradients.flatten(1)
@@ -116,7 +116,7 @@ class Change(ABC):
 
     @classmethod
     def index(cls, weight: Tensor, changes: Sequence[Any]) -> Index:
-        """Return what looks a few weights up in these changes."""
+        """Return an index of these changes."""
         return Applied(weight, changes)
 
     @classmethod
@@ -125,7 +125,7 @@ class Change(ABC):
 
         Args:
             changes: by the name of their parameter.
-            before: the changes of the task before, which the new ones may be coded relative to.
+            before: the changes of the task before; the new ones may be coded relative to these.
         """
         del before
         stored = {name: change.tensors() for name, change in changes.items()}
@@ -143,12 +143,12 @@ class Change(ABC):
         Args:
             tensors: as `encode` returned them.
             shapes: the shape of each shared parameter.
-            rest: the shared parameters whose changes are of this class, where tensors do not name them (`parts` is
-                empty).
+            rest: if `parts` is empty, so that tensors do not name their parameters: the shapes of the parameters with
+                changes of this class.
             before: the changes of the task before.
 
         Raises:
-            MaskError: the tensors do not make changes of such parameters.
+            MaskError: the tensors do not fit this kind of change, or the shapes.
         """
         del before
         stored: dict[str, dict[str, Tensor]] = {name: {} for name in rest} if not cls.parts else {}
@@ -157,12 +157,15 @@ class Change(ABC):
             stored.setdefault(name, {})[part] = value
         for name, of in stored.items():
             if of.keys() != {*cls.parts}:
-                raise MaskError(f"a change of {name!r} is stored as {cls.parts}, got {sorted(of)}; the file is damaged")
+                raise MaskError(
+                    f"expected the tensors {cls.parts} for a change of {name!r}, got {sorted(of)}; restore the file "
+                    "from a copy"
+                )
         return {name: cls.restored(of, shapes.get(name)) for name, of in stored.items()}
 
 
 class Applied:
-    """The index of changes of any kind: it computes the value of the whole parameter for each task."""
+    """An index for any kind of change: it computes the whole parameter for each task."""
 
     nbytes = 0
 
@@ -175,7 +178,7 @@ class Applied:
 
 
 def change_kinds() -> dict[str, type[Change]]:
-    """Return the classes of changes by their key: those of this library, and yours once their module was imported.
+    """Return the classes of changes by key: this library's, and your own once their module is imported.
 
     Raises:
         MaskError: two classes have the same key.
@@ -189,14 +192,14 @@ def change_kinds() -> dict[str, type[Change]]:
         if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
             raise MaskError(
                 f"{other.__module__}.{other.__qualname__} and {kind.__module__}.{kind.__qualname__} both have the key "
-                f"{key!r}, which files are read by; give one of them another key"
+                f"{key!r}, by which files find their class; give one of them another key"
             )
-        found[key] = kind  # defined again, as in a notebook
+        found[key] = kind  # the last definition counts, as in a notebook
     return found
 
 
 def by_kind(changes: Iterable[tuple[Any, Change]]) -> dict[type[Change], list[tuple[Any, Any]]]:
-    """Return changes in groups of one class, each with what came with it."""
+    """Return changes grouped by class; each keeps the value that it came with."""
     groups: dict[type[Change], list[tuple[Any, Any]]] = {}
     for of, change in changes:
         groups.setdefault(type(change), []).append((of, change))

@@ -1,4 +1,4 @@
-"""A mask: the task keeps some of the shared weights, and the others are 0."""
+"""A mask: the task keeps some of the shared weights, and sets the others to 0."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from torch import Tensor
 from supermasks.changes.change import Change, Index, Shape, Shapes
 from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
 
-COUNTED_AT_ONCE = 32  # masks, at most 255: a count of them fits into a byte
+COUNTED_AT_ONCE = 32  # masks; at most 255, so that their count fits into a byte
 CODE = ""
 
 
@@ -18,8 +18,8 @@ class Masked(Change):
     """`E = W * M`: keep the weights that a mask selects (SupSup, Equation 1).
 
     Args:
-        mask: of the task, over all parameters that it masks; it is shared, not copied.
-        name: the parameter in the mask.
+        mask: of the task, over all parameters that it masks; not copied.
+        name: of the parameter in the mask.
 
     Example:
         >>> mask = Mask.pack({"weight": torch.tensor([[True, False]])})
@@ -32,14 +32,14 @@ class Masked(Change):
 
     def __init__(self, mask: Mask, name: str) -> None:
         self.mask, self.name = mask, name
-        self.bits = mask.bits(name)  # looked up once: for thousands of tasks it takes longer than some products
+        self.bits = mask.bits(name)  # looked up once: for thousands of tasks, that takes longer than some products
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Masked, (self.mask, self.name)
 
     @classmethod
     def of(cls, mask: Mask) -> dict[str, "Masked"]:
-        """Return the changes that a mask makes, by the name of their parameter."""
+        """Return the change of each parameter in a mask, by its name."""
         return {name: Masked(mask, name) for name in mask}
 
     @property
@@ -54,7 +54,7 @@ class Masked(Change):
         return self.mask[self.name]
 
     def applied(self, weight: Tensor) -> Tensor:
-        # Bytes of 0 and 1: adding them to floats skips a conversion, and the fixed cost of a bool product.
+        # As bytes of 0 and 1: this skips a conversion, and the fixed cost of a product with bools.
         return weight * self.mask[self.name].view(torch.uint8).to(weight.device)
 
     @classmethod
@@ -64,7 +64,7 @@ class Masked(Change):
             for change, coefficient in zip(changes, alpha, strict=True):
                 total.add_(change.mask[change.name].view(torch.uint8).to(weight.device), alpha=coefficient)
             return total.mul_(weight)
-        # Equal coefficients are counted: many tasks at once, in bytes.
+        # With equal coefficients, masks are counted: many tasks at once, in bytes.
         counts = np.zeros(weight.numel(), dtype=np.int32)
         for first in range(0, len(changes), COUNTED_AT_ONCE):
             some = np.stack([change.bits for change in changes[first : first + COUNTED_AT_ONCE]])
@@ -90,7 +90,7 @@ class Masked(Change):
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Masked":
-        raise NotImplementedError("masks of all parameters are coded as one (`encode`)")
+        raise NotImplementedError("masks of all parameters are stored as one; use decode")
 
     @classmethod
     def encode(cls, changes: Mapping[str, "Masked"], before: Mapping[str, "Masked"]) -> tuple[dict[str, Tensor], bool]:
@@ -106,7 +106,7 @@ class Masked(Change):
 
 
 def as_mask(changes: Mapping[str, Masked]) -> Mask:
-    """Return the masks of several parameters as one, in the order of the changes."""
+    """Return the masks of several parameters as one mask, in the order of the changes."""
     of = {id(change.mask): change.mask for change in changes.values()}
     names = list(changes)
     if len(of) == 1 and all(name == change.name for name, change in changes.items()):

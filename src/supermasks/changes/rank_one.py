@@ -13,12 +13,12 @@ from supermasks.errors import MaskError
 class RankOne(Change):
     """`E = W * (s r^T)`: output `o` is scaled by `s_o`, and input `i` by `r_i` (BatchEnsemble; SupSup, Appendix C).
 
-    All entries of a convolution's kernel from input `i` to output `o` are scaled alike. A parameter of one dimension is
+    In a convolution, all kernel entries from input `i` to output `o` are scaled alike. A one-dimensional parameter is
     scaled by `s` alone.
 
     Args:
         outputs: `s`, float32, as long as the first dimension of the parameter.
-        inputs: `r`, float32, as long as the second dimension; empty where there is none.
+        inputs: `r`, float32, as long as the second dimension; empty for a one-dimensional parameter.
         shape: of the parameter.
 
     Raises:
@@ -38,11 +38,11 @@ class RankOne(Change):
         got = (tuple(outputs.shape), tuple(inputs.shape))
         if got != expected or {outputs.dtype, inputs.dtype} != {torch.float32} or not shape:
             raise MaskError(
-                f"a rank-one change of a parameter of shape {shape} takes float32 vectors of shapes {expected}, "
+                f"expected float32 vectors of shapes {expected} for a rank-one change of a parameter of shape {shape}, "
                 f"got {outputs.dtype} and {inputs.dtype} of shapes {got}"
             )
         if not bool(torch.isfinite(outputs).all() and torch.isfinite(inputs).all()):
-            raise MaskError("a rank-one change must be finite, got NaN or infinity")
+            raise MaskError("expected a rank-one change with finite values, got NaN or infinity")
         self._shape = tuple(shape)
         self._outputs, self._inputs = (vector.detach().cpu().clone() for vector in (outputs, inputs))
 
@@ -77,7 +77,7 @@ class RankOne(Change):
     @classmethod
     def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence["RankOne"]) -> Tensor:
         outputs, inputs = _stacked(weight, changes)
-        # The entries of a kernel share their factors: they are summed first.
+        # The entries of a kernel share their factors, so their products are summed first.
         blocks = (gradients * weight).reshape(len(gradients), outputs.shape[1], inputs.shape[1], -1).sum(dim=3)
         return ((blocks @ inputs.T) * outputs.T).sum(dim=1)
 
@@ -87,7 +87,7 @@ class RankOne(Change):
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "RankOne":
         if shape is None:
-            raise MaskError("a head is never shared, so that it cannot be scaled; the file is damaged")
+            raise MaskError("a head is not shared, so it cannot be scaled; restore the file from a copy")
         return cls(tensors["outputs"], tensors["inputs"], shape)
 
 
@@ -97,14 +97,14 @@ def scaled(weight: Tensor, outputs: Tensor, inputs: Tensor) -> Tensor:
     Args:
         weight: `out x in x ...`, or `out`.
         outputs: `s`, `out`.
-        inputs: `r`, `in`; empty where the weight has one dimension.
+        inputs: `r`, `in`; empty if the weight has one dimension.
     """
     factors = outputs if weight.dim() < 2 else torch.outer(outputs, inputs)
     return weight * factors.view(*factors.shape, *[1] * (weight.dim() - factors.dim()))
 
 
 def _stacked(weight: Tensor, changes: Sequence[RankOne]) -> tuple[Tensor, Tensor]:
-    """Return the vectors of `k` changes, `k x out` and `k x in`; of a weight of one dimension `in` is 1."""
+    """Return the vectors of `k` changes, `k x out` and `k x in`; `in` is 1 for one-dimensional weights."""
     outputs = torch.stack([change.outputs for change in changes]).to(weight.device)
     if weight.dim() < 2:
         return outputs, torch.ones(len(changes), 1, device=weight.device)

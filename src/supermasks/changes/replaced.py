@@ -1,4 +1,4 @@
-"""A value of the task's own in place of the shared one, as of a head or of a fine-tuned layer."""
+"""A replacement: the task has its own value, as for a head or a fine-tuned layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -11,10 +11,10 @@ from supermasks.errors import MaskError
 
 
 class Replaced(Change):
-    """`E = V`: the shared weight does not matter.
+    """`E = V`, whatever the shared weight.
 
     Args:
-        value: `V`, of any shape for a head, otherwise of the shape of the parameter; it is copied.
+        value: `V`, copied; in the shape of the parameter, or in any shape for a head.
 
     Example:
         >>> Replaced(torch.ones(2)).applied(torch.zeros(2))
@@ -65,5 +65,7 @@ class Replaced(Change):
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Replaced":
         if shape is not None and tuple(tensors[""].shape) != shape:
-            raise MaskError(f"a parameter of shape {shape} is replaced by {tuple(tensors[''].shape)}; it is damaged")
+            raise MaskError(
+                f"expected a value of shape {shape}, got {tuple(tensors[''].shape)}; restore the file from a copy"
+            )
         return cls(tensors[""])

@@ -10,7 +10,7 @@ from supermasks.errors import MaskError
 
 
 class Unchanged(Change):
-    """`E = W`, as in methods that train the shared weights themselves. It takes no bytes.
+    """`E = W`, for methods that train the shared weights themselves. It takes no bytes.
 
     Args:
         shape: of the parameter.
@@ -53,5 +53,5 @@ class Unchanged(Change):
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Unchanged":
         if shape is None:
-            raise MaskError("a head is never shared, so that it cannot be unchanged; the file is damaged")
+            raise MaskError("a head is not shared, so it cannot be unchanged; restore the file from a copy")
         return cls(shape)

@@ -1,4 +1,4 @@
-"""What all tasks of a bank have in common, so that their files need not say it."""
+"""What all tasks of a bank share, so that their files need not repeat it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The parameters and buffers that tasks of a bank are about.
+    """The parameters and buffers of a bank's network.
 
     Attributes:
         shapes: the shape of each shared weight, in the order of masks.

@@ -1,7 +1,7 @@
 """One task as a safetensors blob: its changes, owned weights, buffers, and JSON about them.
 
-Format 6 is format 5 with more kinds of changes: where a file does not say which kinds there are, as in format 5, all
-shared weights that are not named otherwise are masked. So files of both are read alike.
+Format 6 adds kinds of changes to format 5. A file of format 5 does not list kinds: then all shared weights that have no
+tensor of another kind are masked. So both formats are read in the same way.
 """
 
 import json
@@ -46,16 +46,16 @@ def check_storable(state: TaskState) -> None:
 def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] | None = None) -> tuple[bytes, bool]:
     """Return a task as bytes, without its name, and whether the changes of the task before are needed to read it.
 
-    Buffers that the layout knows lie one behind the other, those of a type in one tensor: a header of safetensors takes
-    a hundred bytes a tensor. Others, of networks that change, have tensors of their own.
+    Buffers that the layout knows are joined, one tensor for each type, since each tensor of a safetensors file costs a
+    hundred bytes. All others, as from a network that adds buffers, have one tensor each.
 
     Args:
         state: of the task.
         layout: what every task of the bank has in common.
-        before: the changes of the task before, which those of this one may be coded relative to.
+        before: the changes of the task before; this task's may be coded relative to them.
 
     Raises:
-        what `check_storable` raises.
+        everything that `check_storable` raises.
     """
     check_storable(state)
     tensors, kinds, relative = _encode_changes(state, layout, before or {})
@@ -87,17 +87,17 @@ def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] 
 def decode_state(
     content: bytes, name: str, layout: Layout, before: Mapping[str, Change] | None, file: Path
 ) -> TaskState:
-    """Return the task that `encode_state` has stored.
+    """Return the task that `encode_state` stored.
 
     Args:
         content: the bytes of the file.
         name: of the task.
         layout: what every task of the bank has in common.
-        before: the changes of the task that this one is coded relative to, if it is.
+        before: the changes of the task that this one is coded relative to, if any.
         file: named in errors.
 
     Raises:
-        BankFormatError: the content is not what `encode_state` makes for this layout.
+        BankFormatError: `encode_state` cannot have made this content for this layout.
     """
     try:
         tensors, groups = load(content), dict[str, dict[str, Tensor]]()
@@ -131,17 +131,17 @@ def decode_state(
 
 
 _ALL_MASKED = {Masked.key: None}
-"""In format 5, and wherever a file says nothing: masks of all weights that no tensor names."""
+"""What a file means that does not list kinds: all weights are masked that have no tensor of another kind."""
 
 
 def _encode_changes(
     state: TaskState, layout: Layout, before: Mapping[str, Change]
 ) -> tuple[dict[str, Tensor], dict[str, list[str] | None], bool]:
-    """Return changes as tensors, which kinds have no names in tensors, and whether `before` is needed to read them.
+    """Return changes as tensors, the kinds without names in tensors, and whether `before` is needed to read them.
 
-    Each such kind has the list of its parameters; None stands for all that are not named otherwise.
+    Each kind without names comes with the list of its parameters; None stands for all parameters that are left.
     """
-    # A reader takes the parameters in the order of the layout; a network may have others before them.
+    # A reader takes the parameters in the order of the layout; a network may list others before them.
     order = [*layout.shapes, *(name for name in state.changes if name not in layout.shapes)]
     kinds = by_kind((name, state.changes[name]) for name in order if name in state.changes)
     tensors, unnamed, relative = dict[str, Tensor](), dict[str, list[str] | None](), False
@@ -165,9 +165,11 @@ def _decode_changes(
 ) -> dict[str, Change]:
     known = change_kinds()
     if unknown := sorted({*groups, *unnamed} - known.keys()):
-        raise MaskError(f"it holds changes of the kind {unknown[0]!r}; if it is yours, import its module first")
+        raise MaskError(
+            f"it has changes of the unknown kind {unknown[0]!r}; if it is your own, import its module first"
+        )
     changes = dict[str, Change]()
-    for key in sorted({*groups, *unnamed}, key=lambda key: not known[key].parts):  # first those with names
+    for key in sorted({*groups, *unnamed}, key=lambda key: not known[key].parts):  # kinds with names first
         kind, listed = known[key], unnamed.get(key)
         others = [name for names in unnamed.values() for name in names or ()]
         names = [name for name in layout.shapes if name not in changes and name not in others]
@@ -211,11 +213,11 @@ def _split(stored: Mapping[str, Tensor], layout: Layout, known: list[str]) -> di
         shapes = [torch.Size(layout.buffers[name][1]) for name in names]
         values = stored[dtype].to(getattr(torch, dtype)).split([shape.numel() for shape in shapes])
         buffers |= {name: v.view(shape) for name, v, shape in zip(names, values, shapes, strict=True)}
-    # In the order of the network, whatever their types.
+    # In the order of the network, not by type.
     return {name: buffers[name] for name in layout.buffers if name in buffers}
 
 
 def _metadata(content: bytes) -> dict[str, Any]:
-    # safetensors begin with the length of their JSON header, 8 bytes little-endian; `load` has checked it.
+    # A safetensors file begins with the length of its JSON header, 8 bytes little-endian; `load` has checked it.
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length])["__metadata__"]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supermasks.errors import TaskError
 
-# Nearly all tensors are of these types; of the others it is tried whether the format has them.
+# Nearly all tensors have these types. For others, storing is tried.
 _USUAL = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
 
 
@@ -23,17 +23,17 @@ def encode_tensors(tensors: Mapping[str, Tensor], kind: str) -> bytes:
         TaskError: one of them cannot be stored.
     """
     check_tensors(tensors, kind)
-    # Copies: the format refuses tensors that share their values.
+    # Copies: the format refuses tensors that share memory.
     return save({n: v.detach().cpu().clone(memory_format=torch.contiguous_format) for n, v in tensors.items()})
 
 
 def check_tensors(tensors: Mapping[str, Tensor], kind: str, task: str = "") -> None:
-    """Raise TaskError, by name, for a tensor that a file cannot hold: of a type or layout that the format lacks.
+    """Raise TaskError for the first tensor that a file cannot hold because of its name, type or layout.
 
     Args:
         tensors: by name.
         kind: what they are, in errors.
-        task: whose they are, if they are a task's.
+        task: the name of their task, if they have one.
     """
     for name, value in tensors.items():
         what = f"{kind} {name!r}{f' of task {task!r}' if task else ''} cannot be stored"

@@ -1,4 +1,4 @@
-"""A shortlist of tasks, from a few of the weights: those whose gradients are largest."""
+"""A shortlist of tasks, from the few weights with the largest gradients."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from supermasks.superposition import Superposition
 
 LOOKED_AT = 4096
-"""How many weights decide who is on the list."""
+"""How many weights decide which tasks are on the list."""
 
 LISTED = 8
 """How many tasks are on the list."""
@@ -16,19 +16,18 @@ LISTED = 8
 SAMPLED = 16
 
 INDEXED_WEIGHTS = 2**16
-"""How many weights at least, from the first layer on, can be looked at: there masks differ most between inputs."""
+"""How many weights to index, from the first layer on: inputs differ most there. Rounded up to whole layers."""
 
 
 class Shortlist:
     """Finds the tasks that are worth an exact comparison.
 
-    Of the first layers, the 4,096 weights of largest `|dL/dE * W|` are looked up in all tasks, and the 8 tasks
-    with the largest sums are listed. Permuted or otherwise transformed inputs are told apart by the first layer more
-    surely than by all layers.
+    It takes the 4,096 weights of the first layers with the largest `|dL/dE * W|`, looks them up in all tasks, and lists
+    the 8 tasks with the largest sums. The first layer distinguishes permuted or otherwise transformed inputs more
+    reliably than all layers together.
 
     Args:
-        superposition: the tasks; their masks are turned round once, which takes the memory of those of the first layers
-            again.
+        superposition: the tasks. Their masks in the first layers are indexed once, which takes their memory again.
     """
 
     def __init__(self, superposition: Superposition) -> None:
@@ -50,14 +49,14 @@ class Shortlist:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the turned masks take."""
+        """The memory of the index, in bytes."""
         return sum(index.nbytes for of_layer in self._indices for _, index in of_layer)
 
     def candidates(self, gradients: Mapping[str, Tensor]) -> Iterator[list[int]]:
-        """Yield the listed tasks of each loss, in the order of learning.
+        """Yield the listed tasks for each loss, in the order of learning.
 
         Args:
-            gradients: `dL_b/dE` of `names`, `rows x ...`; those that are not there count as 0.
+            gradients: `dL_b/dE` of `names`, `rows x ...`; missing ones count as 0.
         """
         there = [number for number, name in enumerate(self.names) if name in gradients]
         weights, indices = [self._weights[n] for n in there], [self._indices[n] for n in there]
@@ -71,15 +70,15 @@ class Shortlist:
                 for tasks, index in of_layer if len(places) else ():
                     sums[tasks] -= index.products(places, gradient[places])
                 first += size
-            # What is no number is not sorted away: the exact comparison reports it.
+            # NaN sorts first, so that the exact comparison reports it.
             yield sums.nan_to_num(torch.inf).topk(min(LISTED, len(sums))).indices.sort().values.tolist()
 
 
 def _largest(row: Tensor) -> Tensor:
-    """Return the indices of the 4,096 entries of largest magnitude; all if there are not more."""
+    """Return the indices of the 4,096 entries of largest magnitude; of all entries if there are fewer."""
     if len(row) <= LOOKED_AT:
         return torch.arange(len(row), device=row.device)
-    # Only among those that are larger than twice the right share of every 16th entry: ten times faster than among all.
+    # A threshold from every 16th entry leaves about twice as many as needed: ten times faster than sorting all.
     magnitude = row.abs()
     some = magnitude[::SAMPLED]
     least = some.topk(max(1, min(len(some), 2 * len(some) * LOOKED_AT // len(row))), sorted=False).values.amin()

@@ -1,4 +1,4 @@
-"""How a task is learned over a network: one method a file. A new file is found, and its methods are exported here."""
+"""How a task is learned over a network. Each file has one method; this package finds and exports them all."""
 
 from supermasks.discovery import classes_in
 from supermasks.methods.diluted import Diluted

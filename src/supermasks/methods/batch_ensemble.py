@@ -1,4 +1,4 @@
-"""BatchEnsemble: each task scales the inputs and outputs of every layer by vectors of its own."""
+"""BatchEnsemble: each task scales the inputs and outputs of every layer by its own vectors."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from supermasks.methods.method import Method
 from supermasks.methods.session import Learned, Lesson, Session, initial_head
 
 OUTPUTS, INPUTS = "outputs of ", "inputs of "
-"""Begin the names of the vectors under training; the names of their parameters follow."""
+"""Prefixes of the names of vectors under training, before the names of their parameters."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class BatchEnsemble(Method):
     A task costs 4 bytes for each input and each output of a layer. Where the network has a head, each task has its own.
 
     Attributes:
-        first_trains: the first task of a bank also trains `W`, which is frozen from then on, as in Wen et al. (2020).
-            Otherwise `W` stays as the base gives it ("Rand W" in SupSup's Table 2).
+        first_trains: the first task of a bank also trains `W`, which is then frozen, as in Wen et al. (2020). Otherwise
+            `W` keeps the values of the base ("Rand W" in SupSup's Table 2).
     """
 
     first_trains: bool = True
@@ -40,7 +40,7 @@ class BatchEnsemble(Method):
 
 
 class _Vectors(Session):
-    """The vectors of a task under training, its head, and in the first task the shared weights."""
+    """Trains the vectors and the head of a task, and in the first task the shared weights."""
 
     stacks = True
 

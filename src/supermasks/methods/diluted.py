@@ -1,4 +1,4 @@
-"""Supermasks that stay recognisable in a superposition: some steps are made with the mask diluted by all others."""
+"""Supermasks that stay recognisable in a superposition: some training steps use a diluted mask."""
 
 from dataclasses import dataclass
 
@@ -12,22 +12,22 @@ from supermasks.methods.supsup import MaskSession, SupSup
 
 @dataclass(frozen=True)
 class Diluted(SupSup):
-    """SupSup whose masks say, in a mixture of thousands, which inputs are theirs.
+    """SupSup with masks that recognise their own inputs in a mixture of thousands of tasks.
 
-    One-Shot asks how the objective changes when the mixture of all tasks moves a little towards `M_i`. A training that
-    only ever sees `W * M_i` itself does not care. Here a small share of the steps, drawn at random, is made with
+    One-Shot asks how the objective changes when the mixture of all tasks moves a little towards `M_i`. Training with
+    `W * M_i` alone does not prepare the mask for that. Here a small share of the steps, drawn at random, uses
 
         E = W * ((1 - beta) d + beta M_i)
 
-    where `d` is the share of weights that the initial mask keeps of the layer: what the mean of many masks of different
-    tasks comes to. Then already a little of the mask makes the classes of its own inputs likely, and superfluous
-    neurons unlikely. It costs a fraction of a point in accuracy, and nothing in time.
+    where `d` is the density of the layer's initial mask, which is about the mean of many masks of different tasks. Then
+    even a small part of the mask makes the classes of its own inputs likely, and superfluous neurons unlikely. It costs
+    a fraction of a point in accuracy, and no time.
 
     Attributes:
         rule: the function from scores to mask.
         initial: what the scores begin with.
-        share: of the steps that are made with the diluted mask.
-        beta: how much of it is the task's own.
+        share: the share of the steps with the diluted mask.
+        beta: the weight of the task's own mask in the diluted mask.
 
     Raises:
         ConfigError: a number is not between 0 and 1.
@@ -46,9 +46,9 @@ class Diluted(SupSup):
 
 
 class _Dilution(MaskSession):
-    """A mask that is diluted in some steps."""
+    """Trains a mask that is diluted in some steps."""
 
-    stacks = False  # which steps these are is drawn for each task
+    stacks = False  # each task draws its own steps
 
     def __init__(self, method: Diluted, lesson: Lesson) -> None:
         super().__init__(method, lesson)
@@ -58,8 +58,8 @@ class _Dilution(MaskSession):
 
     def effective(self) -> dict[str, Tensor]:
         effective = super().effective()
-        # Validation computes without gradients, with the mask as it is. The draw is from torch's generator, as those of
-        # dropout are: the training seeds it for the task, and saves it with its checkpoints.
+        # Validation computes without gradients, and with the mask as it is. The draw is from torch's generator, as in
+        # dropout: the training seeds it for the task, and saves it in checkpoints.
         if torch.is_grad_enabled() and float(torch.rand((), dtype=torch.float32)) < self._share:
             for name, kept in self._kept.items():
                 others = (1 - self._beta) * kept * self.network.weights[name]

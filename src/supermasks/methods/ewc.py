@@ -1,4 +1,4 @@
-"""EWC: shared weights that matter to earlier tasks are held back by a penalty."""
+"""EWC: a penalty holds back shared weights that matter to earlier tasks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,25 +12,25 @@ from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Sessi
 from supermasks.seeding import generator
 
 FISHER = "fisher of "
-"""Begins the names under which importance is remembered; the names of the weights follow."""
+"""The prefix of the names of importance in the memory, before the names of the weights."""
 
 
 @dataclass(frozen=True)
 class EWC(Sequential):
-    """Sequential training with a penalty on what earlier tasks need (online EWC; Schwarz et al. 2018, Equation 8).
+    """Sequential training with a penalty on changes that matter to earlier tasks (online EWC; Schwarz et al. 2018).
 
-    With the weights `W'` that the task before has left and their importance `F`, the loss of a batch is
+    `W'` are the weights that the task before left, and `F` is their importance. The loss of a batch is (Equation 8)
 
         cross-entropy + strength / 2 * sum_n F_n (W_n - W'_n)^2
 
     and after each task `F <- decay * F + F_task`. `F_task` is the diagonal of the Fisher information: the mean square
-    of the gradient of `log p(y | x)` over training examples, with `y` drawn from the network's own answer. It takes 4
-    bytes a weight, once for all tasks, and only further tasks need it.
+    of the gradient of `log p(y | x)` over training examples, with `y` drawn from the network's own answer. `F` takes 4
+    bytes a weight, once for all tasks, and only training needs it.
 
     Attributes:
         strength: of the penalty.
-        decay: of the importance for older tasks, from 0 to 1.
-        examples: how many training examples the importance is measured on, one backward pass each.
+        decay: the factor that the importance is multiplied by after each task, from 0 to 1.
+        examples: how many training examples measure the importance, one backward pass each.
 
     Raises:
         ConfigError: the strength is negative, the decay is not from 0 to 1, or there are no examples.
@@ -53,7 +53,7 @@ class EWC(Sequential):
 
 
 class _Penalised(SharedWeights):
-    """Shared weights under training, with the penalty."""
+    """Trains the shared weights with the penalty."""
 
     def __init__(self, method: EWC, lesson: Lesson) -> None:
         super().__init__(lesson)
@@ -78,7 +78,7 @@ class _Penalised(SharedWeights):
         return replace(super().finish(), memory=memory)
 
     def _measured(self) -> Mapping[str, Tensor]:
-        """Return the importance of each weight for this task, over examples drawn at random."""
+        """Return the importance of each weight for this task, measured on examples drawn at random."""
         task, random = self.lesson.task, generator(self.lesson.seed, "fisher", self.lesson.task.name)
         count = min(self._method.examples, len(task.train))
         rows = torch.from_numpy(random.permutation(len(task.train))[:count])

@@ -1,4 +1,4 @@
-"""ExSSNeT and SSNeT: a supermask is found, and weights that it selects are trained."""
+"""ExSSNeT and SSNeT: find a supermask, and train weights that it selects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,39 +15,38 @@ from supermasks.network import Network
 from supermasks.owned import PRECISIONS, Owned, Precision
 
 WEIGHTS = "weights of "
-"""Begins the names of the vectors of weights under training; the names of their parameters follow."""
+"""The prefix of the names of weights under training, before the names of their parameters."""
 
 
 @dataclass(frozen=True)
 class ExSSNeT(SupSup):
-    """Find a supermask over the weights as earlier tasks left them, and train selected weights (ExSSNeT, Section 3).
+    """Find a supermask over the weights that earlier tasks left, and train selected weights (ExSSNeT, Section 3).
 
-    Task `i` learns `M_i` over `W^(i-1)`, then trains, inside of the subnetwork `W * M_i`, the weights of
+    Task `i` learns `M_i` over `W^(i-1)`. Then it trains, inside the subnetwork `W * M_i`, the weights of
 
         M_free = M_i - (M_1 | ... | M_(i-1))          exclusive (ExSSNeT)
         M_free = M_i                                  otherwise (SSNeT)
 
-    and writes them into the network. Exclusive training changes no weight that an earlier task uses, so that none is
-    forgotten; where no weight is free it is SupSup. SSNeT changes weights that earlier tasks use, and forgets.
+    and writes them into the network. Exclusive training changes no weight that an earlier task uses, so no task is
+    forgotten; if no weight is free, it is SupSup. SSNeT changes weights that earlier tasks use, and forgets.
 
-    The paper trains first the mask and then the weights. Together, each step trains scores and those weights that no
-    earlier task uses; what the mask keeps in the end is the task's. No step is lost to either, which is better at
+    The paper trains first the mask and then the weights. With `together`, each step trains the scores and all weights
+    that may be trained; the task owns those that its mask keeps in the end. Both get all the steps, which is better at
     equal epochs.
 
     Attributes:
         rule: the function from scores to mask; the paper keeps 10% of each layer.
         initial: what the scores begin with.
         exclusive: train only weights that no earlier task uses.
-        precision: in which the changes of the weights are kept: "float32", "float16", "int8" or "int4".
+        precision: of the stored changes of weights: "float32", "float16", "int8" or "int4".
         together: train mask and weights in the same steps.
-        mask_share: the share of the training in which the mask is found, where they are not trained together; the
-            weights have the rest.
+        mask_share: the share of the training for the mask; the weights get the rest. Not used if `together`.
 
-    Weights want larger steps than scores, `Training(weight_optimiser=)`: on photographs, for instance, Nesterov's with
-    weight decay.
+    Weights need larger steps than scores, so give them their own optimiser, `Training(weight_optimiser=)`. For
+    photographs, SGD with Nesterov's momentum and weight decay works well.
 
     Raises:
-        ConfigError: the share is not between 0 and 1, or there is no such precision.
+        ConfigError: the share is not between 0 and 1, or the precision is unknown.
     """
 
     rule: MaskRule = field(default_factory=lambda: TopK(0.1))
@@ -81,7 +80,7 @@ class ExSSNeT(SupSup):
         return _Together(self, lesson) if self.together else _MaskFirst(self, lesson)
 
     def free(self, among: Mask, lesson: Lesson) -> Mask:
-        """Return which of these weights may be trained."""
+        """Return which weights of a mask may be trained."""
         if not self.exclusive:
             return among
         shapes = lesson.network.shapes
@@ -89,7 +88,7 @@ class ExSSNeT(SupSup):
 
 
 class _MaskFirst(MaskSession):
-    """The first stage: the mask is found."""
+    """The first stage: trains the scores."""
 
     stacks = False
 
@@ -104,7 +103,7 @@ class _MaskFirst(MaskSession):
 
 
 class _WeightsThen(Session):
-    """The second stage: free weights that the mask selects are trained, and the head goes on."""
+    """The second stage: trains free weights that the mask selects, and the head further."""
 
     def __init__(self, method: ExSSNeT, first: _MaskFirst, mask: Mask, vectors: "_Vectors") -> None:
         super().__init__(first.lesson, {**first.head, **vectors.initial})
@@ -126,7 +125,7 @@ class _WeightsThen(Session):
 
 
 class _Together(MaskSession):
-    """Mask and free weights in the same steps: scores get the gradient `g * W`, and weights `g * M`."""
+    """Trains mask and free weights in the same steps: scores get the gradient `g * W`, and weights `g * M`."""
 
     stacks = False
 
@@ -150,14 +149,14 @@ class _Together(MaskSession):
 
 
 class _Vectors:
-    """Free weights as one vector a parameter: what is not in it, no optimiser can move.
+    """Free weights as one vector for each parameter; an optimiser cannot move weights outside of it.
 
     Args:
         free: which weights are trained.
-        network: has their values.
+        network: gives their values.
 
     Attributes:
-        initial: the vectors as the training begins, by their names.
+        initial: the vectors at the start of the training, by name.
     """
 
     def __init__(self, free: Mask, network: Network) -> None:
@@ -169,7 +168,7 @@ class _Vectors:
         self.initial = {WEIGHTS + name: network.weights[name].flatten()[place] for name, place in self._places.items()}
 
     def put(self, weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights with those under training in their places."""
+        """Return weights with the values under training put in."""
         return {
             name: weight.flatten().index_copy(0, self._places[name], parameters[WEIGHTS + name]).view(weight.shape)
             if name in self._places
@@ -178,9 +177,9 @@ class _Vectors:
         }
 
     def owned(self, mask: Mask, parameters: Mapping[str, Tensor], method: ExSSNeT, network: Network) -> Owned | None:
-        """Return the trained weights that the mask keeps; None if there are none, or all are as they were.
+        """Return the trained weights that the mask keeps; None if there are none, or none has changed.
 
-        They are as they were where the mask alone was best on the validation examples.
+        None has changed if the mask alone was best on the validation examples.
         """
         selected = mask & self._free
         if not selected.count():

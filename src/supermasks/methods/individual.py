@@ -1,4 +1,4 @@
-"""Individually trained networks: what masks are compared with, the upper bound in accuracy and in bytes."""
+"""Individually trained networks: the upper bound in accuracy and in bytes."""
 
 from dataclasses import dataclass
 
@@ -28,14 +28,14 @@ class Individual(Method):
 
     def begin(self, lesson: Lesson) -> Session:
         network, states = lesson.network, lesson.past.states
-        # Also after a task with a mask: from the weights that it computes with.
+        # The effective weights, so that this works after a task with a mask, too.
         start = network.effective(states[-1]) if self.warm and states else network.weights
         weights = {name: start[name] for name in network.weights}
         return WeightsSession(lesson, {**weights, **initial_head(lesson)})
 
 
 class WeightsSession(Session):
-    """All weights of a task under training, and its head."""
+    """Trains all weights of a task, and its head."""
 
     stacks = True
 

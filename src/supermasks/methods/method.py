@@ -1,4 +1,4 @@
-"""What a method is: it says what a task adds to a network, and how that is trained."""
+"""The base class of methods. A method says what a task adds to a network, and how to train it."""
 
 from abc import ABC, abstractmethod
 
@@ -8,30 +8,29 @@ from supermasks.spec import Settings
 
 
 class Method(Settings, ABC):
-    """How a task is learned. Subclasses are frozen dataclasses of settings.
+    """How a task is learned. Subclasses are frozen dataclasses of settings, and must define `begin`.
 
-    A subclass needs `begin` alone. It is found by its name once its module was imported, so that a learner that was
-    saved with it can be loaded.
+    A saved learner finds its method by name, once the module of the method is imported.
     """
 
     @property
     def forgets(self) -> bool:
-        """Whether a later task can change what an earlier one answers."""
+        """Whether learning a task can change the answers of earlier tasks."""
         return False
 
     @property
     def stages(self) -> tuple[float, ...]:
-        """The trainings of a task, one after the other: for each, its share of the steps. By default a single one."""
+        """The share of the steps for each stage of the training, in order; by default a single stage."""
         return (1.0,)
 
     @property
     def writes(self) -> bool:
-        """Whether a task trains shared weights, which the tasks after it build on."""
+        """Whether tasks train shared weights, which later tasks build on."""
         return False
 
     @property
     def builds_on_past(self) -> bool:
-        """Whether a task depends on earlier tasks. Only where none does, tasks can be learned apart."""
+        """Whether a task depends on earlier tasks; if so, tasks cannot be learned apart."""
         return True
 
     def check(self, network: Network) -> None:
@@ -40,7 +39,7 @@ class Method(Settings, ABC):
 
     @abstractmethod
     def begin(self, lesson: Lesson) -> Session:
-        """Return a new task at its initial values, ready to be trained.
+        """Return a session for a new task, at its initial values.
 
         Raises:
             DensityError: the rule cannot serve the layers of this network.

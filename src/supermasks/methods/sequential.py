@@ -1,4 +1,4 @@
-"""Sequential training: what forgetting looks like, the lower bound."""
+"""Sequential training, which forgets: the lower bound."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,10 @@ from supermasks.methods.session import Learned, Lesson, Session, initial_head
 
 @dataclass(frozen=True)
 class Sequential(Method):
-    """Train the shared weights on each task in turn, with nothing to protect the tasks before (SupSup, Section 4.1).
+    """Train the shared weights on each task in turn, without protecting earlier tasks (SupSup, Section 4.1).
 
     This is the papers' lower bound. All tasks answer over the latest weights, which a bank stores once. Each task has
-    its own normalisation statistics, which begin as those of the task before; where the network has a head, each task
-    has its own as well.
+    its own normalisation statistics, which start from the task before. If there is a head, each task has its own.
     """
 
     @property
@@ -32,7 +31,7 @@ class Sequential(Method):
 
 
 class SharedWeights(Session):
-    """The shared weights under training, and the head of the task."""
+    """Trains the shared weights, and the head of the task."""
 
     def __init__(self, lesson: Lesson) -> None:
         super().__init__(lesson, {**lesson.network.weights, **initial_head(lesson)})

@@ -1,4 +1,4 @@
-"""One task under training: the data that are trained, and what a method does with them."""
+"""One task under training: its parameters and buffers, and what the method does with them."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -30,13 +30,13 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """All that a method is given to learn a task.
+    """All that a method needs to learn a task.
 
     Attributes:
-        network: the backbone over the weights that earlier tasks have left (`network.weights`).
-        task: its name determines, with the seed, all random numbers.
+        network: the backbone over the weights that earlier tasks left (`network.weights`).
+        task: what to learn; its name and the seed determine all random numbers.
         seed: of the learner.
-        past: what was learned before.
+        past: the earlier tasks, and their memory.
     """
 
     network: Network
@@ -47,12 +47,12 @@ class Lesson:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What is kept of a trained task.
+    """The result of training a task.
 
     Attributes:
         changes: what the task does to each shared weight, and to its head, by name.
-        memory: what the next tasks may begin with; it is no part of the task.
-        owned: the weights that the task has trained among those that it uses, if any.
+        memory: what the next tasks may begin with; it is not part of the task.
+        owned: the shared weights that the task has trained, if it has trained some of them.
         weights: all shared weights, if the task has trained them.
     """
 
@@ -62,7 +62,7 @@ class Learned:
     weights: Mapping[str, Tensor] | None = None
 
     def without(self, names: Collection[str], shapes: Mapping[str, tuple[int, ...]]) -> "Learned":
-        """Return this with the weights of some parameters kept whole, which costs nothing, and none of them owned.
+        """Return this with all weights of some parameters kept, which takes no bytes, and none of them owned.
 
         Args:
             names: of the parameters.
@@ -81,17 +81,16 @@ class Session(ABC):
     """One task under training. A method makes it; the training loop changes its tensors in place.
 
     Args:
-        lesson: what is learned.
-        parameters: the initial values of what is trained; copied.
+        lesson: the task, and what it is learned over.
+        parameters: initial values of the trainable parameters; copied.
 
     Attributes:
-        lesson: what is learned.
-        parameters: what the optimiser changes, by name; leaves on the device of the network.
-        buffers: the buffers of the network, changed by its normalisation layers while it trains.
-        weights: the names of those parameters that are weights beside a mask: they may have an optimiser of their own.
-        follows: whether this is a later stage of a task, so that what it begins with may be the best already.
-        stacks: whether tasks differ in parameters and buffers alone, so that many can be trained as one
-            (`learn_together`).
+        lesson: the task, and what it is learned over.
+        parameters: the trainable parameters by name; leaves on the device of the network.
+        buffers: the buffers of the network, which its normalisation layers change during training.
+        weights: the names of the parameters that are weights beside a mask; they may have their own optimiser.
+        follows: whether this is a later stage of a task, so that its initial values may already be the best.
+        stacks: whether sessions differ only in their tensors, so that many can be trained as one (`learn_together`).
     """
 
     stacks: ClassVar[bool] = False
@@ -119,33 +118,33 @@ class Session(ABC):
     def loss(self, logits: Logits, inputs: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
         """Return the loss of a batch; by default `criterion(logits(inputs), targets)`.
 
-        A method that adds a penalty or replays inputs changes it here (SupSup, Section 3.6, has the default).
+        The default is that of SupSup, Section 3.6. Override it to add a penalty or to replay inputs.
 
         Args:
-            logits: computes the logits of the task as it stands.
+            logits: computes the logits of the task with its current values.
             inputs: `batch x ...`.
             targets: `batch`, indices of classes, on the device of the network.
-            criterion: the mean cross-entropy, with the class weights and the smoothing of the training.
+            criterion: the mean cross-entropy, with the class weights and label smoothing of the training.
         """
         del self
         return criterion(logits(inputs), targets)
 
     def after_backward(self) -> None:  # noqa: B027 - most methods do nothing here
-        """Change the gradients before the optimiser makes its step. By default they stay."""
+        """Change the gradients before the optimiser's step; by default do nothing."""
 
     def after_step(self) -> None:  # noqa: B027 - most methods do nothing here
-        """Note or change something after a step of the optimiser. By default nothing."""
+        """Note or change something after the optimiser's step; by default do nothing."""
 
     def next(self) -> "Session | None":
-        """Return the next stage; None if there is nothing left to train, so that it is left out."""
+        """Return the next stage; None if there is nothing left to train."""
         return None
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold beside parameters and buffers, as tensors and plain data."""
+        """Return what a checkpoint needs in addition to parameters and buffers, as tensors and plain data."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` was taken."""
+        """Set the session to a state that `state()` returned."""
         del state
 
     @abstractmethod
@@ -153,7 +152,7 @@ class Session(ABC):
         """Return what was learned."""
 
     def standing_at(self: S, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> S:
-        """Return this session with other values of its parameters and buffers."""
+        """Return this session with other parameters and buffers."""
         other = copy.copy(self)
         other.parameters, other.buffers = parameters, buffers
         return other

@@ -1,4 +1,4 @@
-"""SupSup: the weights stay as they are, the scores of a mask are trained."""
+"""SupSup: the weights are frozen, and the scores of a mask are trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from supermasks.scores import InitialScores, KaimingUniform
 class SupSup(Method):
     """Learn one supermask a task: effective weights `W * h(S)`, with trained scores `S` (SupSup, Equation 1).
 
-    Where the network has a head, the task trains its own beside the mask.
+    If the network has a head, the task also trains its own head.
 
     Attributes:
         rule: the function `h` from scores to mask.
@@ -40,12 +40,12 @@ class SupSup(Method):
 
 
 class MaskSession(Session):
-    """The scores of a mask under training, and the head of the task if there is one.
+    """Trains the scores of a mask, and the head of the task if the network has one.
 
     Args:
         method: gives the rule and the initial scores.
-        lesson: what is learned.
-        beside: more parameters that are trained in the same steps.
+        lesson: the task, and what it is learned over.
+        beside: more parameters to train in the same steps.
     """
 
     stacks = True
@@ -70,7 +70,7 @@ class MaskSession(Session):
         return {**self.head, **self.rule.masked(self.network.weights, self.scores), **self.buffers}
 
     def found(self) -> Mask:
-        """Return the mask of the scores as they are now."""
+        """Return the mask of the current scores."""
         with torch.no_grad():
             scores = {name: value.detach().cpu() for name, value in self.scores.items()}
             return Mask.pack({name: mask > 0.5 for name, mask in self.rule.masks(scores).items()})
@@ -85,5 +85,5 @@ class MaskSession(Session):
 
 
 def replaced(values: Mapping[str, Tensor]) -> dict[str, Replaced]:
-    """Return the changes that put these values in the place of parameters."""
+    """Return the changes that replace parameters by these values."""
     return {name: Replaced(value) for name, value in values.items()}

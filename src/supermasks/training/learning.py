@@ -1,4 +1,4 @@
-"""From a task to its state: what a learner does with one task, here or in another process."""
+"""Learn one task: from the task to its state, in this process or in another one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,10 +27,10 @@ from supermasks.weights import content_digest
 
 @dataclass(frozen=True, eq=False)
 class LearnedTask:
-    """A task that was learned.
+    """A learned task.
 
     Attributes:
-        state: what is kept of it.
+        state: of the task.
         memory: what the next tasks may begin with.
         weights: all shared weights, if the task has trained them.
         fit: how its training went.
@@ -43,15 +43,15 @@ class LearnedTask:
 
 
 def check_learnable(network: Network, task: Task) -> None:
-    """Raise InputError unless the inputs of a task are finite, and of a type that networks take.
+    """Raise InputError unless the inputs of a task are finite, and float32 or int64.
 
-    Inputs that many tasks share are looked at once.
+    Inputs that several tasks share are checked once.
     """
     inputs, seen = task.train.inputs, two_of(task)
     if seen.dtype not in INPUT_TYPES:
         raise InputError(
-            f"the network is given float32, or int64 for token ids, but the inputs of task {task.name!r} are "
-            f"{seen.dtype}; convert them with .float(), or by the view of the examples"
+            f"expected float32 inputs, or int64 for token ids, got {seen.dtype} for task {task.name!r}; convert them "
+            "with .float(), or by the view of the examples"
         )
     if isinstance(inputs, Tensor) and inputs not in network.finite:
         check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
@@ -70,19 +70,19 @@ def learn_task(
     listeners: Listeners | None = None,
     checkpoint: Path | None = None,
 ) -> LearnedTask:
-    """Train one task, and turn what was trained into its state.
+    """Train one task, and return its state.
 
     Args:
-        method: says what is trained, and what is kept of it.
+        method: says what is trained and stored.
         lesson: the task, and what it is learned over.
         settings: of the training.
         listeners: as in `fit_stages`.
         checkpoint: as in `fit_stages`.
 
     Raises:
-        InputError: the inputs are not finite, or of a shape that the backbone does not take.
-        LabelError: there are more classes than the backbone has outputs.
-        TrainingError: training diverged, or the mask keeps no weight of some layer.
+        InputError: the inputs are not finite, or the backbone does not take their shape.
+        LabelError: the task has more classes than the backbone has outputs.
+        TrainingError: the training diverged, or the mask keeps no weight of some layer.
         SupermasksError: everything that `fit_stages` raises.
     """
     check_learnable(lesson.network, lesson.task)
@@ -92,13 +92,13 @@ def learn_task(
 
 
 def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: bool = False) -> LearnedTask:
-    """Return what is kept of a task whose training has ended.
+    """Return the state of a trained task.
 
     Args:
         session: of the task, trained.
         settings: of the training.
         fitted: how it went.
-        is_clear: a look at the network was clear (`Look.is_clear`), so that it answers alike each time.
+        is_clear: the probe of the network was clear (`Look.is_clear`), so that its answers can be compared later.
 
     Raises:
         TrainingError: the mask keeps no weight of some layer.
@@ -116,9 +116,7 @@ def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: boo
     )
     empty = [name for name, kept in state.mask.counts().items() if kept == 0]
     if empty:
-        raise TrainingError(
-            f"the mask keeps no weight of {empty}, so that the network cannot answer; lower the threshold"
-        )
+        raise TrainingError(f"the mask keeps no weight of {empty}, so the network cannot answer; lower the threshold")
     written = network.writing(state, learned.weights)
     state, rounding = with_statistics(written, state, lesson.task, settings, lesson.seed)
     state = replace(state, answers=trial_answers(written, state, is_clear))
@@ -127,14 +125,14 @@ def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: boo
 
 @dataclass(frozen=True, eq=False)
 class LearnApart:
-    """Learns the tasks of a stream one by one, each as if it were the first: a job for workers.
+    """A job for workers: learns the tasks of a stream, each as if it were the first.
 
-    What a task draws at random depends on the seed and its name alone, so that it does not matter where it is learned.
+    The random numbers of a task depend only on the seed and its name, so it does not matter where it is learned.
 
     Attributes:
         network: over the weights of its base.
-        method: whose tasks do not build on each other.
-        training: how.
+        method: its tasks must not build on each other.
+        training: settings of the training.
         seed: of the learner.
         tasks: to learn.
     """

@@ -1,4 +1,4 @@
-"""Who follows a training: a bar, callbacks, and the file that it is resumed from."""
+"""Follow a training: progress, callbacks, and the file that it is resumed from."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,17 +9,17 @@ from typing import Any, Literal
 from supermasks.training.steps import Callback, Step
 
 Progress = Callable[[int, int], None]
-"""Called after each step with the number of steps done and of all steps."""
+"""Called after each step with the number of steps done and the total."""
 
 CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told of each step, on the first process.
+    """Called after each step, on the first process.
 
     Attributes:
-        progress: called with the number of steps done and of all steps.
+        progress: called with the number of steps done and the total.
         callbacks: called with each step; one of them may end the training.
     """
 
@@ -27,12 +27,12 @@ class Listeners:
     callbacks: Sequence[Callback] = ()
 
     def of_stage(self, steps: Sequence[int], stage: int, epochs: int) -> "Listeners":
-        """Return listeners for a stage of a training, who count steps over all stages.
+        """Return listeners for one stage of a training; they count steps over all stages.
 
         Args:
             steps: of each stage.
             stage: from 0.
-            epochs: how often all examples were seen before this stage, rounded down.
+            epochs: the whole epochs before this stage.
         """
         progress = self.progress
         return Listeners(
@@ -43,14 +43,13 @@ class Listeners:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file that a training is saved in, and resumed from if it is there.
+    """The file that a training is saved in, and resumed from if it exists.
 
     Attributes:
         file: its path.
-        seconds: how often it is written.
-        keep: leave the end of the training in the file, for the next call to return from at once; otherwise the file is
-            removed at the end.
-        about: extra fields that must match before the checkpoint is resumed; can be written as JSON.
+        seconds: the time between two savings.
+        keep: keep the file at the end, so that the next call returns the result at once; otherwise it is removed.
+        about: extra fields that must match before a checkpoint is resumed, as JSON data.
     """
 
     file: Path
@@ -65,6 +64,6 @@ def _tell(progress: Progress, before: int, total: int, done: int, of_stage: int)
 
 
 def _pass_on(callback: Callback, steps: Sequence[int], stage: int, epochs: int, step: Step) -> Literal["stop"] | None:
-    """Call a callback with a step of a stage, counted over all stages."""
+    """Calls a callback with the steps of a stage, counted over all stages."""
     made = sum(steps[:stage]) + step.step
     return callback(replace(step, step=made, steps=sum(steps), epoch=epochs + step.epoch))

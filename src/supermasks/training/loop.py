@@ -1,4 +1,4 @@
-"""The training loop: steps until the end, checkpoints on the way, Control-C at the end of a step."""
+"""The training loop: makes steps until the end, saves checkpoints, and handles Control-C at the end of a step."""
 
 from collections.abc import Mapping
 from time import perf_counter
@@ -28,36 +28,37 @@ def fit(
 ) -> Fit:
     """Minimise the loss of a session (SupSup, Section 3.6).
 
-    It is the cross-entropy over all outputs, superfluous neurons included, unless the method has another one.
+    By default, the loss is the cross-entropy over all outputs, superfluous neurons included; a method may change it.
 
-    A training that was stopped resumes from its checkpoint, and ends as if it had never been stopped, bit for bit.
-    With a checkpoint, Control-C takes effect at the end of a step, after saving.
+    An interrupted training resumes from its checkpoint, and ends with the same bits as without interruption. With a
+    checkpoint, Control-C takes effect at the end of a step, after saving.
 
-    Where `torch.distributed` is initialised, each process computes its share of every batch, and the steps are those
-    of one process with the whole batch, up to rounding; all processes end with the same parameters and buffers.
-    Batch normalisation uses the statistics of the share; the buffers are those of the first process, which the others
-    get before each validation and at the end. Random layers draw differently on each. All must see the same
-    checkpoint file, which the first one writes.
+    If `torch.distributed` is initialised, each process computes its share of every batch. The steps are those of one
+    process with the whole batch, up to rounding, and all processes end with the same parameters and buffers.
+    Batch normalisation uses the statistics of the share. All processes take the buffers of the first one before each
+    validation and at the end. Random layers draw different numbers in each. All processes must see the same checkpoint
+    file; the first one writes it.
 
     Args:
-        session: what is trained; its parameters and buffers change in place. The seed of its lesson and the name of the
-            task determine the order of the data, their augmentation, and what random layers draw.
-        settings: how.
-        listeners: told of each step, on the first process.
+        session: the task under training; its parameters and buffers change in place. The seed of its lesson and the
+            name of the task determine the order of the data, their augmentation, and what random layers draw.
+        settings: of the training.
+        listeners: called after each step, on the first process.
         checkpoint: where the training is saved.
-        whole: values of weights that no gradient reaches, in place of those of the session.
+        whole: values for weights that no gradient reaches, used instead of the session's.
 
     Raises:
-        ConfigError: the best is to be selected without validation examples, the batch is smaller than its parts, there
-            are not as many weights as classes, or a callback returns something else than "stop" or None.
-        InputError: the augmentation cannot change inputs of this shape.
-        RunStateError: the checkpoint is damaged, or is of another training.
+        ConfigError: the best epoch is to be selected without validation examples, the batch has fewer examples than
+            parts, the number of class weights is not the number of classes, or a callback returns anything but "stop"
+            or None.
+        InputError: the augmentation cannot handle inputs of this shape.
+        RunStateError: the checkpoint is damaged, or from another training.
         StorageError: the checkpoint cannot be read or written.
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
     start, processes = perf_counter(), Processes.current()
     run = Run(session, settings, processes, whole or {})
-    # The first process draws what a single one would, the others something else.
+    # The first process draws the same numbers as a single process, the others draw different ones.
     purpose = ["layers", run.task.name, *([f"process {processes.rank}"] if processes.rank else [])]
     with (
         seeded_layers(run.network.device, generator(run.seed, *purpose)),
@@ -77,7 +78,7 @@ def fit(
 
 
 def _advance(run: Run, listeners: Listeners, saving: "_Saving") -> None:
-    """Make all steps, tell who listens, and save now and then."""
+    """Make all steps, call the listeners, and save now and then."""
     processes, progress, callbacks = run.processes, listeners.progress, listeners.callbacks
     heard = processes.any(bool(callbacks))[0]
     saving.begin()
@@ -107,7 +108,7 @@ class _Saving:
         self._before, self._saved = 0.0, 0.0
 
     def resume(self) -> None:
-        """Go to where the checkpoint was written, if it is there."""
+        """Restore the checkpoint, if there is one."""
         run, processes = self._run, self._run.processes
         if self._checkpoint is None:
             return
@@ -115,24 +116,24 @@ class _Saving:
             run.restore(load_checkpoint(self._checkpoint.file, self._identity))
         if processes.total(run.step) != run.step * processes.count:
             raise RunStateError(
-                f"the processes found different checkpoints at {self._checkpoint.file}; give all the same folder"
+                f"the processes found different checkpoints at {self._checkpoint.file}; give them all the same folder"
             )
 
     def begin(self) -> None:
-        """Count the time until the next saving from now."""
+        """Start to count the time until the next saving."""
         self._before, self._saved = self._run.seconds, perf_counter()
 
     def seconds(self) -> float:
-        """Return how long the training took so far, with the time before an interruption."""
+        """Return the time of the training so far, including the time before an interruption."""
         return self._before + perf_counter() - self._start
 
     def wait_for_end_of_step(self) -> bool:
-        """Return whether an interruption waits until the training was saved: only with a checkpoint."""
+        """Return whether an interruption waits until the training is saved; it does if there is a checkpoint."""
         self._stopped.pending = self._checkpoint is not None
         return self._stopped.pending
 
     def save_if_due(self) -> None:
-        """Save if it is time, or the training is to stop. All processes call it."""
+        """Save if it is time, or the training was interrupted. All processes call it."""
         checkpoint, run, processes = self._checkpoint, self._run, self._run.processes
         if checkpoint is None:
             return

@@ -12,15 +12,15 @@ class Fit:
     """How a training went.
 
     Attributes:
-        loss: mean loss, in nats, of the last steps (50 at most).
-        seconds: wall-clock time, with that before an interruption.
-        steps: optimiser steps made.
-        validation: accuracies on the validation examples at the end of each epoch and of the training, fractions;
-            empty unless the best was to be selected.
-        rounding: the largest change of a logit, over a batch of training examples, by the rounding of statistics.
-        unreached: the names of the parameters that no gradient reaches, so that the task keeps them whole.
-        ended: why the training ended: after all steps, because the accuracy did not get better ("patience"), or
-            because a callback said so ("callback").
+        loss: mean loss, in nats, of the last 50 steps at most.
+        seconds: wall-clock time, including the time before an interruption.
+        steps: number of optimiser steps.
+        validation: accuracies on the validation examples, as fractions, at the end of each epoch and of the training;
+            empty unless the best epoch is selected.
+        rounding: the largest change of a logit, over a batch of training examples, by rounding statistics.
+        unreached: the names of parameters that no gradient reaches; the task keeps them whole.
+        ended: why the training ended: after "all steps", because the accuracy stopped improving ("patience"), or by a
+            "callback".
     """
 
     loss: float
@@ -33,7 +33,7 @@ class Fit:
 
     @classmethod
     def joined(cls, stages: Sequence["Fit"]) -> "Fit":
-        """Return how trainings went that were made one after the other; the loss is that of the last."""
+        """Return one report of several trainings in a row; the loss is that of the last training."""
         return cls(
             stages[-1].loss,
             sum(stage.seconds for stage in stages),

@@ -1,4 +1,4 @@
-"""A training under way: one optimiser step after the other, and how far it is."""
+"""A training in progress: makes optimiser steps, and knows how far it is."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from supermasks.training.validation import Best, accuracy
 
 
 class Run:
-    """A training under way.
+    """A training in progress.
 
     Args:
-        session: what is trained.
-        settings: how.
-        processes: that share each batch.
-        whole: values of weights that no gradient reaches, in place of those of the session.
+        session: the task under training.
+        settings: of the training.
+        processes: the processes that share each batch.
+        whole: values for weights that no gradient reaches, used instead of the session's.
     """
 
     def __init__(self, session: Session, settings: Training, processes: Processes, whole: Mapping[str, Tensor]) -> None:
@@ -88,13 +88,13 @@ class Run:
         total = torch.zeros((), dtype=torch.float32, device=self.network.device)
         for part in self.parts:
             inputs, targets = self.task.train.batch(rows[part])
-            inputs = inputs.detach()  # the user's own graph, if there is one, is not ours to train
+            inputs = inputs.detach()  # the user's own graph is not trained
             if augmentation is not None and drawn is not None:
                 inputs = augmentation.apply(inputs, drawn[part])
             loss = self._loss(inputs, targets)
             if len(targets) < len(rows):
                 loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
-            # Layers that are called again in the backward pass would not have the weights of the task.
+            # Layers called again in the backward pass would not have the weights of the task.
             with self.network.refusing_calls() if self.step == 1 else nullcontext():
                 loss.backward()
             total += loss.detach()
@@ -109,24 +109,24 @@ class Run:
                 self.end("patience")
 
     def report(self) -> Step:
-        """Return what the last step was."""
+        """Return a report of the last step."""
         epoch = self.step * self.settings.batch_size // len(self.task.train)
         rate = max(group["lr"] for group in self.optimiser.param_groups)
         return Step(self.task.name, self.step, self.steps, epoch, rate, self.measured, self.loss)
 
     def end(self, why: Ended) -> None:
-        """Make the last step the end of the training."""
+        """End the training after the last step."""
         self.ended = why
         self.losses.look(self.step)
         if self.settings.select_best and self.measured is None:
             self._validate()
 
     def note_start(self) -> None:
-        """Measure the accuracy that the training begins with."""
+        """Measure the accuracy before the first step."""
         self.best.begin(self._accuracy())
 
     def finish(self) -> None:
-        """Bring back the best, and make all processes agree."""
+        """Restore the best values, and make all processes agree."""
         if self.settings.select_best:
             self.best.bring_back()
         self.processes.broadcast(self.tensors())
@@ -156,7 +156,7 @@ class Run:
         }
 
     def state(self) -> dict[str, Any]:
-        """Return all that the rest of the training depends on, as tensors and plain data."""
+        """Return all that the remaining training depends on, as tensors and plain data."""
         return {
             "step": self.step,
             "seconds": self.seconds,
@@ -172,7 +172,7 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go to where `state()` was taken."""
+        """Set the training to a state that `state()` returned."""
         self.step, self.seconds = state["step"], state["seconds"]
         with torch.no_grad():
             for tensor, value in zip(self.tensors(), state["tensors"], strict=True):
@@ -200,7 +200,7 @@ class Run:
             return self.session.loss(logits, inputs, targets.to(self.network.device), self.cross_entropy.mean)
         except (SupermasksError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever the layers of a user say: batch normalisation of a single example, say
+        except Exception as error:  # layers may raise anything, as batch normalisation does for a single example
             raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
 
     def _validate(self) -> None:
@@ -210,7 +210,7 @@ class Run:
     def _accuracy(self) -> float:
         """Return the accuracy on the validation examples, the same in all processes."""
         self.processes.broadcast(self.session.buffers.values())
-        assert self.task.validation is not None  # checked at the beginning
+        assert self.task.validation is not None  # checked in __init__
         with torch.no_grad():
             effective = self._effective()
         examples, classes = self.task.validation, len(self.task.classes)

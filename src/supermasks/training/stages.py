@@ -1,4 +1,4 @@
-"""The trainings that a method makes of one task, one after the other."""
+"""The stages of a method: trainings of one task, one after the other."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,18 +23,19 @@ def fit_stages(
     listeners: Listeners | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[Session, Fit, bool]:
-    """Begin a task, and make each training that the method wants of it, as `fit` does.
+    """Begin a task, and train each stage of the method as `fit` does.
 
     Args:
         method: says what is trained, and in which stages.
         lesson: the task, and what it is learned over.
         settings: of all stages together; each gets its share.
-        listeners: told of each step, counted over all stages. Where one ends the training, no stage follows.
-        checkpoint: the file that the training is resumed from if it is there. A stage that is not the last leaves what
-            it has trained in a file beside it; `forget_stages` removes that once the task is kept.
+        listeners: called after each step, counted over all stages. If one ends the training, no stage follows.
+        checkpoint: the file to resume from, if it exists. Each stage but the last leaves its result in a file beside
+            it; `forget_stages` removes these once the task is stored.
 
     Returns:
-        The last stage, trained; how it went; and whether the look at the network was clear (`Look.is_clear`).
+        The session of the last stage, trained; how the training went; and whether the probe of the network was clear
+        (`Look.is_clear`).
 
     Raises:
         SupermasksError: everything that `Method.begin`, `Look` and `fit` raise.
@@ -67,7 +68,7 @@ def fit_stages(
 
 
 def forget_stages(method: Method, checkpoint: Path | None) -> None:
-    """Remove what `fit_stages` has left beside the checkpoint."""
+    """Remove the files that `fit_stages` left beside the checkpoint."""
     for file in _files(method, checkpoint):
         if file is not None:
             remove_checkpoint(file)
@@ -76,7 +77,7 @@ def forget_stages(method: Method, checkpoint: Path | None) -> None:
 def _checkpoint(
     file: Path | None, method: Method, lesson: Lesson, stage: int, whole: Mapping[str, Tensor]
 ) -> Checkpoint | None:
-    """Return the checkpoint of a stage. A task that builds on others is another task after others."""
+    """Return the checkpoint of a stage. If a task builds on others, these must match before it is resumed."""
     if file is None:
         return None
     about = {
@@ -90,7 +91,7 @@ def _checkpoint(
 
 
 def _files(method: Method, checkpoint: Path | None) -> list[Path | None]:
-    """Return the file of each stage; that of the last has the name that was asked for."""
+    """Return the file of each stage; the last stage uses the given name."""
     if checkpoint is None:
         return [None] * len(method.stages)
     return [*(checkpoint.with_name(f"{checkpoint.name}.stage-{n}") for n in range(len(method.stages) - 1)), checkpoint]

@@ -1,4 +1,4 @@
-"""The batch-norm statistics of a trained task."""
+"""Final batch-norm statistics of a trained task."""
 
 from dataclasses import replace
 
@@ -18,11 +18,11 @@ def with_statistics(
     `settings.statistics_precision`. The effect is the largest change of a logit over one batch of training examples.
 
     Args:
-        network: with the shared weights as the task leaves them.
-        state: of the task, without final statistics.
-        task: its training examples are used in the order of the training.
-        settings: of its training.
-        seed: of its training.
+        network: with the shared weights that the task leaves.
+        state: of the task, before this.
+        task: gives the training examples, in the order of the training.
+        settings: of the training.
+        seed: of the training.
 
     Raises:
         MaskError: a statistic is too large for float16.

@@ -1,4 +1,4 @@
-"""Many tasks at once: what is trained of each is stacked, and one step moves all."""
+"""Train many tasks at once: their parameters are stacked, and one step moves all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -27,27 +27,26 @@ from supermasks.training.steps import Step, tell
 def fit_together(sessions: Sequence[Session], settings: Training, listeners: Listeners | None = None) -> list[Fit]:
     """Train several tasks over one network at the same time, each as `fit` trains it alone, up to rounding.
 
-    Orders of data and augmentations are those of `fit`; random layers draw for each task anew, but other numbers.
-    The optimiser must treat each entry of a tensor by itself, as all of this library do: then one over stacked
-    tensors is one for each task.
+    The order of the data and the augmentation are those of `fit`. Random layers draw other numbers than in `fit`, and
+    different ones for each task. The optimiser must treat each entry of a tensor on its own, as all optimisers of this
+    library do; then a step over stacked tensors is a step for each task.
 
-    The memory is that of all tasks together. This pays where the step of one task leaves the device idle: for small
-    networks, and on GPUs. On a CPU core that a single task keeps busy it takes longer.
+    This takes the memory of all tasks together. It is faster if the step of one task leaves the device idle, as for
+    small networks and on GPUs. On a CPU core that a single task keeps busy, it is slower.
 
     Args:
-        sessions: one for each task, over one network and with one seed; they are left at the values that were learned.
-        settings: how; epochs must be as many steps for each task.
-        listeners: told of each step. Where a callback ends the training of a task, that keeps what it has then, and
+        sessions: one for each task, over one network and with one seed; they end with the learned values.
+        settings: of the training; epochs must have the same number of steps for each task.
+        listeners: called after each step. If a callback ends the training of a task, this task keeps its values, and
             the others are trained to their end.
 
     Returns:
-        How it went, one for each task; the seconds are a task's share of the time of all.
+        How the training of each task went; the seconds are its share of the total time.
 
     Raises:
-        ConfigError: the tasks differ in what is to be trained, in the shape of inputs, or in the number of steps; or
-            the settings accumulate or select the best, the process is one of several, or torch cannot vectorise a
-            layer of the network.
-        InputError: the augmentation cannot change inputs of this shape.
+        ConfigError: the tasks differ in their trainable parameters, the shape of inputs, or the number of steps; the
+            settings accumulate or select the best; there are several processes; or torch cannot vectorise a layer.
+        InputError: the augmentation cannot handle inputs of this shape.
         TrainingError: the network refuses a batch, or a loss, or a parameter at the end, is not finite.
     """
     start, listeners = perf_counter(), listeners or Listeners()
@@ -94,7 +93,7 @@ class _Together:
         self.ended = _Ended(len(sessions), (*self.parameters.values(), *self.buffers.values()))
 
     def advance(self, step: int) -> Tensor:
-        """Make one step of each task, and return the loss of each."""
+        """Make one step of each task, and return their losses."""
         self.settings.set_rates(self.optimiser, self.largest_rates, step, self.steps)
         inputs, targets = self._batches()
         self.optimiser.zero_grad(set_to_none=True)
@@ -118,7 +117,7 @@ class _Together:
         return loss
 
     def report(self, number: int, step: int, loss: Tensor) -> Step:
-        """Return what the last step of a task was."""
+        """Return a report of the last step of a task."""
         task, rate = self.tasks[number], max(group["lr"] for group in self.optimiser.param_groups)
         epoch = step * self.settings.batch_size // len(task.train)
         return Step(task.name, step, self.steps, epoch, rate, None, loss)
@@ -129,12 +128,12 @@ class _Together:
         self.ended.end(number, Fit(self.losses.means[number], 0.0, step, ended="callback"))
 
     def fits(self) -> list[Fit]:
-        """Return how the training of each task went."""
+        """Return a report of the training of each task."""
         fits = (Fit(mean, 0.0, self.steps) for mean in self.losses.means)
         return [self.ended.fits.get(number, fit) for number, fit in enumerate(fits)]
 
     def write_back(self) -> None:
-        """Set each session to the values that were learned."""
+        """Set each session to its learned values."""
         self.ended.bring_back()
         for number, session in enumerate(self.sessions):
             if not all(bool(torch.isfinite(values[number]).all()) for values in self.parameters.values()):
@@ -188,7 +187,7 @@ class _Together:
 
 
 def _common_unreached(sessions: Sequence[Session], settings: Training) -> dict[str, Tensor]:
-    """Return the weights that no gradient reaches, which are the same for all tasks."""
+    """Return the weights that no gradient reaches; they must be the same for all tasks."""
     lessons = [session.lesson for session in sessions]
     found = [
         Look(lesson.network, lesson.task, settings, lesson.seed).unreached(session.effective)
@@ -197,21 +196,22 @@ def _common_unreached(sessions: Sequence[Session], settings: Training) -> dict[s
     for lesson, names in zip(lessons, found, strict=True):
         if names != found[0]:
             raise ConfigError(
-                f"tasks that are learned together train the same weights, but gradients do not reach {found[0]} of "
-                f"task {lessons[0].task.name!r} and {names} of task {lesson.task.name!r}; learn them one by one"
+                f"tasks can only be learned together if gradients reach the same weights, but they do not reach "
+                f"{found[0]} for task {lessons[0].task.name!r} and {names} for task {lesson.task.name!r}; learn them "
+                "one by one"
             )
     return {name: lessons[0].network.weights[name] for name in found[0]}
 
 
 class _Ended:
-    """The tasks whose training a callback has ended: what was trained of them is kept as it was then.
+    """Tasks whose training a callback has ended; keeps their values of that moment.
 
     Args:
         count: of all tasks.
-        live: what is trained, `tasks x ...`.
+        live: the tensors under training, `tasks x ...`.
 
     Attributes:
-        fits: how the training of those tasks went, by their number.
+        fits: how the training of the ended tasks went, by their number.
     """
 
     def __init__(self, count: int, live: Iterable[Tensor]) -> None:
@@ -220,11 +220,11 @@ class _Ended:
         self.fits = dict[int, Fit]()
 
     def going_on(self) -> list[int]:
-        """Return the numbers of the tasks that are still trained."""
+        """Return the numbers of the tasks still under training."""
         return [number for number in range(self._count) if number not in self.fits]
 
     def without(self, losses: Tensor) -> Tensor:
-        """Return the loss of each task, 0 of those whose training has ended: what becomes of them does not matter."""
+        """Return the losses with 0 for ended tasks, whose loss no longer matters."""
         return losses.index_fill(0, torch.tensor(list(self.fits), device=losses.device), 0.0) if self.fits else losses
 
     def end(self, number: int, fitted: Fit) -> None:
@@ -233,7 +233,7 @@ class _Ended:
         self._kept[number] = [values[number].detach().clone() for values in self._live]
 
     def bring_back(self) -> None:
-        """Set what was trained of these tasks to what it was at their end."""
+        """Set the tensors of the ended tasks to their kept values."""
         with torch.no_grad():
             for number, kept in self._kept.items():
                 for values, value in zip(self._live, kept, strict=True):
@@ -241,7 +241,7 @@ class _Ended:
 
 
 def _clip(parameters: Iterable[Tensor], largest: float) -> None:
-    """Scale the gradients of each task down to a norm, as `torch.nn.utils.clip_grad_norm_` does those of one task."""
+    """Clip the norm of the gradients of each task, as `torch.nn.utils.clip_grad_norm_` does for one task."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     factors = (largest / (norms + 1e-6)).clamp(max=1.0)
@@ -250,17 +250,15 @@ def _clip(parameters: Iterable[Tensor], largest: float) -> None:
 
 
 def _common_steps(sessions: Sequence[Session], settings: Training) -> int:
-    """Return the number of steps, the same for all tasks, or raise what stands in the way of one training."""
+    """Return the number of steps of all tasks; raise ConfigError if they cannot be trained together."""
     if not sessions:
         raise ConfigError("expected at least one task to learn, got none")
     if not all(session.stacks for session in sessions):
-        raise ConfigError(
-            f"{type(sessions[0]).__name__} trains more than parameters that can be stacked; learn the tasks one by one"
-        )
+        raise ConfigError(f"the tasks of {type(sessions[0]).__name__} cannot be stacked; learn them one by one")
     if settings.accumulate > 1 or settings.select_best or Processes.current().count > 1:
         raise ConfigError(
-            "tasks are trained together without accumulate, select_best, patience and several processes; learn them "
-            "one by one"
+            "accumulate, select_best, patience and several processes are not supported for tasks that are trained "
+            "together; learn them one by one"
         )
     tasks = [session.lesson.task for session in sessions]
     for what, values in {
@@ -281,6 +279,6 @@ def _common_steps(sessions: Sequence[Session], settings: Training) -> int:
 
 
 def _stack(sessions: Sequence[Session], kind: str) -> dict[str, Tensor]:
-    """Return the parameters or the buffers of all tasks by name, `tasks x ...`."""
+    """Return parameters or buffers of all tasks by name, `tasks x ...`."""
     first: dict[str, Tensor] = getattr(sessions[0], kind)
     return {name: torch.stack([getattr(one, kind)[name].detach() for one in sessions]) for name in first}
