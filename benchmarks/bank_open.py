@@ -26,9 +26,11 @@ import torch
 from supermasks import BankFolder, Network
 from supermasks.bank import BankHeader
 from supermasks.bases import RandomBase
+from supermasks.changes import Masked
 from supermasks.masks import Mask
 from supermasks.nets import fully_connected
 from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
 
 
 def make(path: Path, tasks: int) -> None:
@@ -38,7 +40,7 @@ def make(path: Path, tasks: int) -> None:
         folder.create(BankHeader.of(network))
     for n in range(len(folder.open()), tasks):
         mask = Mask.pack({name: torch.rand(shape, generator=rng) < 0.45 for name, shape in network.shapes.items()})
-        folder.append(TaskState(f"permuted-{n:04d}", tuple(range(10)), (1, 28, 28), mask))
+        folder.append(TaskState(TaskInfo(f"permuted-{n:04d}", tuple(range(10)), (1, 28, 28)), Masked.of(mask)))
         if (n + 1) % 500 == 0:
             print(f"{n + 1} tasks made", file=sys.stderr)
 

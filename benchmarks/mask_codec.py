@@ -29,9 +29,11 @@ import torch
 from supermasks import BankFolder, Network
 from supermasks.bank import BankHeader, csc_bytes
 from supermasks.bases import RandomBase
+from supermasks.changes import Masked
 from supermasks.masks import ER, Mask, TopK, decode_mask, encode_mask
 from supermasks.nets import resnet18
 from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
 
 try:
     import zstandard
@@ -57,7 +59,7 @@ def state_of(network: Network, mask: Mask, name: str, classes: int, seed: int) -
         buffer: value + 1 if value.dtype == torch.int64 else torch.rand(value.shape, generator=rng) + 0.1
         for buffer, value in network.fresh_buffers().items()
     }
-    return TaskState(name, tuple(range(classes)), (3, 32, 32), mask, buffers)
+    return TaskState(TaskInfo(name, tuple(range(classes)), (3, 32, 32)), Masked.of(mask), buffers)
 
 
 def rate(entries: int, call: Callable[[], object], rounds: int) -> float:

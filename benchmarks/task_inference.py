@@ -8,11 +8,11 @@ Each way in a process of its own, on LeNet 300-100, one image at a time; the pro
 is that above what the same process takes for two tasks. A plain forward pass of one image is measured beside.
 
     python benchmarks/task_inference.py [--counts 100,1000,2500] [--images 500] [--published-images 3] [--threads 1]
-        [--outputs 500] [--folder KEPT_BETWEEN_RUNS] [--steps 60] [--bank FOLDER --data FOLDER --seed 0]
+        [--outputs 500] [--folder KEPT_BETWEEN_RUNS] [--steps 60] [--bank FOLDER --data FOLDER --seed 0] [--device cpu]
 
 Without --bank, tasks are learned from the embedded sample, in a few steps each: good for times, while the share of
 right answers is then that of poor masks. With --bank, they are those of `supermasks run permuted-mnist`, with its data.
-Peak memory is asked of Linux.
+Peak memory is asked of Linux, or of the GPU.
 
 The claims, at 2,500 tasks: the shortlist is 500 times faster than the published way, takes 1/20 of its memory, and
 finds the right task as often as the exact way, but for 0.2 points.
@@ -32,7 +32,8 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from supermasks import BankFolder, Learner
+from supermasks import BankFolder, Learner, Network
+from supermasks.bases import RandomBase
 from supermasks.data import PermutedStream
 from supermasks.datasets import load_source
 from supermasks.inference import OneShot
@@ -57,13 +58,14 @@ def make(folder: BankFolder, learner: Learner, stream: PermutedStream) -> None:
 
 def published(superposition: Superposition) -> Callable[[Tensor], int]:
     """Return the way of SupSup's own experiments, written anew: floats, and the gradient in alpha by autograd."""
-    masks = [torch.stack([state.mask[name].float() for state in superposition.states]) for name in LAYERS]
+    device = superposition.network.device
+    masks = [torch.stack([state.mask[name].float() for state in superposition.states]).to(device) for name in LAYERS]
     weights = [superposition.network.weights[name] for name in LAYERS]
 
     def infer(image: Tensor) -> int:
         with torch.enable_grad():
             alpha = uniform(superposition).requires_grad_()
-            hidden = image.flatten(1)
+            hidden = image.to(device).flatten(1)
             for number, (mask, weight) in enumerate(zip(masks, weights, strict=True)):
                 mixed = (alpha[:, None, None] * mask).sum(dim=0)
                 hidden = hidden @ (weight * mixed).T
@@ -86,8 +88,10 @@ WAYS: dict[str, Callable[[Superposition], Callable[[Tensor], int]]] = {
 }
 
 
-def memory(what: str) -> int:
+def memory(what: str, device: str) -> int:
     """Return the resident bytes of this process, now ("VmRSS") or at the peak since the last reset ("VmHWM")."""
+    if device.startswith("cuda"):
+        return torch.cuda.memory_allocated() if what == "VmRSS" else torch.cuda.max_memory_allocated()
     return 1024 * int(Path("/proc/self/status").read_text().split(what + ":")[1].split()[0])
 
 
@@ -95,7 +99,7 @@ def measure(options: argparse.Namespace) -> None:
     """Print what one way takes and answers, as JSON."""
     torch.set_num_threads(options.threads)
     bank, count = BankFolder(options.bank).open(), options.measured_tasks
-    network = bank.network(lenet_300_100(bank.header.shapes["5.weight"][0]))
+    network = bank.network(lenet_300_100(bank.header.shapes["5.weight"][0]), device=options.device)
     stream = PermutedStream(load_source("mnist" if options.data else "sample", options.data), count, options.seed)
     images = options.published_images if options.measure == "published" else options.images
     truth = [(7 * n * count // images + n) % count for n in range(images)]
@@ -103,8 +107,11 @@ def measure(options: argparse.Namespace) -> None:
     few = WAYS[options.measure](Superposition(network, [bank[name] for name in bank.names[:2]]))
     few(inputs[0])
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, start = memory("VmRSS"), perf_counter()
+    if options.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, start = memory("VmRSS", options.device), perf_counter()
     superposition = Superposition(network, [bank[name] for name in bank.names[:count]])
     infer = WAYS[options.measure](superposition)
     infer(inputs[0])
@@ -113,7 +120,7 @@ def measure(options: argparse.Namespace) -> None:
         start = perf_counter()
         answers.append(infer(image))
         seconds.append(perf_counter() - start)
-    above = memory("VmHWM") - before
+    above = memory("VmHWM", options.device) - before
     state, plain = superposition.states[0], list[float]()
     for image in inputs[:50] * 4:
         start = perf_counter()
@@ -145,6 +152,7 @@ def main() -> None:
     parser.add_argument("--bank", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--measure", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--measured-tasks", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -156,7 +164,8 @@ def main() -> None:
         if options.bank is None:
             options.bank = options.folder or Path(directory) / "bank"
             training = Training(options.steps, 64, RMSprop(1e-3))
-            learner = Learner(lenet_300_100(options.outputs), seed=options.seed, training=training)
+            network = Network(lenet_300_100(options.outputs), RandomBase(options.seed), device=options.device)
+            learner = Learner(network, seed=options.seed, training=training)
             make(BankFolder(options.bank), learner, PermutedStream(load_source("sample"), max(counts), options.seed))
         for count in counts:
             found = {way: ask(options, way, count) for way in WAYS}
@@ -165,7 +174,7 @@ def main() -> None:
 
 def ask(options: argparse.Namespace, way: str, count: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--measure", way, "--measured-tasks", str(count)]
-    for name in ("bank", "images", "published_images", "threads", "seed", "data"):
+    for name in ("bank", "images", "published_images", "threads", "seed", "data", "device"):
         if getattr(options, name) is not None:
             command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)

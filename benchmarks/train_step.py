@@ -8,9 +8,10 @@ Three ways to make the same number of optimiser steps, taken in turns in one pro
                image into a picture, a tensor, a normalised tensor and a permuted tensor, one at a time
 
     python benchmarks/train_step.py [--steps 300] [--rounds 5] [--net lenet-300-100] [--threads N]
+        [--device cpu]
 
 Prints the median milliseconds a step of each and the ratios. The claims: supsup / dense <= 1.5, usual / supsup >= 6
-(the latter for LeNet 300-100, where the data are the larger part of the usual loop's time).
+(the latter for LeNet 300-100, where the data are the larger part of the usual loop's time). They are for the CPU.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from supermasks import Learner
+from supermasks import Learner, Network
+from supermasks.bases import RandomBase
 from supermasks.data import PermutedStream
 from supermasks.datasets import load_source
 from supermasks.nets import fc_1024_1024, lenet_300_100
@@ -37,11 +39,13 @@ BATCH = 128
 RATE = 1e-4
 
 
-def supsup(task: Task, net: nn.Module, steps: int) -> None:
-    Learner(net, seed=0, training=Training(steps, BATCH)).learn(task)
+def supsup(task: Task, net: nn.Module, steps: int, device: str) -> None:
+    network = Network(net, RandomBase(0), device=device)
+    Learner(network, seed=0, training=Training(steps, BATCH)).learn(task)
 
 
-def dense(task: Task, net: nn.Module, steps: int) -> None:
+def dense(task: Task, net: nn.Module, steps: int, device: str) -> None:
+    net.to(device)
     optimiser = torch.optim.RMSprop(net.parameters(), lr=RATE)
     order = task.train.view.order
     inputs, targets, pending = task.train.inputs.flatten(1), task.train.targets, torch.empty(0, dtype=torch.int64)
@@ -49,7 +53,7 @@ def dense(task: Task, net: nn.Module, steps: int) -> None:
         if len(pending) < BATCH:
             pending = torch.randperm(len(inputs))
         rows, pending = pending[:BATCH], pending[BATCH:]
-        loss = F.cross_entropy(net(inputs[rows][:, order]), targets[rows])
+        loss = F.cross_entropy(net(inputs[rows][:, order].to(device)), targets[rows].to(device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -93,13 +97,13 @@ class MaskedLinear(nn.Linear):
         return F.linear(x, self.weight * StraightThrough.apply(self.scores))
 
 
-def usual(task: Task, net: nn.Module, steps: int) -> None:
+def usual(task: Task, net: nn.Module, steps: int, device: str) -> None:
     layers = [MaskedLinear(m.in_features, m.out_features) if isinstance(m, nn.Linear) else m for m in net]
-    masked = nn.Sequential(*layers)
+    masked = nn.Sequential(*layers).to(device)
     optimiser = torch.optim.RMSprop([p for p in masked.parameters() if p.requires_grad], lr=RATE)
     loader = DataLoader(PictureDataset(task), BATCH, shuffle=True)
     for inputs, targets in islice((batch for _ in cycle([0]) for batch in loader), steps):
-        loss = F.cross_entropy(masked(inputs), targets)
+        loss = F.cross_entropy(masked(inputs.to(device)), targets.to(device))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -111,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--net", choices=NETS, default="lenet-300-100")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     task = PermutedStream(load_source("sample"), tasks=1, seed=0)[0]
@@ -120,11 +125,14 @@ def main() -> None:
         for name, way in ways.items():
             net = NETS[arguments.net]()
             start = perf_counter()
-            way(task, net, arguments.steps)
+            way(task, net, arguments.steps, arguments.device)
+            if arguments.device.startswith("cuda"):
+                torch.cuda.synchronize()
             if round_ >= 0:  # the first round warms up
                 times[name].append((perf_counter() - start) / arguments.steps * 1000)
     print(
-        f"{arguments.net}, {arguments.steps} steps of {BATCH}, {arguments.threads} threads, {arguments.rounds} rounds"
+        f"{arguments.net}, {arguments.steps} steps of {BATCH}, {arguments.threads} threads, {arguments.rounds} rounds, "
+        f"{arguments.device}"
     )
     for name, values in times.items():
         spread = ", ".join(f"{value:.2f}" for value in values)

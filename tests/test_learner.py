@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import Belief, Examples, Learner, Task
+from supermasks import Belief, Examples, Learner, Task, spec
 from supermasks.bases import ComputedBase, RandomBase
 from supermasks.errors import (
     BankFormatError,
@@ -28,6 +28,7 @@ from supermasks.inference.task_inference import decide
 from supermasks.masks import ER, Threshold, TopK
 from supermasks.methods import SupSup
 from supermasks.nets import fully_connected
+from supermasks.spec import kinds
 from supermasks.superposition import Superposition
 from supermasks.training import Adam, RMSprop, Training
 
@@ -492,11 +493,15 @@ class Zeros(ComputedBase):
         return {name: torch.full(shape, self.value) for name, shape in shapes.items()}
 
 
-def test_a_base_of_ones_own_is_passed_when_loading(small: Small, blobs: Blobs, tmp_path: Path) -> None:
+def test_a_base_of_ones_own_is_found_or_passed_when_loading(
+    small: Small, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = small(base=Zeros())
     learner.learn(blobs("a"))
     learner.save(tmp_path / "bank")
     backbone = fully_connected([8, 16, 6])
+    assert content(Learner.load(tmp_path / "bank", backbone)) == content(learner)
+    monkeypatch.setattr(spec, "kinds", lambda root: [kind for kind in kinds(root) if kind is not Zeros])
     with pytest.raises(ConfigError, match="'Zeros'"):
         Learner.load(tmp_path / "bank", backbone)
     assert content(Learner.load(tmp_path / "bank", backbone, base=Zeros())) == content(learner)
@@ -516,12 +521,16 @@ class LastLearned(TaskInference):
         return decide(superposition, torch.arange(len(superposition), dtype=torch.float32)[None])
 
 
-def test_an_inference_of_ones_own_is_passed_when_loading(small: Small, blobs: Blobs, tmp_path: Path) -> None:
+def test_an_inference_of_ones_own_is_found_or_passed_when_loading(
+    small: Small, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = small(inference=LastLearned())
     for name in NAMES:
         learner.learn(blobs(name))
     assert learner.predict(torch.zeros(2, 8)).tasks == ["c", "c"]
     learner.save(tmp_path / "bank")
+    assert Learner.load(tmp_path / "bank", fully_connected([8, 16, 6])).inference == LastLearned()
+    monkeypatch.setattr(spec, "kinds", lambda root: [kind for kind in kinds(root) if kind is not LastLearned])
     with pytest.raises(ConfigError, match=r"'LastLearned'.*pass the object itself"):
         Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))
     back = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]), inference=LastLearned())

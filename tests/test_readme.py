@@ -14,9 +14,9 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "docs/results.md"
 
 
-def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_answers_rightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    example, any_network = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(example, str(README), "exec"), names)
     assert names["prediction"].tasks.count("permuted-0001") >= 6  # of 8
@@ -24,25 +24,21 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(a == d for a, d in zip(answered, digits, strict=True)) >= 5
     assert names["learner"].bank.names == ["permuted-0000", "permuted-0001", "permuted-0002"]
 
-    exec(compile(any_network, str(README), "exec"), names)
-    learner, task = names["learner"], names["tasks"][0]
-    assert {part.name: part.role for part in learner.network.parts}["3.weight"] == "head"
-    learner.learn(task)
-    assert learner.accuracy(task.test, task.name) > 0.6
-
 
 def test_the_table_is_made_from_the_records() -> None:
     table = markdown_table(summarise(read_runs([ROOT / "results"]).values())).strip()
     assert table in RESULTS.read_text(encoding="utf-8"), "run: python tools/update_results.py"
 
 
-def test_the_figures_are_those_of_the_records_beside_them() -> None:
+@pytest.mark.parametrize(("page", "least"), [(README, 6), (RESULTS, 10)], ids=["README", "results"])
+def test_the_figures_are_those_of_the_records_beside_them(page: Path, least: int) -> None:
     """The linked record's last way to find the task; the mean of all seeds where the row speaks of seeds."""
-    rows = [line.split("|")[1:-1] for line in README.read_text(encoding="utf-8").splitlines() if "](results/" in line]
-    assert len(rows) >= 7
+    lines = page.read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("|") and "](" in line and "results/" in line]
+    assert len(rows) >= least
     for what, measured, compared in rows:
         for names, figures in ((what, measured), (compared, compared)):
-            for name in re.findall(r"\]\(results/([^)]+)\)", names):
+            for name in re.findall(r"\]\((?:\.\./)?results/([^)]+)\)", names):
                 seeds = f"{name[:-1]}?" if "seeds" in names else name
                 found = [_accuracy(read_record(folder)) for folder in (ROOT / "results").glob(seeds)]
                 assert f"{100 * sum(found) / len(found):.2f}" in figures, (name, found)
@@ -50,9 +46,3 @@ def test_the_figures_are_those_of_the_records_beside_them() -> None:
 
 def _accuracy(record: dict[str, Any]) -> float:
     return (record["evaluations"] or [{"accuracy": record["accuracy"]["mean"]}])[-1]["accuracy"]
-
-
-@pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-        assert target.startswith("http") or (page.parent / target).exists(), target

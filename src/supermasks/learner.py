@@ -226,7 +226,7 @@ class Learner:
         Raises:
             ConfigError: the settings do not allow for it.
             TaskError: two tasks have the same name, or inputs of different shapes.
-            and what `learn` raises; the bank then stays as it was.
+            SupermasksError: everything that `learn` raises; the bank then stays as it was.
         """
         callbacks = checked_callbacks(callbacks)
         _check_list(tasks)
@@ -277,7 +277,7 @@ class Learner:
         Raises:
             ConfigError: a task begins with what others have learned (ExSSNeT, transfer).
             WorkerError: workers were lost again and again.
-            and what `learn` raises. Tasks that were added before stay in the bank.
+            SupermasksError: everything that `learn` raises. Tasks that were added before stay in the bank.
         """
         expect(workers, Workers, "the second argument of learn_apart")
         if self.method.builds_on_past:
@@ -473,7 +473,7 @@ class Learner:
 
         Raises:
             ConfigError: no task was named, and the classes of the tasks differ.
-            and what `predict` raises.
+            SupermasksError: everything that `predict` raises.
         """
         chunk = checked_chunk(chunk)
         if task is not None:
@@ -504,7 +504,7 @@ class Learner:
 
         Raises:
             LabelError: a label is not among the classes of the task, or there are not as many as inputs.
-            and what `predict` raises.
+            SupermasksError: everything that `predict` raises.
 
         Example:
             `learner.score(images, ["cat", "dog"], task="animals")`.
@@ -748,7 +748,7 @@ class Learner:
         Raises:
             DataUnavailableError: there is no such folder, and the hub cannot be reached or has no such repository.
             MissingExtraError: a repository is to be fetched, and huggingface_hub is not installed.
-            and what `load` raises.
+            SupermasksError: everything that `load` raises.
 
         Example:
             See `save_pretrained`; a bank of the hub is loaded by `Learner.from_pretrained("owner/name", backbone)`.

@@ -15,6 +15,7 @@ from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
 from supermasks.bank.manifest import Manifest
 from supermasks.bank.succession import Succession
+from supermasks.changes import masked
 from supermasks.masks import Mask
 from supermasks.sharing import missing_files
 
@@ -163,3 +164,21 @@ def test_a_manifest_has_a_line_for_each_task(bank_of: Callable[[int], MaskBank],
         f"task {number}" for number in range(5)
     ]
     assert lines[start + 6] == "],"
+
+
+def test_saving_encodes_each_mask_once(
+    bank_of: Callable[[int], MaskBank], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    encoded, plain = list[Mask](), masked.encode_mask
+
+    def encode(mask: Mask, *reference: Any) -> torch.Tensor:
+        encoded.append(mask)
+        return plain(mask, *reference)
+
+    monkeypatch.setattr(masked, "encode_mask", encode)
+    bank = bank_of(7)
+    BankFolder(tmp_path / "bank").save(bank)
+    assert len(encoded) == 7
+    bank.add(bank["task 0"].renamed("new"))
+    BankFolder(tmp_path / "bank").save(bank)
+    assert len(encoded) == 8

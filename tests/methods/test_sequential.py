@@ -133,6 +133,35 @@ def test_what_is_damaged_or_missing_is_refused(blobs: Blobs, tmp_path: Path) -> 
         BankFolder(folder).repair()
 
 
+def test_some_of_the_tasks_are_loaded_with_all_that_trained_the_weights(blobs: Blobs, tmp_path: Path) -> None:
+    learner, folder = learner_of(), tmp_path / "bank"
+    learner.learn(blobs("a"))
+    learner.learn(blobs("b"))
+    learner.method = SupSup()
+    for name in "cd":
+        learner.learn(blobs(name))
+    learner.save(folder)
+    with pytest.raises(MaskError, match=r"choose 'a', 'b' as well|load these too"):
+        Learner.load(folder, fully_connected([8, 16, 6]), tasks=["c"])
+    with pytest.raises(MaskError, match=r"choose 'b' as well|load these too"):
+        Learner.load(folder, fully_connected([8, 16, 6]), tasks=["a"])
+    some = Learner.load(folder, fully_connected([8, 16, 6]), tasks=["a", "b", "d"])
+    inputs = torch.randn(5, 8)
+    for name in "abd":
+        assert torch.equal(
+            some.network.logits(inputs, some.bank[name]), learner.network.logits(inputs, learner.bank[name])
+        )
+
+
+def test_the_weights_may_have_an_optimiser_of_their_own(blobs: Blobs) -> None:
+    learner = learner_of(head="3")
+    learner.training = Training(1, 60, SGD(0.5, 0.0), weight_optimiser=SGD(1e-5, 0.0))
+    before = learner.network.weights["1.weight"]
+    learner.learn(blobs("a"))
+    torch.testing.assert_close(learner.network.weights["1.weight"], before, rtol=0, atol=1e-4)
+    assert not torch.equal(learner.network.weights["1.weight"], before)
+
+
 def test_of_many_new_tasks_the_last_one_decides_the_weights(blobs: Blobs, tmp_path: Path) -> None:
     learner = learner_of(steps=3)
     for number in range(25):

@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.errors import InputError, SupermasksError, SupermasksWarning, TrainingError, UnsupportedModuleError
 from supermasks.masks import TopK
 from supermasks.methods import ExSSNeT, Individual, Method, SupSup
-from supermasks.training import Adam, Training
+from supermasks.training import Adam, Training, learning
 
 Blobs = Callable[..., Task]
 TRAINING = Training(40, 16, Adam(1e-2))
@@ -449,6 +450,16 @@ def test_where_nothing_can_be_learned_nothing_is(head: str | None, blobs: Blobs)
     assert learner.bank.names == []
 
 
+def test_a_head_alone_that_no_gradient_reaches_is_refused(blobs: Blobs) -> None:
+    class Detached(Wrapped):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x).detach()
+
+    learner = Learner(Network(Detached(), RandomBase(0), head="second", select=[]), training=TRAINING)
+    with pytest.raises(UnsupportedModuleError, match="no gradient reaches any weight"):
+        learner.learn(blobs("a"))
+
+
 def test_a_head_over_an_encoder_without_gradients_is_learned(blobs: Blobs) -> None:
     class Encoded(Wrapped):
         def forward(self, x: Tensor) -> Tensor:
@@ -460,6 +471,53 @@ def test_a_head_over_an_encoder_without_gradients_is_learned(blobs: Blobs) -> No
     with pytest.warns(SupermasksWarning, match="no gradient reaches 'first.weight'"):
         learner.learn(blobs("a"))
     assert learner.accuracy(blobs("a").train, "a") > 0.5  # a third by chance
+
+
+@pytest.mark.parametrize("method", [SupSup(), ExSSNeT(TopK(0.5), together=True), Individual()], ids=repr)
+def test_a_look_and_a_trial_take_three_passes(method: Method, blobs: Blobs) -> None:
+    module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
+    learner, passes = Learner(module, method=method, training=Training(5, 16)), list[bool]()
+    learner.network._module.register_forward_pre_hook(lambda layer, args: passes.append(layer.training))
+    for name in "ab":
+        passes.clear()
+        learner.learn(blobs(name))
+        assert (passes.count(True), passes.count(False)) == (5, 3)
+
+
+def test_inputs_that_tasks_share_are_looked_at_once(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Tensor] = []
+    plain = learning.check_inputs
+
+    def check(inputs: Tensor, *rest: Any) -> None:
+        looked.append(inputs)
+        plain(inputs, *rest)
+
+    monkeypatch.setattr(learning, "check_inputs", check)
+    task, learner = blobs("a"), Learner(nn.Linear(8, 6), training=Training(1, 16))
+    for name in "abc":
+        learner.learn(Task(name, task.classes, task.train))
+    assert len(looked) == 1
+    assert isinstance(task.train.inputs, Tensor)
+    task.train.inputs[3] = float("nan")  # written into: it is looked at again
+    with pytest.raises(InputError, match="finite"):
+        learner.learn(Task("d", task.classes, task.train))
+
+
+def test_a_state_that_only_training_changes_is_refused(blobs: Blobs) -> None:
+    class Learning(Wrapped):
+        """Adds the mean of the inputs that it was trained on, kept in an attribute."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean: Tensor | float = 0.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                self.mean = 0.9 * self.mean + x.detach().mean()
+            return self.body(x + self.mean)
+
+    with pytest.raises(UnsupportedModuleError, match=r"training changed .* in the attribute 'mean'"):
+        learned(Learning(), blobs)
 
 
 def test_every_refusal_is_an_error_of_the_library() -> None:

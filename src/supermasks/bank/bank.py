@@ -17,7 +17,7 @@ from supermasks.bank.succession import Succession, check_left, require_new, writ
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, expect, listed
 from supermasks.encoding import encode_state
-from supermasks.errors import BaseMismatchError, ConfigError, TaskError, UnknownTaskError
+from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.own_copy import settled_names
@@ -71,11 +71,14 @@ class MaskBank:
         >>> import torch
         >>> from supermasks import Network
         >>> from supermasks.bases import RandomBase
+        >>> from supermasks.changes import Masked
         >>> from supermasks.masks import Mask
+        >>> from supermasks.task_info import TaskInfo
         >>> network = Network(torch.nn.Linear(2, 2, bias=False), RandomBase(0))
         >>> bank = MaskBank(BankHeader.of(network))
         >>> for name in ("cats", "dogs"):
-        ...     bank.add(TaskState(name, ("no", "yes"), (2,), Mask.pack({"weight": torch.eye(2) == 1})))
+        ...     changes = Masked.of(Mask.pack({"weight": torch.eye(2) == 1}))
+        ...     bank.add(TaskState(TaskInfo(name, ("no", "yes"), (2,)), changes))
         >>> bank.rename("dogs", "hounds")
         >>> bank.names, bank["hounds"].mask.count(), bank.subset(["cats"]).names
         (['cats', 'hounds'], 2, ['cats'])
@@ -312,6 +315,11 @@ class MaskBank:
             self._require(name)
             wanted.add(name)
         after = {name: digest for name, digest in self._order.after.items() if name in wanted}
+        if self.shares and (missing := [name for name in self.owners if name not in wanted]):
+            raise MaskError(
+                "tasks of this bank have trained all shared weights, and only the last weights are kept; choose "
+                f"{listed(missing)} as well"
+            )
         if self.over:
             left = Succession(self.header)
             for name in after:

@@ -284,7 +284,7 @@ class BankFolder:
         """Give a task another name.
 
         Raises:
-            what `MaskBank.rename` raises.
+            SupermasksError: everything that `MaskBank.rename` raises.
             BankFormatError: there is no readable bank in the folder.
             StorageError: the bank cannot be read or written; it stays as it was.
             BankBusyError: another process writes into it.
@@ -301,7 +301,7 @@ class BankFolder:
         """Take a task out of the bank, and its file off the disk.
 
         Raises:
-            what `MaskBank.remove` raises.
+            SupermasksError: everything that `MaskBank.remove` raises.
             BankFormatError: there is no readable bank in the folder, or a mask that is coded relative to that of the
                 task cannot be read.
             StorageError: the bank cannot be read or written and stays as it was, or the file cannot be removed, which

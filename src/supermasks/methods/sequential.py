@@ -36,6 +36,7 @@ class SharedWeights(Session):
 
     def __init__(self, lesson: Lesson) -> None:
         super().__init__(lesson, {**lesson.network.weights, **initial_head(lesson)})
+        self.weights = tuple(lesson.network.weights)
         states = lesson.past.states
         with torch.no_grad():
             for name, value in states[-1].buffers.items() if len(states) else ():

@@ -82,7 +82,7 @@ def learn_task(
         InputError: the inputs are not finite, or of a shape that the backbone does not take.
         LabelError: there are more classes than the backbone has outputs.
         TrainingError: training diverged, or the mask keeps no weight of some layer.
-        and what `fit_stages` raises.
+        SupermasksError: everything that `fit_stages` raises.
     """
     check_learnable(lesson.network, lesson.task)
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, lesson.network.device):

@@ -78,7 +78,9 @@ class Look:
                 f"task {task.name!r} has {len(task.classes)} classes, but the backbone has {alone.shape[1]} outputs; "
                 "build it with at least as many, and some more for superfluous neurons"
             )
-        self.is_clear = _close(alone, self._answers[: len(few)]) and reached == set(network.weights)
+        # With a head alone there is nothing to mask here; a closer look tries the head itself.
+        agree = bool(network.weights) and reached == set(network.weights)
+        self.is_clear = agree and _close(alone, self._answers[: len(few)])
 
     def unreached(self, effective: Callable[[], Mapping[str, Tensor]]) -> tuple[str, ...]:
         """Return the names of the shared weights that no gradient reaches.

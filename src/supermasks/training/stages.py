@@ -37,7 +37,7 @@ def fit_stages(
         The last stage, trained; how it went; and whether the look at the network was clear (`Look.is_clear`).
 
     Raises:
-        what `Look`, `Method.begin` and `fit` raise.
+        SupermasksError: everything that `Method.begin`, `Look` and `fit` raise.
     """
     parts = [settings.part(share) for share in method.stages]
     steps = [part.total_steps(len(lesson.task.train)) for part in parts]
