@@ -320,7 +320,7 @@ def test_inputs_of_another_type_are_refused_before_the_training(small: Make, blo
     steps: list[int] = []
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         other = Task("a", task.classes, Examples(task.train.inputs.to(dtype), task.train.targets))
-        with pytest.raises(InputError, match=f"the inputs of task 'a' are {dtype}; convert them with"):
+        with pytest.raises(InputError, match=f"got {dtype} for task 'a'; convert them with"):
             learner.learn(other, lambda done, total: steps.append(done))
         view = Task("a", task.classes, Examples(task.train.inputs.to(dtype), task.train.targets, Tensor.float))
         seen = small()
