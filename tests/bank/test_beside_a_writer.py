@@ -112,7 +112,7 @@ def writer(saved: BankFolder) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_whatever_is_asked_beside_a_writer(
+def test_every_question_works_beside_a_writer(
     saved: BankFolder, writer: subprocess.Popen[str], capsys: pytest.CaptureFixture[Any]
 ) -> None:
     end, done = time.monotonic() + 2.5, 0

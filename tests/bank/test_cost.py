@@ -105,7 +105,7 @@ def test_a_save_that_is_stopped_loses_a_tenth_at_most(
         assert folder.verify() == []
 
 
-def test_saving_again_after_each_task_does_not_read_those_before(
+def test_saving_after_each_task_does_not_read_earlier_tasks(
     bank_of: Callable[[int], MaskBank], work: Counter[str], tmp_path: Path
 ) -> None:
     folder, bank = BankFolder(tmp_path / "bank"), bank_of(20)

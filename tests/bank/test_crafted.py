@@ -125,7 +125,7 @@ def test_a_file_with_a_hole_is_not_read(saved: BankFolder, within_memory: Callab
     ids=lambda shape: str(shape)[:20],
 )
 @pytest.mark.parametrize("field", ["shapes", "buffers"])
-def test_what_is_no_shape_of_a_tensor_is_refused(saved: BankFolder, resign: Resign, field: str, shape: object) -> None:
+def test_an_invalid_shape_is_refused(saved: BankFolder, resign: Resign, field: str, shape: object) -> None:
     value = shape if field == "shapes" else ["float32", shape]
     resign(saved, lambda manifest: manifest[field].update(x=value))
     for ask in (saved.open, saved.verify, saved.repair):

@@ -36,7 +36,7 @@ def writers(tmp_path: Path) -> Writers:
     return run
 
 
-def test_a_writer_that_is_killed_at_random_loses_nothing_that_it_was_told_was_there(writers: Writers) -> None:
+def test_a_writer_killed_at_random_loses_no_confirmed_task(writers: Writers) -> None:
     found = writers("kill_at_random", KILLS, 0)
     print(found)
     assert found["kills"] == KILLS

@@ -70,7 +70,7 @@ def saved(tmp_path: Path) -> BankFolder:
     return folder
 
 
-def test_a_bank_comes_back_as_it_was(saved: BankFolder) -> None:
+def test_a_bank_is_read_as_it_was_saved(saved: BankFolder) -> None:
     bank = saved.read()
     assert content(bank) == content(make_bank(make_state("one"), make_state("two", 0b010011)))
     assert bank.header == BankHeader.of(NETWORK, {"seed": 0})
@@ -79,7 +79,7 @@ def test_a_bank_comes_back_as_it_was(saved: BankFolder) -> None:
     assert saved.exists()
 
 
-def test_sizes_are_those_on_disk(saved: BankFolder) -> None:
+def test_sizes_match_the_files(saved: BankFolder) -> None:
     assert saved.sizes() == {name: len(data) for name, data in bytes_of(saved.path).items()}
     assert list(saved.sizes()) == ["manifest.json", FIRST, SECOND]
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_appended_leaves_the_folder_as_it_is(
     assert bytes_of(saved.path) == before
 
 
-def test_a_label_that_cannot_be_stored_leaves_everything_as_it_was(saved: BankFolder, tmp_path: Path) -> None:
+def test_a_label_that_cannot_be_stored_changes_nothing(saved: BankFolder, tmp_path: Path) -> None:
     states = [make_state("one"), make_state("two", 0b010011), make_state("three"), make_state("four", classes=(int,))]
     before = bytes_of(saved.path)
     with pytest.raises(LabelError):
@@ -297,7 +297,7 @@ def test_a_manifest_that_makes_no_sense_is_an_error(saved: BankFolder, change: C
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "3", "{}", "not json", '{"format": "supermasks-bank"}'])
-def test_what_is_no_manifest_is_an_error(saved: BankFolder, text: str) -> None:
+def test_an_invalid_manifest_is_an_error(saved: BankFolder, text: str) -> None:
     (saved.path / "manifest.json").write_text(text)
     with pytest.raises(BankFormatError):
         saved.read()

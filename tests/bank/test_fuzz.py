@@ -252,7 +252,7 @@ def test_the_bank_is_worth_mutating(saved: Saved) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_what_was_mutated_is_refused_or_read_as_it_was(saved: Saved) -> None:
+def test_mutated_files_are_refused_or_read_unchanged(saved: Saved) -> None:
     rng, outcomes = random.Random(0), Counter[str]()
     # Half of the time the manifest: nothing but itself says what it should be.
     files = [*saved.files, *["manifest.json"] * (len(saved.files) - 2)]

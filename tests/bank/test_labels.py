@@ -65,7 +65,7 @@ def test_equal_sets_are_encoded_alike(label: frozenset[str]) -> None:
 @pytest.mark.parametrize(
     "label", [Colour.RED, Level.LOW, Mine(), Point(1, 2), Fraction(1, 2), 1j, np.int64(3), int, ("a", Mine()), print]
 )
-def test_labels_that_would_come_back_as_something_else_are_refused(label: Hashable) -> None:
+def test_labels_that_would_be_read_differently_are_refused(label: Hashable) -> None:
     with pytest.raises(LabelError, match="cannot be stored"):
         encode_label(label)
 
@@ -73,6 +73,6 @@ def test_labels_that_would_come_back_as_something_else_are_refused(label: Hashab
 @pytest.mark.parametrize(
     "data", [[], ["a"], {}, {"tuple": "ab"}, {"set": []}, {"bytes": 3}, {"tuple": [{}]}, {"frozenset": [[1]]}]
 )
-def test_data_that_encode_no_label_are_refused(data: object) -> None:
+def test_data_that_do_not_encode_a_label_are_refused(data: object) -> None:
     with pytest.raises(BankFormatError, match="does not encode"):
         decode_label(data)

@@ -33,7 +33,7 @@ def ways(saved: BankFolder, bank: MaskBank, make_state: Make, name: object) -> d
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_what_is_no_name_is_refused_everywhere(
+def test_an_invalid_name_is_refused_everywhere(
     saved: BankFolder, make_state: Make, bytes_of: BytesOf, name: object
 ) -> None:
     before, bank = bytes_of(saved.path), saved.open()
@@ -106,7 +106,7 @@ def test_repair_gives_another_name_where_the_name_is_all_that_is_wrong(
 
 
 @pytest.mark.parametrize("name", [5, None, ["a"], {"a"}, b"a"])
-def test_who_asks_by_something_else_than_a_name_is_told(saved: BankFolder, name: object) -> None:
+def test_asking_by_anything_but_a_name_is_an_error(saved: BankFolder, name: object) -> None:
     bank = saved.open()
     assert name not in bank
     for ask in (bank.__getitem__, bank.remove, saved.remove, lambda n: bank.rename(n, "z"), lambda n: bank.subset([n])):

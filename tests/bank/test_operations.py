@@ -441,7 +441,7 @@ def test_a_renamed_task_keeps_its_file_and_its_place(chain: BankFolder) -> None:
 # What is read, and when.
 
 
-def test_tasks_are_read_when_they_are_asked_for(chain: BankFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_read_on_first_use(chain: BankFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: [read.append(path.name), read_bytes(path)][1])
@@ -460,7 +460,7 @@ def test_tasks_are_read_when_they_are_asked_for(chain: BankFolder, monkeypatch: 
     assert read[-1] == "memory-000006.safetensors"
 
 
-def test_what_is_damaged_is_noticed_when_it_is_asked_for(chain: BankFolder) -> None:
+def test_damage_is_noticed_on_first_use(chain: BankFolder) -> None:
     entries = entries_of(chain)
     (chain.path / entries["t3"]["file"]).write_bytes(b"x")
     (chain.path / "memory-000006.safetensors").unlink()
@@ -479,7 +479,7 @@ def test_what_is_damaged_is_noticed_when_it_is_asked_for(chain: BankFolder) -> N
     assert len(bank.memory) == 0
 
 
-def test_tasks_that_were_asked_for_long_ago_are_given_back(tmp_path: Path) -> None:
+def test_tasks_used_long_ago_leave_the_cache(tmp_path: Path) -> None:
     folder = BankFolder(tmp_path / "bank", relative=False)
     folder.save(bank_of(*(f"t{n}" for n in range(12))))
     one = mask_of(0).nbytes() + 3 * 4
@@ -679,7 +679,7 @@ DAMAGE = [unlink, truncate, empty, flip, lengthen, make_folder_of, put_another_t
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_task_is_dropped_and_nothing_else(tmp_path: Path, damage: Callable[[BankFolder, str], None]) -> None:
+def test_only_a_damaged_task_is_dropped(tmp_path: Path, damage: Callable[[BankFolder, str], None]) -> None:
     folder = BankFolder(tmp_path / "bank", relative=False)
     bank = bank_of("a", "b", "c", "d")
     bank.memory = {"m": torch.ones(2)}
@@ -751,7 +751,7 @@ def test_what_is_not_coded_relative_to_a_damaged_task_stays(folder: BankFolder) 
         ("second", ["second", "over_second"]),
     ],
 )
-def test_tasks_go_with_the_one_whose_weights_they_need(tmp_path: Path, damaged: str, gone: list[str]) -> None:
+def test_tasks_are_dropped_with_the_task_whose_weights_they_need(tmp_path: Path, damaged: str, gone: list[str]) -> None:
     folder, bank = BankFolder(tmp_path / "bank", relative=False), owners()
     folder.save(bank)
     unlink(folder, entries_of(folder)[damaged]["file"])

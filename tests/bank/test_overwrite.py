@@ -129,7 +129,7 @@ def test_a_bank_that_was_opened_from_the_folder_is_whole_afterwards(saved: BankF
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer is a fork")
-def test_whoever_is_killed_leaves_one_bank_or_the_other(
+def test_a_killed_writer_leaves_one_bank_or_the_other(
     make_bank: Callable[..., MaskBank], make_state: Make, tmp_path: Path
 ) -> None:
     """Before each thing that it does to the disk."""

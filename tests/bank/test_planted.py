@@ -43,7 +43,7 @@ def test_nothing_is_written_through_a_link(
     assert saved.read().names == list("abcd")  # who reads, reads: a copy of the hub is made of links
 
 
-def test_a_file_is_written_as_a_new_one_whatever_lies_in_its_place(tmp_path: Path) -> None:
+def test_a_file_is_always_written_as_a_new_file(tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("precious")
     for name in ("file", "file.partial"):
@@ -107,7 +107,7 @@ def test_a_task_that_the_manifest_does_not_know_is_not_overwritten(
     ],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_of_somebody_else_stay(
+def test_foreign_files_stay(
     saved: BankFolder, make_state: Make, make_bank: Callable[..., MaskBank], name: str, overwrite: bool
 ) -> None:
     (saved.path / name).write_text("precious")
@@ -123,7 +123,7 @@ def test_files_of_somebody_else_stay(
     assert saved.verify() == []
 
 
-def test_the_highest_number_of_a_file_is_said_to_be_taken(saved: BankFolder, make_state: Make) -> None:
+def test_a_file_with_the_highest_number_is_an_error(saved: BankFolder, make_state: Make) -> None:
     planted = saved.path / "tasks" / "999999999999.safetensors"
     planted.write_text("x")
     with pytest.raises(BankFormatError, match="highest possible number"):
@@ -133,7 +133,7 @@ def test_the_highest_number_of_a_file_is_said_to_be_taken(saved: BankFolder, mak
     saved.append(make_state("e"))
 
 
-def test_what_stopped_writers_have_left_is_removed(saved: BankFolder, make_state: Make, bytes_of: BytesOf) -> None:
+def test_files_of_interrupted_writers_are_removed(saved: BankFolder, make_state: Make, bytes_of: BytesOf) -> None:
     left = ["manifest.json.partial", "tasks/000009.safetensors.partial", "manifest.json.0123456789abcdef.partial"]
     for name in left:
         (saved.path / name).write_text("x")

@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[BankFolder, Make], BankFolder]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_change_of_a_folder_takes_it_away(saved: BankFolder, make_state: Make, way: str) -> None:
+def test_no_change_of_a_folder_drops_the_memory(saved: BankFolder, make_state: Make, way: str) -> None:
     folder = WAYS[way](saved, make_state)
     assert remembered(folder.open()) == remembered(folder.read()) == [1.0, 1.0, 1.0]
     assert folder.verify() == []
@@ -101,7 +101,7 @@ def merged(bank: MaskBank, other: MaskBank) -> MaskBank:
 
 @pytest.mark.parametrize("opened", ["open", "read"])
 @pytest.mark.parametrize("way", IN_MEMORY)
-def test_no_change_in_memory_takes_it_away(
+def test_no_change_of_a_bank_drops_the_memory(
     saved: BankFolder, elsewhere: BankFolder, make_state: Make, way: str, opened: str
 ) -> None:
     bank = IN_MEMORY[way](getattr(saved, opened)(), make_state)
@@ -111,7 +111,7 @@ def test_no_change_in_memory_takes_it_away(
     assert remembered(elsewhere.read()) == [1.0, 1.0, 1.0]
 
 
-def test_what_is_given_takes_its_place(saved: BankFolder, make_state: Make) -> None:
+def test_a_given_memory_replaces_the_old_one(saved: BankFolder, make_state: Make) -> None:
     saved.append(make_state("e", 4), {"mean": torch.zeros(2)})
     assert remembered(saved.open()) == [0.0, 0.0]
     saved.append(make_state("f", 5), {})
@@ -127,7 +127,7 @@ def test_saving_the_same_again_writes_nothing(saved: BankFolder) -> None:
     assert {*saved.path.rglob("*.*")} - {saved.path / ".lock"} == {*before}
 
 
-def test_some_of_the_tasks_remember_nothing(saved: BankFolder) -> None:
+def test_a_subset_has_no_memory(saved: BankFolder) -> None:
     """The mean over all tasks is not that over some."""
     chosen = saved.open().subset(["a", "b"])
     assert not chosen.remembers

@@ -100,7 +100,7 @@ def test_processes_that_append_at_once_lose_nothing(
         assert own == [f"task {1000 * process + n}" for n in range(each)]
 
 
-def test_who_does_not_wait_is_refused_or_served(
+def test_without_waiting_the_lock_is_refused_or_given(
     together: Callable[..., list[tuple[int, int, str]]], tmp_path: Path
 ) -> None:
     attempts = together(4, 50, "own", 0.0)
@@ -155,9 +155,7 @@ def test_a_lock_that_another_program_holds_is_respected(folder: BankFolder, hold
     assert folder.verify() == []
 
 
-def test_the_lock_of_a_process_that_was_killed_is_in_nobodys_way(
-    folder: BankFolder, holder: subprocess.Popen[str]
-) -> None:
+def test_the_lock_of_a_killed_process_is_lifted(folder: BankFolder, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(BankBusyError):
         folder.append(make_state("two"))
     holder.kill()
@@ -166,7 +164,7 @@ def test_the_lock_of_a_process_that_was_killed_is_in_nobodys_way(
     assert folder.read().names == ["one", "two"]
 
 
-def test_whoever_waits_long_enough_gets_the_lock(folder: BankFolder, holder: subprocess.Popen[str]) -> None:
+def test_waiting_long_enough_gets_the_lock(folder: BankFolder, holder: subprocess.Popen[str]) -> None:
     patient = BankFolder(folder.path, wait=3600)
     waiting = threading.Thread(target=lambda: patient.append(make_state("two")))
     waiting.start()
@@ -222,7 +220,7 @@ def test_threads_of_one_process_lose_nothing(tmp_path: Path, shared: bool) -> No
     assert Counter(common.read().names) == {f"{thread} {n}": 1 for thread in range(4) for n in range(5)}
 
 
-def test_what_was_refused_can_be_asked_for_again(folder: BankFolder) -> None:
+def test_a_refused_change_can_be_tried_again(folder: BankFolder) -> None:
     """A task over weights that others left meanwhile is refused whole: no file of it stays, and others can follow."""
     before = bytes_of(folder.path)
     state = make_state("two")

@@ -144,7 +144,7 @@ def test_together_each_step_moves_scores_and_free_weights(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("stop", [7, 20, 33])
-def test_stopped_it_goes_on_with_both_optimisers_where_they_were(
+def test_an_interrupted_training_resumes_both_optimisers(
     blobs: Blobs, tmp_path: Path, together: bool, stop: int
 ) -> None:
     def stopping(done: int, steps: int) -> None:
@@ -212,7 +212,7 @@ def test_where_no_weight_is_free_it_is_supsup(blobs: Blobs, cnn: Callable, toget
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_loaded_learner_answers_and_goes_on_alike(
+def test_a_loaded_learner_answers_and_learns_alike(
     precision: str, blobs: Blobs, tmp_path: Path, elsewhere: Callable, cnn: Callable
 ) -> None:
     tasks = [blobs(f"task-{number}", 3, (1, 6, 6)) for number in range(4)]
@@ -437,9 +437,7 @@ def test_ssnet_may_take_the_weights_of_others(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_learner_that_learned_in_inference_mode_goes_on_outside_of_it(
-    together: bool, blobs: Blobs, tmp_path: Path
-) -> None:
+def test_a_learner_can_learn_inside_and_outside_of_inference_mode(together: bool, blobs: Blobs, tmp_path: Path) -> None:
     net, method = [8, 32, 6], ExSSNeT(TopK(0.3), together=together)
     usual = learner_of(fully_connected(net), method)
     for name in "abc":

@@ -61,7 +61,7 @@ def test_all_tasks_answer_over_the_latest_weights_and_forget(blobs: Blobs) -> No
     assert before > 0.8 > learner.accuracy(first.train, "a")
 
 
-def test_a_bank_keeps_the_weights_once_and_a_run_goes_on_from_it(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_bank_keeps_the_weights_once_and_a_run_resumes_from_it(blobs: Blobs, tmp_path: Path) -> None:
     whole, folder = learner_of(), tmp_path / "bank"
     for name in "abc":
         whole.learn(blobs(name))

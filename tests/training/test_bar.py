@@ -67,7 +67,7 @@ def test_on_a_terminal_a_line_says_how_far_it_is(small: Make, blobs: MakeTask, s
     assert screen.getvalue().endswith("\n")
 
 
-def test_where_nobody_looks_nothing_is_written(
+def test_nothing_is_written_if_nobody_can_see_it(
     small: Make, blobs: MakeTask, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner, told = small(steps=3), list[int]()
@@ -114,7 +114,7 @@ def test_a_notebook_is_looked_at(screen: Screen, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("progress", [True, "bar", 3, []])
-def test_what_is_no_progress_is_refused(small: Make, blobs: MakeTask, progress: Any) -> None:
+def test_an_invalid_progress_is_refused(small: Make, blobs: MakeTask, progress: Any) -> None:
     learner = small()
     with pytest.raises(ConfigError, match=r'progress must be a function of \(done, total\), "auto" for a bar, or None'):
         learner.learn(blobs("a"), progress)

@@ -84,7 +84,7 @@ def test_the_loss_is_that_of_the_step(small: Make, blobs: MakeTask) -> None:
     assert noting.steps[0].loss == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_loss_that_nobody_reads_is_not_fetched(small: Make, blobs: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_loss_is_not_fetched(small: Make, blobs: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
     plain = Tensor.__float__
     monkeypatch.setattr(Tensor, "__float__", lambda value: fetched.append("loss") or plain(value))
@@ -116,7 +116,7 @@ def test_stop_ends_the_training_there(small: Make, blobs: MakeTask, last: int) -
     assert ended.bank["t"].mask == short.bank["t"].mask
 
 
-def test_the_best_is_kept_of_what_was_ended(small: Make, noisy: Task) -> None:
+def test_an_ended_training_keeps_the_best(small: Make, noisy: Task) -> None:
     training = Training(19, 16, RMSprop(0.03), select_best=True)
     learner = small(training=training)
     report = learner.learn(noisy, callbacks=[Noting(9)])

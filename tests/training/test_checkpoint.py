@@ -93,7 +93,7 @@ class Told:
     ],
     ids=["adam", "rmsprop", "sgd", "clipped", "patient"],
 )
-def test_stopped_at_some_steps_it_ends_as_if_it_never_was(
+def test_a_training_interrupted_at_some_steps_ends_the_same(
     fitted: Callable, task: Task, net: nn.Module, tmp_path: Path, training: Training
 ) -> None:
     file = tmp_path / "new" / "fit.pt"
@@ -107,7 +107,7 @@ def test_stopped_at_some_steps_it_ends_as_if_it_never_was(
     assert list(file.parent.iterdir()) == []
 
 
-def test_killed_it_goes_on_from_the_last_checkpoint(
+def test_a_killed_training_resumes_from_the_last_checkpoint(
     fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
 ) -> None:
     file, copies = tmp_path / "fit.pt", tmp_path / "copies"
@@ -171,7 +171,7 @@ def test_a_second_control_c_does_not_wait(fitted: Callable, task: Task, net: nn.
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_checkpoint_control_c_is_what_it_always_was(
+def test_without_a_checkpoint_control_c_stops_at_once(
     fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -179,7 +179,7 @@ def test_without_a_checkpoint_control_c_is_what_it_always_was(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_handler_of_the_users_own_stays(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
+def test_the_users_own_handler_stays(fitted: Callable, task: Task, net: nn.Module, tmp_path: Path) -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
@@ -348,7 +348,7 @@ def test_a_failed_training_keeps_its_last_checkpoint(
     ids=repr,
 )
 @pytest.mark.parametrize("step", [10, 35])
-def test_a_training_is_gone_on_with_only_by_its_method_and_after_its_tasks(
+def test_a_training_is_resumed_only_by_its_method_and_after_its_tasks(
     stopped: SupSup, asked: SupSup, what: str, step: int, blobs: Callable[..., Task], tmp_path: Path
 ) -> None:
     file, training = tmp_path / "c", Training(40, 16, Adam(1e-2))
@@ -382,7 +382,7 @@ def test_tasks_before_do_not_matter_to_one_that_begins_at_random(blobs: Callable
     assert theirs.bank["z"].mask == ours.bank["z"].mask
 
 
-def test_a_training_is_not_gone_on_with_on_corrected_data(blobs: Callable[..., Task], tmp_path: Path) -> None:
+def test_a_training_is_not_resumed_on_corrected_data(blobs: Callable[..., Task], tmp_path: Path) -> None:
     task, file = blobs("z", 2), tmp_path / "c"
     assert isinstance(task.train.inputs, Tensor)
     learner = Learner(fully_connected([8, 16, 6]), training=Training(40, 16, Adam(1e-2)))

@@ -20,7 +20,7 @@ Blobs = Callable[..., Task]
 
 @pytest.mark.parametrize(("rate", "first"), [(1.0, 0.0), (5.0, 0.0), (1.0, 0.5), (5.0, 0.3)])
 @pytest.mark.parametrize("optimiser", [SGD(0.02, 0.9), Adam(1e-2)], ids=repr)
-def test_the_head_has_a_rate_of_its_own_and_goes_first(
+def test_the_head_has_its_own_rate_and_is_trained_first(
     blobs: Blobs, rate: float, first: float, optimiser: SGD | Adam
 ) -> None:
     torch.manual_seed(0)
@@ -59,7 +59,7 @@ def test_the_head_has_a_rate_of_its_own_and_goes_first(
         torch.testing.assert_close(learned[name], value.detach(), rtol=1e-3, atol=1e-5)
 
 
-def test_while_the_head_goes_first_nothing_else_moves() -> None:
+def test_nothing_else_moves_while_the_head_is_trained_first() -> None:
     settings = Training(100, head_first=0.25, head_rate=10, optimiser=SGD(1.0), weight_optimiser=Adam(3.0))
     names = ("trunk", "bias", "head")
     values = {name: torch.zeros(1, requires_grad=True) for name in names}

@@ -93,7 +93,7 @@ def test_superfluous_neurons_are_part_of_the_loss(blobs: Blobs) -> None:
     assert report.seconds > 0
 
 
-def test_progress_is_told_of_every_step(small: Callable[..., Learner], blobs: Blobs) -> None:
+def test_progress_gets_every_step(small: Callable[..., Learner], blobs: Blobs) -> None:
     told: list[tuple[int, int]] = []
     small(steps=7).learn(blobs("t"), lambda done, steps: told.append((done, steps)))
     assert told == [(n, 7) for n in range(1, 8)]
@@ -116,7 +116,7 @@ def test_one_bad_batch_is_noticed_even_if_later_ones_are_good(blobs: Blobs) -> N
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_rates_that_are_no_rates_are_refused(kind: type[SGD], rate: float) -> None:
+def test_invalid_rates_are_refused(kind: type[SGD], rate: float) -> None:
     with pytest.raises(ConfigError, match="learning rate"):
         kind(rate)
 
@@ -128,14 +128,14 @@ def test_nesterov_without_a_momentum_is_refused() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, float("inf"), float("nan")])
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_a_weight_decay_that_is_none_is_refused(kind: type[SGD], decay: float) -> None:
+def test_an_invalid_weight_decay_is_refused(kind: type[SGD], decay: float) -> None:
     with pytest.raises(ConfigError, match="weight decay"):
         kind(0.1, weight_decay=decay)
 
 
 @pytest.mark.parametrize("rate", [1e30, 1e35])
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_scores_that_are_no_numbers_never_become_a_mask(
+def test_scores_that_are_nan_never_become_a_mask(
     small: Callable[..., Learner], blobs: Blobs, kind: type[SGD], rate: float
 ) -> None:
     """NaN >= 0 is false: such scores would be a mask of nothing, without a word, and the loss stays finite."""

@@ -35,7 +35,7 @@ def test_the_order_of_a_task_is_its_stream_of_permutations() -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 9))
-def test_an_order_goes_on_from_its_state(count: int, size: int, before: int) -> None:
+def test_an_order_resumes_from_its_state(count: int, size: int, before: int) -> None:
     order = Order.of("t", count, size, 0)
     for _ in range(before):
         order.next()

@@ -133,7 +133,7 @@ class Observing(Wrapped):
     ],
     ids=["written", "data", "replaced", "not-persistent", "fake-quant"],
 )
-def test_buffers_that_observe_what_is_asked_change_no_answer(make: Callable[[], nn.Module], blobs: Blobs) -> None:
+def test_buffers_that_observe_inputs_change_no_answer(make: Callable[[], nn.Module], blobs: Blobs) -> None:
     learner = learned(make(), blobs)
     learner.learn(blobs("b"))
     inputs = blobs("a").train.inputs
@@ -170,7 +170,7 @@ class Noisy(Wrapped):
 
 @pytest.mark.filterwarnings("ignore:the network draws random numbers")
 @pytest.mark.parametrize("module", [Caching(), Noisy()])
-def test_what_changes_no_answer_is_no_state(module: nn.Module, blobs: Blobs) -> None:
+def test_attributes_that_change_no_answer_are_accepted(module: nn.Module, blobs: Blobs) -> None:
     random.seed(3)
     np.random.seed(3)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
@@ -289,7 +289,7 @@ class Returning(Wrapped):
     ],
     ids=["tuple", "dict", "labels", "dimension", "row"],
 )
-def test_what_is_no_batch_of_logits_in_training_is_refused(
+def test_outputs_that_are_not_logits_in_training_are_refused(
     way: Callable[[Tensor], object], message: str, together: bool, blobs: Blobs
 ) -> None:
     learner = Learner(Returning(way, in_training=True), training=TRAINING)
@@ -318,7 +318,7 @@ def test_an_answer_that_depends_on_the_batch_is_warned_of(blobs: Blobs) -> None:
         learned(Returning(lambda y: y - y.mean(dim=0)), blobs)
 
 
-def test_batch_statistics_that_were_asked_for_are_not_warned_of(blobs: Blobs) -> None:
+def test_chosen_batch_statistics_cause_no_warning(blobs: Blobs) -> None:
     module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
     Learner(Network(module, RandomBase(0), norm="batch"), training=TRAINING).learn(blobs("a"))
 
@@ -443,7 +443,7 @@ def test_a_layer_that_is_left_out_now_and_then_is_reached(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("head", [None, "second"])
-def test_where_nothing_can_be_learned_nothing_is(head: str | None, blobs: Blobs) -> None:
+def test_a_network_that_cannot_learn_is_refused(head: str | None, blobs: Blobs) -> None:
     learner = Learner(Network(Spare("no grad"), RandomBase(0), head=head), training=TRAINING)
     with pytest.raises(UnsupportedModuleError, match="no gradient reaches any weight"):
         learner.learn(blobs("a"))
