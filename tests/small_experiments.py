@@ -4,8 +4,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 from supermasks.experiments import EXPERIMENTS, Experiment
-from supermasks.experiments.backbones.convolutional import LeNet5
-from supermasks.experiments.backbones.fully_connected import LeNet300
+from supermasks.experiments.architectures.convolutional import LeNet5
+from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.training import Adam, RMSprop
 
 PARTS = ("tasks", "way", "training", "evaluation")

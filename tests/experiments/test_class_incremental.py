@@ -10,7 +10,7 @@ from small_experiments import changed, split
 from supermasks.errors import ConfigError
 from supermasks.evaluation import FullBatch
 from supermasks.experiments import EXPERIMENTS, run
-from supermasks.experiments.backbones.convolutional import LeNet5
+from supermasks.experiments.architectures.convolutional import LeNet5
 from supermasks.inference import Exhaustive
 from supermasks.masks import TopK
 from supermasks.types import GNU, Examples

@@ -10,7 +10,7 @@ from small_experiments import changed
 
 from supermasks.errors import ConfigError, DataUnavailableError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
-from supermasks.experiments.backbones.text import Encoder
+from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.tasks.text_sets import TextSets
 from supermasks.methods import Individual, SupSup
 from supermasks.training import Adam

@@ -15,8 +15,8 @@ from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError, DensityError, RunStateError
 from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch
 from supermasks.experiments import EXPERIMENTS, Silent, read_record, run
-from supermasks.experiments.backbones.convolutional import LeNet5
-from supermasks.experiments.backbones.fully_connected import LeNet300
+from supermasks.experiments.architectures.convolutional import LeNet5
+from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.experiments.running.run import EVALUATED
 from supermasks.inference import Binary, Entropy, GradientDescent, OneShot, SuperfluousNeurons, TopGamma, TwoShot
 from supermasks.masks import TopK

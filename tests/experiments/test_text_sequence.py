@@ -11,7 +11,7 @@ from small_experiments import changed
 from supermasks import Learner
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
-from supermasks.experiments.backbones.text import KimCNN
+from supermasks.experiments.architectures.text import KimCNN
 from supermasks.experiments.sequences import SEQUENCES
 from supermasks.masks import ER, TopK
 from supermasks.nets import TextCNN

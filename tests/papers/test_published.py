@@ -8,7 +8,7 @@ from small_experiments import changed
 
 from supermasks.evaluation import EachInput, FirstOfBatch
 from supermasks.experiments import EXPERIMENTS, Experiment
-from supermasks.experiments.backbones.fully_connected import FC1024, LeNet300
+from supermasks.experiments.architectures.fully_connected import FC1024, LeNet300
 from supermasks.experiments.ways.exssnet import ExSSNeTWay
 from supermasks.experiments.ways.supsup import SupSupWay
 from supermasks.inference import Entropy, OneShot, SuperfluousNeurons

@@ -14,7 +14,7 @@ from supermasks.cli.extra import SubcommandApp, tyro
 from supermasks.cli.screen import finish, with_bars
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, Experiment, Preset, run
-from supermasks.experiments.backbones import Backbone
+from supermasks.experiments.architectures import Architecture
 from supermasks.spec import Settings
 from supermasks.workers import LocalProcesses, RayCluster, Workers
 
@@ -99,7 +99,7 @@ def _options(usual: Experiment) -> Any:
     """Return a dataclass of the parts of an experiment, each of its own class, with the usual settings as defaults."""
     types: dict[str, Any] = {
         **{part: _plain(getattr(usual, part)) for part in PARTS},
-        "net": Backbone,
+        "net": Architecture,
         "later_epochs": float | None,
         "seed": int,
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from supermasks.errors import ConfigError
-from supermasks.experiments.backbones import Backbone
+from supermasks.experiments.architectures import Architecture
 from supermasks.experiments.evaluations import Evaluation, TaskGiven
 from supermasks.experiments.tasks import TaskSource
 from supermasks.experiments.ways import Setup, Way
@@ -33,7 +33,7 @@ class Experiment(Settings):
     """
 
     tasks: TaskSource
-    net: Backbone
+    net: Architecture
     way: Way
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=TaskGiven)

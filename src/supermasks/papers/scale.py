@@ -5,7 +5,7 @@ from pathlib import Path
 
 from supermasks.errors import DataUnavailableError
 from supermasks.experiments import Experiment
-from supermasks.experiments.backbones.convolutional import ResNet18, ResNet50
+from supermasks.experiments.architectures.convolutional import ResNet18, ResNet50
 from supermasks.experiments.tasks.source import Limits
 from supermasks.spec import Settings
 

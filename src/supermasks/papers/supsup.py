@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from supermasks.evaluation import FirstOfBatch, FullBatch
 from supermasks.experiments import Experiment
-from supermasks.experiments.backbones import Backbone
-from supermasks.experiments.backbones.fully_connected import FC1024, LeNet300
+from supermasks.experiments.architectures import Architecture
+from supermasks.experiments.architectures.fully_connected import FC1024, LeNet300
 from supermasks.experiments.evaluations import By, TaskGiven, TaskInferred
 from supermasks.experiments.presets.permuted_mnist import SUPSUP as PERMUTED
 from supermasks.experiments.presets.rotated_mnist import SUPSUP as ROTATED
@@ -36,7 +36,7 @@ OUR_BASE = "weights begin as SupSup's signed constants"
 AS_A_PICTURE = "The paper gives this curve as a picture only."
 
 
-def permuted(net: Backbone, tasks: int = 250) -> Experiment:
+def permuted(net: Architecture, tasks: int = 250) -> Experiment:
     """Return PermutedMNIST as the paper scores it: the first image of a batch decides, by H and by G."""
     scored = TaskInferred(inference=OneShot(H), scoring=FirstOfBatch(), further=(By(G, FirstOfBatch()),))
     return replace(PERMUTED, tasks=PermutedMNIST(tasks=tasks), net=net, evaluation=scored)

@@ -10,11 +10,11 @@ from supermasks.methods import Session
 from supermasks.seeding import generator
 from supermasks.training.checkpoint import has_checkpoint, load_checkpoint, remove_checkpoint, save_checkpoint
 from supermasks.training.distributed import Processes
+from supermasks.training.fitting import Fitting
 from supermasks.training.interruption import Interruption
 from supermasks.training.layers import seeded_layers
 from supermasks.training.listening import Checkpoint, Listeners
 from supermasks.training.report import Fit
-from supermasks.training.run import Run
 from supermasks.training.settings import Training
 from supermasks.training.steps import tell
 
@@ -57,7 +57,7 @@ def fit(
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
     start, processes = perf_counter(), Processes.current()
-    run = Run(session, settings, processes, whole or {})
+    run = Fitting(session, settings, processes, whole or {})
     # The first process draws the same numbers as a single process, the others draw different ones.
     purpose = ["layers", run.task.name, *([f"process {processes.rank}"] if processes.rank else [])]
     with (
@@ -77,7 +77,7 @@ def fit(
     return Fit(run.losses.means[0], saving.seconds(), run.step, accuracies, ended=run.ended or "all steps")
 
 
-def _advance(run: Run, listeners: Listeners, saving: "_Saving") -> None:
+def _advance(run: Fitting, listeners: Listeners, saving: "_Saving") -> None:
     """Make all steps, call the listeners, and save now and then."""
     processes, progress, callbacks = run.processes, listeners.progress, listeners.callbacks
     heard = processes.any(bool(callbacks))[0]
@@ -101,7 +101,7 @@ def _advance(run: Run, listeners: Listeners, saving: "_Saving") -> None:
 class _Saving:
     """Saves a training in its checkpoint, if it has one."""
 
-    def __init__(self, run: Run, checkpoint: Checkpoint | None, stopped: Interruption, start: float) -> None:
+    def __init__(self, run: Fitting, checkpoint: Checkpoint | None, stopped: Interruption, start: float) -> None:
         self._run, self._checkpoint, self._stopped, self._start = run, checkpoint, stopped, start
         about = {} if checkpoint is None else checkpoint.about
         self._identity = {} if checkpoint is None else {**run.identity(), **about}

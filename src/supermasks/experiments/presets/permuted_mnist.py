@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from supermasks.evaluation import FirstOfBatch
-from supermasks.experiments.backbones.fully_connected import LeNet300
+from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.experiments.evaluations import By, TaskInferred
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset

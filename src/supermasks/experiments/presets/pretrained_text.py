@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from supermasks.experiments.backbones.text import Encoder
+from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.text_sets import TextSets

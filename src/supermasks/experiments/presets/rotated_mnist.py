@@ -1,7 +1,7 @@
 """RotatedMNIST (SupSup, Section 4.2; Table 6)."""
 
 from supermasks.evaluation import FullBatch
-from supermasks.experiments.backbones.fully_connected import FC1024
+from supermasks.experiments.architectures.fully_connected import FC1024
 from supermasks.experiments.evaluations import TaskInferred
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset

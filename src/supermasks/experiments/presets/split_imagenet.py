@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from supermasks.experiments.backbones.convolutional import ResNet50
+from supermasks.experiments.architectures.convolutional import ResNet50
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.split import SplitImageNet

@@ -1,6 +1,6 @@
 """SplitMNIST (SupSup, Section 4.2; ExSSNeT, Tables 2 and 3)."""
 
-from supermasks.experiments.backbones.fully_connected import LeNet300
+from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.split import SplitMNIST

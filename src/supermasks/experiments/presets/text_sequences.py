@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from supermasks.experiments.backbones.text import KimCNN
+from supermasks.experiments.architectures.text import KimCNN
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.text_sequence import GLUE as GLUE_TASKS

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, Scoring
-from supermasks.experiments.backbones import Backbone
-from supermasks.experiments.backbones.convolutional import Conv4, Conv6, LeNet5, ResNet18, ResNet50
-from supermasks.experiments.backbones.fully_connected import FC1024, LeNet300
-from supermasks.experiments.backbones.text import Encoder, KimCNN
+from supermasks.experiments.architectures import Architecture
+from supermasks.experiments.architectures.convolutional import Conv4, Conv6, LeNet5, ResNet18, ResNet50
+from supermasks.experiments.architectures.fully_connected import FC1024, LeNet300
+from supermasks.experiments.architectures.text import Encoder, KimCNN
 from supermasks.experiments.evaluations import By, Evaluation, TaskGiven, TaskInferred
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.tasks import TaskSource
@@ -53,7 +53,7 @@ SCORINGS: Mapping[str, Scoring] = {
     "first-of-batch": FirstOfBatch(),
     "full-batch": FullBatch(),
 }
-NETS: Mapping[str, Backbone] = {
+NETS: Mapping[str, Architecture] = {
     "lenet-300-100": LeNet300(),
     "fc-1024-1024": FC1024(),
     "lenet-5": LeNet5(),

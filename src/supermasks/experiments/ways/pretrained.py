@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from supermasks.experiments.backbones.text import Encoder
+from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.random_heads import RandomHeadsWay
 from supermasks.experiments.ways.supsup import SupSupWay

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from supermasks.bases import Base
-from supermasks.experiments.backbones import Backbone
+from supermasks.experiments.architectures import Architecture
 from supermasks.experiments.expression import brief, defaults_of
 from supermasks.inference import TaskInference
 from supermasks.learner import Learner
@@ -38,7 +38,7 @@ class Setup:
         progress: told of what is trained before the first task.
     """
 
-    net: Backbone
+    net: Architecture
     tasks: TaskStream
     training: Training
     inference: TaskInference | None
@@ -85,7 +85,7 @@ class Way(Settings, ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     colour: ClassVar[Colour] = "black"
-    over: ClassVar[type[Backbone]] = Backbone
+    over: ClassVar[type[Architecture]] = Architecture
     heads: ClassVar[bool] = False
     trains_first: ClassVar[bool] = False
 
@@ -128,6 +128,6 @@ class Way(Settings, ABC):
         return words
 
 
-def ways(net: Backbone) -> dict[str, type[Way]]:
+def ways(net: Architecture) -> dict[str, type[Way]]:
     """Return the ways that are for such a network, by name."""
     return {kind.name: kind for kind in kinds(Way) if isinstance(net, kind.over)}

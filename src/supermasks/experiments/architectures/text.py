@@ -9,7 +9,7 @@ from torch import nn
 from supermasks.bases import Base, PretrainedBase, RandomBase
 from supermasks.datasets import MODELS
 from supermasks.errors import ConfigError
-from supermasks.experiments.backbones.backbone import Backbone
+from supermasks.experiments.architectures.architecture import Architecture
 from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.nets import TextCNN
 from supermasks.nets.hugging_face import HuggingFaceEncoder
@@ -18,7 +18,7 @@ from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True)
-class KimCNN(Backbone):
+class KimCNN(Architecture):
     """The network of Kim (2014) over token embeddings (ExSSNeT, Appendix A.3).
 
     It has no normalisation, so that its random weights are larger where masks keep few of them.
@@ -44,7 +44,7 @@ class KimCNN(Backbone):
 
 
 @dataclass(frozen=True)
-class Encoder(Backbone):
+class Encoder(Architecture):
     """A pretrained encoder, with a dense head a task on the mean over the tokens.
 
     All its linear layers are masked, or trained; embeddings, biases and normalisation stay as they are.

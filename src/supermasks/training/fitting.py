@@ -23,7 +23,7 @@ from supermasks.training.steps import Step
 from supermasks.training.validation import Best, accuracy
 
 
-class Run:
+class Fitting:
     """A training in progress.
 
     Args:

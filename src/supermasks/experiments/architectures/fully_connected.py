@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from supermasks.experiments.backbones.backbone import Backbone
+from supermasks.experiments.architectures.architecture import Architecture
 from supermasks.nets import fc_1024_1024, lenet_300_100
 from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True)
-class LeNet300(Backbone):
+class LeNet300(Architecture):
     """LeNet 300-100."""
 
     name = "lenet-300-100"
@@ -22,7 +22,7 @@ class LeNet300(Backbone):
 
 
 @dataclass(frozen=True)
-class FC1024(Backbone):
+class FC1024(Architecture):
     """FC 1024-1024."""
 
     name = "fc-1024-1024"

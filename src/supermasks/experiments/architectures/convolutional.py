@@ -7,14 +7,14 @@ from typing import Any
 from torch import nn
 
 from supermasks.bases import Base
-from supermasks.experiments.backbones.backbone import Backbone
+from supermasks.experiments.architectures.architecture import Architecture
 from supermasks.nets import conv4, conv6, lenet5, resnet18, resnet50
 from supermasks.network import Network
 from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True)
-class Convolutional(Backbone, ABC):
+class Convolutional(Architecture, ABC):
     """A network over images, with channels last in memory."""
 
     def module(self, tasks: TaskStream) -> nn.Module:

@@ -13,7 +13,7 @@ from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True)
-class Backbone(Settings, ABC):
+class Architecture(Settings, ABC):
     """The settings of a network.
 
     Attributes:
