@@ -477,7 +477,7 @@ def test_a_head_over_an_encoder_without_gradients_is_learned(blobs: Blobs) -> No
 def test_a_look_and_a_trial_take_three_passes(method: Method, blobs: Blobs) -> None:
     module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
     learner, passes = Learner(module, method=method, training=Training(5, 16)), list[bool]()
-    learner.network._module.register_forward_pre_hook(lambda layer, args: passes.append(layer.training))
+    learner.network.backbone._module.register_forward_pre_hook(lambda layer, args: passes.append(layer.training))
     for name in "ab":
         passes.clear()
         learner.learn(blobs(name))
