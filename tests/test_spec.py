@@ -1,5 +1,6 @@
 import json
 from dataclasses import dataclass
+from inspect import isabstract
 from typing import Literal
 
 import numpy as np
@@ -121,6 +122,15 @@ def test_a_class_is_found_once_it_is_defined_and_the_last_of_its_name_counts() -
 
     kept = [define(1.0), define(2.0)]
     assert build({"type": "Late"}, Settings) == kept[1]()
+
+
+def test_two_classes_of_one_name_are_told_apart_by_their_kind() -> None:
+    kept = dataclass(frozen=True)(
+        type("Typed", (MaskRule,), {"__module__": "elsewhere", "masks": None, "densities": None})
+    )
+    assert not isabstract(kept)
+    assert type(build({"type": "Typed"}, MaskRule)) is kept
+    del kept
 
 
 def test_two_classes_of_one_name_are_refused() -> None:

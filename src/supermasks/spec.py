@@ -149,13 +149,13 @@ def build(description: Any, root: type[Kind]) -> Kind:
         >>> build({"type": "Threshold", "threshold": 0.5}, MaskRule)
         Threshold(threshold=0.5)
     """
-    made = _made(description)
+    made = _made(description, root)
     if not isinstance(made, root):
         raise ConfigError(f"the stored settings must describe {_an_instance(root)}, got {made!r}")
     return made
 
 
-def _made(description: Any) -> Any:
+def _made(description: Any, root: type[Any] = Settings) -> Any:
     if isinstance(description, list):
         return tuple(map(_made, description))
     if not isinstance(description, dict):
@@ -163,6 +163,8 @@ def _made(description: Any) -> Any:
     fields: dict[str, Any] = dict(description)
     name = fields.pop("type", None)
     named = [kind for kind in kinds(Settings) if kind.__name__ == name]
+    # Two classes may share a name if they are of different kinds.
+    named = [kind for kind in named if issubclass(kind, root)] or named
     if not named:
         raise ConfigError(
             f"the stored settings need the class {name!r}, which was not found; if it is your own, import its module "

@@ -156,12 +156,12 @@ def test_the_coefficients_stay_on_the_simplex(
 
 
 def test_the_scale_of_the_gradient_does_not_matter(world: Any) -> None:
-    class Scaled(Entropy):
+    class ScaledEntropy(Entropy):
         def __call__(self, logits: Tensor, classes: int) -> Tensor:
             return 1024 * super().__call__(logits, classes)
 
     straight = GradientDescent().infer(world.superposition, world.inputs)
-    scaled = GradientDescent(Scaled()).infer(world.superposition, world.inputs)
+    scaled = GradientDescent(ScaledEntropy()).infer(world.superposition, world.inputs)
     torch.testing.assert_close(scaled.alpha, straight.alpha, rtol=1e-4, atol=1e-6)
 
 
