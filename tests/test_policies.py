@@ -427,17 +427,17 @@ def test_statistics_are_the_means_over_batches(cnn: Callable[..., nn.Sequential]
     batches = [torch.randn(5, *IMAGE, generator=rng) for _ in range(7)]
     effective = {**network.fresh_buffers(), **network.weights}
     before = {name: value.clone() for name, value in effective.items()}
-    found = network.statistics(effective, batches)
+    found = network.backbone.statistics(effective, batches)
     outputs = [functional.conv2d(batch, network.weights["0.weight"], padding=1) for batch in batches]
     mean = torch.stack([output.mean(dim=(0, 2, 3)) for output in outputs]).mean(dim=0)
     variance = torch.stack([output.transpose(0, 1).flatten(1).var(dim=1) for output in outputs]).mean(dim=0)
     torch.testing.assert_close(found["1.running_mean"], mean)
     torch.testing.assert_close(found["1.running_var"], variance)
     assert all(torch.equal(effective[name], value) for name, value in before.items())
-    again = network.statistics(effective, batches)
+    again = network.backbone.statistics(effective, batches)
     assert all(torch.equal(again[name], value) for name, value in found.items())  # momenta are put back
     frozen = Network(cnn(8), RandomBase(0), norm="frozen")
-    kept = frozen.statistics({**frozen.fresh_buffers(), **frozen.weights}, batches)
+    kept = frozen.backbone.statistics({**frozen.fresh_buffers(), **frozen.weights}, batches)
     assert all(torch.equal(kept[name], value) for name, value in frozen.fresh_buffers().items())
 
 

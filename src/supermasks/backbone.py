@@ -174,7 +174,17 @@ class Backbone:
     def recorded(
         self, inputs: Tensor, tensors: Mapping[str, Tensor], names: Iterable[str]
     ) -> tuple[Tensor, list[tuple[Call, dict[str, str]]]] | None:
-        """Return the logits and the calls of the layers that have these parameters (see `Network.recorded`)."""
+        """Return the logits, and the calls of the layers that have these parameters, as in prediction.
+
+        Args:
+            inputs: `batch x ...`.
+            tensors: by name.
+            names: of parameters.
+
+        Returns:
+            with each call the names of its layer's parameters by their short ones; None if a layer was called with
+            anything but one tensor, `batch x ...`.
+        """
         layers, inputs, put = self._layers_of(names), self._input(inputs), self._whole(tensors)
         put |= self._writable_copies(put)
         with self._lock, computing_in(torch.float32, self.device), recording(layers) as calls:
@@ -191,7 +201,11 @@ class Backbone:
 
     @contextmanager
     def refusing_calls(self) -> Generator[None]:
-        """Let no layer be called; UnsupportedModuleError if one is (see `Network.refusing_calls`)."""
+        """Let no layer be called inside the context: it would not have the weights that `forward` was given.
+
+        Raises:
+            UnsupportedModuleError: a layer is called, as by gradient checkpointing in a backward pass.
+        """
 
         def refuse(layer: nn.Module, args: tuple[Any, ...]) -> None:
             del args
@@ -209,9 +223,17 @@ class Backbone:
                     handle.remove()
 
     def statistics(self, tensors: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Return the buffers among the tensors, with statistics measured as the mean over batches.
+        """Return the buffers among the tensors, with the statistics of batch normalisation measured over batches.
 
-        Their values stay as they are unless the policy is "per_task" (see `Network.statistics`).
+        Running statistics are those of the last steps of a training, in which weights still changed. If masks change,
+        they can be far from the statistics of the final mask. Other layers, such as dropout, work as in prediction.
+
+        Args:
+            tensors: by name, the buffers among them.
+            batches: of inputs, each `batch x ...`, with at least two inputs; the result is the mean over them.
+
+        Returns:
+            the buffers; unchanged if the policy is not "per_task".
         """
         buffers = {name: tensors[name].clone() for name in self.buffers if name in tensors}
         if self.normalisation.policy != "per_task":

@@ -4,8 +4,7 @@ The backbone is an ordinary module that knows nothing of tasks. Effective weight
 to it for a call (`supermasks.backbone`). The module that the user gave is never changed.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from supermasks.bases import Base, fingerprint
 from supermasks.bases.filling import fill
 from supermasks.batch_checks import check_inputs
 from supermasks.brief import expect
-from supermasks.calls import Call
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError
 from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
@@ -290,49 +288,6 @@ class Network:
             missing = sorted(self.weights.keys() - effective.keys())
             raise MaskError(f"expected an effective weight for each masked parameter, got none for {missing}")
         return self.backbone.forward(inputs, effective, training, precision)
-
-    def refusing_calls(self) -> AbstractContextManager[None]:
-        """Let no layer of the backbone be called: it would be without the weights that `forward` was given.
-
-        Raises:
-            UnsupportedModuleError: a layer is called, as by gradient checkpointing in a backward pass.
-        """
-        return self.backbone.refusing_calls()
-
-    def can_record(self, names: Iterable[str]) -> bool:
-        """Return whether all layers of these parameters are of types that `recorded` understands."""
-        return self.backbone.can_record(names)
-
-    def recorded(
-        self, inputs: Tensor, effective: Mapping[str, Tensor], names: Iterable[str]
-    ) -> tuple[Tensor, list[tuple[Call, dict[str, str]]]] | None:
-        """Return the logits, and the calls of the layers that have these parameters, as in prediction.
-
-        Args:
-            inputs: `batch x ...`.
-            effective: as `forward` takes them.
-            names: of parameters.
-
-        Returns:
-            with each call the names of its layer's parameters by their short ones; None if a layer was called with
-            anything but one tensor, `batch x ...`.
-        """
-        return self.backbone.recorded(inputs, effective, names)
-
-    def statistics(self, effective: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Return the buffers, with the statistics of batch normalisation measured anew as the mean over batches.
-
-        Running statistics are those of the last steps of a training, in which weights still changed. If masks change,
-        they can be far from the statistics of the final mask. Other layers, such as dropout, work as in prediction.
-
-        Args:
-            effective: as `forward` takes them, the buffers among them.
-            batches: of inputs, each `batch x ...`, with at least two inputs.
-
-        Returns:
-            the buffers among the effective weights; as they were if the policy is not "per_task".
-        """
-        return self.backbone.statistics(effective, batches)
 
     def outputs(self, inputs: Tensor) -> int:
         """Return how many outputs the backbone has, by a trial on some inputs.

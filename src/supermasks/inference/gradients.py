@@ -262,7 +262,7 @@ def _recorded(
 ) -> list[_Passed] | None:
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, superposition.network.device):
         inputs, alpha = inputs.detach().clone(), alpha.clone()
-        recorded = superposition.network.recorded(inputs, superposition.effective(alpha), names)
+        recorded = superposition.network.backbone.recorded(inputs, superposition.effective(alpha), names)
         if recorded is None:
             return None
         logits, calls = recorded
@@ -309,7 +309,7 @@ def _may_be_taken_apart(superposition: Superposition, inputs: Tensor, alpha: Ten
     """Return whether single gradients can be taken by layers; False if a test with three inputs was inconclusive."""
     if superposition.by_layers is None:
         network = superposition.network
-        if network.norm == "batch" or not network.can_record(superposition.parameters):
+        if network.norm == "batch" or not network.backbone.can_record(superposition.parameters):
             superposition.by_layers = False
             return False
         try:

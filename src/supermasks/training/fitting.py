@@ -95,7 +95,7 @@ class Fitting:
             if len(targets) < len(rows):
                 loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
             # Layers called again in the backward pass would not have the weights of the task.
-            with self.network.refusing_calls() if self.step == 1 else nullcontext():
+            with self.network.backbone.refusing_calls() if self.step == 1 else nullcontext():
                 loss.backward()
             total += loss.detach()
         return total

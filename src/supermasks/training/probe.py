@@ -250,7 +250,7 @@ def _reached(network: Network, effective: Mapping[str, Tensor], inputs: Tensor, 
         raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
     if logits.requires_grad:
         # Layers called again in the backward pass would not have the weights of the task.
-        with network.refusing_calls():
+        with network.backbone.refusing_calls():
             logits.sum().backward()
     yield from (name for name, value in leaves.items() if value.grad is not None)
 

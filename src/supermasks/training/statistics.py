@@ -30,7 +30,7 @@ def with_statistics(
     order = Order.of(task.name, len(task.train), settings.batch_size, seed)
     if settings.statistics_batches:
         batches = (task.train.batch(order.next())[0] for _ in range(settings.statistics_batches))
-        measured = network.statistics({**network.fresh_buffers(), **network.effective(state)}, batches)
+        measured = network.backbone.statistics({**network.fresh_buffers(), **network.effective(state)}, batches)
         state = replace(state, buffers=network.changed(measured))
     if settings.statistics_precision == "float32":
         return state, 0.0

@@ -107,7 +107,7 @@ class _Together:
                 f"tasks cannot be learned together over {self.network.architecture}: torch cannot vectorise (vmap) "
                 f"what it computes; learn them one by one with learn(task), or side by side with learn_apart. {error}"
             ) from error
-        with self.network.refusing_calls() if step == 1 else nullcontext():
+        with self.network.backbone.refusing_calls() if step == 1 else nullcontext():
             loss.sum().backward()
         if self.settings.clip_norm is not None:
             _clip(self.parameters.values(), self.settings.clip_norm)
