@@ -1,6 +1,8 @@
 """A mask: the task keeps some of the shared weights, and sets the others to 0."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from supermasks.changes.change import Change, Index, Shape, Shapes
 from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
+from supermasks.masks.products import PackedBits
 
 COUNTED_AT_ONCE = 32  # masks; at most 255, so that their count fits into a byte
 CODE = ""
@@ -32,7 +35,11 @@ class Masked(Change):
 
     def __init__(self, mask: Mask, name: str) -> None:
         self.mask, self.name = mask, name
-        self.bits = mask.bits(name)  # looked up once: for thousands of tasks, that takes longer than some products
+
+    @cached_property
+    def bits(self) -> PackedBits:
+        """The packed bits, looked up once: for thousands of tasks that takes longer than some products."""
+        return self.mask.bits(self.name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Masked, (self.mask, self.name)
@@ -48,7 +55,7 @@ class Masked(Change):
 
     @property
     def nbytes(self) -> int:
-        return len(self.bits)
+        return -(-prod(self.shape) // 8)
 
     def used(self) -> Tensor:
         return self.mask[self.name]
