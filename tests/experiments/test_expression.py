@@ -36,8 +36,8 @@ def test_they_are_written_and_read_again(settings: Settings, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "root", "why"),
     [
-        ("TopX(3)", MaskRule, "one of Threshold, TopK, got 'TopX"),
-        ("KKT", MaskRule, "one of Threshold, TopK, got 'KKT'"),
+        ("TopX(3)", MaskRule, "one of .*Threshold, TopK, .*got 'TopX"),
+        ("KKT", MaskRule, "one of .*Threshold, TopK, .*got 'KKT'"),
         ("TopK(", MaskRule, "got 'TopK\\('"),
         ("3", MaskRule, "got '3'"),
         ("TopK(0.1, 2)", MaskRule, "at most 1"),
