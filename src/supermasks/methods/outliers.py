@@ -1,4 +1,4 @@
-"""Supermasks that recognise their own inputs: superfluous neurons learn to answer images of no task."""
+"""Supermasks that recognise their own inputs: superfluous neurons learn to answer images that are not of the task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,26 +20,27 @@ REACH = 0.35  # how far they move: the standard deviation, where half the side o
 
 @dataclass(frozen=True)
 class Outliers(SupSup):
-    """SupSup with superfluous neurons that answer images that belong to no task.
+    """SupSup with superfluous neurons that learn to answer images that are not of the task.
 
-    Trying every mask (`Exhaustive`) works only if a wrong mask is uncertain. Training on the task alone does not teach
-    this. Here each batch of images also gives as many *outliers*: images with the same pixels but other shapes. Their
-    target is the uniform distribution over the superfluous neurons. With `m` images `x` of class `y`, `m` outliers `o`
-    and `S` superfluous neurons, the loss is
+    Trying every mask (`Exhaustive`) finds the task only if wrong masks are uncertain. Training on the task alone does
+    not teach them that. So each image of a batch also gives one *outlier*: an image that looks alike but shows something
+    else. The target of an outlier is the uniform distribution over the superfluous neurons. With `m` images `x` of class `y`,
+    their outliers `o`, and `S` superfluous neurons, the loss is
 
         1/m sum_x -log p_y(x) + weight * 1/m sum_o 1/S sum_{s superfluous} -log p_s(o)
 
-    The images of other tasks then look like outliers to a mask. With two classes a task, far more single images find
-    their task, by each of the objectives H, G and M; docs/recognising.md has the measurements. Nothing is added to
-    the bank. A training step takes twice the time.
+    Images of other tasks then look like outliers to the mask. The training sees no other task, and nothing is added to
+    the bank. A step of training takes about twice the time. The idea is Outlier Exposure (Hendrycks et al. 2019), with
+    outliers that are made from the task itself. docs/recognising.md has the measurements.
 
-    The outliers are made from the batch itself:
+    Three kinds of outliers are made from an image:
 
-    - "rotated": turned by 90, 180 or 270 degrees. Leave it out if images of a class appear at all angles;
+    - "rotated": turned by 90, 180 or 270 degrees;
     - "warped": bent at random, like rubber;
-    - "scrambled": the pixels in another order, that of a random texture with the image's own power spectrum.
+    - "scrambled": its pixels in another order, which is that of a random texture with the same power spectrum.
 
-    Batch normalisation sees images and outliers as one batch.
+    Use "warped" and "scrambled" for images that are not square, or that may appear at any angle. Batch normalisation
+    sees images and outliers as one batch.
 
     Attributes:
         rule: the function from scores to mask.
@@ -48,9 +49,10 @@ class Outliers(SupSup):
         weight: of the outliers in the loss.
 
     Raises:
-        ConfigError: there are no kinds, a kind repeats, or the weight is not positive. Also when a task is learned
-            without superfluous neurons: the network has as few outputs as classes, or each task has its own head.
-        InputError: when a task is learned whose inputs are not images, or not square and are to be rotated.
+        ConfigError: there are no kinds, a kind repeats, or the weight is not positive.
+        ConfigError: a task is to be learned, but there are no superfluous neurons: the network has no more outputs than
+            the task has classes, or each task has its own head.
+        InputError: a task is to be learned, but its inputs are not images, or not square and so cannot be rotated.
 
     Example:
         >>> import supermasks as sm
@@ -62,7 +64,7 @@ class Outliers(SupSup):
         1.0
     """
 
-    kinds: tuple[Kind, ...] = ("rotated", "warped", "scrambled")
+    kinds: tuple[Kind, ...] = ("rotated", "warped")
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -113,10 +115,9 @@ def _check_shape(shape: tuple[int, ...], kinds: tuple[Kind, ...]) -> None:
             "use SupSup() for other inputs"
         )
     if "rotated" in kinds and shape[1] != shape[2]:
-        others = tuple(kind for kind in kinds if kind != "rotated") or ("warped",)
         raise InputError(
             f"only square images can be rotated by 90 degrees, got {shape[1]} rows and {shape[2]} columns; "
-            f"pass kinds={others}"
+            'pass kinds=("warped", "scrambled")'
         )
 
 
