@@ -23,9 +23,9 @@ class Outliers(SupSup):
     """SupSup with superfluous neurons that learn to answer images that are not of the task.
 
     Trying every mask (`Exhaustive`) finds the task only if wrong masks are uncertain. Training on the task alone does
-    not teach them that. So each image of a batch also gives one *outlier*: an image that looks alike but shows something
-    else. The target of an outlier is the uniform distribution over the superfluous neurons. With `m` images `x` of class `y`,
-    their outliers `o`, and `S` superfluous neurons, the loss is
+    not teach them that. So each image of a batch also gives one *outlier*: an image that looks alike but shows
+    something else. The target of an outlier is the uniform distribution over the superfluous neurons. With `m` images
+    `x` of class `y`, their outliers `o`, and `S` superfluous neurons, the loss is
 
         1/m sum_x -log p_y(x) + weight * 1/m sum_o 1/S sum_{s superfluous} -log p_s(o)
 
