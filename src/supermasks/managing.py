@@ -11,6 +11,7 @@ from torch import Tensor
 from supermasks.bank import MaskBank
 from supermasks.brief import expect
 from supermasks.errors import BankFormatError, ConfigError, StorageError
+from supermasks.moments import Moments
 from supermasks.predictor import Predictor
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.trial import check_answers
@@ -26,6 +27,7 @@ class TaskManager(Predictor):
         state: TaskState,
         memory: Mapping[str, Tensor] | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        moments: Moments | None = None,
     ) -> None:
         """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
 
@@ -33,6 +35,7 @@ class TaskManager(Predictor):
             state: of the task.
             memory: what the next task may begin with. It replaces the memory of the bank; None leaves that unchanged.
             weights: all shared weights, if the task has trained them.
+            moments: what was counted of this task alone, if it was.
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
@@ -41,7 +44,7 @@ class TaskManager(Predictor):
         expect(state, TaskState, "what is added to a learner")
         written = self.network.writing(state, weights)
         written.check(state)
-        self.bank.add(state, weights)
+        self.bank.add(state, weights, moments)
         self.network = written
         if memory is not None:
             self.bank.memory = ReadOnlyTensors(memory)

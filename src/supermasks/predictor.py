@@ -333,7 +333,7 @@ class Predictor:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
         held = self._superposed
         if held is None or held.of != self._tasks_now() or held.names != names:
-            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now())
+            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now(), self.bank.moments)
             self._superposed = held
         return held
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import overload
 
@@ -19,6 +19,7 @@ from supermasks.brief import brief, counted, expect, listed
 from supermasks.encoding import encode_state
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
+from supermasks.moments import ClassMeans, Moments
 from supermasks.network import Network
 from supermasks.own_copy import settled_names
 from supermasks.state import ReadOnlyTensors, TaskState
@@ -39,6 +40,7 @@ class Stored:
         load: reads a task.
         memory: reads what the next task may begin with; None if there is nothing.
         weights: reads the shared weights; None if no task has trained all of them.
+        moments: reads what the tasks share to recognise inputs by; None if nothing was counted.
         union: of all masks, if known.
         most_weights: masks over more weights are only read after `MaskBank.check` has compared them with a network.
     """
@@ -48,6 +50,7 @@ class Stored:
     load: Callable[[str], TaskState]
     memory: Callable[[], Mapping[str, Tensor]] | None
     weights: Callable[[], Mapping[str, Tensor]] | None = None
+    moments: Callable[[], Moments] | None = None
     union: Mask | None = None
     most_weights: int = MOST_WEIGHTS
 
@@ -101,6 +104,8 @@ class MaskBank:
         self._memory: Mapping[str, Tensor] | None = None if self._read_memory else ReadOnlyTensors({})
         self._read_weights = None if stored is None else stored.weights
         self._weights: Mapping[str, Tensor] | None = None if self._read_weights else ReadOnlyTensors({})
+        self._read_moments = None if stored is None else stored.moments
+        self._moments: Moments | None = None
         # None: the task is stored under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
         self._digests: dict[str, str] = dict(stored.digests) if stored else {}
@@ -190,6 +195,31 @@ class MaskBank:
         """Whether a task has trained all shared weights; this does not read them."""
         return self._weights is None or len(self._weights) > 0
 
+    @property
+    def moments(self) -> Moments | None:
+        """What the tasks share to recognise inputs by; None if nothing was counted."""
+        if self._moments is None and self._read_moments is not None:
+            self._moments = self._read_moments()
+        return self._moments
+
+    def count(self, moments: Moments | None, means: Mapping[str, ClassMeans]) -> None:
+        """Replace what was counted of the tasks.
+
+        Args:
+            moments: what the tasks share from now on.
+            means: for tasks by name, the means of their classes; the other tasks keep theirs.
+
+        Raises:
+            UnknownTaskError: the bank has no task of one of the names.
+        """
+        states = {name: replace(self[name], means=of) for name, of in means.items()}
+        self.changes += 1
+        for name, state in states.items():
+            self._recent.forget(name)
+            self._digests.pop(name, None)
+            self._states[name] = state
+        self._moments, self._read_moments = moments, None
+
     def written(self, base: Weights) -> Weights:
         """Return the shared weights after all tasks.
 
@@ -236,22 +266,31 @@ class MaskBank:
         """Raise DuplicateTaskError if a task has this name."""
         require_new(name, self._states)
 
-    def add(self, state: TaskState, weights: Mapping[str, Tensor] | None = None) -> None:
+    def add(
+        self,
+        state: TaskState,
+        weights: Mapping[str, Tensor] | None = None,
+        moments: Moments | None = None,
+    ) -> None:
         """Append a state.
 
         Args:
             state: of the task.
             weights: all shared weights, if the task has trained them.
+            moments: what was counted of this task alone, if it was; a task that was removed may leave it out.
 
         Raises:
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
+            BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
         self._order.check(state, self._masks)
+        counted = self._counted(moments)
         self.changes += 1
+        self._moments = counted
         self._states[state.name] = state
         self._order.add(state)
         if state.replaced and weights is not None:
@@ -334,6 +373,7 @@ class MaskBank:
         # States in memory are shared; each bank reads the others itself.
         chosen._states = {name: self._states[name] for name in after}
         chosen._weights, chosen._read_weights = self._weights, self._read_weights
+        chosen._moments, chosen._read_moments = self._moments, self._read_moments
         if len(after) == len(self):
             chosen._memory, chosen._read_memory = self._memory, self._read_memory
         return chosen
@@ -341,7 +381,7 @@ class MaskBank:
     def merge(self, other: "MaskBank") -> None:
         """Append all tasks of another bank over the same base, or none of them if one cannot be added.
 
-        If this bank has no memory, it takes that of the other bank.
+        If this bank has no memory, it takes that of the other bank. What was counted of the tasks of both is added up.
 
         Raises:
             BaseMismatchError: the other bank was learned over another network.
@@ -367,6 +407,8 @@ class MaskBank:
             order.check(state, masks)
             order.add(state)
             states[state.name] = state
+        counted = self._counted(other.moments)
+        self._moments = counted
         if not self.remembers:
             self._memory, self._read_memory = other._memory, other._read_memory
         if other.shares:
@@ -439,6 +481,12 @@ class MaskBank:
         """Raise BaseMismatchError unless the bank was learned over this network; masks of any size are read then."""
         self.header.check(network)
         self._checked = True
+
+    def _counted(self, moments: Moments | None) -> Moments | None:
+        """Return what was counted of the tasks and of further ones."""
+        if moments is None or self.moments is None:
+            return self.moments if moments is None else moments
+        return self.moments.plus(moments)
 
     def union(self) -> Mask:
         """Return the mask of the weights that at least one task keeps."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import InputError, SupermasksWarning, TaskError
-from supermasks.inference.objectives import Objective
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -17,16 +16,37 @@ from supermasks.types import Belief
 class TaskInference(Settings, ABC):
     """Decides to which task unlabelled inputs belong. Subclasses are frozen dataclasses.
 
-    Attributes:
-        objective: minimised by the right task.
+    An inference either asks the network with the masks of the tasks, or counts something of each task while it is
+    learned (`statistics`).
     """
-
-    objective: Objective
 
     @property
     def averages(self) -> bool:
         """Whether the evidence of a batch is the mean over its inputs (see `RunningInference`)."""
         return False
+
+    @property
+    def statistics(self) -> Settings | None:
+        """What must be counted of each task while it is learned (`router.Statistics`); None if nothing."""
+        return None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether evidence is a log probability, so that it has the same scale for all inputs."""
+        return False
+
+    def distance(self, superposition: Superposition, inputs: Tensor, belief: Belief) -> Tensor | None:
+        """Return how unlike the training inputs of its chosen task each input is; None if that is not known.
+
+        Args:
+            superposition: the `k` tasks to choose among.
+            inputs: `batch x ...`.
+            belief: about each of these inputs.
+
+        Returns:
+            `batch`; larger is stranger.
+        """
+        del superposition, inputs, belief
 
     @abstractmethod
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:

@@ -153,7 +153,7 @@ def _check(experiment: Experiment, learner: Learner, tasks: TaskStream, workers:
         return  # each task has its own outputs
     outputs, classes = learner.network.outputs(two_of(tasks[0])), len(tasks[0].classes)
     inferences: list[Any] = [found.inference for found in experiment.evaluation.found()]
-    superfluous = any(isinstance(inference.objective, SuperfluousNeurons) for inference in inferences)
+    superfluous = any(isinstance(getattr(inference, "objective", None), SuperfluousNeurons) for inference in inferences)
     if outputs < classes + superfluous:
         raise ConfigError(
             f"the backbone has {outputs} outputs, but {classes} classes need at least {classes + superfluous}"
