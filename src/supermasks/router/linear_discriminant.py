@@ -1,6 +1,6 @@
 """Linear discriminant analysis: to which class of which task an input belongs, in closed form."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -36,6 +36,9 @@ class LinearDiscriminant(TaskInference):
         bits: of each number of a mean, 8 or 16.
         shrinkage: `Sigma = (1 - s) S / N + s tr(S / N) / d I`; None estimates `s` ("oracle approximating shrinkage",
             Chen et al. 2010).
+        measured: whether the strangeness of inputs is measured: the squared Mahalanobis distance to the nearest class
+            of the chosen task, and the same minus the distance to the centre of all classes (Ren et al. 2021). The
+            first notices inputs that are like no task, the second those between tasks. It takes one more product.
 
     Raises:
         ConfigError: the shrinkage is not between 0 and 1.
@@ -50,6 +53,7 @@ class LinearDiscriminant(TaskInference):
     per: Literal["class", "task"] = "class"
     bits: Literal[8, 16] = 8
     shrinkage: float | None = None
+    measured: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,11 +78,9 @@ class LinearDiscriminant(TaskInference):
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         solved = superposition.once(self._solved)
-        return decide(superposition, solved.evidence(solved.features(inputs)))
-
-    def distance(self, superposition: Superposition, inputs: Tensor, belief: Belief) -> Tensor:
-        solved = superposition.once(self._solved)
-        return solved.distance(solved.features(inputs), belief.chosen)
+        features = solved.features(inputs)
+        belief = decide(superposition, solved.evidence(features))
+        return replace(belief, strangeness=solved.strangeness(features, belief.chosen)) if self.measured else belief
 
     def classes(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
         """Return `log p(x, c)` of the classes of each task, up to a constant, `inputs x classes` for each.
@@ -112,10 +114,12 @@ class LinearDiscriminant(TaskInference):
                 f"the covariance of {size} features of {moments.examples} examples has no inverse; use a larger "
                 "shrinkage, such as 0.01, or fewer features"
             )
-        weights = torch.cholesky_solve(means.mT, root)
-        bias = -(means.mT * weights).sum(dim=0) / 2 + (counts / totals[of]).log()
+        centre = (means * counts[:, None]).sum(dim=0) / counts.sum()
+        whitening = torch.linalg.solve_triangular(root, torch.eye(size, dtype=torch.float64), upper=False)
+        whitened = (means - centre) @ whitening.mT
         features = features_of(superposition.network, states[0].input_shape, moments)
-        return _Solved(features, weights.float(), bias.float(), of, root, means)
+        shares = (counts / totals[of]).log()
+        return _Solved(features, centre, whitening, whitened, shares, of)
 
     def _checked(self, superposition: Superposition) -> Moments:
         """Return the moments; raise TaskError if they, or the means of a task, are missing or of other features."""
@@ -136,18 +140,21 @@ class _Solved:
 
     Args:
         features: of inputs.
-        weights: `features x classes`.
-        bias: `classes`.
+        centre: the mean of all classes, `features`.
+        whitening: `L^-1` of the covariance `L L^T`.
+        means: of the classes, minus the centre, whitened: `classes x features`.
+        shares: the logarithm of the share of each class among the examples of its task.
         of: for each class the index of its task, ascending.
-        root: the Cholesky factor of the covariance.
-        means: `classes x features`.
     """
 
     def __init__(
-        self, features: Features, weights: Tensor, bias: Tensor, of: Tensor, root: Tensor, means: Tensor
+        self, features: Features, centre: Tensor, whitening: Tensor, means: Tensor, shares: Tensor, of: Tensor
     ) -> None:
-        self.features, self.of = features, of
-        self._weights, self._bias, self._root, self._means = weights, bias, root, means
+        self.features, self.of, self._shares = features, of, shares.float()
+        weights = whitening.mT @ means.mT
+        bias = shares - means.square().sum(dim=1) / 2 - centre @ weights
+        self._weights, self._bias = weights.float(), bias.float()
+        self._whitening, self._centre = whitening.mT.float(), centre.float()
         self._alone = len(of.unique()) == len(of)
 
     def joint(self, features: Tensor) -> Tensor:
@@ -165,15 +172,15 @@ class _Solved:
         sums = torch.zeros(len(joint), tasks).scatter_add_(1, of, (joint - top.gather(1, of)).exp())
         return top + sums.log()
 
-    def distance(self, features: Tensor, chosen: Tensor) -> Tensor:
-        """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features."""
-        found = torch.full((len(features),), torch.inf)
-        for task in chosen.unique().tolist():
-            rows = (chosen == task).nonzero().flatten()
-            for mean in self._means[self.of == task]:
-                apart = torch.linalg.solve_triangular(self._root, (features[rows].double() - mean).mT, upper=False)
-                found[rows] = torch.minimum(found[rows], apart.square().mean(dim=0).float())
-        return found
+    def strangeness(self, features: Tensor, chosen: Tensor) -> Tensor:
+        """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features.
+
+        The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
+        """
+        lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
+        nearest = (self.joint(features) - self._shares).masked_fill(self.of != chosen[:, None], -torch.inf)
+        relative = -2 * nearest.amax(dim=1)
+        return torch.stack([(lengths + relative).clamp(min=0), relative], dim=1) / features.shape[1]
 
 
 def shrinkage(covariance: Tensor, examples: int) -> float:
