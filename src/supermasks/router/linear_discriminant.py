@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from supermasks.brief import listed
 from supermasks.errors import ConfigError, TaskError
 from supermasks.inference import TaskInference
 from supermasks.inference.task_inference import decide
@@ -13,6 +14,7 @@ from supermasks.moments import Moments
 from supermasks.router.feature_map import FeatureMap, Features
 from supermasks.router.statistics import Statistics, features_of
 from supermasks.router.usual import Usual
+from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
@@ -118,17 +120,25 @@ class LinearDiscriminant(TaskInference):
         return _Solved(features, weights.float(), bias.float(), of, root, means)
 
     def _checked(self, superposition: Superposition) -> Moments:
-        """Return the moments; raise TaskError if they, or the means of a task, are missing or of other features."""
+        """Return the moments; raise TaskError if they, or a task in them, are missing or of other features."""
         if len(superposition) == 0:
             raise TaskError("expected at least one task to choose among, got none; learn a task first")
         moments, states = superposition.moments, superposition.states
-        lacking = [s.name for s in states if s.means is None or moments is None or s.means.of != moments.of]
+        lacking = [state.name for state in states if not _is_counted(state, moments)]
         if moments is None or lacking:
             raise TaskError(
-                f"task {lacking[0]!r} and {len(lacking) - 1} others have no statistics to be recognised by: they were "
-                "learned with another inference; collect them by learner.fit_router(tasks)"
+                f"expected tasks with statistics to be recognised by, but {listed(lacking)} have none, or of other "
+                "features, or are not in those of the bank; collect them anew with learner.fit_router(tasks)"
             )
         return moments
+
+
+def _is_counted(state: TaskState, moments: Moments | None) -> bool:
+    """Return whether the moments hold the task; then its means are of their features."""
+    means = state.means
+    if means is None or moments is None or means.of != moments.of or means.codes.shape[1] != len(moments.scatter):
+        return False
+    return means.digest in moments.members
 
 
 class _Solved:
