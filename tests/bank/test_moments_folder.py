@@ -299,7 +299,9 @@ def test_a_file_that_holds_something_else_is_an_error(folder: BankFolder, resign
     assert problem.file == file_of(folder).name
 
 
-@pytest.mark.parametrize("path", ["../moments-000003.safetensors", "memory-000003.safetensors", "moments-3.safetensors"])
+@pytest.mark.parametrize(
+    "path", ["../moments-000003.safetensors", "memory-000003.safetensors", "moments-3.safetensors"]
+)
 def test_the_manifest_names_no_file_of_another_form(folder: BankFolder, resign: Resign, path: str) -> None:
     resign(folder, lambda manifest: manifest["moments"].update(file=path))
     with pytest.raises(BankFormatError, match="outside of its folder"):

@@ -114,10 +114,13 @@ class LinearDiscriminant(TaskInference):
                 f"the covariance of {size} features of {moments.examples} examples has no inverse; use a larger "
                 "shrinkage, such as 0.01, or fewer features"
             )
-        weights = torch.cholesky_solve(means.mT, root)
-        bias = -(means.mT * weights).sum(dim=0) / 2 + (counts / totals[of]).log()
+        # Sorted, so that the order of the tasks changes no bit; and once each, so that equal classes are tied.
+        different, column = means.unique(dim=0, return_inverse=True)
+        weights = torch.cholesky_solve(different.mT, root)
+        bias = -(different.mT * weights).sum(dim=0) / 2
+        prior = (counts / totals[of]).log()
         features = features_of(superposition.network, states[0].input_shape, moments)
-        return _Solved(features, weights.float(), bias.float(), of, root, means)
+        return _Solved(features, weights.float(), bias.float(), column, prior.float(), of, root, means)
 
     def _checked(self, superposition: Superposition) -> Moments:
         """Return the moments; raise TaskError if they, or a task in them, are missing or of other features."""
@@ -146,23 +149,34 @@ class _Solved:
 
     Args:
         features: of inputs.
-        weights: `features x classes`.
-        bias: `classes`.
+        weights: `features x different`, for the different means.
+        bias: `different`.
+        column: for each class the index of its mean.
+        prior: log probabilities, `classes`.
         of: for each class the index of its task, ascending.
         root: the Cholesky factor of the covariance.
         means: `classes x features`.
     """
 
     def __init__(
-        self, features: Features, weights: Tensor, bias: Tensor, of: Tensor, root: Tensor, means: Tensor
+        self,
+        features: Features,
+        weights: Tensor,
+        bias: Tensor,
+        column: Tensor,
+        prior: Tensor,
+        of: Tensor,
+        root: Tensor,
+        means: Tensor,
     ) -> None:
         self.features, self.of = features, of
-        self._weights, self._bias, self._root, self._means = weights, bias, root, means
+        self._weights, self._bias, self._column, self._prior = weights, bias, column, prior
+        self._root, self._means = root, means
         self._alone = len(of.unique()) == len(of)
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
-        return torch.addmm(self._bias, features, self._weights)
+        return torch.addmm(self._bias, features, self._weights)[:, self._column] + self._prior
 
     def evidence(self, features: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`."""
