@@ -251,9 +251,9 @@ def test_sums_are_read_when_they_are_needed(folder: BankFolder, make_state: Make
     bank.add(make_state("d", 3))
     assert bank.subset(["a", "d"]).names == ["a", "d"]
     folder.append(make_state("d", 3))
-    with pytest.raises(BankFormatError, match="moments-000003.safetensors is missing"):
+    with pytest.raises(BankFormatError, match="is missing"):
         _ = bank.moments
-    with pytest.raises(BankFormatError, match="moments-000003.safetensors is missing"):
+    with pytest.raises(BankFormatError, match="is missing"):
         folder.append(*counted(make_state("e", 4), 4)[:1])
 
 

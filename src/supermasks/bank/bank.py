@@ -51,7 +51,7 @@ class Stored:
     load: Callable[[str], TaskState]
     memory: Callable[[], Mapping[str, Tensor]] | None
     weights: Callable[[], Mapping[str, Tensor]] | None = None
-    moments: Callable[[], Moments] | None = None
+    moments: Callable[[], Moments | None] | None = None
     union: Mask | None = None
     most_weights: int = MOST_WEIGHTS
 

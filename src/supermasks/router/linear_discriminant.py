@@ -72,7 +72,9 @@ class LinearDiscriminant(TaskInference):
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         solved = superposition.once(self._solved)
-        return decide(superposition, solved.evidence(solved.features(inputs)).mean(dim=0, keepdim=True))
+        evidence = solved.evidence(solved.features(inputs))
+        # Each task's sum is made in the same way, so that equal tasks are tied.
+        return decide(superposition, evidence.mT.contiguous().mean(dim=1)[None])
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         solved = superposition.once(self._solved)
