@@ -154,8 +154,9 @@ def test_means_are_rounded_to_the_nearest_level(seed: int, dtype: torch.dtype) -
     largest = torch.iinfo(dtype).max
     assert means.codes.dtype == dtype
     for row, value in zip(means.values, exact, strict=True):
-        assert float((row - value).abs().max()) <= 0.51 * float(value.abs().max()) / largest
-    assert torch.equal(means.codes.abs().amax(dim=1), torch.full((3,), largest, dtype=dtype))
+        assert float((row - value).abs().max()) <= 0.51 * float(value.max() - value.min()) / (2 * largest)
+    assert means.codes.amax(dim=1).tolist() == [largest] * 3
+    assert means.codes.amin(dim=1).tolist() == [-largest] * 3
 
 
 def test_a_class_without_examples_and_one_of_zeros_have_the_mean_0() -> None:
@@ -173,8 +174,9 @@ def test_each_part_changes_the_digest() -> None:
         replace(means, codes=means.codes.flip(0)),
         replace(means, codes=means.codes.to(torch.int16)),
         replace(means, scale=means.scale * 2),
+        replace(means, offset=means.offset + 1),
     ]
-    assert len({each.digest for each in (means, *others)}) == 6
+    assert len({each.digest for each in (means, *others)}) == 7
     again = ClassMeans(means.of, **load(save(means.tensors())))
     assert again.digest == means.digest
 
@@ -194,10 +196,15 @@ def test_each_part_changes_the_digest() -> None:
         {"scale": torch.tensor([1.0, torch.nan])},
         {"scale": torch.tensor([1.0, -1.0])},
         {"scale": torch.ones(2, 1)},
+        {"offset": torch.ones(3)},
+        {"offset": torch.ones(2, dtype=torch.float64)},
+        {"offset": torch.tensor([1.0, torch.nan])},
+        {"counts": torch.ones(2, 2, dtype=torch.int64)},
         {
             "counts": torch.zeros(0, dtype=torch.int64),
             "codes": torch.zeros(0, 4, dtype=torch.int8),
             "scale": torch.ones(0),
+            "offset": torch.ones(0),
         },
     ],
     ids=lambda parts: ", ".join(f"{name} {tuple(value.shape)} {value.dtype}" for name, value in parts.items()),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from supermasks.bank import MaskBank
 from supermasks.brief import expect
 from supermasks.errors import BankFormatError, ConfigError, StorageError
+from supermasks.inference import Calibration
 from supermasks.moments import Moments
 from supermasks.predictor import Predictor
 from supermasks.state import ReadOnlyTensors, TaskState
@@ -76,6 +77,25 @@ class TaskManager(Predictor):
         if calibrated and self.calibration is not None:
             names = tuple(new if task == name else task for task in self.calibration.candidates)
             self.calibration = replace(self.calibration, candidates=names)
+            self._calibrated = (self._tasks_now(), self.inference)
+
+    def recalibrate(self, described: Mapping[str, Any]) -> None:
+        """Take over a calibration that was saved with a bank, if it is of these tasks and of this inference.
+
+        Args:
+            described: as `Calibration.described` returned it.
+
+        Raises:
+            BankFormatError: it is none.
+        """
+        try:
+            calibration = Calibration.built(described)
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise BankFormatError(
+                f"the stored calibration cannot be read: {type(error).__name__}: {error}; restore the bank from a copy"
+            ) from error
+        if list(calibration.candidates) == self.bank.names:
+            self.calibration = calibration
             self._calibrated = (self._tasks_now(), self.inference)
 
     def to(self: Managed, device: str | torch.device) -> Managed:

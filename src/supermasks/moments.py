@@ -30,13 +30,14 @@ _LARGEST = {torch.int8: 2**7 - 1, torch.int16: 2**15 - 1}
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans:
-    """The mean features of each class of a task, `codes * scale`, rounded to 8 or 16 bits.
+    """The mean features of each class of a task, `codes * scale + offset`, rounded to 8 or 16 bits.
 
     Attributes:
         of: the digest of the features (`Moments.of`).
         counts: how many examples each class had, `classes`, int64.
         codes: `classes x features`, int8 or int16.
         scale: of the codes of each class, `classes`, float32.
+        offset: of each class, `classes`, float32.
 
     Raises:
         MaskError: the parts do not fit together.
@@ -52,19 +53,23 @@ class ClassMeans:
     counts: Tensor
     codes: Tensor
     scale: Tensor
+    offset: Tensor
 
     def __post_init__(self) -> None:
         classes = len(self.counts)
-        fits = self.codes.dim() == 2 and len(self.codes) == classes and tuple(self.scale.shape) == (classes,)
-        types = self.counts.dtype == torch.int64 and self.codes.dtype in _LARGEST and self.scale.dtype == torch.float32
+        lines = (self.counts, self.scale, self.offset)
+        fits = self.codes.dim() == 2 and len(self.codes) == classes and all(v.shape == (classes,) for v in lines)
+        types = self.counts.dtype == torch.int64 and self.codes.dtype in _LARGEST
+        types = types and self.scale.dtype == self.offset.dtype == torch.float32
         if not fits or not types or not classes or not self.codes.shape[1]:
             raise MaskError(
-                "expected class means of int8 or int16 with an int64 count and a float32 scale for each class, got "
-                f"{tuple(self.codes.shape)} {self.codes.dtype}, {tuple(self.counts.shape)} {self.counts.dtype} and "
-                f"{tuple(self.scale.shape)} {self.scale.dtype}"
+                "expected class means of int8 or int16, with a count, a scale and an offset for each class, got "
+                f"{tuple(self.codes.shape)} {self.codes.dtype}, {tuple(self.counts.shape)} {self.counts.dtype}, "
+                f"{tuple(self.scale.shape)} {self.scale.dtype} and {tuple(self.offset.shape)} {self.offset.dtype}"
             )
-        if int(self.counts.min()) < 0 or not bool((self.scale.isfinite() & (self.scale >= 0)).all()):
-            raise MaskError("the counts and scales of class means must be finite and not negative")
+        sound = self.scale.isfinite() & (self.scale >= 0) & self.offset.isfinite() & (self.counts >= 0)
+        if not bool(sound.all()):
+            raise MaskError("the numbers of class means must be finite, and counts and scales not negative")
 
     @classmethod
     def rounded(cls, of: str, sums: Tensor, counts: Tensor, dtype: torch.dtype) -> "ClassMeans":
@@ -77,26 +82,28 @@ class ClassMeans:
             dtype: of the codes, int8 or int16.
         """
         means = sums.double() / counts.clamp(min=1)[:, None]
-        scale = (means.abs().amax(dim=1) / _LARGEST[dtype]).clamp(min=torch.finfo(torch.float32).tiny).float()
-        codes = (means / scale[:, None].double()).round().clamp(-_LARGEST[dtype], _LARGEST[dtype])
-        return cls(of, counts.to(torch.int64), codes.to(dtype), scale)
+        low, high, largest = means.amin(dim=1), means.amax(dim=1), _LARGEST[dtype]
+        offset = ((low + high) / 2).float()
+        scale = ((high - low) / (2 * largest)).clamp(min=torch.finfo(torch.float32).tiny).float()
+        codes = ((means - offset[:, None].double()) / scale[:, None].double()).round().clamp(-largest, largest)
+        return cls(of, counts.to(torch.int64), codes.to(dtype), scale, offset)
 
     @property
     def values(self) -> Tensor:
         """The means, `classes x features`, float32."""
-        return self.codes.float() * self.scale[:, None]
+        return self.codes.float() * self.scale[:, None] + self.offset[:, None]
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of features and means."""
         content = hashlib.sha256(self.of.encode())
-        for each in (self.counts, self.codes, self.scale):
+        for each in self.tensors().values():
             content.update(_bytes(each))
         return content.hexdigest()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts that are stored as tensors, by name."""
-        return {"counts": self.counts, "codes": self.codes, "scale": self.scale}
+        return {"counts": self.counts, "codes": self.codes, "scale": self.scale, "offset": self.offset}
 
 
 @dataclass(frozen=True, eq=False)

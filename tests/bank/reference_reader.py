@@ -134,9 +134,10 @@ def _router(tensors: dict[str, Array], about: dict[str, Any]) -> dict[str, Any] 
     if "router" not in about:
         assert not any(name.startswith("router/") for name in tensors)
         return None
-    counts, codes, scale = (tensors[f"router/{part}"] for part in ("counts", "codes", "scale"))
-    digest = _sha256(about["router"].encode("ascii") + counts.tobytes() + codes.tobytes() + scale.tobytes())
-    return {"of": about["router"], "counts": counts, "means": scale[:, None] * codes, "digest": digest}
+    counts, codes, scale, offset = (tensors[f"router/{part}"] for part in ("counts", "codes", "scale", "offset"))
+    content = about["router"].encode("ascii") + b"".join(each.tobytes() for each in (counts, codes, scale, offset))
+    means = scale[:, None] * codes + offset[:, None]
+    return {"of": about["router"], "counts": counts, "means": means, "digest": _sha256(content)}
 
 
 def _label(data: Any) -> Any:

@@ -317,7 +317,7 @@ def test_files_that_no_manifest_names_are_removed(folder: BankFolder, make_state
 
 def test_bytes_of_statistics_are_items_of_their_own(folder: BankFolder, pairs: list[Pair]) -> None:
     taken, sizes = folder.bytes(), folder.sizes()
-    assert taken.router == sum(len(state.classes) * (5 + 4 + 8) for state, _ in pairs)
+    assert taken.router == sum(len(state.classes) * (5 + 4 + 4 + 8) for state, _ in pairs)
     assert taken.moments == sizes[file_of(folder).name]
     assert taken.total == sum(sizes.values())
     assert taken.dense == 0

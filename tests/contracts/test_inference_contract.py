@@ -22,7 +22,7 @@ from supermasks.inference import (
     TopGamma,
     TwoShot,
 )
-from supermasks.router import LinearDiscriminant, RandomFeatures, Statistics, collect
+from supermasks.router import Auto, Fused, LinearDiscriminant, RandomFeatures, Statistics, collect
 from supermasks.spec import build, describe, kinds
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
@@ -45,7 +45,9 @@ ROWS: list[TaskInference] = [
         for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
     ),
     DISCRIMINANT,
-    replace(DISCRIMINANT, per="task", shrinkage=None),
+    replace(DISCRIMINANT, per="task", bits=16, shrinkage=None),
+    Auto(router=DISCRIMINANT),
+    Fused(parts=(DISCRIMINANT, Exhaustive(), OneShot(centred=True)), weights=(0.5, 1.0, 1.0), listed=2),
 ]
 
 

@@ -249,7 +249,7 @@ def test_the_usual_features_depend_on_network_and_inputs(network: Network) -> No
     assert Usual(3).suited(network, ROWS) == RandomFeatures(seed=3)
     assert Usual(3).suited(network, small) == RandomFeatures(seed=3)
     assert Usual(3).suited(network, TOKENS) == Tokens(seed=3)
-    assert Usual(3).suited(network, large) == Joined((RandomFeatures(1000, 3), Patches(seed=3)))
+    assert Usual(3).suited(network, large) == Joined((RandomFeatures(800, 3), Patches(filters=100, seed=3)))
     assert Usual(3).suited(network, torch.rand(4, 5, 16, 16)) == RandomFeatures(seed=3)
     assert Usual().suited(pretrained, ROWS) == Trunk()
     begun = Statistics(Usual(3)).begin(network, Examples(TOKENS, torch.zeros(30, dtype=torch.int64)))

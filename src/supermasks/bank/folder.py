@@ -415,8 +415,8 @@ class BankFolder:
             reader.memory if manifest.memory is not None else None,
             reader.weights if manifest.weights is not None else None,
             reader.moments if manifest.moments is not None else None,
-            self._known_union(manifest),
-            self.most_weights,
+            union=self._known_union(manifest),
+            most_weights=self.most_weights,
         )
 
     def _known_union(self, manifest: Manifest) -> Mask | None:

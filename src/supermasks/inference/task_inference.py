@@ -2,7 +2,9 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +13,20 @@ from supermasks.errors import InputError, SupermasksWarning, TaskError
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
+
+
+class Choice(NamedTuple):
+    """The inference that held-out inputs speak for.
+
+    Attributes:
+        inference: that was chosen.
+        compared: the share of inputs whose task each try found, by its name.
+        skipped: why an inference was not tried, by its name.
+    """
+
+    inference: "TaskInference"
+    compared: Mapping[str, float] = MappingProxyType({})
+    skipped: Mapping[str, str] = MappingProxyType({})
 
 
 class TaskInference(Settings, ABC):
@@ -32,21 +48,29 @@ class TaskInference(Settings, ABC):
 
     @property
     def comparable(self) -> bool:
-        """Whether evidence is a log probability, so that it has the same scale for all inputs."""
+        """Whether evidence has the same scale for all inputs, as a log probability has."""
         return False
 
-    def distance(self, superposition: Superposition, inputs: Tensor, belief: Belief) -> Tensor | None:
-        """Return how unlike the training inputs of its chosen task each input is; None if that is not known.
+    def compare(self, superposition: Superposition, inputs: Tensor, lists: Tensor) -> Tensor:
+        """Return the evidence of some tasks for each input by itself, `batch x listed`.
 
         Args:
             superposition: the `k` tasks to choose among.
             inputs: `batch x ...`.
-            belief: about each of these inputs.
-
-        Returns:
-            `batch`; larger is stranger.
+            lists: the indices of the tasks to compare for each input, `batch x listed`.
         """
-        del superposition, inputs, belief
+        return self.infer_each(superposition, inputs).evidence.gather(1, lists)
+
+    def settled(self, superposition: Superposition, inputs: Tensor, right: Tensor) -> "Choice":
+        """Return the inference that held-out inputs speak for; by default this one.
+
+        Args:
+            superposition: the `k` tasks to choose among.
+            inputs: that were not used for training, `batch x ...`.
+            right: the index of the task of each input, `batch`.
+        """
+        del superposition, inputs, right
+        return Choice(self)
 
     @abstractmethod
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
@@ -94,13 +118,14 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
     return alpha
 
 
-def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None) -> Belief:
+def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None, *, blank: bool = True) -> Belief:
     """Return the belief that chooses the task of largest evidence; among equals, the one learned first.
 
     Args:
         superposition: the `k` tasks.
         evidence: `rows x k`.
         tied: `rows`, bool, whether an earlier decision was a tie.
+        blank: whether evidence of 0 for every task means that an input says nothing, which is a warning.
 
     Raises:
         InputError: the evidence of an input is NaN.
@@ -109,7 +134,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     if bool(evidence.isnan().any()):
         raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
-    if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
+    if empty := int((evidence == 0).all(dim=1).sum()) if blank and k > 1 else 0:
         warnings.warn(
             f"the evidence of {empty} of {len(evidence)} inputs is 0 for every task, so the task learned first was "
             "chosen (belief.tied is True). Are these inputs blank?",

@@ -1,6 +1,6 @@
 """Linear discriminant analysis: to which class of which task an input belongs, in closed form."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -38,6 +38,9 @@ class LinearDiscriminant(TaskInference):
         bits: of each number of a mean, 8 or 16.
         shrinkage: `Sigma = (1 - s) S / N + s tr(S / N) / d I`; None estimates `s` ("oracle approximating shrinkage",
             Chen et al. 2010).
+        measured: whether the strangeness of inputs is measured: the squared Mahalanobis distance to the nearest class
+            of the chosen task, and the same minus the distance to the centre of all classes (Ren et al. 2021). The
+            first notices inputs that are like no task, the second those between tasks. It takes one more product.
 
     Raises:
         ConfigError: the shrinkage is not between 0 and 1.
@@ -52,6 +55,7 @@ class LinearDiscriminant(TaskInference):
     per: Literal["class", "task"] = "class"
     bits: Literal[8, 16] = 8
     shrinkage: float | None = None
+    measured: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,15 +78,13 @@ class LinearDiscriminant(TaskInference):
         solved = superposition.once(self._solved)
         evidence = solved.evidence(solved.features(inputs))
         # Each task's sum is made in the same way, so that equal tasks are tied.
-        return decide(superposition, evidence.mT.contiguous().mean(dim=1)[None])
+        return decide(superposition, evidence.mT.contiguous().mean(dim=1)[None], blank=False)
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         solved = superposition.once(self._solved)
-        return decide(superposition, solved.evidence(solved.features(inputs)))
-
-    def distance(self, superposition: Superposition, inputs: Tensor, belief: Belief) -> Tensor:
-        solved = superposition.once(self._solved)
-        return solved.distance(solved.features(inputs), belief.chosen)
+        features = solved.features(inputs)
+        belief = decide(superposition, solved.evidence(features), blank=False)
+        return replace(belief, strangeness=solved.strangeness(features, belief.chosen)) if self.measured else belief
 
     def classes(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
         """Return `log p(x, c)` of the classes of each task, up to a constant, `inputs x classes` for each.
@@ -118,11 +120,13 @@ class LinearDiscriminant(TaskInference):
             )
         # Sorted, so that the order of the tasks changes no bit; and once each, so that equal classes are tied.
         different, column = means.unique(dim=0, return_inverse=True)
-        weights = torch.cholesky_solve(different.mT, root)
-        bias = -(different.mT * weights).sum(dim=0) / 2
-        prior = (counts / totals[of]).log()
+        examples = torch.zeros(len(different), dtype=torch.float64).index_add_(0, column, counts)
+        centre = (different * examples[:, None]).sum(dim=0) / examples.sum()
+        whitening = torch.linalg.solve_triangular(root, torch.eye(size, dtype=torch.float64), upper=False)
+        whitened = (different - centre) @ whitening.mT
         features = features_of(superposition.network, states[0].input_shape, moments)
-        return _Solved(features, weights.float(), bias.float(), column, prior.float(), of, root, means)
+        shares = (counts / totals[of]).log()
+        return _Solved(features, centre, whitening, whitened, column, shares, of)
 
     def _checked(self, superposition: Superposition) -> Moments:
         """Return the moments; raise TaskError if they, or a task in them, are missing or of other features."""
@@ -151,34 +155,33 @@ class _Solved:
 
     Args:
         features: of inputs.
-        weights: `features x different`, for the different means.
-        bias: `different`.
+        centre: the mean of all classes, `features`.
+        whitening: `L^-1` of the covariance `L L^T`.
+        means: the different means of classes, minus the centre, whitened: `different x features`.
         column: for each class the index of its mean.
-        prior: log probabilities, `classes`.
+        shares: the logarithm of the share of each class among the examples of its task.
         of: for each class the index of its task, ascending.
-        root: the Cholesky factor of the covariance.
-        means: `classes x features`.
     """
 
     def __init__(
         self,
         features: Features,
-        weights: Tensor,
-        bias: Tensor,
-        column: Tensor,
-        prior: Tensor,
-        of: Tensor,
-        root: Tensor,
+        centre: Tensor,
+        whitening: Tensor,
         means: Tensor,
+        column: Tensor,
+        shares: Tensor,
+        of: Tensor,
     ) -> None:
-        self.features, self.of = features, of
-        self._weights, self._bias, self._column, self._prior = weights, bias, column, prior
-        self._root, self._means = root, means
+        self.features, self.of, self._column, self._shares = features, of, column, shares.float()
+        weights = whitening.mT @ means.mT
+        self._weights, self._bias = weights.float(), (-means.square().sum(dim=1) / 2 - centre @ weights).float()
+        self._whitening, self._centre = whitening.mT.float(), centre.float()
         self._alone = len(of.unique()) == len(of)
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
-        return torch.addmm(self._bias, features, self._weights)[:, self._column] + self._prior
+        return torch.addmm(self._bias, features, self._weights)[:, self._column] + self._shares
 
     def evidence(self, features: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`."""
@@ -191,15 +194,15 @@ class _Solved:
         sums = torch.zeros(len(joint), tasks).scatter_add_(1, of, (joint - top.gather(1, of)).exp())
         return top + sums.log()
 
-    def distance(self, features: Tensor, chosen: Tensor) -> Tensor:
-        """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features."""
-        found = torch.full((len(features),), torch.inf)
-        for task in chosen.unique().tolist():
-            rows = (chosen == task).nonzero().flatten()
-            for mean in self._means[self.of == task]:
-                apart = torch.linalg.solve_triangular(self._root, (features[rows].double() - mean).mT, upper=False)
-                found[rows] = torch.minimum(found[rows], apart.square().mean(dim=0).float())
-        return found
+    def strangeness(self, features: Tensor, chosen: Tensor) -> Tensor:
+        """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features.
+
+        The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
+        """
+        lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
+        nearest = (self.joint(features) - self._shares).masked_fill(self.of != chosen[:, None], -torch.inf)
+        relative = -2 * nearest.amax(dim=1)
+        return torch.stack([(lengths + relative).clamp(min=0), relative], dim=1) / features.shape[1]
 
 
 def shrinkage(covariance: Tensor, examples: int) -> float:

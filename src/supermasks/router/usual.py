@@ -39,7 +39,7 @@ class Usual(FeatureMap):
         if inputs.dtype == torch.int64:
             return Tokens(seed=self.seed)
         if inputs.dim() == 4 and min(inputs.shape[2:]) >= LEAST_SIDE and inputs.shape[1] <= 4:
-            return Joined((RandomFeatures(1000, self.seed), Patches(seed=self.seed)))
+            return Joined((RandomFeatures(800, self.seed), Patches(filters=100, seed=self.seed)))
         return RandomFeatures(seed=self.seed)
 
     def function(self, network: Network, shape: tuple[int, ...], fitted: Mapping[str, Tensor]) -> Function:
