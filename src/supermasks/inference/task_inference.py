@@ -109,13 +109,14 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
     return alpha
 
 
-def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None) -> Belief:
+def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None, *, blank: bool = True) -> Belief:
     """Return the belief that chooses the task of largest evidence; among equals, the one learned first.
 
     Args:
         superposition: the `k` tasks.
         evidence: `rows x k`.
         tied: `rows`, bool, whether an earlier decision was a tie.
+        blank: whether evidence of 0 for every task means that an input says nothing, which is a warning.
 
     Raises:
         InputError: the evidence of an input is NaN.
@@ -124,7 +125,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     if bool(evidence.isnan().any()):
         raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
-    if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
+    if empty := int((evidence == 0).all(dim=1).sum()) if blank and k > 1 else 0:
         warnings.warn(
             f"the evidence of {empty} of {len(evidence)} inputs is 0 for every task, so the task learned first was "
             "chosen (belief.tied is True). Are these inputs blank?",

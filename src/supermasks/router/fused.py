@@ -108,15 +108,18 @@ class Fused(TaskInference):
         return True
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        each = self.infer_each(superposition, inputs).evidence
+        belief = self.infer_each(superposition, inputs)
+        if len(inputs) == 1:
+            return belief
+        each = belief.evidence
         least = each.masked_fill(each.isinf(), torch.inf).amin(dim=1, keepdim=True)
-        return decide(superposition, torch.where(each.isinf(), least, each).mean(dim=0, keepdim=True))
+        return decide(superposition, torch.where(each.isinf(), least, each).mean(dim=0, keepdim=True), blank=False)
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         found = self.evidence(superposition, inputs)
         scores = found.scores(self.weights)
         evidence = torch.full_like(found.first.evidence, -torch.inf).scatter_(1, found.lists, scores.logsumexp(dim=2))
-        belief = decide(superposition, evidence)
+        belief = decide(superposition, evidence, blank=False)
         place = (found.lists == belief.chosen[:, None]).long().argmax(dim=1)
         classes = scores[torch.arange(len(scores)), place]
         return replace(belief, strangeness=found.first.strangeness, classes=classes)

@@ -91,10 +91,11 @@ class Patches(FeatureMap):
         return lambda inputs: levelled(pooled(inputs), fitted)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 3 or min(shape[1:]) < self.size + self.pool - 1:
+        least = self.size + self.pool - 1
+        if len(shape) != 3 or min(shape[1:]) < least:
             raise ConfigError(
-                f"patches need images, channels x height x width, of at least {self.size + self.pool - 1} pixels, got "
-                f"inputs of shape {shape}; use RandomFeatures() or Trunk()"
+                f"patches need images, channels x height x width, of at least {least} pixels a side, "
+                f"got inputs of shape {shape}; use RandomFeatures() or Trunk()"
             )
 
     def _drawn(self, images: Tensor) -> Tensor:
