@@ -32,6 +32,31 @@ class SplitMNIST(ImageTasks):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitMNISTUnknown(SplitMNIST):
+    """SplitMNIST for an experiment that must find the task of each test image."""
+
+    name = "split-mnist-unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFashion(SplitMNIST):
+    """The ten kinds of clothes of Fashion-MNIST, two a task in their order."""
+
+    name = "split-fashion"
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "fashion-mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCIFAR10(SplitMNIST):
+    """The ten classes of CIFAR-10, two a task in their order, as most papers on continual learning split them."""
+
+    name = "split-cifar10"
+
+    dataset: Literal["cifar10", "mnist", "fashion-mnist", "sample"] = "cifar10"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitImages(ImageTasks):
     """Images where each task has other classes, drawn at random by the seed.
 
