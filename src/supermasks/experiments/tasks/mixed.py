@@ -53,7 +53,10 @@ class Mixed(TaskSource):
         return self.name if self.by == "classes" else f"{self.name}-domains"
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
-        return ChainedStream([(name, self._stream(name, data, seed)) for name in self.datasets])
+        streams = [(name, self._stream(name, data, seed)) for name in self.datasets]
+        if self.by == "domain":
+            return tuple(replace(stream[0], name=name) for name, stream in streams)
+        return ChainedStream(streams)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         """Return the data sets at hand, with a task of each if tasks of their classes are too many."""

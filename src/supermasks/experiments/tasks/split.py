@@ -14,13 +14,10 @@ from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitMNIST(ImageTasks):
-    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
-
-    name = "split-mnist"
+class OrderedSplit(ImageTasks):
+    """Images where each task has other classes, in their order."""
 
     tasks: int = 5
-    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         source = load_source(self.dataset, data)
@@ -32,6 +29,15 @@ class SplitMNIST(ImageTasks):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitMNIST(OrderedSplit):
+    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
+
+    name = "split-mnist"
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitMNISTUnknown(SplitMNIST):
     """SplitMNIST for an experiment that must find the task of each test image."""
 
@@ -39,7 +45,7 @@ class SplitMNISTUnknown(SplitMNIST):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitFashion(SplitMNIST):
+class SplitFashion(OrderedSplit):
     """The ten kinds of clothes of Fashion-MNIST, two a task in their order."""
 
     name = "split-fashion"
@@ -48,7 +54,7 @@ class SplitFashion(SplitMNIST):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitCIFAR10(SplitMNIST):
+class SplitCIFAR10(OrderedSplit):
     """The ten classes of CIFAR-10, two a task in their order, as most papers on continual learning split them."""
 
     name = "split-cifar10"

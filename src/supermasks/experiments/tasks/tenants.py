@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -78,7 +79,7 @@ class Tenants(TaskSource):
     def _counts(self) -> dict[tuple[str, Kind], int]:
         """Return how many tasks there are of each data set and kind."""
         pairs: list[tuple[str, Kind]] = [(name, kind) for name in self.datasets for kind in KINDS[name]]
-        pairs.sort(key=lambda pair: MOST[pair[1]] or self.tasks)  # the scarce kinds first; the others share the rest
+        pairs.sort(key=lambda pair: MOST[pair[1]] or inf)  # the scarce kinds first; the others share the rest
         counts, left = dict[tuple[str, Kind], int](), self.tasks
         for number, (name, kind) in enumerate(pairs):
             counts[name, kind] = min(MOST[kind] or left, left // (len(pairs) - number))
