@@ -42,7 +42,7 @@ def grey(source: ImageSource, colours: Normalisation, side: int = 28) -> ImageSo
         raise InputError(f"expected images of 3 channels and at least {side} x {side} pixels, got {shape}")
     train, test = (_grey(each, colours, side) for each in (source.train_inputs, source.test_inputs))
     mean, deviation = float(train.double().mean()), float(train.double().std(correction=0))
-    if deviation == 0:
+    if deviation < 1e-6:
         raise InputError(f"all pixels of {source.name} are equally bright, so their spread cannot be normalised")
     return replace(
         source,
