@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isqrt
 from typing import Any
 
 import torch
@@ -56,10 +57,10 @@ class ClassMeans:
 
     def __post_init__(self) -> None:
         classes = len(self.counts)
-        lines = (self.scale, self.offset)
+        lines = (self.counts, self.scale, self.offset)
         fits = self.codes.dim() == 2 and len(self.codes) == classes and all(v.shape == (classes,) for v in lines)
         types = self.counts.dtype == torch.int64 and self.codes.dtype in _LARGEST
-        types = types and all(value.dtype == torch.float32 for value in lines)
+        types = types and self.scale.dtype == self.offset.dtype == torch.float32
         if not fits or not types or not classes or not self.codes.shape[1]:
             raise MaskError(
                 "expected class means of int8 or int16, with a count, a scale and an offset for each class, got "
@@ -141,19 +142,27 @@ class Moments:
     def plus(self, other: "Moments") -> "Moments":
         """Return the moments of the tasks of both.
 
+        A task counts once. If all tasks of one are in the other, the result is the other: a task that was removed and
+        is added again changes nothing, and banks with some of the tasks of one bank can be merged.
+
         Raises:
             BaseMismatchError: the features differ.
-            MaskError: a task is in both.
+            MaskError: some of the tasks are in both, and each has others, so their parts cannot be told apart.
         """
         if self.of != other.of:
             raise BaseMismatchError(
                 f"expected statistics of the features {self.settings}, got those of {other.settings}, or fitted on "
                 "other inputs; learn all tasks with the same features, or collect them anew with fit_router(tasks)"
             )
-        if both := {*self.members} & {*other.members}:
+        ours, theirs = {*self.members}, {*other.members}
+        if theirs and theirs <= ours:
+            return self
+        if ours and ours <= theirs:
+            return other
+        if both := ours & theirs:
             raise MaskError(
-                f"{len(both)} tasks are in both statistics and would count twice; collect them anew with "
-                "fit_router(tasks)"
+                f"expected statistics of different tasks, got {len(both)} tasks that are in both and would count "
+                "twice; collect them anew with fit_router(tasks)"
             )
         return replace(
             self,
@@ -185,21 +194,34 @@ class Moments:
         Raises:
             ValueError: these are not such tensors.
         """
-        about = json.loads(tensors["about"].numpy().tobytes().decode())
-        rows = tensors["scatter"]
-        size = int(((8 * rows.numel() + 1) ** 0.5 - 1) / 2)
-        if size * (size + 1) // 2 != rows.numel() or rows.dim() != 1:
-            raise ValueError(f"{rows.numel()} values are not a triangle of a scatter")
-        scatter, start = torch.zeros(size, size, dtype=torch.float64), 0
-        for i in range(size):
-            scatter[i, i:] = rows[start : start + size - i].double()
-            start += size - i
-        scatter += scatter.triu(1).mT.clone()
+        try:
+            about = json.loads(tensors["about"].numpy().tobytes().decode())
+            settings, examples, members = about["settings"], about["examples"], tuple(about["members"])
+            known = all(isinstance(member, str) for member in members) and members == tuple(sorted(set(members)))
+            if not isinstance(settings, dict) or type(examples) is not int or not 0 <= examples < 2**63 or not known:
+                raise ValueError("the settings, the number of examples or the digests of tasks are not valid")
+            scatter = _whole(tensors["scatter"])
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
         fitted = {name.removeprefix("fitted/"): value for name, value in tensors.items() if name.startswith("fitted/")}
-        examples, members = int(about["examples"]), tuple(map(str, about["members"]))
-        if examples < 0 or members != tuple(sorted(set(members))):
-            raise ValueError("the numbers of the statistics are out of range")
-        return cls(dict(about["settings"]), fitted, scatter, examples, members)
+        return cls(settings, fitted, scatter, examples, members)
+
+
+def _whole(rows: Tensor) -> Tensor:
+    """Return the symmetric matrix whose upper triangle has these entries, row by row.
+
+    Raises:
+        ValueError: they are not the entries of a triangle, or not integers.
+    """
+    size = (isqrt(8 * rows.numel() + 1) - 1) // 2
+    if size * (size + 1) // 2 != rows.numel() or rows.dim() != 1 or rows.dtype not in (torch.int32, torch.int64):
+        raise ValueError(f"{tuple(rows.shape)} values of {rows.dtype} are not the upper triangle of a scatter")
+    scatter, start = torch.zeros(size, size, dtype=torch.float64), 0
+    for i in range(size):
+        scatter[i, i:] = rows[start : start + size - i].double()
+        start += size - i
+    scatter += scatter.triu(1).mT.clone()
+    return scatter
 
 
 def features_digest(settings: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> str:

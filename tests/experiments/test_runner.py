@@ -68,6 +68,7 @@ def test_a_record_holds_what_is_documented(finished: Path) -> None:
         "shared",
         "dense",
         "norm",
+        "router",
         "other",
         "memory",
         "trunk",

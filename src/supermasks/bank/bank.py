@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.bank.bytes import BankBytes, measure
+from supermasks.bank.counting import added, check_features, with_task
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
+from supermasks.bank.manifest import COUNTED, KEPT, WRITTEN, FileEntry, Manifest, TaskEntry
 from supermasks.bank.recent import RecentStates
 from supermasks.bank.succession import Succession, check_left, require_new, written
 from supermasks.bases import Base, base_from_recipe
@@ -50,7 +51,7 @@ class Stored:
     load: Callable[[str], TaskState]
     memory: Callable[[], Mapping[str, Tensor]] | None
     weights: Callable[[], Mapping[str, Tensor]] | None = None
-    moments: Callable[[], Moments] | None = None
+    moments: Callable[[], Moments | None] | None = None
     union: Mask | None = None
     most_weights: int = MOST_WEIGHTS
 
@@ -202,6 +203,11 @@ class MaskBank:
             self._moments = self._read_moments()
         return self._moments
 
+    @property
+    def has_moments(self) -> bool:
+        """Whether examples of tasks were counted; this does not read the moments."""
+        return self._moments is not None or self._read_moments is not None
+
     def count(self, moments: Moments | None, means: Mapping[str, ClassMeans]) -> None:
         """Replace what was counted of the tasks.
 
@@ -258,9 +264,10 @@ class MaskBank:
         """From now on, read tasks from another place.
 
         Args:
-            stored: the same tasks and the same memory.
+            stored: the same tasks, memory, weights and moments.
         """
         self._stored, self._read_memory, self._read_weights = stored, stored.memory, stored.weights
+        self._read_moments = stored.moments
 
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
@@ -277,20 +284,21 @@ class MaskBank:
         Args:
             state: of the task.
             weights: all shared weights, if the task has trained them.
-            moments: what was counted of this task alone, if it was; a task that was removed may leave it out.
+            moments: what was counted of this task, if it was; a task that was removed may leave it out.
 
         Raises:
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
+                The moments are not those of this task.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
         self._order.check(state, self._masks)
-        counted = self._counted(moments)
+        if state.means is not None or moments is not None:  # otherwise stored moments are not read
+            self._moments = with_task(self.moments, state, moments)
         self.changes += 1
-        self._moments = counted
         self._states[state.name] = state
         self._order.add(state)
         if state.replaced and weights is not None:
@@ -384,10 +392,11 @@ class MaskBank:
         If this bank has no memory, it takes that of the other bank. What was counted of the tasks of both is added up.
 
         Raises:
-            BaseMismatchError: the other bank was learned over another network.
+            BaseMismatchError: the other bank was learned over another network, or other features were counted of its
+                tasks.
             DuplicateTaskError: both banks have a task of the same name.
             MaskError: a task was learned over weights that the tasks of this bank do not leave, or would change
-                weights that one of them uses.
+                weights that one of them uses. Or some tasks were counted in both banks, and others in one of them.
         """
         expect(other, MaskBank, "the bank to merge")
         ours, theirs = self.header, other.header
@@ -403,12 +412,13 @@ class MaskBank:
             yield from self._masks()
             yield from (state.uses(self.header.shapes) for state in states.values())
 
+        moments = added(self.moments, other.moments)
         for state in other:
+            check_features(moments, state)
             order.check(state, masks)
             order.add(state)
             states[state.name] = state
-        counted = self._counted(other.moments)
-        self._moments = counted
+        self._moments = moments
         if not self.remembers:
             self._memory, self._read_memory = other._memory, other._read_memory
         if other.shares:
@@ -428,9 +438,11 @@ class MaskBank:
         kept = FileEntry(KEPT, digest) if self.kept else None
         memory = FileEntry(f"memory-{len(self):06d}.safetensors", digest) if self.memory else None
         weights = FileEntry(f"weights-{len(self):06d}.safetensors", digest) if self.weights else None
-        manifest = Manifest(self.header, tuple(entries), kept, memory, weights).encode()
+        moments = FileEntry(f"moments-{len(self):06d}.safetensors", digest) if self.has_moments else None
+        version = WRITTEN if moments is None else COUNTED
+        manifest = Manifest(self.header, tuple(entries), kept, memory, weights, moments, version).encode()
         files = ((state, encode_state(state, self.header.layout)[0]) for state in self)
-        return measure(files, len(manifest), self.kept, self.memory, self.weights)
+        return measure(files, len(manifest), self.kept, self.memory, self.weights, self.moments)
 
     def network(
         self,
@@ -481,12 +493,6 @@ class MaskBank:
         """Raise BaseMismatchError unless the bank was learned over this network; masks of any size are read then."""
         self.header.check(network)
         self._checked = True
-
-    def _counted(self, moments: Moments | None) -> Moments | None:
-        """Return what was counted of the tasks and of further ones."""
-        if moments is None or self.moments is None:
-            return self.moments if moments is None else moments
-        return self.moments.plus(moments)
 
     def union(self) -> Mask:
         """Return the mask of the weights that at least one task keeps."""

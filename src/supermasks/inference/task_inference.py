@@ -51,25 +51,16 @@ class TaskInference(Settings, ABC):
         """Whether evidence has the same scale for all inputs, as a log probability has."""
         return False
 
-    def compare(self, superposition: Superposition, inputs: Tensor, lists: Tensor) -> Tensor:
-        """Return the evidence of some tasks for each input by itself, `batch x listed`.
-
-        Args:
-            superposition: the `k` tasks to choose among.
-            inputs: `batch x ...`.
-            lists: the indices of the tasks to compare for each input, `batch x listed`.
-        """
-        return self.infer_each(superposition, inputs).evidence.gather(1, lists)
-
-    def settled(self, superposition: Superposition, inputs: Tensor, right: Tensor) -> "Choice":
+    def settled(self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor) -> "Choice":
         """Return the inference that held-out inputs speak for; by default this one.
 
         Args:
             superposition: the `k` tasks to choose among.
             inputs: that were not used for training, `batch x ...`.
-            right: the index of the task of each input, `batch`.
+            tasks: the index of the right task of each input, `batch`.
+            classes: the index of its class in that task, `batch`.
         """
-        del superposition, inputs, right
+        del superposition, inputs, tasks, classes
         return Choice(self)
 
     @abstractmethod
@@ -118,13 +109,14 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
     return alpha
 
 
-def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None) -> Belief:
+def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None, *, blank: bool = True) -> Belief:
     """Return the belief that chooses the task of largest evidence; among equals, the one learned first.
 
     Args:
         superposition: the `k` tasks.
         evidence: `rows x k`.
         tied: `rows`, bool, whether an earlier decision was a tie.
+        blank: whether evidence of 0 for every task means that an input says nothing, which is a warning.
 
     Raises:
         InputError: the evidence of an input is NaN.
@@ -133,7 +125,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     if bool(evidence.isnan().any()):
         raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
-    if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
+    if empty := int((evidence == 0).all(dim=1).sum()) if blank and k > 1 else 0:
         warnings.warn(
             f"the evidence of {empty} of {len(evidence)} inputs is 0 for every task, so the task learned first was "
             "chosen (belief.tied is True). Are these inputs blank?",

@@ -20,6 +20,9 @@ ROWS = 256
 MARGIN = 1.25
 """How much wider the range of a feature is than on the inputs it was fitted on."""
 
+FINEST = 2e-5
+"""The smallest step, as a share of the largest absolute value: rounding errors of float32 stay below it."""
+
 Function = Callable[[Tensor], Tensor]
 """From inputs, `batch x ...`, to features, `batch x features`, float32; the useful range is -127 to 127."""
 
@@ -80,6 +83,8 @@ class Features:
     def __call__(self, inputs: Tensor) -> Tensor:
         """Return the features of inputs, `batch x features`: integers from -127 to 127, as float32 on the CPU.
 
+        Features are rounded. So rounding errors of float32, which depend on the batch, rarely change one, and by 1.
+
         Args:
             inputs: `batch x ...`.
 
@@ -103,7 +108,9 @@ def ranges(values: Tensor, names: str = "") -> dict[str, Tensor]:
         names: precedes the names.
     """
     low, high = values.amin(dim=0), values.amax(dim=0)
-    step = ((high - low) * MARGIN / (2 * LEVELS)).clamp(min=1e-12)
+    # A feature may be constant on the first task, but not on others.
+    least = (torch.maximum(low.abs(), high.abs()) * FINEST).clamp(min=1e-12)
+    step = torch.maximum((high - low) * MARGIN / (2 * LEVELS), least)
     return {f"{names}centre": (low + high) / 2, f"{names}step": step}
 
 

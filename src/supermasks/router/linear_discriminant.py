@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from supermasks.brief import listed
 from supermasks.errors import ConfigError, TaskError
 from supermasks.inference import TaskInference
 from supermasks.inference.task_inference import decide
@@ -13,6 +14,7 @@ from supermasks.moments import Moments
 from supermasks.router.feature_map import FeatureMap, Features
 from supermasks.router.statistics import Statistics, features_of
 from supermasks.router.usual import Usual
+from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
@@ -74,25 +76,26 @@ class LinearDiscriminant(TaskInference):
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         solved = superposition.once(self._solved)
-        return decide(superposition, solved.evidence(solved.features(inputs)).mean(dim=0, keepdim=True))
+        evidence = solved.evidence(solved.joint(solved.features(inputs)))
+        # Each task's sum is made in the same way, so that equal tasks are tied.
+        return decide(superposition, evidence.mT.contiguous().mean(dim=1)[None], blank=False)
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
+        return self.believed(superposition, inputs)[0]
+
+    def believed(self, superposition: Superposition, inputs: Tensor) -> tuple[Belief, Tensor, Tensor]:
+        """Return the belief about each input, `log p(x, c)` of all classes up to a constant, and their tasks.
+
+        Returns:
+            the belief; `inputs x means`; for each mean the index of its task, `means`.
+        """
         solved = superposition.once(self._solved)
         features = solved.features(inputs)
-        belief = decide(superposition, solved.evidence(features))
-        return replace(belief, strangeness=solved.strangeness(features, belief.chosen)) if self.measured else belief
-
-    def classes(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
-        """Return `log p(x, c)` of the classes of each task, up to a constant, `inputs x classes` for each.
-
-        Raises:
-            ConfigError: there is one mean for each task, not for each class.
-        """
-        if self.per == "task":
-            raise ConfigError('one mean for each task tells nothing about its classes; use per="class"')
-        solved = superposition.once(self._solved)
-        found = solved.joint(solved.features(inputs))
-        return list(found.split([solved.of.tolist().count(i) for i in range(len(superposition))], dim=1))
+        joint = solved.joint(features)
+        belief = decide(superposition, solved.evidence(joint), blank=False)
+        if self.measured:
+            belief = replace(belief, strangeness=solved.strangeness(features, joint, belief.chosen))
+        return belief, joint, solved.of
 
     def _solved(self, superposition: Superposition) -> "_Solved":
         moments = self._checked(superposition)
@@ -114,25 +117,36 @@ class LinearDiscriminant(TaskInference):
                 f"the covariance of {size} features of {moments.examples} examples has no inverse; use a larger "
                 "shrinkage, such as 0.01, or fewer features"
             )
-        centre = (means * counts[:, None]).sum(dim=0) / counts.sum()
+        # Sorted, so that the order of the tasks changes no bit; and once each, so that equal classes are tied.
+        different, column = means.unique(dim=0, return_inverse=True)
+        examples = torch.zeros(len(different), dtype=torch.float64).index_add_(0, column, counts)
+        centre = (different * examples[:, None]).sum(dim=0) / examples.sum()
         whitening = torch.linalg.solve_triangular(root, torch.eye(size, dtype=torch.float64), upper=False)
-        whitened = (means - centre) @ whitening.mT
+        whitened = (different - centre) @ whitening.mT
         features = features_of(superposition.network, states[0].input_shape, moments)
         shares = (counts / totals[of]).log()
-        return _Solved(features, centre, whitening, whitened, shares, of)
+        return _Solved(features, centre, whitening, whitened, column, shares, of)
 
     def _checked(self, superposition: Superposition) -> Moments:
-        """Return the moments; raise TaskError if they, or the means of a task, are missing or of other features."""
+        """Return the moments; raise TaskError if they, or a task in them, are missing or of other features."""
         if len(superposition) == 0:
             raise TaskError("expected at least one task to choose among, got none; learn a task first")
         moments, states = superposition.moments, superposition.states
-        lacking = [s.name for s in states if s.means is None or moments is None or s.means.of != moments.of]
+        lacking = [state.name for state in states if not _is_counted(state, moments)]
         if moments is None or lacking:
             raise TaskError(
-                f"task {lacking[0]!r} and {len(lacking) - 1} others have no statistics to be recognised by: they were "
-                "learned with another inference; collect them by learner.fit_router(tasks)"
+                f"expected tasks with statistics to be recognised by, but {listed(lacking)} have none, or of other "
+                "features, or are not in those of the bank; collect them anew with learner.fit_router(tasks)"
             )
         return moments
+
+
+def _is_counted(state: TaskState, moments: Moments | None) -> bool:
+    """Return whether the moments hold the task; then its means are of their features."""
+    means = state.means
+    if means is None or moments is None or means.of != moments.of or means.codes.shape[1] != len(moments.scatter):
+        return False
+    return means.digest in moments.members
 
 
 class _Solved:
@@ -142,28 +156,34 @@ class _Solved:
         features: of inputs.
         centre: the mean of all classes, `features`.
         whitening: `L^-1` of the covariance `L L^T`.
-        means: of the classes, minus the centre, whitened: `classes x features`.
+        means: the different means of classes, minus the centre, whitened: `different x features`.
+        column: for each class the index of its mean.
         shares: the logarithm of the share of each class among the examples of its task.
         of: for each class the index of its task, ascending.
     """
 
     def __init__(
-        self, features: Features, centre: Tensor, whitening: Tensor, means: Tensor, shares: Tensor, of: Tensor
+        self,
+        features: Features,
+        centre: Tensor,
+        whitening: Tensor,
+        means: Tensor,
+        column: Tensor,
+        shares: Tensor,
+        of: Tensor,
     ) -> None:
-        self.features, self.of, self._shares = features, of, shares.float()
+        self.features, self.of, self._column, self._shares = features, of, column, shares.float()
         weights = whitening.mT @ means.mT
-        bias = shares - means.square().sum(dim=1) / 2 - centre @ weights
-        self._weights, self._bias = weights.float(), bias.float()
+        self._weights, self._bias = weights.float(), (-means.square().sum(dim=1) / 2 - centre @ weights).float()
         self._whitening, self._centre = whitening.mT.float(), centre.float()
         self._alone = len(of.unique()) == len(of)
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
-        return torch.addmm(self._bias, features, self._weights)
+        return torch.addmm(self._bias, features, self._weights)[:, self._column] + self._shares
 
-    def evidence(self, features: Tensor) -> Tensor:
-        """Return `log p(x, task)` up to a constant, `inputs x tasks`."""
-        joint = self.joint(features)
+    def evidence(self, joint: Tensor) -> Tensor:
+        """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
         if self._alone:
             return joint
         tasks = int(self.of[-1]) + 1
@@ -172,13 +192,14 @@ class _Solved:
         sums = torch.zeros(len(joint), tasks).scatter_add_(1, of, (joint - top.gather(1, of)).exp())
         return top + sums.log()
 
-    def strangeness(self, features: Tensor, chosen: Tensor) -> Tensor:
+    def strangeness(self, features: Tensor, joint: Tensor, chosen: Tensor) -> Tensor:
         """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features.
 
         The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
         """
         lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
-        nearest = (self.joint(features) - self._shares).masked_fill(self.of != chosen[:, None], -torch.inf)
+        elsewhere = (self.of != chosen[:, None]) | self._shares.isinf()  # a class without examples is nowhere
+        nearest = (joint - self._shares).masked_fill(elsewhere, -torch.inf)
         relative = -2 * nearest.amax(dim=1)
         return torch.stack([(lengths + relative).clamp(min=0), relative], dim=1) / features.shape[1]
 

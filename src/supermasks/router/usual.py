@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from supermasks.bases import PretrainedBase
 from supermasks.errors import ConfigError
 from supermasks.network import Network
 from supermasks.router.feature_map import FeatureMap, Function
@@ -33,7 +34,7 @@ class Usual(FeatureMap):
     seed: int = 0
 
     def suited(self, network: Network, inputs: Tensor) -> FeatureMap:
-        if network.kept:
+        if isinstance(network.base, PretrainedBase):
             return Trunk()
         if inputs.dtype == torch.int64:
             return Tokens(seed=self.seed)
