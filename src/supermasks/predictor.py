@@ -166,7 +166,10 @@ class Predictor:
         probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
             rows, state = (belief.chosen == number).nonzero().flatten(), self.bank[belief.candidates[number]]
-            probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
+            if belief.classes is None:
+                probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
+            else:
+                probabilities[rows] = belief.classes[rows, : len(state.classes)].softmax(dim=1)
         return probabilities
 
     def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:
@@ -221,18 +224,19 @@ class Predictor:
         chunk = checked_chunk(chunk)
         if not isinstance(held_out, Mapping):
             raise ConfigError(f"held_out must map names of tasks to their examples, got {brief(held_out)}")
-        mixed, parts, truth = self._mixed(None), list[Tensor](), list[str]()
+        mixed, parts, targets, truth = self._mixed(None), list[Tensor](), list[Tensor](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
-            for inputs, _ in examples.batches(chunk):
+            for inputs, of in examples.batches(chunk):
                 parts.append(network_inputs(inputs, mixed.superposition.states[0], mixed.form))
+                targets.append(of)
                 truth += [name] * len(inputs)
         if not parts:
             raise ConfigError("a calibration needs held-out examples of at least one task, got none")
         inputs, names = torch.cat(parts), mixed.superposition.names
-        right = torch.tensor([names.index(name) for name in truth])
+        right, classes = torch.tensor([names.index(name) for name in truth]), torch.cat(targets)
         with torch.no_grad(), readable_lookups():
-            choice = self.inference.settled(mixed.superposition, inputs, right)
+            choice = self.inference.settled(mixed.superposition, inputs, right, classes)
         belief = believed(choice.inference, mixed.superposition, inputs, False, chunk)
         fitted = Calibration.fit(belief, truth, level, choice.inference.comparable)
         self.calibration = replace(
@@ -338,7 +342,10 @@ class Predictor:
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
         for number in chosen.unique().tolist():
             state, rows = self.bank[belief.candidates[number]], (chosen == number).nonzero().flatten()
-            found, confidence[rows] = most_probable(self.network, inputs[rows], state, chunk)
+            if belief.classes is None:
+                found, confidence[rows] = most_probable(self.network, inputs[rows], state, chunk)
+            else:
+                confidence[rows], found = belief.classes[rows].softmax(dim=1).max(dim=1)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
         return labels, confidence

@@ -44,16 +44,6 @@ class Exhaustive(TaskInference):
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         return decide(superposition, torch.stack(self._evidence(superposition, inputs), dim=1))
 
-    def compare(self, superposition: Superposition, inputs: Tensor, lists: Tensor) -> Tensor:
-        network, classes = superposition.network, superposition.classes
-        evidence = torch.zeros(lists.shape, dtype=torch.float32)
-        with torch.no_grad():
-            for i in lists.unique().tolist():
-                rows, places = (lists == i).nonzero(as_tuple=True)
-                logits = network.forward(inputs[rows], superposition.member(i))
-                evidence[rows, places] = -self.objective.compare(logits, classes).cpu()
-        return evidence
-
     def _evidence(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
         """Return the negative objective of each input, `batch`, for each task."""
         uniform(superposition)  # rejects an empty bank

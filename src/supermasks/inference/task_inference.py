@@ -51,25 +51,16 @@ class TaskInference(Settings, ABC):
         """Whether evidence has the same scale for all inputs, as a log probability has."""
         return False
 
-    def compare(self, superposition: Superposition, inputs: Tensor, lists: Tensor) -> Tensor:
-        """Return the evidence of some tasks for each input by itself, `batch x listed`.
-
-        Args:
-            superposition: the `k` tasks to choose among.
-            inputs: `batch x ...`.
-            lists: the indices of the tasks to compare for each input, `batch x listed`.
-        """
-        return self.infer_each(superposition, inputs).evidence.gather(1, lists)
-
-    def settled(self, superposition: Superposition, inputs: Tensor, right: Tensor) -> "Choice":
+    def settled(self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor) -> "Choice":
         """Return the inference that held-out inputs speak for; by default this one.
 
         Args:
             superposition: the `k` tasks to choose among.
             inputs: that were not used for training, `batch x ...`.
-            right: the index of the task of each input, `batch`.
+            tasks: the index of the right task of each input, `batch`.
+            classes: the index of its class in that task, `batch`.
         """
-        del superposition, inputs, right
+        del superposition, inputs, tasks, classes
         return Choice(self)
 
     @abstractmethod

@@ -1,8 +1,9 @@
 """The inference that held-out inputs speak for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from supermasks.errors import SupermasksError
 from supermasks.inference import Entropy, Exhaustive, OneShot, TaskInference
 from supermasks.inference.task_inference import Choice
-from supermasks.router.fused import Fused, chosen_of, fitted_weights
+from supermasks.router.fused import Fused, fitted_weights
 from supermasks.router.linear_discriminant import LinearDiscriminant
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
@@ -21,9 +22,9 @@ from supermasks.types import Belief
 class Auto(TaskInference):
     """Recognise tasks by the router, until held-out inputs show what is better (`Learner.calibrate`).
 
-    Tried are the router, each of the others among the tasks that the router lists, and all of them together (`Fused`).
-    The weights are fitted on one half of the held-out inputs, and the tries are compared on the other half. The first
-    one is taken whose share of tasks found is within one standard error of the best.
+    Tried are the router; the router and the masks together, without and with a gradient (`Fused`); and each of the
+    others. The weights are fitted on one half of the held-out inputs, and all are compared on the other half. The first
+    one is taken that finds the right class of the right task as often as the best one, within one standard error.
 
     Attributes:
         router: needs no masks, and lists the tasks that the others compare.
@@ -59,58 +60,59 @@ class Auto(TaskInference):
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         return self.router.infer_each(superposition, inputs)
 
-    def settled(self, superposition: Superposition, inputs: Tensor, right: Tensor) -> Choice:
-        if len(superposition) == 1:
-            return Choice(self.router)
-        parts, skipped = list[TaskInference]([self.router]), dict[str, str]()
-        for other in self.others:
-            if len(superposition) > self.most:
-                skipped[name_of(other)] = f"there are more than {self.most} tasks"
-                continue
+    def settled(self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor) -> Choice:
+        if not 1 < len(superposition) <= self.most:
+            few = f"there are more than {self.most} tasks"
+            others = (Fused(), *self.others) if len(superposition) > 1 else ()
+            return Choice(self.router, skipped={name_of(other): few for other in others})
+        skipped, judging = dict[str, str](), torch.arange(len(inputs)) % 2 == 1
+        found = Fused(router=self.router, listed=self.listed).evidence(superposition, inputs)
+        tries = {name_of(self.router): _Try(self.router, found.first.chosen, found.labels(found.first.chosen))}
+        for gradient in (None, *(other for other in self.others if isinstance(other, OneShot))):
+            fused = Fused(router=self.router, gradient=gradient, listed=self.listed)
             try:
-                other.infer_each(superposition, inputs[:2])
-                parts.append(other)
+                every = found if gradient is None else fused.evidence(superposition, inputs)
             except SupermasksError as error:  # such as tasks whose heads cannot be mixed
+                skipped[name_of(fused)] = str(error)
+                continue
+            weights = fitted_weights(every.of(~judging), tasks[~judging], classes[~judging])
+            final = replace(fused, weights=fitted_weights(every, tasks, classes))
+            tries[name_of(fused)] = _Try(final, *every.chosen(weights))
+        for other in self.others:
+            try:
+                chosen = other.infer_each(superposition, inputs).chosen
+            except SupermasksError as error:
                 skipped[name_of(other)] = str(error)
-        return self._best(tuple(parts), superposition, inputs, right, skipped)
-
-    def _best(
-        self,
-        parts: tuple[TaskInference, ...],
-        superposition: Superposition,
-        inputs: Tensor,
-        right: Tensor,
-        skipped: dict[str, str],
-    ) -> Choice:
-        even = Fused(parts=parts, weights=(1.0,) * len(parts), listed=self.listed)
-        lists, z, _ = even.compared(superposition, inputs)
-        fitting = torch.arange(len(inputs)) % 2 == 0
-        judging = ~fitting if len(inputs) > 1 else fitting
-        tries: list[tuple[str, TaskInference, tuple[float, ...]]] = [
-            (name_of(self.router), self.router, _only(0, parts))
-        ]
-        if len(parts) > 1:
-            weights = fitted_weights(z[:, fitting], lists[fitting], right[fitting])
-            final = replace(even, weights=fitted_weights(z, lists, right))
-            tries.append(("Fused", final, weights))
-        for i, part in enumerate(parts[1:], start=1):
-            weights = _only(i, parts)
-            tries.append((name_of(part), replace(even, weights=weights), weights))
-        shares = {
-            name: float((chosen_of(z, lists, weights)[judging] == right[judging]).double().mean())
-            for name, _, weights in tries
-        }
-        best = max(shares.values())
-        room = sqrt(max(best * (1 - best), 1e-12) / int(judging.sum()))
-        _, inference, _ = next(each for each in tries if shares[each[0]] >= best - room)
-        return Choice(inference, shares, skipped)
+                continue
+            tries[name_of(other)] = _Try(other, chosen, found.labels(chosen))
+        return _best(tries, tasks[judging], classes[judging], judging, skipped)
 
 
-def _only(index: int, parts: Sequence[TaskInference]) -> tuple[float, ...]:
-    return tuple(float(i == index) for i in range(len(parts)))
+class _Try(NamedTuple):
+    """An inference, and the task and class that it gives each held-out input."""
+
+    inference: TaskInference
+    tasks: Tensor
+    classes: Tensor
+
+
+def _best(
+    tries: Mapping[str, _Try], tasks: Tensor, classes: Tensor, judging: Tensor, skipped: Mapping[str, str]
+) -> Choice:
+    """Return the first try whose share of right classes is within one standard error of the best."""
+    found = {name: each.tasks[judging] == tasks for name, each in tries.items()}
+    right = {
+        name: float((found[name] & (each.classes[judging] == classes)).double().mean()) for name, each in tries.items()
+    }
+    best = max(right.values())
+    room = sqrt(best * (1 - best) / max(1, len(tasks)))
+    chosen = next(each.inference for name, each in tries.items() if right[name] >= best - room)
+    return Choice(chosen, {name: float(each.double().mean()) for name, each in found.items()}, skipped)
 
 
 def name_of(inference: TaskInference) -> str:
     """Return a short name of an inference."""
+    if isinstance(inference, Fused):
+        return "Fused" if inference.gradient is None else f"Fused with {name_of(inference.gradient)}"
     objective = getattr(inference, "objective", None)
     return type(inference).__name__ + ("" if objective is None else f" by {type(objective).__name__}")

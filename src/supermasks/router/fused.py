@@ -1,14 +1,15 @@
-"""Several kinds of evidence together, weighed by what held-out inputs have shown."""
+"""The router, the masks and the gradient together, weighed by what held-out inputs have shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.inference import TaskInference
+from supermasks.inference import OneShot, TaskInference
 from supermasks.inference.task_inference import decide
+from supermasks.router.linear_discriminant import LinearDiscriminant
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -20,135 +21,161 @@ PENALTY = 1e-3
 """Of the squared weights, so that evidence that is never wrong does not get an infinite one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fused(TaskInference):
-    """Choose the task with the largest weighted sum of evidence, `sum_p w_p z_p`, among those that one part lists.
-
-    `z_p` is the evidence of part `p` minus its largest among the listed tasks. If it has another scale for each input,
-    it is divided by its standard deviation over these tasks. The sum is the logarithm of a probability, up to a
-    constant (a conditional logit); `fitted_weights` finds the weights of largest likelihood.
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What several sources say of the classes of the tasks that the router lists.
 
     Attributes:
-        parts: the first one lists tasks; the others compare these.
-        weights: one for each part, 0 or more.
+        first: the belief of the router.
+        lists: the listed tasks of each input, `inputs x listed`.
+        terms: `sources x inputs x listed x classes`; 0 where there is no such class.
+        real: whether the task has such a class, `inputs x listed x classes`.
+    """
+
+    first: Belief
+    lists: Tensor
+    terms: Tensor
+    real: Tensor
+
+    def scores(self, weights: Sequence[float]) -> Tensor:
+        """Return the weighted sum of each class, `inputs x listed x classes`; `-inf` where there is no such class."""
+        total = torch.einsum("s,snlc->nlc", torch.tensor(weights, dtype=self.terms.dtype), self.terms)
+        return total.masked_fill(~self.real, -torch.inf)
+
+    def chosen(self, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Return the task that a weighted sum chooses, and the class in it, `inputs` each."""
+        scores = self.scores(weights)
+        best = scores.logsumexp(dim=2).argmax(dim=1)
+        rows = torch.arange(len(scores))
+        return self.lists[rows, best], scores[rows, best].argmax(dim=1)
+
+    def labels(self, tasks: Tensor) -> Tensor:
+        """Return the class that the mask of a task gives each input, `inputs`; -1 if the task is not listed."""
+        listed, rows = self.lists == tasks[:, None], torch.arange(len(tasks))
+        place = listed.long().argmax(dim=1)
+        masks = self.terms[1].masked_fill(~self.real, -torch.inf)
+        return torch.where(listed.any(dim=1), masks[rows, place].argmax(dim=1), -1)
+
+    def of(self, rows: Tensor) -> "Evidence":
+        """Return the evidence of some of the inputs; the belief stays that of all."""
+        return replace(self, lists=self.lists[rows], terms=self.terms[:, rows], real=self.real[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fused(TaskInference):
+    """Choose task and class by a weighted sum of evidence, among the tasks that the router lists.
+
+        score(task, class) = w_1 log p_router(x, task, class) + w_2 log p_mask(class | x) + w_3 g(task)
+
+    `p_router` is that of the linear discriminants; `p_mask` is the softmax over all outputs with the mask of the task,
+    superfluous neurons included; `g` is the evidence of a gradient, over its standard deviation among the listed tasks.
+    The evidence of a task is the logarithm of the sum of `exp(score)` over its classes.
+
+    Attributes:
+        router: lists tasks.
+        gradient: a further source; None for none.
+        weights: of router, masks and gradient, 0 or more. `fitted_weights` finds those of largest likelihood.
         listed: how many tasks are listed.
 
     Raises:
-        ConfigError: there is no part, or not one weight of 0 or more for each; fewer than 2 tasks are listed.
+        ConfigError: there are not three weights of 0 or more, or fewer than 2 tasks are listed.
 
     Example:
-        >>> from supermasks.inference import Exhaustive, OneShot
-        >>> Fused(parts=(OneShot(), Exhaustive()), weights=(1.0, 0.5)).listed
+        >>> Fused(weights=(1.0, 0.5, 0.0)).listed
         8
     """
 
-    parts: tuple[TaskInference, ...]
-    weights: tuple[float, ...]
+    router: LinearDiscriminant = field(default_factory=LinearDiscriminant)
+    gradient: OneShot | None = None
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     listed: int = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            not self.parts
-            or len(self.parts) != len(self.weights)
-            or not all(0 <= w < float("inf") for w in self.weights)
-        ):
+        if len(self.weights) != 3 or not all(0 <= weight < float("inf") for weight in self.weights):
             raise ConfigError(
-                f"expected at least one part, and a weight of 0 or more for each, got {len(self.parts)} parts and "
-                f"the weights {self.weights}"
+                f"expected weights of 0 or more for the router, the masks and the gradient, got {self.weights}"
             )
         if self.listed < 2:
             raise ConfigError(f"listed must be at least 2 tasks, got {self.listed}")
 
     @property
     def statistics(self) -> Settings | None:
-        return next((part.statistics for part in self.parts if part.statistics is not None), None)
+        return self.router.statistics
 
     @property
     def comparable(self) -> bool:
         return True
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        belief = self.infer_each(superposition, inputs)
-        if len(inputs) == 1:
-            return belief
-        each = belief.evidence
-        lowest = each.masked_fill(each.isinf(), torch.inf).amin(dim=1, keepdim=True)
-        return decide(superposition, torch.where(each.isinf(), lowest, each).mean(dim=0, keepdim=True), blank=False)
+        each = self.infer_each(superposition, inputs).evidence
+        if len(each) == 1:  # there is nothing to average, and tasks that are not listed stay out
+            return decide(superposition, each, blank=False)
+        least = each.masked_fill(each.isinf(), torch.inf).amin(dim=1, keepdim=True)
+        return decide(superposition, torch.where(each.isinf(), least, each).mean(dim=0, keepdim=True), blank=False)
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        lists, z, first = self.compared(superposition, inputs)
-        weights = torch.tensor(self.weights, dtype=torch.float32)
-        total = (weights[:, None, None] * z).sum(dim=0)
-        evidence = torch.full_like(first.evidence, -torch.inf).scatter_(1, lists, total)
-        return replace(decide(superposition, evidence, blank=False), strangeness=first.strangeness)
+        found = self.evidence(superposition, inputs)
+        scores = found.scores(self.weights)
+        evidence = torch.full_like(found.first.evidence, -torch.inf).scatter_(1, found.lists, scores.logsumexp(dim=2))
+        belief = decide(superposition, evidence, blank=False)
+        place = (found.lists == belief.chosen[:, None]).long().argmax(dim=1)
+        classes = scores[torch.arange(len(scores)), place]
+        return replace(belief, strangeness=found.first.strangeness, classes=classes)
 
-    def compared(self, superposition: Superposition, inputs: Tensor) -> tuple[Tensor, Tensor, Belief]:
-        """Return which tasks are listed for each input, `z` of each part, and the belief of the first part.
-
-        Returns:
-            `batch x listed`, int64; `parts x batch x listed`; the belief.
-        """
-        first = self.parts[0].infer_each(superposition, inputs)
+    def evidence(self, superposition: Superposition, inputs: Tensor) -> Evidence:
+        """Return what each source says of the classes of the listed tasks."""
+        first, joint, of = self.router.believed(superposition, inputs)
         lists = first.evidence.topk(min(self.listed, len(superposition)), dim=1).indices
-        found = [first.evidence.gather(1, lists)]
-        found += [part.compare(superposition, inputs, lists) for part in self.parts[1:]]
-        z = [_scaled(each, part.comparable) for each, part in zip(found, self.parts, strict=True)]
-        return lists, torch.stack(z), first
+        counts = torch.tensor([len(state.classes) for state in superposition.states])
+        real = torch.arange(superposition.classes) < counts[lists][:, :, None]
+        terms = torch.zeros(3, *real.shape)
+        network = superposition.network
+        for i in lists.unique().tolist():
+            rows, places = (lists == i).nonzero(as_tuple=True)
+            classes = int(counts[i])
+            terms[0, rows, places, :classes] = joint[rows][:, of == i]  # one column stands for all classes
+            if self.weights[1]:
+                with torch.no_grad():
+                    logits = network.forward(inputs[rows], superposition.member(i)).cpu()
+                terms[1, rows, places, :classes] = logits.log_softmax(dim=1)[:, :classes]
+        terms[0] -= first.evidence.amax(dim=1)[:, None, None]
+        if self.gradient is not None and self.weights[2]:
+            told = self.gradient.infer_each(superposition, inputs).evidence.gather(1, lists)
+            spread = told.std(dim=1, keepdim=True, correction=0)
+            told = torch.where(spread > 0, (told - told.amax(dim=1, keepdim=True)) / spread, 0.0)
+            terms[2] = told[:, :, None].expand_as(terms[2])
+        return Evidence(first, lists, terms.masked_fill(~real, 0.0), real)
 
 
-def fitted_weights(z: Tensor, lists: Tensor, right: Tensor) -> tuple[float, ...]:
-    """Return the weights of largest likelihood in a conditional logit, each 0 or more.
+def fitted_weights(found: Evidence, tasks: Tensor, classes: Tensor) -> tuple[float, ...]:
+    """Return the weights, 0 or more, that make the right classes of the right tasks most probable.
 
     Args:
-        z: `parts x inputs x listed`.
-        lists: the tasks, `inputs x listed`.
-        right: the right task of each input, `inputs`; inputs whose task is not listed do not count.
-
-    Example:
-        >>> z = torch.tensor([[[0.0, -2.0], [-2.0, 0.0], [0.0, -0.5]], [[0.0, -1.0], [0.0, -1.0], [0.0, -1.0]]])
-        >>> lists = torch.tensor([[0, 1], [0, 1], [0, 1]])
-        >>> first, second = fitted_weights(z, lists, torch.tensor([0, 1, 1]))
-        >>> first > 0.5, second < 0.1
-        (True, True)
+        found: about held-out inputs.
+        tasks: the index of the right task of each input, `inputs`; inputs whose task is not listed do not count.
+        classes: the index of the right class in that task, `inputs`.
     """
-    rows, places = (lists == right[:, None]).nonzero(as_tuple=True)
-    z = z[:, rows].double()
-    scale = z.square().mean(dim=(1, 2)).sqrt().clamp(min=1e-12)
-    z = z / scale[:, None, None]
+    rows, places = (found.lists == tasks[:, None]).nonzero(as_tuple=True)
+    terms, real = found.terms[:, rows].double(), found.real[rows]
+    scale = (terms.square().sum(dim=(1, 2, 3)) / max(1, int(real.sum()))).sqrt()
+    used = scale > 0
+    terms = terms / torch.where(used, scale, 1.0)[:, None, None, None]
+    cells = places * real.shape[2] + classes[rows]
     with torch.inference_mode(False), torch.enable_grad():
-        z, rows = z.clone(), torch.arange(len(places))
-        roots = torch.full((len(z),), 0.5, dtype=torch.float64, requires_grad=True)  # weights are their squares
+        terms, cells = terms.clone(), cells.clone()
+        roots = torch.full((len(terms),), 0.5, dtype=torch.float64, requires_grad=True)  # weights are their squares
         optimiser = torch.optim.LBFGS([roots], max_iter=STEPS, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimiser.zero_grad()
             weights = roots.square()
-            logits = (weights[:, None, None] * z).sum(dim=0)
-            value = -logits.log_softmax(dim=1)[rows, places].mean() + PENALTY * weights.square().mean()
+            scores = torch.einsum("s,snlc->nlc", weights, terms).masked_fill(~real, -torch.inf).flatten(1)
+            right = scores.log_softmax(dim=1).gather(1, cells[:, None])
+            value = -right.mean() + PENALTY * weights.square().mean()
             value.backward()
             return value
 
-        if len(places):
+        if len(rows):
             optimiser.step(loss)
-    return tuple((roots.detach().square() / scale).tolist())
-
-
-def _scaled(evidence: Tensor, comparable: bool) -> Tensor:
-    """Return evidence minus the largest of each row; over its standard deviation, unless rows have the same scale."""
-    if not comparable:
-        spread = evidence.std(dim=1, keepdim=True, correction=0)
-        evidence = torch.where(spread > 0, evidence / spread, 0.0)
-    return evidence - evidence.amax(dim=1, keepdim=True)
-
-
-def chosen_of(z: Tensor, lists: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the task with the largest weighted sum of evidence among the listed ones, for each input.
-
-    Args:
-        z: `parts x inputs x listed`.
-        lists: the tasks, `inputs x listed`.
-        weights: of the parts.
-    """
-    total = (torch.tensor(weights, dtype=z.dtype)[:, None, None] * z).sum(dim=0)
-    return lists.gather(1, total.argmax(dim=1, keepdim=True))[:, 0]
+    return tuple((roots.detach().square() / torch.where(used, scale, 1.0) * used).tolist())

@@ -76,27 +76,26 @@ class LinearDiscriminant(TaskInference):
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         solved = superposition.once(self._solved)
-        evidence = solved.evidence(solved.features(inputs))
+        evidence = solved.evidence(solved.joint(solved.features(inputs)))
         # Each task's sum is made in the same way, so that equal tasks are tied.
         return decide(superposition, evidence.mT.contiguous().mean(dim=1)[None], blank=False)
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
+        return self.believed(superposition, inputs)[0]
+
+    def believed(self, superposition: Superposition, inputs: Tensor) -> tuple[Belief, Tensor, Tensor]:
+        """Return the belief about each input, `log p(x, c)` of all classes up to a constant, and their tasks.
+
+        Returns:
+            the belief; `inputs x means`; for each mean the index of its task, `means`.
+        """
         solved = superposition.once(self._solved)
         features = solved.features(inputs)
-        belief = decide(superposition, solved.evidence(features), blank=False)
-        return replace(belief, strangeness=solved.strangeness(features, belief.chosen)) if self.measured else belief
-
-    def classes(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
-        """Return `log p(x, c)` of the classes of each task, up to a constant, `inputs x classes` for each.
-
-        Raises:
-            ConfigError: there is one mean for each task, not for each class.
-        """
-        if self.per == "task":
-            raise ConfigError('one mean for each task tells nothing about its classes; use per="class"')
-        solved = superposition.once(self._solved)
-        found = solved.joint(solved.features(inputs))
-        return list(found.split([solved.of.tolist().count(i) for i in range(len(superposition))], dim=1))
+        joint = solved.joint(features)
+        belief = decide(superposition, solved.evidence(joint), blank=False)
+        if self.measured:
+            belief = replace(belief, strangeness=solved.strangeness(features, joint, belief.chosen))
+        return belief, joint, solved.of
 
     def _solved(self, superposition: Superposition) -> "_Solved":
         moments = self._checked(superposition)
@@ -183,9 +182,8 @@ class _Solved:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
         return torch.addmm(self._bias, features, self._weights)[:, self._column] + self._shares
 
-    def evidence(self, features: Tensor) -> Tensor:
-        """Return `log p(x, task)` up to a constant, `inputs x tasks`."""
-        joint = self.joint(features)
+    def evidence(self, joint: Tensor) -> Tensor:
+        """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
         if self._alone:
             return joint
         tasks = int(self.of[-1]) + 1
@@ -194,13 +192,13 @@ class _Solved:
         sums = torch.zeros(len(joint), tasks).scatter_add_(1, of, (joint - top.gather(1, of)).exp())
         return top + sums.log()
 
-    def strangeness(self, features: Tensor, chosen: Tensor) -> Tensor:
+    def strangeness(self, features: Tensor, joint: Tensor, chosen: Tensor) -> Tensor:
         """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features.
 
         The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
         """
         lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
-        nearest = (self.joint(features) - self._shares).masked_fill(self.of != chosen[:, None], -torch.inf)
+        nearest = (joint - self._shares).masked_fill(self.of != chosen[:, None], -torch.inf)
         relative = -2 * nearest.amax(dim=1)
         return torch.stack([(lengths + relative).clamp(min=0), relative], dim=1) / features.shape[1]
 
