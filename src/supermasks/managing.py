@@ -80,7 +80,7 @@ class TaskManager(Predictor):
             self._calibrated = (self._tasks_now(), self.inference)
 
     def recalibrate(self, described: Mapping[str, Any]) -> None:
-        """Take over a calibration that was saved with a bank, if it is of these tasks and of this inference.
+        """Take over a calibration of this inference that was saved with a bank, if it is of these tasks.
 
         Args:
             described: as `Calibration.described` returned it.

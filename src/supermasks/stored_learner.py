@@ -168,7 +168,7 @@ class StoredLearner(TaskManager):
             inference=inference or build(stored["inference"], TaskInference),
         )
         learner.adopt(bank)
-        if "calibration" in stored:
+        if "calibration" in stored and describe(learner.inference) == stored["inference"]:
             learner.recalibrate(stored["calibration"])
         return learner
 

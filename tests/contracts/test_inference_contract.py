@@ -47,7 +47,7 @@ ROWS: list[TaskInference] = [
     DISCRIMINANT,
     replace(DISCRIMINANT, per="task", bits=16, shrinkage=None),
     Auto(router=DISCRIMINANT),
-    Fused(router=DISCRIMINANT, gradient=OneShot(centred=True), listed=2),
+    Fused(router=DISCRIMINANT, gradient=OneShot(centred=True), weights=(0.5, 1.0, 1.0), listed=2),
 ]
 
 

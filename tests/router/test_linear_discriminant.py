@@ -128,10 +128,7 @@ def test_it_is_the_discriminant_of_scikit_learn_on_all_examples(tasks: list[Task
     expected = truth.decision_function(seen)
     sizes = np.array([len(task.train) for task in tasks]) / len(h)
     of = np.repeat(range(4), [len(task.classes) for task in tasks])
-    inference = replace(EXACT, shrinkage=share)
-    _, found, tasks_of = inference.believed(asked(learner), inputs)
-    assert tasks_of.tolist() == of.tolist()
-    joint = found.double().numpy()
+    joint = replace(EXACT, shrinkage=share).believed(asked(learner), inputs)[1].double().numpy()
     apart = joint + np.log(sizes)[of] - expected
     apart -= apart.mean(axis=1, keepdims=True)  # up to a constant for each input
     assert np.abs(apart).max() < 0.002 * max(1.0, float(np.abs(expected - expected.mean(axis=1, keepdims=True)).max()))
@@ -143,9 +140,11 @@ def test_it_is_the_discriminant_of_scikit_learn_on_all_examples(tasks: list[Task
 
 def test_the_evidence_of_a_task_sums_its_classes(learner: Learner, tasks: list[Task]) -> None:
     inputs = mixed(tasks)
-    belief, joint, of = RANDOM.believed(asked(learner), inputs)
-    assert torch.bincount(of).tolist() == [len(task.classes) for task in tasks]
-    expected = torch.stack([joint[:, of == i].double().logsumexp(dim=1) for i in range(4)], dim=1)
+    _, joint, of = RANDOM.believed(asked(learner), inputs)
+    classes = joint.split(of.bincount().tolist(), dim=1)
+    assert [each.shape[1] for each in classes] == [len(task.classes) for task in tasks]
+    expected = torch.stack([each.double().logsumexp(dim=1) for each in classes], dim=1)
+    belief = RANDOM.infer_each(asked(learner), inputs)
     torch.testing.assert_close(belief.evidence.double(), expected, rtol=1e-4, atol=1e-3)
     together = RANDOM.infer(asked(learner), inputs)
     torch.testing.assert_close(together.evidence[0].double(), expected.mean(dim=0), rtol=1e-4, atol=1e-3)
@@ -164,6 +163,9 @@ def test_one_mean_for_each_task_is_a_discriminant_of_tasks(tasks: list[Task]) ->
     means = learner.bank["b"].means
     assert means is not None
     assert len(means.counts) == 1
+    _, joint, of = replace(RANDOM, per="task").believed(asked(learner), inputs)
+    assert joint.shape == (len(inputs), 4)
+    assert of.tolist() == [0, 1, 2, 3]
 
 
 def test_strangeness_is_the_distance_of_mahalanobis_to_the_nearest_class(learner: Learner, tasks: list[Task]) -> None:

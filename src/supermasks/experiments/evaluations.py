@@ -91,7 +91,8 @@ class TaskInferred(Evaluation):
         scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
         further: pairs of objective and scoring that the same masks are scored by as well.
         checkpoint_images: how many test inputs of each task are judged at checkpoints before the last; None for all.
-        foreign: a data set whose images belong to no task; a calibrated learner should call them unknown.
+        foreign: a data set whose images belong to no task, of the same shape as those of the tasks; a calibrated
+            learner should call them unknown.
     """
 
     scenario = GNU
@@ -100,7 +101,7 @@ class TaskInferred(Evaluation):
     scoring: Scoring = field(default_factory=EachInput)
     further: tuple[By, ...] = ()
     checkpoint_images: int | None = None
-    foreign: Literal["mnist", "fashion-mnist", "sample"] | None = None
+    foreign: Literal["mnist", "fashion-mnist", "quickdraw", "cifar10", "cifar100", "sample"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -108,9 +108,10 @@ class Fused(TaskInference):
         return True
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        each = self.infer_each(superposition, inputs).evidence
-        if len(each) == 1:  # there is nothing to average, and tasks that are not listed stay out
-            return decide(superposition, each, blank=False)
+        belief = self.infer_each(superposition, inputs)
+        if len(inputs) == 1:
+            return belief
+        each = belief.evidence
         least = each.masked_fill(each.isinf(), torch.inf).amin(dim=1, keepdim=True)
         return decide(superposition, torch.where(each.isinf(), least, each).mean(dim=0, keepdim=True), blank=False)
 

@@ -198,7 +198,8 @@ class _Solved:
         The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
         """
         lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
-        nearest = (joint - self._shares).masked_fill(self.of != chosen[:, None], -torch.inf)
+        elsewhere = (self.of != chosen[:, None]) | self._shares.isinf()  # a class without examples is nowhere
+        nearest = (joint - self._shares).masked_fill(elsewhere, -torch.inf)
         relative = -2 * nearest.amax(dim=1)
         return torch.stack([(lengths + relative).clamp(min=0), relative], dim=1) / features.shape[1]
 

@@ -119,17 +119,16 @@ class Patches(FeatureMap):
         few = max(1, MEMORY // (prod(sides) * self.filters))
 
         def responses(images: Tensor) -> Tensor:
-            patches = functional.unfold(images, self.size).mT
-            mapped = _normalised(patches, floor) @ kernel + offset
-            mapped = mapped.view(len(images), *sides, self.filters)
-            parts = [
-                torch.cat([part.sub(self.threshold).relu(), part.neg().sub_(self.threshold).relu_()], dim=3).mean(
-                    (1, 2)
-                )
-                for row in mapped.tensor_split(self.pool, dim=1)
-                for part in row.tensor_split(self.pool, dim=2)
-            ]
-            return torch.cat(parts, dim=1)
+            patches = _normalised(functional.unfold(images, self.size).mT, floor)
+            mapped = torch.addmm(offset, patches.flatten(0, 1), kernel)
+            mapped = functional.softshrink(mapped, self.threshold).view(len(images), *sides, self.filters)
+            found = list[Tensor]()
+            for row in mapped.tensor_split(self.pool, dim=1):
+                for part in row.tensor_split(self.pool, dim=2):
+                    mean = part.mean(dim=(1, 2))
+                    both = part.abs().mean(dim=(1, 2))
+                    found += [(both + mean) / 2, (both - mean) / 2]  # the positive and the negative part
+            return torch.cat(found, dim=1)
 
         def pooled(images: Tensor) -> Tensor:
             found = torch.cat([responses(part) for part in images.split(few)])

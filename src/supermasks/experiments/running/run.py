@@ -90,7 +90,7 @@ def run(
     tasks = experiment.stream(data)
     if experiment.way.trains_first:
         claim(experiment, out, resume)
-    experiment.evaluation.foreign_inputs(data)  # before anything is learned: the data set may not be there
+    _check_foreign(experiment, tasks, data)
     learner = experiment.learner(tasks, out, watcher.step, device)
     _check(experiment, learner, tasks, workers)
     if not experiment.way.trains_first:
@@ -142,6 +142,16 @@ def _tell_foreign(
         return None
     learner.inference = experiment.evaluation.found()[0].inference
     return tell_foreign(learner, tasks, foreign)
+
+
+def _check_foreign(experiment: Experiment, tasks: TaskStream, data: Path | None) -> None:
+    """Raise an error before anything is learned, if the foreign inputs are not there or have another shape."""
+    foreign, shape = experiment.evaluation.foreign_inputs(data), tasks[0].train.shape
+    if foreign is not None and tuple(foreign.shape[1:]) != shape:
+        raise ConfigError(
+            f"expected foreign inputs of the shape of the tasks' inputs, {shape}, got {tuple(foreign.shape[1:])}; "
+            "choose another foreign data set"
+        )
 
 
 def _check(experiment: Experiment, learner: Learner, tasks: TaskStream, workers: Workers | None) -> None:

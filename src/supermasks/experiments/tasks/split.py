@@ -14,13 +14,10 @@ from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitMNIST(ImageTasks):
-    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
-
-    name = "split-mnist"
+class OrderedSplit(ImageTasks):
+    """Images where each task has other classes, in their order."""
 
     tasks: int = 5
-    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         source = load_source(self.dataset, data)
@@ -29,6 +26,40 @@ class SplitMNIST(ImageTasks):
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         del limits  # five tasks are few
         return replace(self, dataset=at_hand((self.dataset, "sample"), data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitMNIST(OrderedSplit):
+    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
+
+    name = "split-mnist"
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitMNISTUnknown(SplitMNIST):
+    """SplitMNIST for an experiment that must find the task of each test image."""
+
+    name = "split-mnist-unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFashion(OrderedSplit):
+    """The ten kinds of clothes of Fashion-MNIST, two a task in their order."""
+
+    name = "split-fashion"
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "fashion-mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCIFAR10(OrderedSplit):
+    """The ten classes of CIFAR-10, two a task in their order, as most papers on continual learning split them."""
+
+    name = "split-cifar10"
+
+    dataset: Literal["cifar10", "mnist", "fashion-mnist", "sample"] = "cifar10"
 
 
 @dataclass(frozen=True, kw_only=True)
