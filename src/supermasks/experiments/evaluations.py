@@ -125,6 +125,11 @@ class TaskInferred(Evaluation):
 
     def found(self) -> list[Found]:
         inference: Any = self.inference
+        if self.further and not hasattr(inference, "objective"):
+            raise ConfigError(
+                f"{type(inference).__name__} has no objective that `further` could replace; leave it out, or choose an "
+                "inference with an objective, such as OneShot()"
+            )
         others = [Found(replace(inference, objective=by.objective), by.scoring) for by in self.further]
         return list(dict.fromkeys([Found(inference, self.scoring), *others]))
 
