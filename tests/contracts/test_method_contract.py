@@ -144,7 +144,7 @@ def test_bytes_on_disk_are_those_that_a_state_says(method: Method, blobs: Blobs,
         learner.learn(task)
     BankFolder(tmp_path / "bank", relative=False).save(learner.bank)
     taken, said = BankFolder(tmp_path / "bank").bytes(), [learner.bank[name].nbytes() for name in NAMES]
-    for item in ("masks", "owned", "dense", "norm"):
+    for item in ("masks", "owned", "dense", "norm", "router"):
         assert getattr(taken, item) == sum(size[item] for size in said)
     files = sum(file.stat().st_size for file in (tmp_path / "bank").rglob("*") if file.is_file())
     assert taken.total + taken.memory == files
