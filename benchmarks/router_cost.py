@@ -4,14 +4,14 @@
 
 The tasks are permutations of MNIST, or of the embedded sample without --data. Each has one mean image, counted from
 --train images; no mask is learned. The forward pass is that of LeNet 300-100 with 500 outputs, in batches of 128, in the
-same process and with as many threads. "with strangeness" also measures how unlike all tasks each input is.
+same process and with as many threads. Times are those of the processor, so that other programs do not count. "with strangeness" also measures how unlike all tasks each input is.
 """
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from torch import nn
@@ -34,9 +34,9 @@ def milliseconds(call, warm_up: int = 3) -> float:
         call()
     times = []
     for _ in range(REPEATS):
-        start = perf_counter()
+        start = process_time()
         call()
-        times.append(perf_counter() - start)
+        times.append(process_time() - start)
     return 1e3 * median(times)
 
 
@@ -78,7 +78,9 @@ def main() -> None:
     bytes_a_task = states[0].nbytes()["router"]
     print(f"{options.tasks} tasks, counted in {counting:.0f} s, {bytes_a_task} bytes a task")
     print(f"right: {100 * (1 - wrong / count):.3f}% of {count:,} single images")
-    print(f"a batch of {BATCH}: forward pass {forward:.2f} ms, decision {decision:.2f} ms: {decision / forward:.1f} times")
+    print(
+        f"a batch of {BATCH}: forward pass {forward:.2f} ms, decision {decision:.2f} ms: {decision / forward:.1f} times"
+    )
     print(f"with strangeness {with_strangeness:.2f} ms: {with_strangeness / forward:.1f} times")
     print(f"one image: forward pass {forward_alone:.3f} ms, decision {alone:.3f} ms: {alone / forward_alone:.1f} times")
 

@@ -122,7 +122,8 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
         InputError: the evidence of an input is NaN.
     """
     evidence = evidence.cpu()
-    if bool(evidence.isnan().any()):
+    largest = evidence.amax(dim=1, keepdim=True)
+    if bool(largest.isnan().any()):  # NaN wherever a task has NaN
         raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
     if empty := int((evidence == 0).all(dim=1).sum()) if blank and k > 1 else 0:
@@ -132,8 +133,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
             SupermasksWarning,
             stacklevel=2,
         )
-    largest = evidence == evidence.amax(dim=1, keepdim=True)
-    chosen = torch.where(largest, torch.arange(k), k).amin(dim=1)
-    equals = largest.sum(dim=1) > 1
-    alpha = torch.nn.functional.one_hot(chosen, k).to(torch.float32)
+    chosen = evidence.argmax(dim=1)  # the first of the largest
+    equals = (evidence == largest).sum(dim=1) > 1
+    alpha = torch.zeros(len(evidence), k, dtype=torch.float32).scatter_(1, chosen[:, None], 1.0)
     return Belief(superposition.names, alpha, evidence, chosen, equals if tied is None else equals | tied)

@@ -180,7 +180,7 @@ class _Solved:
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
-        return torch.addmm(self._bias, features, self._weights)[:, self._column] + self._shares
+        return torch.addmm(self._bias, features, self._weights).index_select(1, self._column).add_(self._shares)
 
     def evidence(self, joint: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
