@@ -45,7 +45,7 @@ from supermasks.experiments.tasks.split import SplitCIFAR
 from supermasks.inference import Calibration
 from supermasks.metrics import auroc
 from supermasks.moments import ClassMeans, Moments
-from supermasks.router import FeatureMap, Flat, LinearDiscriminant, collect, features_of
+from supermasks.router import Auto, FeatureMap, Flat, LinearDiscriminant, collect, features_of
 from supermasks.router.feature_map import Function
 from supermasks.seeding import generator
 from supermasks.state import TaskState
@@ -61,10 +61,10 @@ STREAMS: dict[str, tuple[Experiment, int | None, int | None]] = {
     "split-fashion": (EXPERIMENTS["split-fashion"].of(), None, None),
     "split-cifar10": (EXPERIMENTS["split-cifar10"].of(), None, None),
     "mixed": (EXPERIMENTS["mixed"].of(), None, None),
-    "mixed-domains": (replace(EXPERIMENTS["mixed"].of(), tasks=Mixed(by="domain")), None, None),
+    "mixed-domains": (replace(EXPERIMENTS["mixed"].of(), tasks=Mixed(by="domain", validation=0.05)), None, None),
     "permuted-10": (replace(TENANTS, tasks=PermutedMNIST(), evaluation=PIXELS), 5000, 1000),
     "permuted-250": (replace(TENANTS, tasks=PermutedMNIST(tasks=250), evaluation=BY_TASK), 1000, 100),
-    "quickdraw": (replace(DIGITS, tasks=SKETCHES), None, None),
+    "quickdraw": (replace(DIGITS, tasks=replace(SKETCHES, validation=0.05)), None, None),
     "tenants": (TENANTS, 1000, 60),
     "text": (EXPERIMENTS["text"].of(), None, None),
 }
@@ -211,6 +211,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"there is no small version of {name}: its data are not at hand")
     experiment = replace(experiment, tasks=source, seed=options.seed)
     router: Any = experiment.evaluation.found()[0].inference
+    router = router.router if isinstance(router, Auto) else router
     if options.features:
         router = replace(router, features=parse(options.features, FeatureMap))
     train, test = options.train or train, options.test or test
@@ -232,7 +233,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         result[f"decisions_that_depend_on_the_order_{bits}"] = counted.differing(options.seed)
     result.update(told(counted, superposition))
     rows.update(Joint(tasks).found())
-    rows.update(nearest_images(plain))
+    if plain[0].train.dtype.is_floating_point:  # token ids have no mean
+        rows.update(nearest_images(plain))
     sizes = {"first": tasks[0].name, "tasks": len(tasks), "classes": sum(len(task.classes) for task in tasks)}
     examples = {
         part: sum(len(of(task)) for task in tasks) for part, of in (("train", lambda t: t.train), ("test", tested))

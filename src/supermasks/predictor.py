@@ -357,9 +357,10 @@ class Predictor:
         names = self.bank.names if among is None else list(among)
         if not names:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
-        held = self._superposed
-        if held is None or held.of != self._tasks_now() or held.names != names:
-            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now(), self.bank.moments)
+        held, counts = self._superposed, self.inference.statistics is not None
+        if held is None or held.of != (self._tasks_now(), counts) or held.names != names:
+            states, moments = [self.bank[name] for name in names], self.bank.moments if counts else None
+            held = Mixed.make(self.network, states, (self._tasks_now(), counts), moments)
             self._superposed = held
         return held
 

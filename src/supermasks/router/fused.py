@@ -127,7 +127,7 @@ class Fused(TaskInference):
     def evidence(self, superposition: Superposition, inputs: Tensor) -> Evidence:
         """Return what each source says of the classes of the listed tasks."""
         first, joint, of = self.router.believed(superposition, inputs)
-        lists = first.evidence.topk(min(self.listed, len(superposition)), dim=1).indices
+        lists = first.evidence.sort(dim=1, descending=True, stable=True).indices[:, : self.listed]
         counts = torch.tensor([len(state.classes) for state in superposition.states])
         real = torch.arange(superposition.classes) < counts[lists][:, :, None]
         terms = torch.zeros(3, *real.shape)

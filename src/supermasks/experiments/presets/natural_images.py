@@ -11,32 +11,38 @@ from supermasks.experiments.tasks.mixed import Mixed
 from supermasks.experiments.tasks.split import SplitCIFAR10, SplitFashion, SplitMNISTUnknown
 from supermasks.experiments.ways.supsup import SupSupWay
 from supermasks.masks import ER, Threshold, TopK
-from supermasks.router import LinearDiscriminant, Patches, Usual
+from supermasks.router import Auto, FeatureMap, LinearDiscriminant, Patches, Usual
 from supermasks.training import Adam, CropAndFlip, Training
 
+
+def found_by(features: FeatureMap) -> TaskInferred:
+    """Return the evaluation by a router, and by the masks together with it where held-out images speak for that."""
+    return TaskInferred(inference=Auto(router=LinearDiscriminant(features=features), others=()), calibrate=True)
+
+
 DIGITS = Experiment(
-    tasks=SplitMNISTUnknown(),
+    tasks=SplitMNISTUnknown(validation=0.05),
     net=LeNet300(),
     way=SupSupWay(rule=Threshold()),
     training=Training(steps=1000, batch_size=128, optimiser=Adam(2e-3), schedule="cosine"),
-    evaluation=TaskInferred(inference=LinearDiscriminant(features=Patches())),
+    evaluation=found_by(Patches()),
 )
-CLOTHES = replace(DIGITS, tasks=SplitFashion())
+CLOTHES = replace(DIGITS, tasks=SplitFashion(validation=0.05))
 PHOTOGRAPHS = replace(
     DIGITS,
-    tasks=SplitCIFAR10(),
+    tasks=SplitCIFAR10(validation=0.05),
     net=ResNet18(),
     way=SupSupWay(rule=TopK(ER(16))),
     training=Training(
         epochs=5, batch_size=32, optimiser=Adam(1e-3), schedule="cosine", warmup=0.2, augmentation=CropAndFlip(0)
     ),
-    evaluation=TaskInferred(inference=LinearDiscriminant(features=Patches(filters=800, pool=2, mirrored=True))),
+    evaluation=found_by(Patches(filters=400, pool=2, mirrored=True)),
 )
 ALL = replace(
     DIGITS,
-    tasks=Mixed(),
+    tasks=Mixed(validation=0.05),
     net=LeNet5(),
-    evaluation=TaskInferred(inference=LinearDiscriminant(features=Usual())),
+    evaluation=found_by(Usual()),
 )
 
 SPLIT_MNIST_UNKNOWN = Preset(

@@ -108,16 +108,19 @@ def _learn_and_evaluate(
     """Learn all tasks into a bank, evaluate them, and return what a record says of that."""
     folder = open_bank(learner, out)
     learned = learn(experiment, learner, tasks, folder, out, watcher, where.workers)
+    calibrated = _calibrate(learner, tasks) if experiment.evaluation.calibrated else None
     evaluations = recognise(experiment, learner, tasks, out / EVALUATED, watcher, where.workers)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
-    given = experiment.evaluation.scenario.id_at_test
+    given, values = experiment.evaluation.scenario.id_at_test, tasks[0].train.dtype.is_floating_point
     return {
         "accuracy": accuracies([row["accuracies"] for row in learned], evaluations),
         "workers": None if where.workers is None else describe(where.workers),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
+        **({} if calibrated is None else {"calibration": calibrated}),
         "foreign": _tell_foreign(experiment, learner, tasks, where.data),
-        "baselines": {} if given else {"mean_input_router": mean_input_router(tasks, learner.seed)},
+        # Token ids are names, which have no mean.
+        "baselines": {} if given or not values else {"mean_input_router": mean_input_router(tasks, learner.seed)},
         "curves": [row.get("curve", []) for row in learned],
         "growth": {
             "seconds": [row["seconds"] for row in learned],
@@ -132,6 +135,13 @@ def _learn_and_evaluate(
             "evaluate": infer_seconds + perf_counter() - start,
         },
     }
+
+
+def _calibrate(learner: Learner, tasks: TaskStream) -> dict[str, Any]:
+    """Calibrate the inference on the validation examples of all tasks, and return what that has shown."""
+    held_out = {task.name: task.validation for task in tasks if task.validation is not None}
+    described = learner.calibrate(held_out).described()
+    return {name: described[name] for name in ("recognised", "compared", "skipped", "inference", "temperature")}
 
 
 def _tell_foreign(

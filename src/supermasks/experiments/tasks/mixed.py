@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from supermasks.data import ChainedStream, SplitStream
-from supermasks.experiments.tasks.images import all_at_hand, load_grey
+from supermasks.experiments.tasks.images import all_at_hand, held_out, load_grey
 from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.types import TaskStream
 
@@ -28,6 +28,7 @@ class Mixed(TaskSource):
         datasets: in the order in which they are learned.
         by: "classes" makes a task of two classes, or of three of QuickDraw (25 tasks in all); "domain" makes one task
             of each data set, with all its classes.
+        validation: the fraction of the training images that is held out; 0 for none.
     """
 
     name = "mixed"
@@ -39,6 +40,11 @@ class Mixed(TaskSource):
         "cifar10",
     )
     by: Literal["classes", "domain"] = "classes"
+    validation: float = 0.0
+
+    @property
+    def holds_out(self) -> bool:
+        return self.validation > 0
 
     @property
     def count(self) -> int:
@@ -55,8 +61,9 @@ class Mixed(TaskSource):
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         streams = [(name, self._stream(name, data, seed)) for name in self.datasets]
         if self.by == "domain":
-            return tuple(replace(stream[0], name=name) for name, stream in streams)
-        return ChainedStream(streams)
+            whole = tuple(replace(stream[0], name=name) for name, stream in streams)
+            return held_out(whole, self.validation, seed)
+        return held_out(ChainedStream(streams), self.validation, seed)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         """Return the data sets at hand, with a task of each if tasks of their classes are too many."""

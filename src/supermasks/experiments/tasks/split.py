@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from supermasks.data import MappedStream, SplitStream, limited, with_validation
+from supermasks.data import MappedStream, SplitStream, limited
 from supermasks.data.lazy import check_count
 from supermasks.datasets import load_source
-from supermasks.experiments.tasks.images import ImageTasks, at_hand, classes_per_task
+from supermasks.experiments.tasks.images import ImageTasks, at_hand, classes_per_task, held_out
 from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.types import TaskStream
 
@@ -18,10 +18,15 @@ class OrderedSplit(ImageTasks):
     """Images where each task has other classes, in their order."""
 
     tasks: int = 5
+    validation: float = 0.0
+
+    @property
+    def holds_out(self) -> bool:
+        return self.validation > 0
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         source = load_source(self.dataset, data)
-        return SplitStream(source, classes_per_task(source, self.tasks))
+        return held_out(SplitStream(source, classes_per_task(source, self.tasks)), self.validation, seed)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         del limits  # five tasks are few
@@ -95,9 +100,7 @@ class SplitImages(ImageTasks):
         stream: TaskStream = SplitStream(source, each, seed, self.tasks)
         if self.train_images is not None:
             stream = MappedStream(stream, partial(limited, train=self.train_images, seed=seed))
-        if self.validation:
-            stream = MappedStream(stream, partial(with_validation, fraction=self.validation, seed=seed))
-        return stream
+        return held_out(stream, self.validation, seed)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         """Return the classes of CIFAR-10, or of the embedded sample, divided among the tasks."""
