@@ -9,8 +9,9 @@ from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.mixed import Mixed
 from supermasks.experiments.tasks.split import SplitCIFAR10, SplitFashion, SplitMNISTUnknown
+from supermasks.experiments.ways.outliers import OutliersWay
 from supermasks.experiments.ways.supsup import SupSupWay
-from supermasks.masks import ER, Threshold, TopK
+from supermasks.masks import ER, TopK
 from supermasks.router import Auto, FeatureMap, LinearDiscriminant, Patches, Usual
 from supermasks.training import Adam, CropAndFlip, Training
 
@@ -23,7 +24,7 @@ def found_by(features: FeatureMap) -> TaskInferred:
 DIGITS = Experiment(
     tasks=SplitMNISTUnknown(validation=0.05),
     net=LeNet300(),
-    way=SupSupWay(rule=Threshold()),
+    way=OutliersWay(),
     training=Training(steps=1000, batch_size=128, optimiser=Adam(2e-3), schedule="cosine"),
     evaluation=found_by(Patches()),
 )
@@ -41,7 +42,8 @@ PHOTOGRAPHS = replace(
 ALL = replace(
     DIGITS,
     tasks=Mixed(validation=0.05),
-    net=LeNet5(),
+    net=LeNet5(outputs=100),
+    training=Training(steps=300, batch_size=64, optimiser=Adam(2e-3), schedule="cosine"),
     evaluation=found_by(Usual()),
 )
 
