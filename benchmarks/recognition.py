@@ -233,7 +233,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         result[f"decisions_that_depend_on_the_order_{bits}"] = counted.differing(options.seed)
     result.update(told(counted, superposition))
     rows.update(Joint(tasks).found())
-    rows.update(nearest_images(plain))
+    if plain[0].train.dtype.is_floating_point:  # token ids have no mean
+        rows.update(nearest_images(plain))
     sizes = {"first": tasks[0].name, "tasks": len(tasks), "classes": sum(len(task.classes) for task in tasks)}
     examples = {
         part: sum(len(of(task)) for task in tasks) for part, of in (("train", lambda t: t.train), ("test", tested))

@@ -14,14 +14,15 @@ from supermasks.datasets import write_idx
 from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
 from supermasks.experiments.architectures.fully_connected import LeNet300
-from supermasks.experiments.architectures.text import KimCNN
+from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.evaluations import TaskInferred
 from supermasks.experiments.tasks.mixed import Mixed
 from supermasks.experiments.tasks.source import Limits
 from supermasks.experiments.tasks.split import SplitCIFAR10, SplitFashion, SplitMNISTUnknown
 from supermasks.experiments.tasks.tenants import Tenants
-from supermasks.router import Flat, LinearDiscriminant, Patches
-from supermasks.training import Adam
+from supermasks.inference import OneShot
+from supermasks.report import write_report
+from supermasks.router import Auto, Flat, Joined, LinearDiscriminant, Patches, Tokens, Trunk
 
 SAMPLE = Path(supermasks.datasets.__file__).parent / "images" / "sample"
 NOWHERE = Path("nowhere")
@@ -57,7 +58,8 @@ def small(name: str, **settings: object) -> Experiment:
     """Return an experiment with few steps, a small network, and few features."""
     usual = EXPERIMENTS[name].of()
     assert isinstance(usual.evaluation, TaskInferred)
-    inference = replace(usual.evaluation.inference, features=Patches(filters=30, pool=2))
+    router = LinearDiscriminant(features=Patches(filters=30, pool=2))
+    inference = Auto(router=router, others=()) if usual.evaluation.calibrate else router
     return changed(usual, **{"inference": inference, "steps": 60, "net": LeNet300(20), **settings})
 
 
@@ -149,19 +151,30 @@ def test_tasks_of_several_kinds_are_found(name: str, data: Path, tmp_path: Path)
     assert record["accuracy"]["mean"] <= record["task_identification"]
 
 
-def test_texts_are_found_by_the_random_network(tmp_path: Path, write_texts: Callable[..., None], vectors: Path) -> None:
-    for name, topic in {"ag": "sea", "yelp": "sky", "yahoo": "land"}.items():
-        write_texts(tmp_path / name, [topic])
+def test_texts_are_found_over_an_encoder_where_each_task_has_its_own_head(
+    tmp_path: Path, write_texts: Callable[..., None], net: Path
+) -> None:
+    topics = {"a": ["sea", "sky"], "b": ["land"], "c": ["sky"]}
+    for name, of in topics.items():
+        write_texts(tmp_path / name, of)
+    settings = {"datasets": ("a", "b", "c"), "tokenizer": str(net), "net": Encoder(model=str(net)), "length": 7}
     texts = changed(
         EXPERIMENTS["text"].of(),
-        sequence="S6",
-        embeddings=str(vectors),
-        net=KimCNN(4, channels=20),
-        length=7,
-        epochs=1,
+        **settings,
+        inference=LinearDiscriminant(features=Joined((Trunk(), Tokens(50)))),
+        train_texts=50,
+        test_texts=20,
         batch_size=10,
-        optimiser=Adam(1e-2),
     )
-    record = run(texts, tmp_path / "run", tmp_path).record
-    assert record["task_identification"] > 0.9
-    assert record["scenario"] == "GNu"
+    finished = run(texts, tmp_path / "run", tmp_path)
+    assert [(len(task.train), len(task.test or ())) for task in finished.tasks] == [(50, 20)] * 3
+    found = dict(zip(topics, finished.record["evaluations"][0]["per_task"], strict=True))
+    assert found["b"] > 0.9
+    assert finished.record["task_identification"] > 0.7  # half of the texts of "a" are like those of "c"
+    assert finished.record["baselines"] == {}
+    report = write_report([tmp_path / "run"], tmp_path / "report")
+    assert "text, 3 tasks (GNu)" in report.read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"supermasks\.router"):
+        changed(texts, inference=OneShot())
+    with pytest.raises(ConfigError, match="test_texts must be an integer of at least 1, got 0"):
+        changed(texts, test_texts=0)

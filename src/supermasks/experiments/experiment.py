@@ -49,10 +49,11 @@ class Experiment(Settings):
             raise ConfigError("validation holds out examples that nothing uses; add select_best, or leave it out")
         if self.evaluation.calibrated and not self.tasks.holds_out:
             raise ConfigError("a calibration needs validation examples; set the validation of the tasks, such as 0.05")
-        if self.way.heads and not self.evaluation.scenario.id_at_test:
+        if self.way.heads and any(found.inference.statistics is None for found in self.evaluation.found()):
             raise ConfigError(
-                f"the tasks of {self.way.name} have heads of their own, which cannot be superposed, so that their "
-                "task cannot be inferred; choose another way, or an experiment with the task given"
+                f"the tasks of {self.way.name} have heads of their own, which cannot be superposed, so that the masks "
+                "cannot tell their task; choose another way, an experiment with the task given, or an inference of "
+                "supermasks.router"
             )
 
     @property

@@ -179,7 +179,8 @@ def _rows(group: Sequence[Record], training: str) -> list[Row]:
 def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training: str) -> Row:
     """Return the row of one evaluation, the task being inferred, over the records that have it."""
     router = _router(evaluations[0]["scoring"])
-    routed = [record["baselines"]["mean_input_router"][router] for record in records] if router else []
+    baselines = [record["baselines"].get("mean_input_router") for record in records]
+    routed = [baseline[router] for baseline in baselines if baseline and router]
     return Row(
         **_about(records, training),
         **_spread([evaluation["accuracy"] for evaluation in evaluations]),

@@ -111,7 +111,7 @@ def _learn_and_evaluate(
     calibrated = _calibrate(learner, tasks) if experiment.evaluation.calibrated else None
     evaluations = recognise(experiment, learner, tasks, out / EVALUATED, watcher, where.workers)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
-    given = experiment.evaluation.scenario.id_at_test
+    given, values = experiment.evaluation.scenario.id_at_test, tasks[0].train.dtype.is_floating_point
     return {
         "accuracy": accuracies([row["accuracies"] for row in learned], evaluations),
         "workers": None if where.workers is None else describe(where.workers),
@@ -119,7 +119,8 @@ def _learn_and_evaluate(
         "evaluations": evaluations,
         **({} if calibrated is None else {"calibration": calibrated}),
         "foreign": _tell_foreign(experiment, learner, tasks, where.data),
-        "baselines": {} if given else {"mean_input_router": mean_input_router(tasks, learner.seed)},
+        # Token ids are names, which have no mean.
+        "baselines": {} if given or not values else {"mean_input_router": mean_input_router(tasks, learner.seed)},
         "curves": [row.get("curve", []) for row in learned],
         "growth": {
             "seconds": [row["seconds"] for row in learned],

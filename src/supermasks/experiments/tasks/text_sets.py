@@ -1,13 +1,16 @@
 """Text tasks as token numbers, for a pretrained encoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from supermasks.data import limited, with_validation
+from supermasks.data import limited, reordered, with_validation
+from supermasks.data.lazy import check_count
 from supermasks.datasets import load_texts, text_task
 from supermasks.errors import ConfigError
 from supermasks.experiments.encoder import MINILM, load_encoder
+from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
 from supermasks.experiments.tasks.source import TaskSource
+from supermasks.seeding import generator
 from supermasks.types import Task, TaskStream
 
 
@@ -56,10 +59,38 @@ class TextSets(TaskSource):
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         tokenizer = load_encoder(self.tokenizer, "AutoTokenizer")
         return tuple(
-            self._task(text_task(load_texts(name, data), tokenizer, self.length), seed) for name in self.datasets
+            self._task(text_task(load_texts(ONLY_HERE.get(name, name), data), tokenizer, self.length), seed)
+            for name in self.datasets
         )
 
     def _task(self, task: Task, seed: int) -> Task:
         if self.train_texts is not None and self.train_texts < len(task.train):
             task = limited(task, self.train_texts, seed)
         return with_validation(task, self.validation, seed) if self.validation else task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTasks(TextSets):
+    """Five data sets of texts that package registries hold, some texts of each, for an experiment that finds the task.
+
+    Attributes:
+        test_texts: at most so many of the test texts of each task, chosen at random; None for all.
+    """
+
+    name = "text"
+
+    datasets: tuple[str, ...] = SEQUENCES["registry"]
+    train_texts: int | None = 1000
+    test_texts: int | None = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_texts is not None:
+            check_count("test_texts", self.test_texts)
+
+    def _task(self, task: Task, seed: int) -> Task:
+        task, test = super()._task(task, seed), task.test
+        if test is None or self.test_texts is None:
+            return task
+        chosen = generator(seed, "test texts", task.name).permutation(len(test))[: self.test_texts]
+        return replace(task, test=reordered(test, chosen))
