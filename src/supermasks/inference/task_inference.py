@@ -122,7 +122,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
         InputError: the evidence of an input is NaN.
     """
     evidence = evidence.cpu()
-    largest = evidence.amax(dim=1, keepdim=True)
+    largest, chosen = evidence.max(dim=1)  # the first of the largest
     if bool(largest.isnan().any()):  # NaN wherever a task has NaN
         raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
@@ -133,7 +133,6 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
             SupermasksWarning,
             stacklevel=2,
         )
-    chosen = evidence.argmax(dim=1)  # the first of the largest
-    equals = (evidence == largest).sum(dim=1) > 1
+    equals = (evidence == largest[:, None]).sum(dim=1) > 1
     alpha = torch.zeros(len(evidence), k, dtype=torch.float32).scatter_(1, chosen[:, None], 1.0)
     return Belief(superposition.names, alpha, evidence, chosen, equals if tied is None else equals | tied)

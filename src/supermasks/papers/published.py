@@ -6,7 +6,7 @@ from typing import Any
 
 from supermasks.errors import ConfigError
 from supermasks.experiments import Experiment
-from supermasks.experiments.evaluations import TaskGiven
+from supermasks.experiments.evaluations import TaskGiven, TaskInferred
 from supermasks.experiments.tasks.images import ImageTasks
 from supermasks.papers.exssnet import EXSSNET
 from supermasks.papers.measures import Accuracy, Among, Given, Record, is_scored_in
@@ -105,9 +105,14 @@ def _same(one: Experiment, other: Experiment) -> bool:
 
 def _learning(experiment: Experiment) -> Experiment:
     training = replace(experiment.training, precision="float32")
-    if experiment.way.heads or experiment.evaluation.scenario.id_at_test:
-        return replace(experiment, seed=0, training=training, evaluation=TaskGiven())
-    return replace(experiment, seed=0, training=training, evaluation=type(experiment.evaluation)())
+    evaluation = experiment.evaluation
+    if evaluation.calibrated:
+        plain = TaskInferred(calibrate=True)
+    elif experiment.way.heads or evaluation.scenario.id_at_test:
+        plain = TaskGiven()
+    else:
+        plain = type(evaluation)()
+    return replace(experiment, seed=0, training=training, evaluation=plain)
 
 
 def _how(experiment: Experiment, measure: Accuracy | Among | Given) -> tuple[Any, Any]:
