@@ -3,8 +3,8 @@
     python benchmarks/router_cost.py [--data FOLDER] [--tasks 2500] [--train 1000] [--test 40] [--seed 0] [--threads 1]
 
 The tasks are permutations of MNIST, or of the embedded sample without --data. Each has one mean image, counted from
---train images; no mask is learned. The forward pass is that of LeNet 300-100 with 500 outputs, in batches of 128, in the
-same process and with as many threads. Times are those of the processor, so that other programs do not count. "with
+--train images; no mask is learned. The forward pass is that of LeNet 300-100 with 500 outputs, in batches of 128, in
+the same process and with as many threads. Times are those of the processor, so that other programs do not count. "with
 strangeness" also measures how unlike all tasks each input is.
 """
 
