@@ -13,6 +13,7 @@ from supermasks.inference import (
     Entropy,
     Exhaustive,
     GradientDescent,
+    ListThenTry,
     MaxProbability,
     Objective,
     OneShot,
@@ -34,6 +35,8 @@ ROWS: list[TaskInference] = [
         TopGamma,
         GradientDescent,
         Exhaustive,
+        ListThenTry,
+        partial(ListThenTry, listed=3),
     )
     for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
 ]
