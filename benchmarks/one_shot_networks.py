@@ -27,9 +27,8 @@ from supermasks.nets import lenet_300_100, resnet18
 from supermasks.training import Adam, Training
 
 INFERENCES = (
-    "OneShot();OneShot(SuperfluousNeurons(), centred=True);"
-    "OneShot(SuperfluousNeurons(), centred=True, standardised=True);Binary();Exhaustive();"
-    "Exhaustive(SuperfluousNeurons())"
+    "OneShot();OneShot(SuperfluousNeurons(), centred=True);Binary();Exhaustive();Exhaustive(SuperfluousNeurons());"
+    "ListThenTry(SuperfluousNeurons(), listed=3)"
 )
 
 
@@ -120,7 +119,7 @@ def main() -> None:
             learner.inference = parse(text, TaskInference)
             found = [learner.infer(batch).tasks.count(task.name) for batch, task in zip(images, tasks, strict=True)]
             share = sum(found) / (options.images * len(tasks))
-            print(f"  {text:64} {100 * share:5.1f}% of the tasks found", flush=True)
+            print(f"  {text:44} {100 * share:5.1f}% of the tasks found", flush=True)
 
 
 if __name__ == "__main__":

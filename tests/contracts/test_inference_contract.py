@@ -30,9 +30,7 @@ ROWS: list[TaskInference] = [
     for kind in (
         OneShot,
         TwoShot,
-        partial(OneShot, standardised=True),
         partial(TwoShot, listed=3, centred=True),
-        partial(TwoShot, listed=3, standardised=True),
         Binary,
         TopGamma,
         GradientDescent,

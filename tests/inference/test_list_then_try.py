@@ -27,7 +27,7 @@ def values(world: Any, objective: Any) -> Tensor:
 @pytest.mark.parametrize("objective", [Entropy(), SuperfluousNeurons()], ids=["H", "G"])
 @pytest.mark.parametrize("listed", [1, 2, 4])
 def test_listed_masks_are_tried_and_no_others(world: Any, listed: int, objective: Any) -> None:
-    first = OneShot(objective, centred=True, standardised=True).infer_each(world.superposition, world.inputs).evidence
+    first = OneShot(objective, centred=True).infer_each(world.superposition, world.inputs).evidence
     got = ListThenTry(objective, listed).infer_each(world.superposition, world.inputs)
     truth = -values(world, objective).float()
     for row in range(len(world.inputs)):
@@ -40,7 +40,7 @@ def test_listed_masks_are_tried_and_no_others(world: Any, listed: int, objective
 
 
 def test_a_batch_is_listed_and_judged_by_its_mean(world: Any) -> None:
-    first = OneShot(centred=True, standardised=True).infer(world.superposition, world.inputs).evidence[0]
+    first = OneShot(centred=True).infer(world.superposition, world.inputs).evidence[0]
     among = first.topk(3).indices
     expected = torch.full((1, 5), -torch.inf)
     expected[0, among] = -values(world, Entropy()).mean(dim=0)[among].float()

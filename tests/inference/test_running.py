@@ -125,7 +125,7 @@ def test_the_statistics_of_a_batch_are_the_exception(worlds: Worlds, cnn: Callab
 
 
 @pytest.mark.parametrize(
-    "inference", [Binary(), TopGamma(), GradientDescent(), OneShot(exact=False), OneShot(standardised=True)], ids=repr
+    "inference", [Binary(), TopGamma(), GradientDescent(), OneShot(exact=False), ListThenTry()], ids=repr
 )
 def test_inferences_whose_evidence_is_not_a_mean_are_rejected(world: Any, inference: TaskInference) -> None:
     match = rf"which {re.escape(repr(inference))} does not give; use OneShot\(\) or Exhaustive\(\)"

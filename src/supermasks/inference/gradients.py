@@ -13,7 +13,6 @@ from torch import Tensor
 
 from supermasks.arithmetic import computing_in
 from supermasks.calls import Call, derivative, is_linear, parameter_gradients
-from supermasks.inference.combining import Combine, summed
 from supermasks.inference.objectives import Objective
 from supermasks.seeding import generator
 from supermasks.superposition import Superposition
@@ -36,7 +35,6 @@ def batch_gradient(
     among: Sequence[int],
     names: Sequence[str] | None = None,
     centred: bool = False,
-    combine: Combine = summed,
 ) -> Tensor:
     """Return the gradient of the mean objective of a batch: one forward and one backward pass for all tasks.
 
@@ -48,16 +46,12 @@ def batch_gradient(
         among: the indices `i` of the tasks whose `dL/dalpha_i` to return.
         names: of the parameters to take the gradient through; all if None.
         centred: whether to remove the mean over the weights of each neuron (`centre`).
-        combine: makes one gradient of those through each parameter; by default their sum, which is `dL/dalpha`.
 
     Returns:
         `len(among)`.
     """
     gradients = batch_weight_gradients(superposition, inputs, alpha, objective, names, centred)
-    return combine(
-        (superposition.size(name), superposition.contract([(name, value[None])], 1, among))
-        for name, value in gradients.items()
-    )[0]
+    return superposition.contract(((name, value[None]) for name, value in gradients.items()), 1, among)[0]
 
 
 def each_gradient(
@@ -67,7 +61,6 @@ def each_gradient(
     objective: Objective,
     names: Sequence[str] | None = None,
     centred: bool = False,
-    combine: Combine = summed,
 ) -> Tensor:
     """Return the gradient of each input's own objective, for all tasks, from one forward and one backward pass.
 
@@ -78,7 +71,6 @@ def each_gradient(
         objective: of the logits.
         names: of the parameters to take the gradient through; all if None.
         centred: whether to remove the mean over the weights of each neuron (`centre`).
-        combine: as in `batch_gradient`.
 
     Returns:
         `batch x k`.
@@ -88,13 +80,10 @@ def each_gradient(
     if len(inputs) >= FEW_INPUTS:
         passed = _passed(superposition, inputs, alpha, objective, names)
         if passed is not None and all(is_linear(one.call.layer) for one in passed):
-            return combine(_by_directions(superposition, passed, names, centred))
+            return _by_directions(superposition, passed, names, centred)
     return torch.cat(
         [
-            combine(
-                (superposition.size(name), superposition.contract([(name, value)], rows, everyone))
-                for name, value in gradients
-            )
+            superposition.contract(gradients, rows, everyone)
             for rows, gradients in each_weight_gradients(superposition, inputs, alpha, objective, names, centred)
         ]
     )
@@ -207,25 +196,22 @@ class _Passed:
 
 def _by_directions(
     superposition: Superposition, passed: Sequence[_Passed], names: Sequence[str], centred: bool
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield the gradients of each input for all tasks, `batch x k`, by calling each layer once more for each task.
+) -> Tensor:
+    """Return the gradients of each input for all tasks, `batch x k`, by calling each layer once more for each task.
 
-    This never forms the weight gradients of single inputs, the largest cost for many inputs. They are yielded parameter
-    by parameter, each with its size.
+    This never forms the weight gradients of single inputs, the largest cost for many inputs.
     """
-    device, rows = superposition.network.device, len(passed[0].gradient)
-    for name in names:
-        result = torch.zeros(rows, len(superposition), dtype=torch.float32)
-        with torch.no_grad(), computing_in(torch.float32, device):
-            for i in range(len(superposition)):
-                # Centring the direction or the gradient gives the same product.
-                direction = superposition.direction(i, name)
-                direction = centre(direction) if centred else direction
-                for one in passed:
-                    moved = {short: direction for short, of in one.names.items() if of == name}
-                    if moved:
-                        result[:, i] += derivative(one.call, moved, one.gradient).cpu()
-        yield superposition.size(name), result
+    device = superposition.network.device
+    result = torch.zeros(len(passed[0].gradient), len(superposition), dtype=torch.float32)
+    with torch.no_grad(), computing_in(torch.float32, device):
+        for i in range(len(superposition)):
+            # Centring the direction or the gradient gives the same product.
+            direction = {name: superposition.direction(i, name) for name in names}
+            direction = {name: centre(value) for name, value in direction.items()} if centred else direction
+            for one in passed:
+                moved = {short: direction[name] for short, name in one.names.items()}
+                result[:, i] += derivative(one.call, moved, one.gradient).cpu()
+    return result
 
 
 def _by_layers(

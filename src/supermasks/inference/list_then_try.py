@@ -23,9 +23,8 @@ class ListThenTry(TaskInference):
     tasks. Here the cost is one gradient and `listed` forward passes. For at most `listed` tasks this is `Exhaustive`,
     and no gradient is taken.
 
-    The evidence of the gradient is centred, and standardised unless there is a shortlist (see `OneShot`). Among equals
-    at the end of the list, tasks learned earlier are listed and the belief is marked as tied. The evidence is the
-    negative objective of the listed tasks, and `-inf` for others.
+    The gradient is centred (`OneShot.centred`). Among equals at the end of the list, tasks learned earlier are listed
+    and the belief is marked as tied. The evidence is the negative objective of the listed tasks, and `-inf` for others.
 
     Attributes:
         objective: minimised by the right task.
@@ -72,7 +71,7 @@ class ListThenTry(TaskInference):
         rows = 1 if together else len(inputs)
         if len(superposition) <= self.listed:
             return torch.ones(rows, len(superposition), dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)
-        first = OneShot(self.objective, self.exact, centred=True, standardised=self.exact)
+        first = OneShot(self.objective, self.exact, centred=True)
         belief = first.infer(superposition, inputs) if together else first.infer_each(superposition, inputs)
         lists, tied = torch.zeros(belief.evidence.shape, dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)
         for row, evidence in enumerate(belief.evidence):

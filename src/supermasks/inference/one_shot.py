@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.inference.combining import Combine, standardised, summed
 from supermasks.inference.gradients import (
     batch_gradient,
     batch_weight_gradients,
@@ -37,12 +36,9 @@ class OneShot(TaskInference):
         centred: whether to subtract from the gradient its mean over the weights of each neuron: `g_j (x_i - mean(x))`
             instead of `g_j x_i`. The mean only reflects how many weights a mask keeps. Not in the paper; it recognises
             more tasks (docs/recognising.md).
-        standardised: whether to standardise the evidence through each parameter over the tasks, and to weight it by the
-            root of its number of weights, before the sum. Small layers, such as convolutions, can have large gradients
-            that say little. Not in the paper; it recognises more tasks of deep networks (docs/recognising.md).
 
     Raises:
-        ConfigError: `layers` is below 1, or evidence is to be standardised over a shortlist (`exact=False`).
+        ConfigError: `layers` is below 1.
 
     Example:
         >>> OneShot(centred=True).averages, OneShot(exact=False).averages
@@ -53,42 +49,33 @@ class OneShot(TaskInference):
     exact: bool = True
     layers: int | None = None
     centred: bool = False
-    standardised: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layers is not None and self.layers < 1:
             raise ConfigError(f"layers must be at least 1, or None for all, got {self.layers}")
-        if self.standardised and not self.exact:
-            raise ConfigError(
-                "standardised evidence needs all tasks, got exact=False; choose exact=True or standardised=False"
-            )
 
     @property
     def averages(self) -> bool:
-        # A shortlist differs between batches, and a mean of standardised evidence is not that of all inputs.
-        return self.exact and not self.standardised
-
-    @property
-    def combine(self) -> Combine:
-        """How the gradients through single parameters become one."""
-        return standardised if self.standardised else summed
+        return self.exact  # otherwise each batch has its own shortlist
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        everyone, alpha, names = range(len(superposition)), uniform(superposition), self._names(superposition)
+        everyone, alpha = range(len(superposition)), uniform(superposition)
         if self.exact:
             gradient = batch_gradient(
-                superposition, inputs, alpha, self.objective, everyone, names, self.centred, self.combine
+                superposition, inputs, alpha, self.objective, everyone, self._names(superposition), self.centred
             )
             return decide(superposition, -gradient[None])
+        names = self._names(superposition)
         gradients = batch_weight_gradients(superposition, inputs, alpha, self.objective, names, self.centred)
         return decide(superposition, _listed(superposition, 1, ((n, g[None]) for n, g in gradients.items())))
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         alpha, names = uniform(superposition), self._names(superposition)
         if self.exact:
-            gradients = each_gradient(superposition, inputs, alpha, self.objective, names, self.centred, self.combine)
-            return decide(superposition, -gradients)
+            return decide(
+                superposition, -each_gradient(superposition, inputs, alpha, self.objective, names, self.centred)
+            )
         some = each_weight_gradients(superposition, inputs, alpha, self.objective, names, self.centred)
         return decide(superposition, torch.cat([_listed(superposition, rows, gradients) for rows, gradients in some]))
 

@@ -28,7 +28,6 @@ class TwoShot(OneShot):
         exact: whether the first gradient compares all tasks by all weights, or only a shortlist.
         layers: the number of parameters, from the input on, to take gradients through; None for all.
         centred: whether to subtract from gradients their mean over the weights of each neuron.
-        standardised: whether to standardise the evidence through each parameter over the tasks of a gradient.
         listed: the largest number of tasks for the second gradient, at least 2.
 
     Raises:
@@ -64,13 +63,6 @@ class TwoShot(OneShot):
         for row, (inputs, before) in enumerate(zip(parts, first, strict=True)):
             among, tied[row] = listed_tasks(before, self.listed)
             evidence[row, among] = -batch_gradient(
-                superposition,
-                inputs,
-                uniform(superposition, among),
-                self.objective,
-                among,
-                names,
-                self.centred,
-                self.combine,
+                superposition, inputs, uniform(superposition, among), self.objective, among, names, self.centred
             )
         return decide(superposition, evidence, tied)
