@@ -4,7 +4,7 @@ Each network learns permuted images with one method, 100 outputs for 10 classes.
 the same test images. A method or inference is written as on the command line.
 
     python benchmarks/one_shot_networks.py --data FOLDER [--networks mlp,mlp-bn,conv,conv-bn,vit,resnet]
-        [--method "SupSup()"] [--inferences "OneShot();Exhaustive(SuperfluousNeurons())"] [--tasks 10] [--steps 500]
+        [--method "Outliers()"] [--inferences "OneShot();Exhaustive(SuperfluousNeurons())"] [--tasks 10] [--steps 500]
         [--batch 64] [--images 30] [--seed 0]
 
 Without --data, the images are the embedded sample.

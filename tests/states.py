@@ -10,6 +10,7 @@ from supermasks.changes import Change, Masked, Replaced
 from supermasks.input_form import InputForm
 from supermasks.masks import Mask
 from supermasks.methods import Learned, Lesson, Method, Session
+from supermasks.moments import ClassMeans, Moments, features_digest
 from supermasks.network import Network
 from supermasks.owned import Owned
 from supermasks.scores import Past
@@ -33,6 +34,17 @@ def masked_state(
 ) -> TaskState:
     info = TaskInfo(name, tuple(classes), tuple(input_shape), input_dtype, input_form)
     return TaskState(info, changes(mask, dense), buffers or {}, owned, over, answers=answers)
+
+
+def counted(state: TaskState, number: int = 0, features: str = "some") -> tuple[TaskState, Moments]:
+    """Return a state with means of its classes, and its moments, as if examples that depend on the number were seen."""
+    rng, settings, fitted = torch.Generator().manual_seed(number), {"type": features}, {"step": torch.tensor([0.5])}
+    seen = torch.randint(-127, 128, (len(state.classes), 4, 5), generator=rng).double()
+    apart = (seen - seen.mean(dim=1, keepdim=True)).flatten(0, 1)
+    sums, counts = seen.sum(dim=1), torch.full((len(state.classes),), 4)
+    means = ClassMeans.rounded(features_digest(settings, fitted), sums, counts, torch.int8)
+    scatter = (apart.mT @ apart).round()
+    return replace(state, means=means), Moments(settings, fitted, scatter, apart.shape[0], (means.digest,))
 
 
 def changes(mask: Mask, dense: Mapping[str, Tensor] | None = None) -> dict[str, Change]:

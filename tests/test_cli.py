@@ -4,17 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
+from supermasks import Learner, Task
 from supermasks.cli import main
 from supermasks.experiments import read_record
 from supermasks.experiments.debian_sections import DEBIAN_SECTIONS
 from supermasks.experiments.ways.exssnet import ExSSNeTWay
 from supermasks.masks import ER, TopK
 from supermasks.nets import fully_connected
+from supermasks.router import LinearDiscriminant, RandomFeatures
 from supermasks.scores import KKT
 from supermasks.spec import describe
 
@@ -195,6 +198,26 @@ def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.
     assert main(["bank", "verify", str(tmp_path)]) == 0
     assert "1 tasks" in capsys.readouterr().out
     assert (tmp_path / "bank" / "tasks" / "000001.safetensors.broken").exists()
+
+
+def test_statistics_of_a_router_are_shown_checked_and_dropped(
+    small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learner = small(inference=LinearDiscriminant(features=RandomFeatures(10)))
+    learner.learn(blobs("a"), progress=None)
+    learner.save(tmp_path)
+    (moments,) = tmp_path.glob("moments-*")
+    assert main(["inspect", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = {words: next(line for line in lines if words in line) for words in ("means of", "statistics that all")}
+    assert str(3 * (10 + 4 + 4 + 8)) in shown["means of"]
+    assert f"{moments.stat().st_size:,}" in shown["statistics that all"]
+    moments.write_bytes(moments.read_bytes()[:-1])
+    assert main(["bank", "verify", str(tmp_path)]) == 2
+    assert f"{moments.name}: {moments} is truncated or altered" in capsys.readouterr().out
+    assert main(["bank", "repair", str(tmp_path)]) == 0
+    assert main(["bank", "verify", str(tmp_path)]) == 0
+    assert "1 tasks" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished: Path, tmp_path: Path) -> None:

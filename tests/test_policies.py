@@ -245,7 +245,7 @@ def test_a_head_alone_is_enough(blobs: Blobs) -> None:
     learner = Learner(Network(net, RandomBase(0), select=[], head="2"), training=TRAINING)
     task = blobs("t", 3)
     learner.learn(task)
-    assert learner.bank["t"].nbytes() == {"masks": 0, "owned": 0, "dense": 4 * (64 * 3 + 3), "norm": 0}
+    assert learner.bank["t"].nbytes() == {"masks": 0, "owned": 0, "dense": 4 * (64 * 3 + 3), "norm": 0, "router": 0}
     assert learner.accuracy(task.train, "t") > 0.9
 
 
@@ -275,7 +275,13 @@ def test_individual_networks_are_what_plain_training_makes(blobs: Blobs, warm: b
         learner.learn(task)
         logits[task.name] = learner.network.logits(inputs_of(task), learner.bank[task.name])
         assert learner.accuracy(task.train, task.name) > 0.9
-        assert learner.bank[task.name].nbytes() == {"masks": 0, "owned": 0, "dense": 4 * (8 * 16 + 16 * 6), "norm": 0}
+        assert learner.bank[task.name].nbytes() == {
+            "masks": 0,
+            "owned": 0,
+            "dense": 4 * (8 * 16 + 16 * 6),
+            "norm": 0,
+            "router": 0,
+        }
 
     # The same by plain torch: the orders of data are those of the library, everything else is written out.
     from supermasks.training.order import Order

@@ -27,8 +27,9 @@ from supermasks.errors import (
     UnknownTaskError,
 )
 from supermasks.masks import TopK
-from supermasks.methods import ExSSNeT, Method, SupSup
+from supermasks.methods import ExSSNeT, Method, Sequential, SupSup
 from supermasks.nets import fully_connected, resnet18
+from supermasks.router import LinearDiscriminant, RandomFeatures
 from supermasks.scores import MeanOfScores
 from supermasks.training import RMSprop, Training
 
@@ -521,6 +522,39 @@ def test_what_is_no_longer_in_the_bank_leaves_the_hub(small: Small, blobs: Blobs
     loaded = Learner.from_pretrained("someone/masks", fully_connected([8, 16, 6]))
     assert loaded.bank.names == list(NAMES)
     assert loaded.bank.memory.keys() == learner.bank.memory.keys() != set()
+
+
+def test_what_a_router_needs_is_pushed_and_missed(small: Small, blobs: Blobs, hub: FakeHub, tmp_path: Path) -> None:
+    router = LinearDiscriminant(features=RandomFeatures(10), shrinkage=0.1)
+    learner, folder, backbone = small(inference=router), tmp_path / "masks", fully_connected([8, 16, 6])
+    for name in NAMES:
+        learner.learn(blobs(name))
+        learner.save_pretrained(folder, push_to_hub=True)
+    repository = hub.root / "someone" / "masks"
+    (moments,) = repository.glob("moments-*")
+    size = f"{moments.stat().st_size:,} of them so that a router recognises tasks"
+    assert size in (repository / "README.md").read_text()
+    loaded = Learner.from_pretrained("someone/masks", backbone)
+    assert torch.equal(loaded.infer(X).evidence, learner.infer(X).evidence)
+    moments.unlink()
+    for tasks in (None, ["a", "b"]):
+        with pytest.warns(UserWarning, match=r"lacks \['moments-\d+.safetensors'\].*a router needs the moments"):
+            loaded = Learner.from_pretrained(repository, backbone, tasks=tasks)
+        assert torch.equal(loaded.predict_proba(X, task="a"), learner.predict_proba(X, task="a"))
+        with pytest.raises(BankFormatError, match="moments"):
+            loaded.infer(X)
+
+
+def test_shared_weights_that_tasks_have_trained_are_pushed(
+    small: Small, blobs: Blobs, hub: FakeHub, tmp_path: Path
+) -> None:
+    learner = small(method=Sequential())
+    for name in NAMES:
+        learner.learn(blobs(name))
+        learner.save_pretrained(tmp_path / "masks", push_to_hub=True)
+    assert len(list((hub.root / "someone" / "masks").glob("weights-*"))) == 1
+    loaded = Learner.from_pretrained("someone/masks", fully_connected([8, 16, 6]))
+    assert torch.equal(loaded.predict_proba(X, task="c"), learner.predict_proba(X, task="c"))
 
 
 def test_a_folder_here_is_taken_before_the_hub(

@@ -15,6 +15,7 @@ from supermasks.brief import brief
 from supermasks.data.samples import as_inputs, with_channel
 from supermasks.errors import ConfigError, InputError, TaskError
 from supermasks.input_form import InputForm
+from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
@@ -40,7 +41,7 @@ class Mixed:
     form: InputForm | None
 
     @classmethod
-    def make(cls, network: Network, states: list[TaskState], of: Hashable) -> "Mixed":
+    def make(cls, network: Network, states: list[TaskState], of: Hashable, moments: Moments | None = None) -> "Mixed":
         """Mix tasks; raise TaskError if their inputs differ in shape, type or form."""
         shapes = {state.input_shape for state in states}
         if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
@@ -55,7 +56,7 @@ class Mixed:
                 f"{known[0].words}, and {known[1].words}; name the task with predict(x, task=...)"
             )
         names = [state.name for state in states]
-        return cls(of, names, Superposition(network, states), forms[0] if len(forms) == 1 else None)
+        return cls(of, names, Superposition(network, states, moments), forms[0] if len(forms) == 1 else None)
 
 
 _USUAL_FORM = {torch.float32: InputForm.AS_IS, torch.int64: InputForm.TOKEN_IDS}

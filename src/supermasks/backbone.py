@@ -5,7 +5,7 @@ stay in it until others are needed (`Prepared`), all others are put in by `torch
 """
 
 import copy
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -18,6 +18,7 @@ from torch.func import functional_call
 from supermasks.anatomy import BATCH_NORM, INSTANCE_NORM
 from supermasks.arithmetic import computing_in
 from supermasks.batch_checks import checked_logits
+from supermasks.brief import listed
 from supermasks.calls import Call, can_be_recorded, recording
 from supermasks.errors import ConfigError, UnsupportedModuleError
 from supermasks.normalisation import Normalisation
@@ -194,6 +195,47 @@ class Backbone:
         if not calls.plain or any(not len(inputs) == len(call.inputs) == len(call.output) for call in calls.made):
             return None
         return logits, [(call, layers[call.layer]) for call in calls.made]
+
+    def entering(self, inputs: Tensor, tensors: Mapping[str, Tensor], paths: Collection[str]) -> Tensor:
+        """Return what goes into a layer in prediction, `batch x features`: the mean over the places of each input.
+
+        Args:
+            inputs: `batch x ...`.
+            tensors: by name.
+            paths: of layers of the module; of those that are called, the last call counts.
+
+        Raises:
+            ConfigError: the module has no such layer, or none is called with one row of numbers for each input.
+        """
+        layers = {path: layer for path, layer in self._module.named_modules() if path in paths}
+        if len(layers) < len(paths):
+            known = [path for path, _ in self._module.named_modules() if path]
+            raise ConfigError(f"expected a layer of the network, got {listed([*paths])}; choose among {listed(known)}")
+        seen = list[Tensor]()
+
+        def see(layer: nn.Module, args: tuple[Any, ...]) -> None:
+            if args and isinstance(args[0], Tensor) and len(args[0]) == len(inputs) and args[0].is_floating_point():
+                value = args[0].detach()
+                places = range(1, value.dim() - 1) if isinstance(layer, nn.Linear) else range(2, value.dim())
+                seen[:] = [value.mean(dim=tuple(places)) if places else value]
+
+        inputs, put = self._input(inputs), self._whole(tensors)
+        put |= self._writable_copies(put)
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+            self._prepared.remove()
+            self._set_mode(training=False)
+            handles = [layer.register_forward_pre_hook(see) for layer in layers.values()]
+            try:
+                _call(self._module, put, inputs)
+            finally:
+                for handle in handles:
+                    handle.remove()
+        if not seen or seen[0].dim() != 2:
+            raise ConfigError(
+                f"expected that {listed([*paths])} is called with one row of numbers for each input; choose another "
+                "layer for the features"
+            )
+        return seen[0].float()
 
     def can_record(self, names: Iterable[str]) -> bool:
         """Return whether all layers of these parameters are of types that `recorded` understands."""

@@ -1,10 +1,10 @@
 """What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from supermasks.brief import expect
-from supermasks.errors import ConfigError
+from supermasks.brief import expect, listed
+from supermasks.errors import ConfigError, TaskError
 from supermasks.learner_checks import (
     check_list,
     check_task,
@@ -12,6 +12,8 @@ from supermasks.learner_checks import (
     checkpoint_path,
 )
 from supermasks.methods import Lesson
+from supermasks.moments import ClassMeans, Moments
+from supermasks.router import Statistics, collect
 from supermasks.scores import Past
 from supermasks.spec import describe
 from supermasks.stored_learner import StoredLearner
@@ -19,6 +21,7 @@ from supermasks.training import (
     Callback,
     Fit,
     LearnApart,
+    LearnedTask,
     Listeners,
     Shown,
     checked_callbacks,
@@ -100,8 +103,9 @@ class Learner(StoredLearner):
         callbacks = checked_callbacks(callbacks)
         with watched(progress, task.name) as (told, bar):
             listeners = Listeners(told, callbacks if bar is None else (*callbacks, bar.step))
+            empty = self._empty(task)
             learned = learn_task(self.method, self._lesson(task), self.training, listeners, file)
-        self.add(learned.state, learned.memory or None, learned.weights)
+        self._add(learned.counted(self.network, task, empty))
         forget_stages(self.method, file)
         return learned.fit
 
@@ -130,8 +134,9 @@ class Learner(StoredLearner):
         check_tasks(tasks, self.bank)
         lessons = [self._lesson(task) for task in tasks]
         learned = learn_together(self.method, lessons, self.training, progress, callbacks)
-        for one in learned:
-            self.add(one.state, one.memory or None)
+        empty = self._empty(tasks[0])
+        for task, one in zip(tasks, learned, strict=True):
+            self._add(one.counted(self.network, task, empty))
         return [one.fit for one in learned]
 
     def learn_apart(
@@ -164,12 +169,60 @@ class Learner(StoredLearner):
         check_list(tasks)
         check_tasks(tasks, self.bank)
         fits = list[Fit]()
-        for one in learned_apart(LearnApart(self.network, self.method, self.training, self.seed, tasks), workers):
-            self.add(one.state, one.memory or None)
+        empty = self._empty(tasks[0]) if len(tasks) else None
+        job = LearnApart(self.network, self.method, self.training, self.seed, tasks, empty)
+        for one in learned_apart(job, workers):
+            self._add(one)
             fits.append(one.fit)
             if learned is not None:
                 learned(one.state.name, one.fit)
         return fits
+
+    def fit_router(self, tasks: Iterable[Task]) -> None:
+        """Count the examples of learned tasks anew, so that an inference of `supermasks.router` can recognise them.
+
+        It is needed once, where tasks were learned with an inference that counts nothing, or with other features. The
+        masks stay as they are. A bank on disk that has these tasks must be saved with `overwrite=True`.
+
+        Args:
+            tasks: all tasks of the bank, with their training examples.
+
+        Raises:
+            ConfigError: the inference of this learner counts nothing.
+            TaskError: the examples of a task are missing, or its classes differ from those that were learned.
+            UnknownTaskError: a task was never learned.
+        """
+        statistics = self.inference.statistics
+        if not isinstance(statistics, Statistics):
+            raise ConfigError(
+                f"{type(self.inference).__name__} counts nothing of tasks; choose one that does, such as "
+                "learner.inference = supermasks.router.LinearDiscriminant()"
+            )
+        moments: Moments | None = None
+        means = dict[str, ClassMeans]()
+        for task in tasks:
+            learned = self.bank[task.name].classes
+            if learned != task.classes:
+                raise TaskError(f"task {task.name!r} was learned with the classes {learned}, got {task.classes}")
+            empty = moments.empty() if moments is not None else statistics.begin(self.network, task.train)
+            means[task.name], counted = collect(self.network, task.train, len(task.classes), empty)
+            moments = counted if moments is None else moments.plus(counted)
+        if lacking := [name for name in self.tasks if name not in means]:
+            raise TaskError(f"expected the examples of all tasks, got none of {listed(lacking)}; pass these as well")
+        self.bank.count(moments, means)
+        self._superposed = None
+
+    def _empty(self, task: Task) -> Moments | None:
+        """Return what is counted of a new task; None if nothing is."""
+        if self.bank.moments is not None:
+            return self.bank.moments.empty()
+        statistics = self.inference.statistics
+        if not isinstance(statistics, Statistics) or len(self.bank):  # tasks without statistics cannot get them here
+            return None
+        return statistics.begin(self.network, task.train)
+
+    def _add(self, learned: LearnedTask) -> None:
+        self.add(learned.state, learned.memory or None, learned.weights, learned.moments)
 
     def _lesson(self, task: Task) -> Lesson:
         past = Past(self.bank.states, self.bank.memory, task.train, self.network.logits, self.bank.names)

@@ -1,6 +1,7 @@
 """Checks of what a learner is given: its parts, tasks to learn, stored settings."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 from supermasks.bank import MaskBank
 from supermasks.bank.files import as_path
 from supermasks.brief import brief
-from supermasks.errors import BankFormatError, ConfigError, TaskError
+from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError
 from supermasks.methods import Method
 from supermasks.training import Training
 from supermasks.types import Task
+
+LEAST_SHARE = 0.5
+"""A learner that recognises fewer of the held-out examples warns."""
 
 
 def check_part(
@@ -73,9 +77,26 @@ def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
     return as_path(checkpoint)
 
 
+def warn_of_few(share: float, tasks: int) -> None:
+    """Warn if fewer than half of the held-out examples were recognised.
+
+    Args:
+        share: of the examples whose task was found.
+        tasks: how many tasks there are.
+    """
+    if share < LEAST_SHARE:
+        warnings.warn(
+            f"recognised on held-out data: {share:.0%} of the inputs (chance: {1 / tasks:.0%}), so an inferred task is "
+            'more often wrong than right; name the task in predict(x, task=...), or set learner.inference = "auto", '
+            "call learner.fit_router(tasks) and calibrate again",
+            SupermasksWarning,
+            stacklevel=3,
+        )
+
+
 def check_stored(settings: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
     """Raise BankFormatError unless the settings in a bank are those of a learner."""
-    if set(settings) != {"seed", "method", "training", "inference"}:
+    if {*settings} - {"calibration"} != {"seed", "method", "training", "inference"}:
         raise BankFormatError(
             f"the bank in {folder} was not saved by a learner: it holds the settings {list(settings)}"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from torch import Tensor
 from supermasks.bank import MaskBank
 from supermasks.brief import expect
 from supermasks.errors import BankFormatError, ConfigError, StorageError
+from supermasks.inference import Calibration
+from supermasks.moments import Moments
 from supermasks.predictor import Predictor
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.trial import check_answers
@@ -26,6 +28,7 @@ class TaskManager(Predictor):
         state: TaskState,
         memory: Mapping[str, Tensor] | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        moments: Moments | None = None,
     ) -> None:
         """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
 
@@ -33,6 +36,7 @@ class TaskManager(Predictor):
             state: of the task.
             memory: what the next task may begin with. It replaces the memory of the bank; None leaves that unchanged.
             weights: all shared weights, if the task has trained them.
+            moments: what was counted of this task alone, if it was.
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
@@ -41,7 +45,7 @@ class TaskManager(Predictor):
         expect(state, TaskState, "what is added to a learner")
         written = self.network.writing(state, weights)
         written.check(state)
-        self.bank.add(state, weights)
+        self.bank.add(state, weights, moments)
         self.network = written
         if memory is not None:
             self.bank.memory = ReadOnlyTensors(memory)
@@ -73,6 +77,25 @@ class TaskManager(Predictor):
         if calibrated and self.calibration is not None:
             names = tuple(new if task == name else task for task in self.calibration.candidates)
             self.calibration = replace(self.calibration, candidates=names)
+            self._calibrated = (self._tasks_now(), self.inference)
+
+    def recalibrate(self, described: Mapping[str, Any]) -> None:
+        """Take over a calibration of this inference that was saved with a bank, if it is of these tasks.
+
+        Args:
+            described: as `Calibration.described` returned it.
+
+        Raises:
+            BankFormatError: it is none.
+        """
+        try:
+            calibration = Calibration.built(described)
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise BankFormatError(
+                f"the stored calibration cannot be read: {type(error).__name__}: {error}; restore the bank from a copy"
+            ) from error
+        if list(calibration.candidates) == self.bank.names:
+            self.calibration = calibration
             self._calibrated = (self._tasks_now(), self.inference)
 
     def to(self: Managed, device: str | torch.device) -> Managed:

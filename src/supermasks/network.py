@@ -319,6 +319,19 @@ class Network:
         changed = {name: change.applied(self.shared(name, change.shape)) for name, change in state.changes.items()}
         return {**changed, **{name: value.to(self.device) for name, value in state.buffers.items()}}
 
+    def entering(self, inputs: Tensor, layer: str | None = None) -> Tensor:
+        """Return what goes into a layer over the weights of the base, `batch x features`.
+
+        Args:
+            inputs: `batch x ...`.
+            layer: its path in the backbone; None takes the head, or else the masked layer that is called last.
+
+        Raises:
+            ConfigError: there is no such layer, or it is not called with one row of numbers for each input.
+        """
+        last = [name.rpartition(".")[0] for name in self.weights] if self.head is None else [self.head]
+        return self.backbone.entering(inputs, self.weights.base, last if layer is None else [layer])
+
     def shared(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Return the value of a parameter that tasks share; 0 for a head, which they do not share.
 

@@ -2,20 +2,22 @@
 
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from supermasks.answering import believed, class_probabilities, most_probable
-from supermasks.asking import Inputs, Mixed, checked_chunk, network_inputs
+from supermasks.asking import Inputs, Mixed, checked_chunk, network_inputs, readable_lookups
 from supermasks.bank import MaskBank
 from supermasks.brief import brief, listed
 from supermasks.data.gather import plain_labels
 from supermasks.errors import ConfigError, LabelError, TaskError
 from supermasks.inference import Calibration, TaskInference
-from supermasks.learner_checks import check_part
+from supermasks.learner_checks import check_part, warn_of_few
 from supermasks.network import Network
+from supermasks.router import Auto
 from supermasks.sharing import export_onnx, exported
 from supermasks.spec import kinds
 from supermasks.types import Belief, Examples, Prediction
@@ -34,10 +36,10 @@ class Predictor:
     Attributes:
         network: the backbone over its base.
         bank: the states of the learned tasks.
-        calibration: how sure an inferred task is; None before `calibrate` is called. It is not saved with the bank.
+        calibration: how sure an inferred task is; None before `calibrate` is called.
     """
 
-    def __init__(self, network: Network, bank: MaskBank, inference: TaskInference) -> None:
+    def __init__(self, network: Network, bank: MaskBank, inference: TaskInference | Literal["auto"]) -> None:
         self.network, self.bank = network, bank
         self.inference = inference
         self.calibration: Calibration | None = None
@@ -46,11 +48,12 @@ class Predictor:
 
     @property
     def inference(self) -> TaskInference:
-        """How the task of unlabelled inputs is found."""
+        """How the task of unlabelled inputs is found; "auto" stands for `supermasks.router.Auto()`."""
         return self._inference
 
     @inference.setter
-    def inference(self, inference: TaskInference) -> None:
+    def inference(self, inference: TaskInference | Literal["auto"]) -> None:
+        inference = Auto() if inference == "auto" else inference
         check_part("inference", inference, TaskInference, "supermasks.inference.OneShot()", kinds(TaskInference))
         self._inference = inference
 
@@ -131,8 +134,9 @@ class Predictor:
                 "tasks or the inference have changed since the calibration; calibrate anew, or go on without one by "
                 "learner.calibration = None"
             )
-        sure, unknown = self.calibration.confidence(belief), self.calibration.unknown(belief)
-        return Prediction(labels, tasks, confidence, belief, sure, unknown)
+        sure, typicality = self.calibration.confidence(belief), self.calibration.typicality(belief)
+        unknown = typicality <= self.calibration.level
+        return Prediction(labels, tasks, confidence, belief, sure, unknown, typicality)
 
     def predict_proba(self, inputs: Inputs, task: str | None = None, chunk: int = 1000) -> Tensor:
         """Return how probable each class of a task is for each input, `inputs x classes`; rows sum to 1.
@@ -162,7 +166,10 @@ class Predictor:
         probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
             rows, state = (belief.chosen == number).nonzero().flatten(), self.bank[belief.candidates[number]]
-            probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
+            if belief.classes is None:
+                probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
+            else:
+                probabilities[rows] = belief.classes[rows, : len(state.classes)].softmax(dim=1)
         return probabilities
 
     def score(self, inputs: Inputs, labels: object, task: str | None = None, chunk: int = 1000) -> float:
@@ -198,7 +205,8 @@ class Predictor:
         """Learn from held-out examples how sure an inferred task is, and which inputs seem to be of none.
 
         From then on `predict` returns both, for inputs that are judged one by one among all tasks. If tasks are added
-        or the inference is changed, calibrate anew: until then `predict` without a task raises ConfigError.
+        or the inference is changed, calibrate anew: until then `predict` without a task raises ConfigError. With the
+        inference "auto", held-out examples also decide which evidence is used. The calibration is saved with the bank.
 
         Args:
             held_out: examples that no task was trained on, by the name of their task: of some tasks, or of all.
@@ -207,21 +215,35 @@ class Predictor:
 
         Raises:
             UnknownTaskError: no task of one of the names was learned.
-            ConfigError: there are fewer than 3 tasks, or fewer examples than this level needs.
+            ConfigError: there are fewer examples than this level needs; or fewer than 3 tasks, where evidence has
+                another scale for each input.
+
+        Warns:
+            SupermasksWarning: fewer than half of the held-out examples were recognised.
         """
         chunk = checked_chunk(chunk)
         if not isinstance(held_out, Mapping):
             raise ConfigError(f"held_out must map names of tasks to their examples, got {brief(held_out)}")
-        beliefs, truth = list[Belief](), list[str]()
+        mixed, parts, targets, truth = self._mixed(None), list[Tensor](), list[Tensor](), list[str]()
         for name, examples in held_out.items():
             self.check_targets(examples, name)
-            for inputs, _ in examples.batches(chunk):
-                beliefs.append(self.infer(inputs, chunk=chunk))
+            for inputs, of in examples.batches(chunk):
+                parts.append(network_inputs(inputs, mixed.superposition.states[0], mixed.form))
+                targets.append(of)
                 truth += [name] * len(inputs)
-        if not beliefs:
+        if not parts:
             raise ConfigError("a calibration needs held-out examples of at least one task, got none")
-        self.calibration = Calibration.fit(Belief.joined(beliefs), truth, level)
+        inputs, names = torch.cat(parts), mixed.superposition.names
+        right, classes = torch.tensor([names.index(name) for name in truth]), torch.cat(targets)
+        with torch.no_grad(), readable_lookups():
+            choice = self.inference.settled(mixed.superposition, inputs, right, classes)
+        belief = believed(choice.inference, mixed.superposition, inputs, False, chunk)
+        fitted = Calibration.fit(belief, truth, level, choice.inference.comparable)
+        self.calibration = replace(
+            fitted, inference=choice.inference, compared=dict(choice.compared), skipped=dict(choice.skipped)
+        )
         self._calibrated = (self._tasks_now(), self.inference)
+        warn_of_few(self.calibration.recognised, len(names))
         return self.calibration
 
     def accuracy(self, examples: Examples, task: str, chunk: int = 1000) -> float:
@@ -311,7 +333,8 @@ class Predictor:
         return {**self.__dict__, "_superposed": None}
 
     def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
-        return believed(self.inference, mixed.superposition, inputs, together, chunk)
+        settled = self.calibration.inference if self.calibration is not None and self._is_calibrated() else None
+        return believed(settled or self.inference, mixed.superposition, inputs, together, chunk)
 
     def _labelled(self, inputs: Tensor, belief: Belief, chosen: Tensor, chunk: int) -> tuple[list[Hashable], Tensor]:
         """Return label and confidence of each input, by the task that was chosen for it."""
@@ -319,7 +342,10 @@ class Predictor:
         confidence = torch.zeros(len(inputs), dtype=torch.float32)
         for number in chosen.unique().tolist():
             state, rows = self.bank[belief.candidates[number]], (chosen == number).nonzero().flatten()
-            found, confidence[rows] = most_probable(self.network, inputs[rows], state, chunk)
+            if belief.classes is None:
+                found, confidence[rows] = most_probable(self.network, inputs[rows], state, chunk)
+            else:
+                confidence[rows], found = belief.classes[rows].softmax(dim=1).max(dim=1)
             for row, label in zip(rows.tolist(), found.tolist(), strict=True):
                 labels[row] = state.classes[label]
         return labels, confidence
@@ -331,9 +357,10 @@ class Predictor:
         names = self.bank.names if among is None else list(among)
         if not names:
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
-        held = self._superposed
-        if held is None or held.of != self._tasks_now() or held.names != names:
-            held = Mixed.make(self.network, [self.bank[name] for name in names], self._tasks_now())
+        held, counts = self._superposed, self.inference.statistics is not None
+        if held is None or held.of != (self._tasks_now(), counts) or held.names != names:
+            states, moments = [self.bank[name] for name in names], self.bank.moments if counts else None
+            held = Mixed.make(self.network, states, (self._tasks_now(), counts), moments)
             self._superposed = held
         return held
 

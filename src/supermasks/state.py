@@ -15,6 +15,7 @@ from supermasks.changes import Change, Masked, as_mask, by_kind
 from supermasks.errors import MaskError, TaskError
 from supermasks.input_form import InputForm
 from supermasks.masks import Mask
+from supermasks.moments import ClassMeans
 from supermasks.owned import Owned
 from supermasks.task_info import TaskInfo
 from supermasks.weights import after_owned, after_replaced
@@ -63,6 +64,8 @@ class TaskState:
             base's.
         replaced: the digest of the weights that the task left (`content_digest`), if it trained all shared weights. The
             bank stores these once, not for each task.
+        means: the mean features of its classes, by which a router recognises its inputs (`bank.moments`); None if they
+            were not counted.
         answers: a few logits for meaningless inputs (`trial_answers`), which reveal another backbone; may be empty.
 
     Raises:
@@ -77,6 +80,7 @@ class TaskState:
     over: str = ""
     replaced: str = ""
     answers: tuple[float, ...] = ()
+    means: ClassMeans | None = None
 
     def __post_init__(self) -> None:
         if self.answers and prod(self.input_shape) > MOST_TRIED:
@@ -184,7 +188,7 @@ class TaskState:
         return replace(self, buffers=rounded)
 
     def nbytes(self) -> dict[str, int]:
-        """Return the bytes of the task, item by item: coded mask, owned weights, other changes, buffers."""
+        """Return the bytes of the task, item by item: coded mask, owned weights, other changes, buffers, means."""
         sizes = {"masks": 0, "dense": 0}
         for kind, changes in by_kind(self.changes.items()).items():
             tensors, _ = kind.encode(dict(changes), {})
@@ -194,6 +198,7 @@ class TaskState:
             "owned": 0 if self.owned is None else self.owned.nbytes(self.mask),
             "dense": sizes["dense"],
             "norm": sum(map(_bytes, _joined(self.buffers))),
+            "router": 0 if self.means is None else sum(map(_bytes, self.means.tensors().values())),
         }
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -41,7 +41,8 @@ class StoredLearner(TaskManager):
         base: the fixed weights; random ones of this seed if None.
         method: how a task is learned.
         training: how long and with what a task is trained.
-        inference: how the task of unlabelled inputs is found.
+        inference: how the task of unlabelled inputs is found; "auto" counts statistics of each task while it is learned
+            (`supermasks.router.Auto`).
 
     Raises:
         ConfigError: a part is not of its kind, or a network is given with a base or with weights of tasks.
@@ -55,7 +56,7 @@ class StoredLearner(TaskManager):
         base: Base | None = None,
         method: Method | None = None,
         training: Training | None = None,
-        inference: TaskInference | None = None,
+        inference: TaskInference | Literal["auto"] | None = None,
     ) -> None:
         generator(seed, "learner")  # reject an invalid seed
         module_or_network = "a module of torch, or supermasks.Network(module, base)"
@@ -128,7 +129,7 @@ class StoredLearner(TaskManager):
         base: Base | None = None,
         method: Method | None = None,
         training: Training | None = None,
-        inference: TaskInference | None = None,
+        inference: TaskInference | Literal["auto"] | None = None,
         device: str | torch.device = "cpu",
         compiled: bool = False,
     ) -> Stored:
@@ -167,6 +168,8 @@ class StoredLearner(TaskManager):
             inference=inference or build(stored["inference"], TaskInference),
         )
         learner.adopt(bank)
+        if "calibration" in stored and describe(learner.inference) == stored["inference"]:
+            learner.recalibrate(stored["calibration"])
         return learner
 
     def save_pretrained(
@@ -241,7 +244,7 @@ class StoredLearner(TaskManager):
         base: Base | None = None,
         method: Method | None = None,
         training: Training | None = None,
-        inference: TaskInference | None = None,
+        inference: TaskInference | Literal["auto"] | None = None,
         device: str | torch.device = "cpu",
         compiled: bool = False,
     ) -> Stored:
@@ -290,5 +293,7 @@ class StoredLearner(TaskManager):
         return learner
 
     def _settings(self) -> dict[str, Any]:
+        stored = {} if self.calibration is None or not self._is_calibrated() else self.calibration.described()
+        calibration = {"calibration": stored} if stored else {}
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
-        return {name: describe(part) for name, part in parts.items()}
+        return {**{name: describe(part) for name, part in parts.items()}, **calibration}

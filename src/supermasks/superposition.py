@@ -9,6 +9,7 @@ from torch import Tensor
 from supermasks.arithmetic import computing_in
 from supermasks.changes import Change, Unchanged, by_kind
 from supermasks.errors import TaskError
+from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.state import TaskState
 
@@ -24,6 +25,7 @@ class Superposition:
     Args:
         network: the backbone over the shared weights.
         states: the tasks, in the order of `alpha`.
+        moments: what the tasks share to recognise inputs by; None if nothing was counted.
 
     Attributes:
         parameters: the names of the parameters that tasks change.
@@ -33,20 +35,14 @@ class Superposition:
 
     Raises:
         MaskError: a state does not fit the network.
-        TaskError: the tasks have heads for different numbers of classes, so their weights cannot be added.
     """
 
-    def __init__(self, network: Network, states: Sequence[TaskState]) -> None:
+    def __init__(self, network: Network, states: Sequence[TaskState], moments: Moments | None = None) -> None:
         for state in states:
             network.check(state)
-        heads = {len(state.classes) for state in states} if network.head is not None else set[int]()
-        if len(heads) > 1:
-            raise TaskError(
-                f"tasks with heads of {sorted(heads)} classes cannot be mixed; name the task, as in "
-                "predict(x, task=...), or let all tasks share a masked head with superfluous neurons"
-            )
         self.network = network
         self.states = tuple(states)
+        self.moments = moments
         self.names = tuple(state.name for state in self.states)
         self.classes = max((len(state.classes) for state in self.states), default=0)
         changed = dict.fromkeys(name for state in self.states for name in state.changes)
@@ -82,7 +78,11 @@ class Superposition:
 
         Returns:
             for each parameter that tasks change, a tensor of its shape.
+
+        Raises:
+            TaskError: the tasks have heads for different numbers of classes, so their weights cannot be added.
         """
+        self._check_heads()
         # Kept: every inference begins at equal coefficients, and mixing thousands of tasks takes long.
         if not bool((alpha == 1 / len(self)).all()):
             return self._mixed(alpha)
@@ -178,6 +178,14 @@ class Superposition:
                         products = kind.listed(weight, row, [change for _, change in of])
                     sums[[place for place, _ in of]] += products.cpu()
         return result
+
+    def _check_heads(self) -> None:
+        heads = {len(state.classes) for state in self.states} if self.network.head is not None else set[int]()
+        if len(heads) > 1:
+            raise TaskError(
+                f"tasks with heads of {sorted(heads)} classes cannot be mixed; name the task, as in "
+                "predict(x, task=...), or let all tasks share a masked head with superfluous neurons"
+            )
 
     def _mixed(self, alpha: Tensor) -> dict[str, Tensor]:
         return {name: self._mixed_parameter(name, _nonzero(alpha)) for name in self.parameters}

@@ -294,6 +294,10 @@ class Belief:
         evidence: `rows x k`, the numbers behind the decision; larger is likelier.
         chosen: `rows`, int64, the index of the chosen candidate.
         tied: `rows`, bool, True if equal evidence was decided by the order of learning (the earliest wins).
+        strangeness: `rows x measures`, how unlike the training inputs of the chosen task each input is, by one or more
+            measures; larger is stranger. None if the inference does not measure it.
+        classes: `rows x classes`, the logarithm of how probable each class of the chosen task is, up to a constant, if
+            the inference judges classes as well; `-inf` beyond the classes of the task.
 
     Example:
         >>> evidence = torch.tensor([[0.2, 0.9]])
@@ -307,6 +311,8 @@ class Belief:
     evidence: Tensor
     chosen: Tensor
     tied: Tensor
+    strangeness: Tensor | None = None
+    classes: Tensor | None = None
 
     def __repr__(self) -> str:
         ties = f"; {int(self.tied.sum())} tied" if bool(self.tied.any()) else ""
@@ -316,12 +322,16 @@ class Belief:
     @staticmethod
     def joined(beliefs: Sequence["Belief"]) -> "Belief":
         """Return the rows of several beliefs about the same candidates as one belief."""
+        strange = [belief.strangeness for belief in beliefs if belief.strangeness is not None]
+        classes = [belief.classes for belief in beliefs if belief.classes is not None]
         return Belief(
             beliefs[0].candidates,
             torch.cat([belief.alpha for belief in beliefs]),
             torch.cat([belief.evidence for belief in beliefs]),
             torch.cat([belief.chosen for belief in beliefs]),
             torch.cat([belief.tied for belief in beliefs]),
+            torch.cat(strange) if len(strange) == len(beliefs) else None,
+            torch.cat(classes) if len(classes) == len(beliefs) else None,
         )
 
     @property
@@ -337,10 +347,12 @@ class Prediction:
     Attributes:
         labels: the label of each input, one of the classes of its task.
         tasks: the name of the task of each input, given or inferred.
-        confidence: `inputs`, the softmax probability of the label among the classes of its task.
+        confidence: `inputs`, the probability of the label among the classes of its task.
         belief: the result of task inference; None if the task was given.
         task_confidence: `inputs`, the probability that the inferred task is right; None if the learner is not
             calibrated, the task was given, or the candidates were restricted.
+        typicality: `inputs`, the fraction of held-out inputs that were at least as unusual (`Calibration`); None if
+            `task_confidence` is None.
         unknown: `inputs`, bool, whether the input seems to belong to no known task, so that label and task are only the
             best guess; None if `task_confidence` is None.
     """
@@ -351,6 +363,7 @@ class Prediction:
     belief: Belief | None
     task_confidence: Tensor | None = None
     unknown: Tensor | None = None
+    typicality: Tensor | None = None
 
     def __repr__(self) -> str:
         parts = [counted(len(self.labels), "input"), f"labels {tallied(self.labels)}", f"tasks {tallied(self.tasks)}"]

@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1", "BOOL": "?"}
+DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
 LARGEST = {"int8": 127, "int4": 7}
 WHOLE = 2**24
 
@@ -26,7 +36,7 @@ def read_bank(folder: Path) -> dict[str, Any]:
     assert content[-78:] == f'"digest": "{_sha256(content[:-78])}"\n}}'.encode()
     manifest = json.loads(content)
     del manifest["digest"]
-    assert (manifest["format"], manifest["version"]) == ("supermasks-bank", 6)
+    assert (manifest["format"], manifest["version"]) in (("supermasks-bank", 6), ("supermasks-bank", 7))
     tasks: dict[str, dict[str, Any]] = {}
     for entry in manifest["tasks"]:
         reference = tasks[entry["reference"]]["mask"] if entry["reference"] else None
@@ -37,7 +47,25 @@ def read_bank(folder: Path) -> dict[str, Any]:
     for what in ("kept", "memory", "weights"):
         entry = manifest.get(what)
         bank[what] = _safetensors(_content(folder, entry))[0] if entry else {}
+    entry = manifest.get("moments")
+    bank["moments"] = _moments(_safetensors(_content(folder, entry))[0]) if entry else None
     return bank
+
+
+def _moments(tensors: dict[str, Array]) -> dict[str, Any]:
+    about = json.loads(tensors["about"].tobytes())
+    fitted = {name.removeprefix("fitted/"): tensors[name] for name in tensors if name.startswith("fitted/")}
+    features = json.dumps(about["settings"], sort_keys=True).encode()
+    for name in sorted(fitted):
+        assert fitted[name].dtype == np.float32
+        features += f"{name} {fitted[name].shape} torch.float32".encode() + fitted[name].tobytes()
+    entries = iter(tensors["scatter"].tolist())
+    size = next(n for n in range(2**16) if n * (n + 1) // 2 == len(tensors["scatter"]))
+    scatter = np.zeros((size, size))
+    for i in range(size):
+        for j in range(i, size):
+            scatter[i, j] = scatter[j, i] = next(entries)
+    return {**about, "fitted": fitted, "scatter": scatter, "of": _sha256(features)}
 
 
 def _sha256(content: bytes) -> str:
@@ -97,8 +125,19 @@ def _read_task(content: bytes, manifest: dict[str, Any], reference: Masks | None
         "unchanged": of.get("unchanged", []),
         "replaced": about.get("replaced", ""),
         "buffers": buffers,
+        "router": _router(tensors, about),
         "owned": about["owned"] and _owned(tensors, about["owned"], shapes, mask),
     }
+
+
+def _router(tensors: dict[str, Array], about: dict[str, Any]) -> dict[str, Any] | None:
+    if "router" not in about:
+        assert not any(name.startswith("router/") for name in tensors)
+        return None
+    counts, codes, scale, offset = (tensors[f"router/{part}"] for part in ("counts", "codes", "scale", "offset"))
+    content = about["router"].encode("ascii") + b"".join(each.tobytes() for each in (counts, codes, scale, offset))
+    means = scale[:, None] * codes + offset[:, None]
+    return {"of": about["router"], "counts": counts, "means": means, "digest": _sha256(content)}
 
 
 def _label(data: Any) -> Any:

@@ -271,7 +271,7 @@ def test_a_manifest_that_is_damaged_is_refused_in_little_memory(saved: BankFolde
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=7), "version 7"),
+        (lambda m: m.update(version=8), "version 8"),
         (lambda m: m.update(version="1"), "version"),
         (lambda m: m.update(format="other"), "other"),
         (lambda m: m.pop("version"), "not a manifest"),

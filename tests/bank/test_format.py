@@ -8,6 +8,7 @@ import random
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from states import dense, masked_state
+from states import counted, dense, masked_state
 from torch import Tensor, nn
 
 from supermasks import BankFolder, MaskBank, Network
@@ -389,6 +390,32 @@ def test_changes_of_all_kinds_and_shared_weights_are_read(tmp_path: Path) -> Non
             )
 
 
+@pytest.mark.parametrize("largest", [1, 2**20])
+def test_statistics_are_read(tmp_path: Path, largest: int) -> None:
+    """The digests are computed from the document alone: with them a program can tell which tasks are in the sums."""
+    plain = [masked_state(f"t{n}", ("a", "b", "c")[: n + 1], (3,), random_mask(0.1, n)) for n in range(3)]
+    pairs = [counted(state, n) for n, state in enumerate(plain)]
+    folder = fill(tmp_path, [])
+    for state, moments in pairs:
+        folder.append(state, moments=replace(moments, scatter=moments.scatter * largest))
+    folder.append(masked_state("uncounted", (0,), (3,), random_mask(0.1, 3)))
+    read = reader.read_bank(folder.path)
+    assert read["manifest"]["version"] == 7
+    moments, total = read["moments"], folder.open().moments
+    assert total is not None
+    assert moments["scatter"].tolist() == total.scatter.tolist()
+    assert total.scatter.tolist() == sum(largest * one.scatter for _, one in pairs).tolist()
+    assert moments["members"] == sorted(task["router"]["digest"] for task in read["tasks"][:3])
+    assert moments["examples"] == 4 * (1 + 2 + 3)
+    check_arrays(moments["fitted"], total.fitted)
+    for task, (state, _) in zip(read["tasks"], pairs, strict=False):
+        assert state.means is not None
+        assert (task["router"]["of"], task["router"]["digest"]) == (moments["of"], state.means.digest)
+        check_array(task["router"]["counts"], state.means.counts)
+        check_array(task["router"]["means"], state.means.values)
+    assert read["tasks"][3]["router"] is None
+
+
 def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:
     """A field that is new is a field that has to be described."""
     base = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
@@ -396,15 +423,21 @@ def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:
     folder = fill(
         tmp_path, [masked_state("t", (0,), (3,), state.mask, buffers(0, True), {"head": torch.ones(2)}), state]
     )
+    last, moments = counted(masked_state("last", (0,), (3,), random_mask(0.1, 9), over=state.after("ab" * 32)))
+    folder.append(last, moments=moments)
     manifest = json.loads((folder.path / "manifest.json").read_text())
     text = DOCUMENT.read_text()
     assert f"version {manifest['version']}" in text.splitlines()[0]
     fields = {*manifest, *manifest["tasks"][0]}
+    tensors, _ = reader._safetensors((folder.path / manifest["moments"]["file"]).read_bytes())
+    fields |= {*json.loads(tensors["about"].tobytes()), *(name.split("/")[0] for name in tensors)}
     for entry in manifest["tasks"]:
         tensors, metadata = reader._safetensors((folder.path / entry["file"]).read_bytes())
         task = json.loads(metadata["task"])
         fields |= {*metadata, *task, *(task["owned"] or {})}
-        fields |= {name if name.startswith(("mask", "owned/")) else name.split("/")[0] + "/" for name in tensors}
+        fields |= {
+            name if name.startswith(("mask", "owned/", "router/")) else name.split("/")[0] + "/" for name in tensors
+        }
     assert len(fields) > 25
     for field in fields:
         assert f"| `{field}" in text or f"one string, `{field}`" in text, field

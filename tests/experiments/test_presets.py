@@ -6,7 +6,8 @@ from supermasks.experiments import EXPERIMENTS, Experiment
 from supermasks.experiments.expression import with_defaults
 from supermasks.spec import build, describe
 
-IN_GNU = {"permuted-mnist", "rotated-mnist", "class-incremental"}
+NATURAL = {"split-mnist-unknown", "split-fashion", "split-cifar10", "mixed", "text", "tenants"}
+IN_GNU = {"permuted-mnist", "rotated-mnist", "class-incremental", *NATURAL}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -36,4 +37,5 @@ def test_these_are_the_experiments() -> None:
         "pretrained-text",
         "webnlp",
         "glue",
+        *NATURAL,
     }

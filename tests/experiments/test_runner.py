@@ -21,6 +21,7 @@ from supermasks.experiments.running.run import EVALUATED
 from supermasks.inference import Binary, Entropy, GradientDescent, OneShot, SuperfluousNeurons, TopGamma, TwoShot
 from supermasks.masks import TopK
 from supermasks.recipes import recognisable
+from supermasks.router import LinearDiscriminant, RandomFeatures
 from supermasks.spec import describe
 from supermasks.training import Adam, RMSprop
 from supermasks.workers import LocalProcesses
@@ -68,6 +69,7 @@ def test_a_record_holds_what_is_documented(finished: Path) -> None:
         "shared",
         "dense",
         "norm",
+        "router",
         "other",
         "memory",
         "trunk",
@@ -112,6 +114,19 @@ def test_bytes_are_those_of_the_files(finished: Path) -> None:
     assert record["packed"] == 3 * weights / 8
     assert 0.9 * record["packed"] < record["entropy_bound"] <= record["masks"] < 1.01 * record["entropy_bound"]
     assert record["total"] == record["masks"] + record["norm"] + record["other"]
+
+
+def test_a_run_stores_what_its_router_counts(tmp_path: Path) -> None:
+    router = LinearDiscriminant(features=RandomFeatures(50), shrinkage=0.01)
+    run(permuted(inference=router, further=()), tmp_path / "run")
+    record, folder = read_record(tmp_path / "run"), BankFolder(tmp_path / "run" / "bank")
+    moments, sizes = folder.open().moments, record["bytes"]
+    assert moments is not None
+    assert (len(moments.members), folder.verify()) == (3, [])
+    assert sizes["router"] == folder.bytes().router + folder.sizes()["moments-000003.safetensors"]
+    items = ("masks", "owned", "shared", "dense", "norm", "router", "other")
+    assert sizes["total"] == sum(sizes[item] for item in items) == sum(folder.sizes().values())
+    assert record["task_identification"] > 0.9
 
 
 @pytest.mark.parametrize("step", [1, 12, 13, 30])

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import overload
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.bank.bytes import BankBytes, measure
+from supermasks.bank.counting import added, check_features, with_task
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.manifest import KEPT, FileEntry, Manifest, TaskEntry
+from supermasks.bank.manifest import COUNTED, KEPT, WRITTEN, FileEntry, Manifest, TaskEntry
 from supermasks.bank.recent import RecentStates
 from supermasks.bank.succession import Succession, check_left, require_new, written
 from supermasks.bases import Base, base_from_recipe
@@ -19,6 +20,7 @@ from supermasks.brief import brief, counted, expect, listed
 from supermasks.encoding import encode_state
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
+from supermasks.moments import ClassMeans, Moments
 from supermasks.network import Network
 from supermasks.own_copy import settled_names
 from supermasks.state import ReadOnlyTensors, TaskState
@@ -39,6 +41,7 @@ class Stored:
         load: reads a task.
         memory: reads what the next task may begin with; None if there is nothing.
         weights: reads the shared weights; None if no task has trained all of them.
+        moments: reads what the tasks share to recognise inputs by; None if nothing was counted.
         union: of all masks, if known.
         most_weights: masks over more weights are only read after `MaskBank.check` has compared them with a network.
     """
@@ -48,6 +51,7 @@ class Stored:
     load: Callable[[str], TaskState]
     memory: Callable[[], Mapping[str, Tensor]] | None
     weights: Callable[[], Mapping[str, Tensor]] | None = None
+    moments: Callable[[], Moments | None] | None = None
     union: Mask | None = None
     most_weights: int = MOST_WEIGHTS
 
@@ -101,6 +105,8 @@ class MaskBank:
         self._memory: Mapping[str, Tensor] | None = None if self._read_memory else ReadOnlyTensors({})
         self._read_weights = None if stored is None else stored.weights
         self._weights: Mapping[str, Tensor] | None = None if self._read_weights else ReadOnlyTensors({})
+        self._read_moments = None if stored is None else stored.moments
+        self._moments: Moments | None = None
         # None: the task is stored under the same name.
         self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
         self._digests: dict[str, str] = dict(stored.digests) if stored else {}
@@ -190,6 +196,36 @@ class MaskBank:
         """Whether a task has trained all shared weights; this does not read them."""
         return self._weights is None or len(self._weights) > 0
 
+    @property
+    def moments(self) -> Moments | None:
+        """What the tasks share to recognise inputs by; None if nothing was counted."""
+        if self._moments is None and self._read_moments is not None:
+            self._moments = self._read_moments()
+        return self._moments
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether examples of tasks were counted; this does not read the moments."""
+        return self._moments is not None or self._read_moments is not None
+
+    def count(self, moments: Moments | None, means: Mapping[str, ClassMeans]) -> None:
+        """Replace what was counted of the tasks.
+
+        Args:
+            moments: what the tasks share from now on.
+            means: for tasks by name, the means of their classes; the other tasks keep theirs.
+
+        Raises:
+            UnknownTaskError: the bank has no task of one of the names.
+        """
+        states = {name: replace(self[name], means=of) for name, of in means.items()}
+        self.changes += 1
+        for name, state in states.items():
+            self._recent.forget(name)
+            self._digests.pop(name, None)
+            self._states[name] = state
+        self._moments, self._read_moments = moments, None
+
     def written(self, base: Weights) -> Weights:
         """Return the shared weights after all tasks.
 
@@ -228,29 +264,40 @@ class MaskBank:
         """From now on, read tasks from another place.
 
         Args:
-            stored: the same tasks and the same memory.
+            stored: the same tasks, memory, weights and moments.
         """
         self._stored, self._read_memory, self._read_weights = stored, stored.memory, stored.weights
+        self._read_moments = stored.moments
 
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
         require_new(name, self._states)
 
-    def add(self, state: TaskState, weights: Mapping[str, Tensor] | None = None) -> None:
+    def add(
+        self,
+        state: TaskState,
+        weights: Mapping[str, Tensor] | None = None,
+        moments: Moments | None = None,
+    ) -> None:
         """Append a state.
 
         Args:
             state: of the task.
             weights: all shared weights, if the task has trained them.
+            moments: what was counted of this task, if it was; a task that was removed may leave it out.
 
         Raises:
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
+                The moments are not those of this task.
+            BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
         self._order.check(state, self._masks)
+        if state.means is not None or moments is not None:  # otherwise stored moments are not read
+            self._moments = with_task(self.moments, state, moments)
         self.changes += 1
         self._states[state.name] = state
         self._order.add(state)
@@ -334,6 +381,7 @@ class MaskBank:
         # States in memory are shared; each bank reads the others itself.
         chosen._states = {name: self._states[name] for name in after}
         chosen._weights, chosen._read_weights = self._weights, self._read_weights
+        chosen._moments, chosen._read_moments = self._moments, self._read_moments
         if len(after) == len(self):
             chosen._memory, chosen._read_memory = self._memory, self._read_memory
         return chosen
@@ -341,13 +389,14 @@ class MaskBank:
     def merge(self, other: "MaskBank") -> None:
         """Append all tasks of another bank over the same base, or none of them if one cannot be added.
 
-        If this bank has no memory, it takes that of the other bank.
+        If this bank has no memory, it takes that of the other bank. What was counted of the tasks of both is added up.
 
         Raises:
-            BaseMismatchError: the other bank was learned over another network.
+            BaseMismatchError: the other bank was learned over another network, or other features were counted of its
+                tasks.
             DuplicateTaskError: both banks have a task of the same name.
             MaskError: a task was learned over weights that the tasks of this bank do not leave, or would change
-                weights that one of them uses.
+                weights that one of them uses. Or some tasks were counted in both banks, and others in one of them.
         """
         expect(other, MaskBank, "the bank to merge")
         ours, theirs = self.header, other.header
@@ -363,10 +412,13 @@ class MaskBank:
             yield from self._masks()
             yield from (state.uses(self.header.shapes) for state in states.values())
 
+        moments = added(self.moments, other.moments)
         for state in other:
+            check_features(moments, state)
             order.check(state, masks)
             order.add(state)
             states[state.name] = state
+        self._moments = moments
         if not self.remembers:
             self._memory, self._read_memory = other._memory, other._read_memory
         if other.shares:
@@ -386,9 +438,11 @@ class MaskBank:
         kept = FileEntry(KEPT, digest) if self.kept else None
         memory = FileEntry(f"memory-{len(self):06d}.safetensors", digest) if self.memory else None
         weights = FileEntry(f"weights-{len(self):06d}.safetensors", digest) if self.weights else None
-        manifest = Manifest(self.header, tuple(entries), kept, memory, weights).encode()
+        moments = FileEntry(f"moments-{len(self):06d}.safetensors", digest) if self.has_moments else None
+        version = WRITTEN if moments is None else COUNTED
+        manifest = Manifest(self.header, tuple(entries), kept, memory, weights, moments, version).encode()
         files = ((state, encode_state(state, self.header.layout)[0]) for state in self)
-        return measure(files, len(manifest), self.kept, self.memory, self.weights)
+        return measure(files, len(manifest), self.kept, self.memory, self.weights, self.moments)
 
     def network(
         self,

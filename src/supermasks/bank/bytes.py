@@ -9,11 +9,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from supermasks.changes import Masked
-from supermasks.encoding import BUFFER, BUFFERS, OWNED
+from supermasks.encoding import BUFFER, BUFFERS, OWNED, ROUTER
 from supermasks.masks import Mask
+from supermasks.moments import Moments
 from supermasks.state import TaskState
 
-_ITEMS = {Masked.key: "masks", OWNED: "owned", BUFFER: "norm", BUFFERS: "norm"}
+_ITEMS = {Masked.key: "masks", OWNED: "owned", BUFFER: "norm", BUFFERS: "norm", ROUTER: "router"}
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class BankBytes:
         owned: the shared weights that tasks have trained: positions and changes.
         dense: the other changes: the tasks' own heads, weights and vectors.
         norm: the statistics of normalisation.
+        router: the mean features of their classes, by which a router recognises inputs.
         names: the rest of the tasks' files: classes, names of tensors, shapes.
         manifest: `manifest.json`.
         kept: the values of the backbone that the recipe of the base cannot rebuild.
         weights: the shared weights, once for all tasks, if tasks have trained all of them.
+        moments: what the tasks share to recognise inputs by, once for all tasks.
         memory: what the next task may begin with, such as scores. Only training needs it; the total leaves it out.
         entropy_bound: the masks in an ideal code that knows the density of each layer. No code is shorter, unless masks
             resemble each other.
@@ -41,10 +44,12 @@ class BankBytes:
     owned: int = 0
     dense: int = 0
     norm: int = 0
+    router: int = 0
     names: int = 0
     manifest: int = 0
     kept: int = 0
     weights: int = 0
+    moments: int = 0
     memory: int = 0
     entropy_bound: float = 0.0
     packed: int = 0
@@ -54,8 +59,8 @@ class BankBytes:
     @property
     def total(self) -> int:
         """All bytes that are needed to use the tasks."""
-        of_tasks = self.masks + self.owned + self.dense + self.norm + self.names
-        return of_tasks + self.manifest + self.kept + self.weights
+        of_tasks = self.masks + self.owned + self.dense + self.norm + self.router + self.names
+        return of_tasks + self.manifest + self.kept + self.weights + self.moments
 
 
 def measure(
@@ -64,6 +69,7 @@ def measure(
     kept: Mapping[str, Tensor],
     memory: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
+    moments: Moments | None,
 ) -> BankBytes:
     """Return the bytes of a bank.
 
@@ -73,8 +79,9 @@ def measure(
         kept: the values of the backbone that the bank stores.
         memory: what the next task may begin with.
         weights: the shared weights, if tasks have trained all of them.
+        moments: what the tasks share to recognise inputs by; None if nothing was counted.
     """
-    once = {"kept": kept, "memory": memory, "weights": weights}
+    once = {"kept": kept, "memory": memory, "weights": weights, "moments": {} if moments is None else moments.tensors()}
     total = BankBytes(manifest=manifest, **{item: _file_bytes(tensors) for item, tensors in once.items()})
     for state, content in files:
         items = items_of(content)
@@ -92,7 +99,7 @@ def measure(
 
 def items_of(content: bytes) -> dict[str, int]:
     """Return the bytes of each item in a task's file; `names` is all the rest."""
-    items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm"), 0)
+    items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm", "router"), 0)
     for name, tensor in deserialize(content):
         items[_ITEMS.get(name.partition("/")[0], "dense")] += len(tensor["data"])
     return {**items, "names": len(content) - sum(items.values())}

@@ -51,6 +51,9 @@ def find_problems(reader: BankReader, network: Network | None = None) -> list[Pr
         if entry is not None:
             with _noting(problems, entry.file):
                 reader.tensors(entry)
+    if manifest.moments is not None:
+        with _noting(problems, manifest.moments.file):
+            reader.moments()
     order = Succession(header, union=Mask.union((), header.shapes))
     for name, entry in reader.entries.items():
         with _noting(problems, entry.file, name):

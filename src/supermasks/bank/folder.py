@@ -5,6 +5,7 @@
     kept.safetensors            values of the backbone that the recipe cannot rebuild, if there are any
     memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
     weights-000001.safetensors  the shared weights after one task, if the method trains all of them
+    moments-000001.safetensors  what one task leaves to recognise its inputs by, if a router counted it
 
 The manifest has a digest of itself and of every file. Each file is written under a temporary name, synced and renamed,
 the manifest last: if the writer is interrupted, the folder holds the bank as it was before or after the change. One
@@ -22,6 +23,7 @@ from torch import Tensor
 from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, owner_stays, shortened, unknown_task
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.check import Problem, find_problems, rename_odd
+from supermasks.bank.counting import with_task
 from supermasks.bank.files import as_path, storage, sync_folder
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.lock import locked
@@ -32,6 +34,7 @@ from supermasks.bank.writer import TASKS, BankWriter
 from supermasks.encoding import check_storable, encode_state
 from supermasks.errors import BankBusyError, BankFormatError, StorageError
 from supermasks.masks import Mask
+from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.state import TaskState
 from supermasks.task_info import check_name
@@ -112,6 +115,7 @@ class BankFolder:
         state: TaskState,
         memory: Mapping[str, Tensor] | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        moments: Moments | None = None,
     ) -> None:
         """Append one task; when this returns, it is on the disk.
 
@@ -119,6 +123,8 @@ class BankFolder:
             state: of the task.
             memory: what the next task may begin with; None keeps the memory that is there.
             weights: all shared weights, if the task has trained them.
+            moments: what was counted of this task, if it was. They are added to those in the folder, or replace them
+                if they hold all tasks that were counted there.
 
         Raises:
             BankFormatError: the folder holds no readable bank.
@@ -128,7 +134,8 @@ class BankFolder:
             TaskError: another value of the task cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
-                tasks leave, or would change weights that one of them uses.
+                tasks leave, or would change weights that one of them uses. The moments are not those of this task.
+            BaseMismatchError: other features were counted than of the tasks in the folder.
         """
         with self._changing() as writer:
             check_left(state, weights)
@@ -137,12 +144,14 @@ class BankFolder:
                 writer.remember(memory)
             if weights is not None:
                 writer.share(weights)
+            if state.means is not None or moments is not None:  # otherwise stored moments are not read
+                writer.count(with_task(BankReader(self.path, writer.on_disk).moments(), state, moments))
             writer.commit()
 
     def save(self, bank: MaskBank, overwrite: bool = False) -> None:
         """Make the folder hold this bank: create it, or append the tasks that the folder lacks.
 
-        If the bank has no memory, the memory in the folder stays.
+        If the bank has no memory or no moments, those in the folder stay.
 
         Args:
             bank: to save.
@@ -176,6 +185,8 @@ class BankFolder:
                 writer.begin_anew(bank.header, bank.kept)
             else:
                 writer.change_settings(bank.header)
+            if bank.moments is not None:  # before the tasks, so that each is recognised as soon as it is there
+                writer.count(bank.moments)
             for name in new:
                 writer.add(bank[name])
                 # Now and then, so that an interrupted save loses few tasks. The larger the manifest, the more rarely,
@@ -234,6 +245,8 @@ class BankFolder:
             bank.memory = reader.memory()
             for name in reader.entries:
                 bank.add(reader.task(name), reader.weights() or None)
+            if manifest.moments is not None:
+                bank.count(reader.moments(), {})
             bank.was_stored({entry.name: entry.sha256 for entry in manifest.tasks})
             return bank
 
@@ -276,7 +289,7 @@ class BankFolder:
             reader, sizes = BankReader(self.path, manifest), self._sizes(manifest)
             files = ((reader.task(entry.name), reader.content(entry)) for entry in manifest.tasks)
             kept, weights = reader.tensors(manifest.kept), reader.weights()
-            return measure(files, sizes[MANIFEST], kept, reader.memory(), weights)
+            return measure(files, sizes[MANIFEST], kept, reader.memory(), weights, reader.moments())
 
         return self._look(measured)
 
@@ -359,6 +372,8 @@ class BankFolder:
                 writer.drop(broken)
             if manifest.memory is not None and manifest.memory.file in broken:
                 writer.remember({})
+            if manifest.moments is not None and manifest.moments.file in broken:
+                writer.count(None)
             writer.commit(aside=broken)
             return renamed + problems
 
@@ -399,8 +414,9 @@ class BankFolder:
             reader.task,
             reader.memory if manifest.memory is not None else None,
             reader.weights if manifest.weights is not None else None,
-            self._known_union(manifest),
-            self.most_weights,
+            reader.moments if manifest.moments is not None else None,
+            union=self._known_union(manifest),
+            most_weights=self.most_weights,
         )
 
     def _known_union(self, manifest: Manifest) -> Mask | None:

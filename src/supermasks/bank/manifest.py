@@ -18,9 +18,14 @@ from supermasks.task_info import MOST_DIMENSIONS
 from supermasks.version import __version__
 
 FORMAT = "supermasks-bank"
-VERSION = 6
-READ = (5, 6)
-"""The versions that are read; 6 adds kinds of changes and `weights` to 5."""
+READ = (5, 6, 7)
+"""The versions that are read; 6 adds kinds of changes and `weights` to 5, and 7 adds statistics of tasks."""
+
+WRITTEN = 6
+"""The version of a bank without statistics."""
+
+COUNTED = 7
+"""The version of a bank whose tasks have statistics: a reader of version 6 would lose them."""
 
 MANIFEST = "manifest.json"
 KEPT = "kept.safetensors"
@@ -34,12 +39,14 @@ LARGEST = 2**28
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _MEMORY_FILE = re.compile(r"memory-[0-9]{6,12}\.safetensors")
 _WEIGHTS_FILE = re.compile(r"weights-[0-9]{6,12}\.safetensors")
+_MOMENTS_FILE = re.compile(r"moments-[0-9]{6,12}\.safetensors")
 _KEPT_FILE = re.compile(r"kept(-[0-9]{6,12})?\.safetensors")
 _END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
 _END_BYTES = len('"digest": ""\n}') + 64
-_OTHER_VERSION = re.compile(rb'"version": (?!(?:5|6)\b)([0-9]{1,9})')
+_OTHER_VERSION = re.compile(rb'"version": (?!(?:5|6|7)\b)([0-9]{1,9})')
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_GONE = re.compile("|".join(pattern.pattern for pattern in (_TASK_FILE, _MEMORY_FILE, _WEIGHTS_FILE, _KEPT_FILE)))
+_FILES = (_TASK_FILE, _MEMORY_FILE, _WEIGHTS_FILE, _MOMENTS_FILE, _KEPT_FILE)
+_GONE = re.compile("|".join(pattern.pattern for pattern in _FILES))
 
 
 class FileEntry(NamedTuple):
@@ -82,6 +89,8 @@ class Manifest:
         kept: the file of the values that the recipe of the base cannot rebuild, if there are any.
         memory: the file of what the next task may begin with, if there is anything.
         weights: the file of the shared weights, if a task has trained all of them.
+        moments: the file of what the tasks share to recognise inputs by, if it was counted.
+        version: of the format.
         gone: files that the bank no longer uses. The next writer removes those that are still there.
         digest: of the manifest that was read; empty if it was not read from a file.
     """
@@ -91,6 +100,8 @@ class Manifest:
     kept: FileEntry | None = None
     memory: FileEntry | None = None
     weights: FileEntry | None = None
+    moments: FileEntry | None = None
+    version: int = WRITTEN
     gone: tuple[str, ...] = ()
     digest: str = field(default="", compare=False)
 
@@ -99,7 +110,7 @@ class Manifest:
         header = self.header
         fields = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": self.version,
             "library": __version__,
             "base": dict(header.base),
             "fingerprint": header.fingerprint,
@@ -111,6 +122,7 @@ class Manifest:
             "kept": None if self.kept is None else self.kept._asdict(),
             "memory": None if self.memory is None else self.memory._asdict(),
             **({} if self.weights is None else {"weights": self.weights._asdict()}),
+            **({} if self.moments is None else {"moments": self.moments._asdict()}),
             **({"gone": self.gone} if self.gone else {}),
         }
         lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
@@ -131,7 +143,8 @@ class Manifest:
 
     def files(self) -> Iterator[str]:
         """Return the files of the bank other than the manifest."""
-        yield from (entry.file for entry in (*self.tasks, self.kept, self.memory, self.weights) if entry is not None)
+        once = (self.kept, self.memory, self.weights, self.moments)
+        yield from (entry.file for entry in (*self.tasks, *once) if entry is not None)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -200,10 +213,12 @@ def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
     kept = _entry(manifest["kept"], _KEPT_FILE, file) if manifest["kept"] else None
     memory = _entry(manifest["memory"], _MEMORY_FILE, file) if manifest["memory"] else None
     weights = _entry(manifest["weights"], _WEIGHTS_FILE, file) if manifest.get("weights") else None
+    moments = _entry(manifest["moments"], _MOMENTS_FILE, file) if manifest.get("moments") else None
+    version = max(manifest["version"], WRITTEN)
     gone = tuple(map(str, manifest.get("gone", ())))
     if any(_GONE.fullmatch(path) is None for path in gone):
         raise BankFormatError(f"{file} names files outside of its folder of tasks; do not trust it")
-    return Manifest(header, _tasks(manifest["tasks"], file), kept, memory, weights, gone, digest)
+    return Manifest(header, _tasks(manifest["tasks"], file), kept, memory, weights, moments, version, gone, digest)
 
 
 def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:

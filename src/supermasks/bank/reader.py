@@ -14,6 +14,7 @@ from supermasks.bank.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
 from supermasks.changes import Change
 from supermasks.encoding import decode_state
 from supermasks.errors import BankFormatError, TaskError
+from supermasks.moments import Moments
 from supermasks.state import TaskState
 from supermasks.task_info import check_name
 
@@ -115,6 +116,22 @@ class BankReader:
             BankFormatError: the file is missing, truncated or altered.
         """
         return self.tensors(self.manifest.weights)
+
+    def moments(self) -> Moments | None:
+        """Return what the tasks share to recognise inputs by; None if nothing was counted.
+
+        Raises:
+            BankFormatError: the file is missing, truncated or altered.
+            StorageError: the file cannot be read.
+        """
+        entry = self.manifest.moments
+        if entry is None:
+            return None
+        stored = self.tensors(entry)
+        try:
+            return Moments.from_tensors(stored)
+        except ValueError as error:
+            raise BankFormatError(f"{self.path / entry.file} does not hold the statistics of tasks: {error}") from error
 
     def tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
         """Return the tensors in a file; none if there is no file.

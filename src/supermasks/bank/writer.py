@@ -12,20 +12,21 @@ from torch import Tensor
 
 from supermasks.bank.files import PARTIAL, storage, sync_folder, write_file
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.manifest import DEEPEST, KEPT, MANIFEST, FileEntry, Manifest, TaskEntry
+from supermasks.bank.manifest import COUNTED, DEEPEST, KEPT, MANIFEST, WRITTEN, FileEntry, Manifest, TaskEntry
 from supermasks.bank.reader import BankReader
 from supermasks.bank.succession import Succession
 from supermasks.changes import Change
 from supermasks.encoding import encode_state, encode_tensors
 from supermasks.errors import BankFormatError, StorageError, TaskError
 from supermasks.masks import Mask
+from supermasks.moments import Moments
 from supermasks.state import TaskState
 
 TASKS = "tasks"
 
-_REPLACED = re.compile(r"(?:memory|weights)-[0-9]{6,12}\.safetensors")
+_REPLACED = re.compile(r"(?:memory|weights|moments)-[0-9]{6,12}\.safetensors")
 _OF_A_TASK = re.compile(r"([0-9]{6,12})\.safetensors(?:\..*)?")
-_OF_ALL = re.compile(r"(?:memory|weights|kept)-([0-9]{6,12})\.safetensors(?:\..*)?")
+_OF_ALL = re.compile(r"(?:memory|weights|moments|kept)-([0-9]{6,12})\.safetensors(?:\..*)?")
 _HIGHEST = 10**12 - 1
 
 
@@ -100,12 +101,14 @@ class BankWriter:
         file, digest = self._write_task(content, state.name)
         self._tasks.append(TaskEntry(file, digest, state.name, reference, self.order.add(state)))
         self._last = state.changes, depth + 1 if relative else 1
+        if state.means is not None:
+            self._manifest = replace(self._manifest, version=COUNTED)
 
     def remember(self, memory: Mapping[str, Tensor]) -> None:
         """Write what the next task may begin with, replacing what is there."""
         entry = None
         if memory:
-            content = encode_tensors(memory, "what is remembered as {!r}")
+            content = encode_tensors(memory, "what is remembered as")
             entry = self._write_once(content, self._manifest.memory, "memory-{:06d}.safetensors")
         self._drop(self._manifest.memory, entry)
         self._manifest = replace(self._manifest, memory=entry)
@@ -114,16 +117,26 @@ class BankWriter:
         """Write the shared weights that the last task left, replacing those that are there."""
         entry = None
         if weights:
-            content = encode_tensors(weights, "shared weight {!r}")
+            content = encode_tensors(weights, "shared weight")
             entry = self._write_once(content, self._manifest.weights, "weights-{:06d}.safetensors")
         self._drop(self._manifest.weights, entry)
         self._manifest = replace(self._manifest, weights=entry)
+
+    def count(self, moments: Moments | None) -> None:
+        """Write what the tasks share to recognise inputs by, replacing what is there."""
+        entry = None
+        if moments is not None:
+            content = encode_tensors(moments.tensors(), "statistic")
+            entry = self._write_once(content, self._manifest.moments, "moments-{:06d}.safetensors")
+            self._manifest = replace(self._manifest, version=COUNTED)
+        self._drop(self._manifest.moments, entry)
+        self._manifest = replace(self._manifest, moments=entry)
 
     def keep(self, kept: Mapping[str, Tensor]) -> None:
         """Write the values of the backbone that the recipe cannot rebuild, replacing those that are there."""
         entry = None
         if kept:
-            content = encode_tensors(kept, "value {!r} of the backbone")
+            content = encode_tensors(kept, "value of the backbone")
             entry = self._write_once(
                 content, self._manifest.kept, "kept-{:06d}.safetensors" if self._kept_is_there else KEPT
             )
@@ -134,9 +147,10 @@ class BankWriter:
         """Drop everything, and start another bank in its place."""
         self._dropped.update(entry.file for entry in self._tasks)
         self.order, self._tasks, self._last = Succession(header), [], None
-        self._manifest = replace(self._manifest, header=header)
+        self._manifest = replace(self._manifest, header=header, version=WRITTEN)
         self.remember({})
         self.share({})
+        self.count(None)
         self.keep(kept)
 
     def change_settings(self, header: BankHeader) -> None:

@@ -1,6 +1,8 @@
 """What a task is made of: tasks from your own examples, lazy streams of tasks, and parts of the examples."""
 
 from supermasks.data.build import make_task
+from supermasks.data.chained import ChainedStream
+from supermasks.data.grey import grey
 from supermasks.data.lazy import Rest
 from supermasks.data.limit import limited
 from supermasks.data.mapped import MappedStream
@@ -12,6 +14,7 @@ from supermasks.data.subset import reordered
 from supermasks.data.validation import with_validation
 
 __all__ = [
+    "ChainedStream",
     "ImageSource",
     "MappedStream",
     "Normalisation",
@@ -19,6 +22,7 @@ __all__ = [
     "Rest",
     "RotatedStream",
     "SplitStream",
+    "grey",
     "limited",
     "make_task",
     "reordered",

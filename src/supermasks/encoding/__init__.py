@@ -2,13 +2,14 @@
 
 from supermasks.encoding.labels import decode_label, encode_label
 from supermasks.encoding.layout import Layout
-from supermasks.encoding.task_file import BUFFER, BUFFERS, OWNED, check_storable, decode_state, encode_state
+from supermasks.encoding.task_file import BUFFER, BUFFERS, OWNED, ROUTER, check_storable, decode_state, encode_state
 from supermasks.encoding.tensors import check_tensors, encode_tensors
 
 __all__ = [
     "BUFFER",
     "BUFFERS",
     "OWNED",
+    "ROUTER",
     "Layout",
     "check_storable",
     "check_tensors",

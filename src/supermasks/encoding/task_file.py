@@ -1,7 +1,7 @@
 """One task as a safetensors blob: its changes, owned weights, buffers, and JSON about them.
 
 Format 6 adds kinds of changes to format 5. A file of format 5 does not list kinds: then all shared weights that have no
-tensor of another kind are masked. So both formats are read in the same way.
+tensor of another kind are masked. Format 7 adds the mean features of classes. All three are read in the same way.
 """
 
 import json
@@ -21,11 +21,12 @@ from supermasks.encoding.layout import Layout
 from supermasks.encoding.tensors import check_tensors
 from supermasks.errors import BankFormatError, LabelError, MaskError
 from supermasks.input_form import InputForm
+from supermasks.moments import ClassMeans
 from supermasks.owned import Owned
 from supermasks.state import TaskState, as_stored
 from supermasks.task_info import INPUT_TYPES, TaskInfo
 
-OWNED, BUFFER, BUFFERS = "owned", "buffer", "buffers"
+OWNED, BUFFER, BUFFERS, ROUTER = "owned", "buffer", "buffers", "router"
 _TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in INPUT_TYPES}
 
 
@@ -68,6 +69,8 @@ def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] 
     if state.owned is not None:
         changed, owned = state.owned.ordered(layout.shapes).encode(state.mask.ordered(layout.shapes))
         tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
+    if state.means is not None:
+        tensors |= {f"{ROUTER}/{name}": value.contiguous() for name, value in state.means.tensors().items()}
     info = state.info
     task = {
         "classes": _encode_classes(state),
@@ -80,6 +83,7 @@ def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] 
         **({} if info.input_form is None else {"input_form": info.input_form.value}),
         **({} if kinds == _ALL_MASKED else {"changes": kinds}),
         **({"replaced": state.replaced} if state.replaced else {}),
+        **({} if state.means is None else {"router": state.means.of}),
     }
     return save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))}), relative
 
@@ -105,7 +109,7 @@ def decode_state(
         for path, value in tensors.items():
             kind, _, rest = path.partition("/")
             groups.setdefault(kind, {})[rest] = value
-        buffers, apart, trained = (groups.pop(kind, {}) for kind in (BUFFERS, BUFFER, OWNED))
+        buffers, apart, trained, means = (groups.pop(kind, {}) for kind in (BUFFERS, BUFFER, OWNED, ROUTER))
         changes = _decode_changes(groups, task.get("changes", _ALL_MASKED), layout, before or {})
         known = list(layout.buffers) if task["buffers"] is None else task["buffers"]
         info = TaskInfo(
@@ -122,6 +126,7 @@ def decode_state(
             over=str(task["over"]),
             replaced=str(task.get("replaced", "")),
             answers=tuple(float(value) for value in task.get("answers", ())),
+            means=ClassMeans(str(task["router"]), **means) if "router" in task else None,
         )
         if task["owned"] is None:
             return state

@@ -53,6 +53,11 @@ class Evaluation(Settings, ABC):
 
     checkpoints: tuple[int, ...] = PAPER_CHECKPOINTS
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether the inference is calibrated on the validation examples of the tasks, before it is scored."""
+        return False
+
     def counts(self, tasks: int) -> list[int]:
         """Return after how many of the tasks all of them are evaluated."""
         return [count for count in self.checkpoints if FEW_TASKS < tasks > count] + [tasks]
@@ -91,7 +96,9 @@ class TaskInferred(Evaluation):
         scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
         further: pairs of objective and scoring that the same masks are scored by as well.
         checkpoint_images: how many test inputs of each task are judged at checkpoints before the last; None for all.
-        foreign: a data set whose images belong to no task; a calibrated learner should call them unknown.
+        foreign: a data set whose images belong to no task, of the same shape as those of the tasks; a calibrated
+            learner should call them unknown.
+        calibrate: whether the inference is calibrated on the validation examples of the tasks, before it is scored.
     """
 
     scenario = GNU
@@ -100,7 +107,8 @@ class TaskInferred(Evaluation):
     scoring: Scoring = field(default_factory=EachInput)
     further: tuple[By, ...] = ()
     checkpoint_images: int | None = None
-    foreign: Literal["mnist", "fashion-mnist", "sample"] | None = None
+    foreign: Literal["mnist", "fashion-mnist", "quickdraw", "cifar10", "cifar100", "sample"] | None = None
+    calibrate: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,8 +119,17 @@ class TaskInferred(Evaluation):
         if self.foreign is not None and tasks < LEAST_TASKS:
             raise ConfigError(f"to call inputs unknown takes at least {LEAST_TASKS} tasks, got {tasks}")
 
+    @property
+    def calibrated(self) -> bool:
+        return self.calibrate
+
     def found(self) -> list[Found]:
         inference: Any = self.inference
+        if self.further and not hasattr(inference, "objective"):
+            raise ConfigError(
+                f"{type(inference).__name__} has no objective that `further` could replace; leave it out, or choose an "
+                "inference with an objective, such as OneShot()"
+            )
         others = [Found(replace(inference, objective=by.objective), by.scoring) for by in self.further]
         return list(dict.fromkeys([Found(inference, self.scoring), *others]))
 

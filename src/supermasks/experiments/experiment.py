@@ -45,8 +45,10 @@ class Experiment(Settings):
         if self.tasks.count < 1:
             raise ConfigError(f"an experiment needs at least 1 task, got {self.tasks.count}")
         self.evaluation.check(self.tasks.count)
-        if self.tasks.holds_out and not self.training.select_best:
+        if self.tasks.holds_out and not (self.training.select_best or self.evaluation.calibrated):
             raise ConfigError("validation holds out examples that nothing uses; add select_best, or leave it out")
+        if self.evaluation.calibrated and not self.tasks.holds_out:
+            raise ConfigError("a calibration needs validation examples; set the validation of the tasks, such as 0.05")
         if self.way.heads and not self.evaluation.scenario.id_at_test:
             raise ConfigError(
                 f"the tasks of {self.way.name} have heads of their own, which cannot be superposed, so that their "

@@ -1,29 +1,39 @@
 """Confidence in an inferred task, and detection of inputs of unknown tasks, fitted on held-out inputs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from supermasks.brief import counted
 from supermasks.errors import ConfigError, UnknownTaskError
+from supermasks.inference.task_inference import TaskInference
+from supermasks.spec import build, describe
 from supermasks.types import Belief
 
 LEAST_TASKS = 3  # fewer have no spread to compare a lead with
+MOST_STORED = 10_000  # held-out inputs that are stored with a bank
 TEMPERATURES = torch.logspace(-3, 3, 601, dtype=torch.float64)
+
+_PLAIN = ("temperature", "level", "recognised", "comparable", "strange")
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Turns the evidence of a task inference into a confidence, and detects inputs of unknown tasks.
 
-    The scale of evidence differs between inputs. So evidence is standardised for each input: `z` is measured in
-    standard deviations of the evidence of all tasks but the chosen one. The lead is the `z` of the chosen task minus
-    the second largest.
+    Most evidence has another scale for each input. It is standardised: `z` is measured in standard deviations of the
+    evidence of all tasks but the chosen one. Evidence that is a log probability is taken as it is (`comparable`).
 
         confidence   softmax(z / T) at the chosen task, with the T of largest likelihood on held-out inputs
-        typicality   (1 + held-out inputs whose lead is at most this one's) / (1 + held-out inputs)
+        typicality   (1 + held-out inputs at least as unusual as this one) / (1 + held-out inputs)
+
+    An input is as unusual as its strangeness says (`Belief.strangeness`), where the inference measures that. Of several
+    measures, the one counts by which it is rarest among the held-out inputs. Without any, an input is unusual if its
+    lead is small: the `z` of the chosen task minus the second largest.
 
     If an input of a known task has the distribution of the held-out inputs, its typicality is at most `t` with a
     probability of at most `t`, for any network. An input whose typicality is at most `level` is called unknown.
@@ -31,8 +41,16 @@ class Calibration:
     Attributes:
         candidates: the names of the tasks to choose among; other candidates need another calibration.
         temperature: T.
-        leads: of the held-out inputs, ascending, float32.
+        leads: how usual held-out inputs are, `measures x inputs`, each row ascending, float32: the lead, or minus the
+            strangeness.
+        rarest: the smallest typicality of each held-out input by any measure, ascending, float32.
         level: the accepted share of inputs of known tasks that are called unknown.
+        recognised: the share of the held-out inputs whose task was found.
+        comparable: whether evidence has the same scale for all inputs (`TaskInference.comparable`).
+        strange: whether inputs are judged by their strangeness.
+        inference: whose evidence it is; None where that is the learner's.
+        compared: the share of held-out inputs whose task each inference found that was tried, by its name.
+        skipped: why an inference was not tried, by its name.
 
     Example:
         >>> evidence = torch.tensor([[9.0, 1.0, 0.0, 1.0], [0.0, 8.0, 1.0, 0.0], [1.0, 0.0, 9.0, 2.0]])
@@ -42,24 +60,42 @@ class Calibration:
         >>> vague = Belief(names, torch.zeros(1, 4), torch.tensor([[2.0, 1.9, 1.0, 0.0]]), chosen[:1], belief.tied[:1])
         >>> calibration.unknown(belief).tolist(), calibration.unknown(vague).tolist()
         ([False, False, False], [True])
+        >>> calibration
+        Calibration(4 tasks; recognised on held-out data: 100%)
     """
 
     candidates: tuple[str, ...]
     temperature: float
     leads: Tensor
+    rarest: Tensor
     level: float
+    recognised: float = 1.0
+    comparable: bool = False
+    strange: bool = False
+    inference: TaskInference | None = None
+    compared: Mapping[str, float] = field(default_factory=dict[str, float])
+    skipped: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __repr__(self) -> str:
+        tried = ", ".join(f"{name} {share:.0%}" for name, share in self.compared.items())
+        return (
+            f"Calibration({counted(len(self.candidates), 'task')}; recognised on held-out data: {self.recognised:.0%}"
+            + (f"; compared: {tried})" if tried else ")")
+        )
 
     @classmethod
-    def fit(cls, belief: Belief, truth: Sequence[str], level: float = 0.01) -> "Calibration":
+    def fit(cls, belief: Belief, truth: Sequence[str], level: float = 0.01, comparable: bool = False) -> "Calibration":
         """Return the calibration from held-out inputs of known tasks.
 
         Args:
             belief: about inputs that were not used for training.
             truth: the name of the right task of each row.
             level: the accepted share of inputs of known tasks that are called unknown.
+            comparable: as `TaskInference.comparable`.
 
         Raises:
-            ConfigError: there are fewer than 3 tasks, too few inputs for this level, or rows without a name.
+            ConfigError: there are fewer than 3 tasks for evidence that must be standardised, too few inputs for this
+                level, or rows without a name.
             UnknownTaskError: a name is not among the candidates.
         """
         if len(truth) != len(belief.chosen):
@@ -75,14 +111,18 @@ class Calibration:
             raise UnknownTaskError(
                 f"the belief is about {len(belief.candidates)} tasks, but not about {sorted(missing)}"
             )
-        standardised, leads = _standardised(belief)
+        scaled = _scaled(belief, comparable)
+        usual = _usual(belief, comparable)
         rows, right = torch.arange(len(truth)), torch.tensor([belief.candidates.index(name) for name in truth])
         # On a grid: the maximum may lie at its end, if all answers are right.
         likelihood = torch.stack(
-            [(standardised / t).log_softmax(dim=1)[rows, right].clamp(min=-1e4).mean() for t in TEMPERATURES]
+            [(scaled / t).log_softmax(dim=1)[rows, right].clamp(min=-1e4).mean() for t in TEMPERATURES]
         )
         best = float(TEMPERATURES[int(likelihood.argmax())])
-        return cls(belief.candidates, best, leads.sort().values.float(), level)
+        found = float((belief.chosen == right).double().mean())
+        leads, strange = usual.float().sort(dim=1).values.contiguous(), belief.strangeness is not None
+        rarest = _typicality(leads, usual).sort().values
+        return cls(belief.candidates, best, leads, rarest, level, found, comparable, strange)
 
     def confidence(self, belief: Belief) -> Tensor:
         """Return the probability that the chosen task of each row is right, `rows`, float32.
@@ -91,19 +131,20 @@ class Calibration:
             ConfigError: the belief has other candidates.
         """
         self._check(belief)
-        p = (_standardised(belief)[0] / self.temperature).softmax(dim=1)
+        p = (_scaled(belief, self.comparable) / self.temperature).softmax(dim=1)
         return p.gather(1, belief.chosen[:, None])[:, 0].float()
 
     def typicality(self, belief: Belief) -> Tensor:
-        """Return the fraction of held-out inputs whose lead is at most that of each row, `rows`, float32.
+        """Return the fraction of held-out inputs that are at least as unusual as each row, `rows`, float32.
 
         Raises:
-            ConfigError: the belief has other candidates.
+            ConfigError: the belief has other candidates, or lacks the strangeness that the calibration has.
         """
         self._check(belief)
-        leads = _standardised(belief)[1].float()
-        below = torch.searchsorted(self.leads, leads, right=True)
-        return (1 + below).float() / (1 + len(self.leads))
+        rarest = _typicality(self.leads, _usual(belief, self.comparable))
+        if len(self.leads) == 1:
+            return rarest
+        return (1 + torch.searchsorted(self.rarest, rarest, right=True)).float() / (1 + len(self.rarest))
 
     def unknown(self, belief: Belief) -> Tensor:
         """Return whether each row seems to belong to an unknown task, `rows`, bool.
@@ -113,12 +154,86 @@ class Calibration:
         """
         return self.typicality(belief) <= self.level
 
+    def described(self) -> dict[str, Any]:
+        """Return the calibration as JSON data; of many held-out inputs, 10,000 evenly spaced ones.
+
+        Raises:
+            ConfigError: the inference has no JSON form.
+        """
+        count = self.leads.shape[1]
+        some = torch.linspace(0, count - 1, min(count, MOST_STORED)).round().long()
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "candidates": list(self.candidates),
+            "leads": self.leads[:, some].tolist(),
+            "rarest": self.rarest[some].tolist(),
+            "inference": None if self.inference is None else describe(self.inference),
+            "compared": dict(self.compared),
+            "skipped": dict(self.skipped),
+        }
+
+    @classmethod
+    def built(cls, described: Mapping[str, Any]) -> "Calibration":
+        """Return the calibration that `described` described.
+
+        Raises:
+            ConfigError: the inference is unknown.
+            ValueError: a part is missing or has another type.
+        """
+        inference = described["inference"]
+        leads, rarest = (torch.tensor(described[name], dtype=torch.float32) for name in ("leads", "rarest"))
+        rows = torch.cat([leads, rarest[None]])  # raises an error if their lengths differ
+        if rows.shape[1] == 0 or not bool((rows[:, 1:] >= rows[:, :-1]).all()):
+            raise ValueError("the leads of a calibration must ascend")
+        return cls(
+            candidates=tuple(map(str, described["candidates"])),
+            temperature=float(described["temperature"]),
+            leads=leads,
+            rarest=rarest,
+            level=float(described["level"]),
+            recognised=float(described["recognised"]),
+            comparable=bool(described["comparable"]),
+            strange=bool(described["strange"]),
+            inference=None if inference is None else build(inference, TaskInference),
+            compared={str(name): float(share) for name, share in described["compared"].items()},
+            skipped={str(name): str(why) for name, why in described["skipped"].items()},
+        )
+
     def _check(self, belief: Belief) -> None:
         if belief.candidates != self.candidates:
             raise ConfigError(
                 f"the belief must have the {len(self.candidates)} candidates of the calibration, got "
                 f"{len(belief.candidates)}, or other ones; calibrate again after tasks were added"
             )
+        if self.strange != (belief.strangeness is not None):
+            raise ConfigError(
+                "the belief must come from the inference of the calibration: one of the two measures strangeness, the "
+                "other does not; calibrate again"
+            )
+
+
+def _scaled(belief: Belief, comparable: bool) -> Tensor:
+    """Return evidence on a scale that is the same for all inputs, `rows x k`; float64."""
+    if not comparable:
+        return _standardised(belief)[0]
+    evidence = belief.evidence.double()
+    return evidence - evidence.amax(dim=1, keepdim=True)
+
+
+def _usual(belief: Belief, comparable: bool) -> Tensor:
+    """Return how usual each row is by each measure, `measures x rows`; float64."""
+    if belief.strangeness is not None:
+        return -belief.strangeness.double().mT
+    if not comparable:
+        return _standardised(belief)[1][None]
+    top = belief.evidence.double().topk(min(2, belief.evidence.shape[1]), dim=1).values
+    return (top[:, 0] - top[:, -1])[None]
+
+
+def _typicality(leads: Tensor, usual: Tensor) -> Tensor:
+    """Return the smallest fraction of held-out inputs that are at least as unusual, over the measures, `rows`."""
+    below = torch.searchsorted(leads, usual.float().contiguous(), right=True)
+    return ((1 + below).float() / (1 + leads.shape[1])).amin(dim=0)
 
 
 def _standardised(belief: Belief) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,10 @@ class Exhaustive(TaskInference):
     def averages(self) -> bool:
         return True
 
+    @property
+    def comparable(self) -> bool:
+        return True
+
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         # One mean a task: in a mean over a matrix, equal columns may differ in their last bit.
         return decide(

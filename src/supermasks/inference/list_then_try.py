@@ -28,12 +28,12 @@ class ListThenTry(TaskInference):
 
     Attributes:
         objective: minimised by the right task.
-        listed: the largest number of masks to try, at least 1.
+        listed: the largest number of masks to try, at least 2.
         exact: whether the gradient compares all tasks by all weights; otherwise a shortlist of 8 tasks comes first, and
             only these are tried.
 
     Raises:
-        ConfigError: `listed` is below 1.
+        ConfigError: `listed` is below 2.
 
     Example:
         >>> ListThenTry(listed=8)
@@ -46,8 +46,12 @@ class ListThenTry(TaskInference):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.listed < 1:
-            raise ConfigError(f"listed must be at least 1 task, got {self.listed}")
+        if self.listed < 2:
+            raise ConfigError(f"listed must be at least 2 tasks, got {self.listed}")
+
+    @property
+    def comparable(self) -> bool:
+        return True
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         lists, tied = self._lists(superposition, inputs, together=True)

@@ -2,31 +2,66 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import InputError, SupermasksWarning, TaskError
-from supermasks.inference.objectives import Objective
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
 
+class Choice(NamedTuple):
+    """The inference that held-out inputs speak for.
+
+    Attributes:
+        inference: that was chosen.
+        compared: the share of inputs whose task each try found, by its name.
+        skipped: why an inference was not tried, by its name.
+    """
+
+    inference: "TaskInference"
+    compared: Mapping[str, float] = MappingProxyType({})
+    skipped: Mapping[str, str] = MappingProxyType({})
+
+
 class TaskInference(Settings, ABC):
     """Decides to which task unlabelled inputs belong. Subclasses are frozen dataclasses.
 
-    Attributes:
-        objective: minimised by the right task.
+    An inference either asks the network with the masks of the tasks, or counts something of each task while it is
+    learned (`statistics`).
     """
-
-    objective: Objective
 
     @property
     def averages(self) -> bool:
         """Whether the evidence of a batch is the mean over its inputs (see `RunningInference`)."""
         return False
+
+    @property
+    def statistics(self) -> Settings | None:
+        """What must be counted of each task while it is learned (`router.Statistics`); None if nothing."""
+        return None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether evidence has the same scale for all inputs, as a log probability has."""
+        return False
+
+    def settled(self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor) -> "Choice":
+        """Return the inference that held-out inputs speak for; by default this one.
+
+        Args:
+            superposition: the `k` tasks to choose among.
+            inputs: that were not used for training, `batch x ...`.
+            tasks: the index of the right task of each input, `batch`.
+            classes: the index of its class in that task, `batch`.
+        """
+        del superposition, inputs, tasks, classes
+        return Choice(self)
 
     @abstractmethod
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
@@ -93,13 +128,14 @@ def listed_tasks(evidence: Tensor, most: int) -> tuple[list[int], bool]:
     return sorted(order.indices[:count].tolist()), tied
 
 
-def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None) -> Belief:
+def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None, *, blank: bool = True) -> Belief:
     """Return the belief that chooses the task of largest evidence; among equals, the one learned first.
 
     Args:
         superposition: the `k` tasks.
         evidence: `rows x k`.
         tied: `rows`, bool, whether an earlier decision was a tie.
+        blank: whether evidence of 0 for every task means that an input says nothing, which is a warning.
 
     Raises:
         InputError: the evidence of an input is NaN.
@@ -108,7 +144,7 @@ def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None =
     if bool(evidence.isnan().any()):
         raise InputError("the outputs of the network are not finite for these inputs; scale them as in training")
     k = len(superposition)
-    if empty := int((evidence == 0).all(dim=1).sum()) if k > 1 else 0:
+    if empty := int((evidence == 0).all(dim=1).sum()) if blank and k > 1 else 0:
         warnings.warn(
             f"the evidence of {empty} of {len(evidence)} inputs is 0 for every task, so the task learned first was "
             "chosen (belief.tied is True). Are these inputs blank?",

@@ -5,6 +5,7 @@ from supermasks.methods.diluted import Diluted
 from supermasks.methods.exssnet import ExSSNeT
 from supermasks.methods.individual import Individual
 from supermasks.methods.method import Method
+from supermasks.methods.outliers import Outliers
 from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Session, initial_head
 from supermasks.methods.supsup import MaskSession, SupSup
 
@@ -20,6 +21,7 @@ __all__ = [
     "Logits",
     "MaskSession",
     "Method",
+    "Outliers",
     "Session",
     "SupSup",
     "initial_head",

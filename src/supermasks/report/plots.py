@@ -16,6 +16,7 @@ from supermasks.report.style import (
     GREY,
     MANY_TASKS,
     ORANGE,
+    PINK,
     RED,
     SERIES,
     decimals,
@@ -177,11 +178,13 @@ def _draw_parts(axes: Any, sizes: Record) -> None:
     """Draw one bar of masks, normalisation and the rest, on a linear scale from zero."""
     left = 0.0
     unit, name = (1e6, "MB") if sizes["total"] >= 1e6 else (1e3, "kB")
-    for what, colour in (("masks", BLUE), ("owned", GREY), ("dense", RED), ("norm", ORANGE), ("other", GREEN)):
+    colours = {"masks": BLUE, "owned": GREY, "dense": RED, "norm": ORANGE, "router": PINK, "other": GREEN}
+    for what, colour in colours.items():
         names = {
             "owned": "trained weights",
             "dense": "heads",
             "norm": "normalisation layers",
+            "router": "router statistics",
             "other": "names, digests, file headers",
         }
         long = names.get(what, what)

@@ -27,6 +27,7 @@ BYTES = {
     "shared": "shared weights, once for all tasks",
     "dense": "dense weights of the tasks",
     "norm": "buffers of normalisation layers",
+    "router": "what a router recognises tasks by",
     "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
     "memory": "memory for learning further tasks, not counted",
     "trunk": "trunk that the tasks share, beside the bank",

@@ -98,7 +98,9 @@ def _loading(network: Network, bank: MaskBank, name: str) -> list[str]:
 
 def _foundations(folder: Path, network: Network, bank: MaskBank) -> list[str]:
     sizes = BankFolder(folder).sizes()
-    memory = sum(size for file, size in sizes.items() if file.startswith("memory-"))
+    memory, moments = (
+        sum(size for file, size in sizes.items() if file.startswith(kind)) for kind in ("memory-", "moments-")
+    )
     masked = sum(weight.numel() for weight in network.weights.values())
     origin = "pass an equal one as `base`, since its class is not part of the library"
     if isinstance(network.base, RandomBase):
@@ -107,6 +109,7 @@ def _foundations(folder: Path, network: Network, bank: MaskBank) -> list[str]:
         origin = "load these weights into the backbone first"
     head = f", and each task has its own `{network.head}`" if network.head is not None else ""
     also = f"; {memory:,} of them only to learn more tasks" if memory else ""
+    also += f"; {moments:,} of them so that a router recognises tasks" if moments else ""
     return [
         f"- Backbone: `{network.architecture}`; masks select among {masked:,} weights{head}",
         f"- Base: {_plain(repr(network.base))}; {origin}",

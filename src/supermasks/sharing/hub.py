@@ -13,7 +13,7 @@ from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.version import __version__
 
 CARD = "README.md"
-TASKS = ["tasks/*.safetensors", "memory-*.safetensors", "kept*.safetensors"]
+TASKS = ["tasks/*.safetensors", *(f"{name}*.safetensors" for name in ("memory-", "weights-", "moments-", "kept"))]
 """Files that a push deletes if the bank no longer has them."""
 FILES = ["manifest.json", CARD, *TASKS]
 """The files to upload and download, without locks and partial files."""
@@ -133,7 +133,8 @@ def missing_files(folder: Path, tasks: Iterable[str] | None = None) -> list[str]
     wanted = None if tasks is None else set(tasks)
     if wanted is not None and reader.entries.keys() <= wanted:
         wanted = None  # loading all tasks also loads their memory
-    needed = dict.fromkeys([manifest.memory.file] if manifest.memory is not None and wanted is None else [])
+    once = (manifest.memory if wanted is None else None, manifest.weights, manifest.moments)
+    needed = dict.fromkeys(entry.file for entry in once if entry is not None)
     for entry in manifest.tasks:
         if wanted is None or entry.name in wanted:
             needed |= dict.fromkeys(link.file for link in reader.chain(entry))

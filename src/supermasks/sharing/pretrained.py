@@ -54,7 +54,7 @@ def warn_of_missing_files(folder: Path, tasks: Iterable[str] | None = None) -> N
     """Warn if a folder lacks files of a bank that these tasks need, or any file if tasks is None."""
     if missing := missing_files(folder, tasks):
         warnings.warn(
-            f"the bank in {folder} lacks {missing}: tasks that need these files cannot be used, and no task can be "
-            "learned without a memory; get the bank again from where you have it",
+            f"the bank in {folder} lacks {missing}: tasks that need these files cannot be used, no task can be "
+            "learned without a memory, and a router needs the moments; get the bank again from where you have it",
             stacklevel=3,  # the user's call, above from_pretrained
         )

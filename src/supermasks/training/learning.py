@@ -11,7 +11,9 @@ from supermasks.arithmetic import computing_in
 from supermasks.batch_checks import check_inputs
 from supermasks.errors import InputError, TrainingError
 from supermasks.methods import Lesson, Method, Session
+from supermasks.moments import Moments
 from supermasks.network import Network
+from supermasks.router import collect
 from supermasks.scores import Past
 from supermasks.state import TaskState
 from supermasks.task_info import INPUT_TYPES
@@ -34,12 +36,27 @@ class LearnedTask:
         memory: what the next tasks may begin with.
         weights: all shared weights, if the task has trained them.
         fit: how its training went.
+        moments: what was counted of the task alone, to recognise its inputs by; None if nothing was.
     """
 
     state: TaskState
     memory: Mapping[str, Tensor]
     weights: Mapping[str, Tensor] | None
     fit: Fit
+    moments: Moments | None = None
+
+    def counted(self, network: Network, task: Task, empty: Moments | None) -> "LearnedTask":
+        """Return the learned task with what is counted of its training examples.
+
+        Args:
+            network: over the weights of its base.
+            task: that was learned.
+            empty: says what is counted; None counts nothing.
+        """
+        if empty is None:
+            return self
+        means, moments = collect(network, task.train, len(task.classes), empty)
+        return replace(self, state=replace(self.state, means=means), moments=moments)
 
 
 def check_learnable(network: Network, task: Task) -> None:
@@ -135,6 +152,7 @@ class LearnApart:
         training: settings of the training.
         seed: of the learner.
         tasks: to learn.
+        counted: says what is counted of each task (`Statistics.begin`); None counts nothing.
     """
 
     network: Network
@@ -142,7 +160,10 @@ class LearnApart:
     training: Training
     seed: int
     tasks: TaskStream
+    counted: Moments | None = None
 
     def __call__(self, index: int) -> LearnedTask:
         """Learn the task at `index`."""
-        return learn_task(self.method, Lesson(self.network, self.tasks[index], self.seed, Past()), self.training)
+        task = self.tasks[index]
+        learned = learn_task(self.method, Lesson(self.network, task, self.seed, Past()), self.training)
+        return learned.counted(self.network, task, self.counted)

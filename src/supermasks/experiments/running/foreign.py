@@ -31,8 +31,10 @@ def tell_foreign(learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[s
         foreign: `inputs x ...`.
 
     Returns:
-        the areas under the curves of true against false alarms, shares of inputs that are called unknown, and how sure
-        of its task an input of a known task is on average, beside the share of the right ones.
+        the areas under the curves of true against false alarms (`foreign_auroc`, `disguised_auroc`), shares of inputs
+        that are called unknown, and how sure of its task an input of a known task is on average (`confidence`), beside
+        the share of the right ones. `confidence_auroc` is the probability that a known input whose task was found has
+        a larger confidence than one whose task was not; None if no task, or every task, was found.
     """
     each = -(-IMAGES // len(tasks))
     held_out, judged, views = dict[str, Examples](), list[tuple[str, Tensor]](), list[View | None]()
@@ -50,14 +52,15 @@ def tell_foreign(learner: Learner, tasks: TaskStream, foreign: Tensor) -> dict[s
     disguised = torch.cat([one if view is None else view(one) for one, view in seen_by])
     known = learner.infer(torch.cat([inputs for _, inputs in judged]))
     truth = [name for name, inputs in judged for _ in range(len(inputs))]
-    right = sum(found == name for found, name in zip(known.tasks, truth, strict=True)) / len(truth)
-    typical = calibration.typicality(known).numpy()
+    right = np.array([found == name for found, name in zip(known.tasks, truth, strict=True)])
+    sure, typical = calibration.confidence(known).numpy(), calibration.typicality(known).numpy()
     result: dict[str, Any] = {
         "level": LEVEL,
         "images": len(plain),
         "known_called_unknown": float(calibration.unknown(known).float().mean()),
-        "confidence": float(calibration.confidence(known).mean()),
-        "task_identification": right,
+        "confidence": float(sure.mean()),
+        "confidence_auroc": auroc(sure[right], sure[~right]) if 0 < right.sum() < len(right) else None,
+        "task_identification": float(right.mean()),
     }
     for name, inputs in (("foreign", plain), ("disguised", disguised)):
         belief = learner.infer(inputs)

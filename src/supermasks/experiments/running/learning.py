@@ -73,7 +73,9 @@ def learn(
 
     def append(name: str) -> None:
         state = learner.bank[name]
-        folder.append(state, learner.bank.memory, learner.bank.weights if state.replaced else None)
+        left = learner.bank.weights if state.replaced else None
+        moments = None if state.means is None else learner.bank.moments
+        folder.append(state, learner.bank.memory, left, moments)
 
     def keep(name: str, fit: Fit) -> None:
         append(name)

@@ -59,9 +59,10 @@ def measure_bytes(folder: BankFolder) -> dict[str, float]:
 
     "total" is what the files of the bank take on disk: coded masks, weights that tasks have trained in the shared
     network ("owned"), all shared weights where tasks have trained them ("shared"), dense weights, normalisation
-    statistics, and other (names, shapes, digests). "memory" is needed only to learn further tasks, and "trunk" is what
-    tasks share beside the bank; neither is part of the total. "packed" is a bit a masked weight, "entropy_bound" what
-    an ideal code of the masks takes, and "paper" what SupSup counts for masks and statistics (Table 2).
+    statistics, what a router recognises tasks by ("router"), and other (names, shapes, digests). "memory" is needed
+    only to learn further tasks, and "trunk" is what tasks share beside the bank; neither is part of the total. "packed"
+    is a bit a masked weight, "entropy_bound" what an ideal code of the masks takes, and "paper" what SupSup counts for
+    masks and statistics (Table 2).
     """
     bank, trunk = folder.bytes(), folder.path.parent / TRUNK
     return {
@@ -71,6 +72,7 @@ def measure_bytes(folder: BankFolder) -> dict[str, float]:
         "shared": bank.weights,
         "dense": bank.dense,
         "norm": bank.norm,
+        "router": bank.router + bank.moments,
         "other": bank.names + bank.manifest + bank.kept,
         "memory": bank.memory,
         "trunk": trunk.stat().st_size if trunk.exists() else 0,

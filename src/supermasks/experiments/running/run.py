@@ -90,7 +90,7 @@ def run(
     tasks = experiment.stream(data)
     if experiment.way.trains_first:
         claim(experiment, out, resume)
-    experiment.evaluation.foreign_inputs(data)  # before anything is learned: the data set may not be there
+    _check_foreign(experiment, tasks, data)
     learner = experiment.learner(tasks, out, watcher.step, device)
     _check(experiment, learner, tasks, workers)
     if not experiment.way.trains_first:
@@ -108,6 +108,7 @@ def _learn_and_evaluate(
     """Learn all tasks into a bank, evaluate them, and return what a record says of that."""
     folder = open_bank(learner, out)
     learned = learn(experiment, learner, tasks, folder, out, watcher, where.workers)
+    calibrated = _calibrate(learner, tasks) if experiment.evaluation.calibrated else None
     evaluations = recognise(experiment, learner, tasks, out / EVALUATED, watcher, where.workers)
     infer_seconds, start = sum(evaluation["seconds"] for evaluation in evaluations), perf_counter()
     given = experiment.evaluation.scenario.id_at_test
@@ -116,6 +117,7 @@ def _learn_and_evaluate(
         "workers": None if where.workers is None else describe(where.workers),
         "task_identification": evaluations[0]["task_identification"] if evaluations else None,
         "evaluations": evaluations,
+        **({} if calibrated is None else {"calibration": calibrated}),
         "foreign": _tell_foreign(experiment, learner, tasks, where.data),
         "baselines": {} if given else {"mean_input_router": mean_input_router(tasks, learner.seed)},
         "curves": [row.get("curve", []) for row in learned],
@@ -134,6 +136,13 @@ def _learn_and_evaluate(
     }
 
 
+def _calibrate(learner: Learner, tasks: TaskStream) -> dict[str, Any]:
+    """Calibrate the inference on the validation examples of all tasks, and return what that has shown."""
+    held_out = {task.name: task.validation for task in tasks if task.validation is not None}
+    described = learner.calibrate(held_out).described()
+    return {name: described[name] for name in ("recognised", "compared", "skipped", "inference", "temperature")}
+
+
 def _tell_foreign(
     experiment: Experiment, learner: Learner, tasks: TaskStream, data: Path | None
 ) -> dict[str, Any] | None:
@@ -142,6 +151,16 @@ def _tell_foreign(
         return None
     learner.inference = experiment.evaluation.found()[0].inference
     return tell_foreign(learner, tasks, foreign)
+
+
+def _check_foreign(experiment: Experiment, tasks: TaskStream, data: Path | None) -> None:
+    """Raise an error before anything is learned, if the foreign inputs are not there or have another shape."""
+    foreign, shape = experiment.evaluation.foreign_inputs(data), tasks[0].train.shape
+    if foreign is not None and tuple(foreign.shape[1:]) != shape:
+        raise ConfigError(
+            f"expected foreign inputs of the shape of the tasks' inputs, {shape}, got {tuple(foreign.shape[1:])}; "
+            "choose another foreign data set"
+        )
 
 
 def _check(experiment: Experiment, learner: Learner, tasks: TaskStream, workers: Workers | None) -> None:
@@ -153,7 +172,7 @@ def _check(experiment: Experiment, learner: Learner, tasks: TaskStream, workers:
         return  # each task has its own outputs
     outputs, classes = learner.network.outputs(two_of(tasks[0])), len(tasks[0].classes)
     inferences: list[Any] = [found.inference for found in experiment.evaluation.found()]
-    superfluous = any(isinstance(inference.objective, SuperfluousNeurons) for inference in inferences)
+    superfluous = any(isinstance(getattr(inference, "objective", None), SuperfluousNeurons) for inference in inferences)
     if outputs < classes + superfluous:
         raise ConfigError(
             f"the backbone has {outputs} outputs, but {classes} classes need at least {classes + superfluous}"

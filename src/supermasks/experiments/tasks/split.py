@@ -5,30 +5,66 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from supermasks.data import MappedStream, SplitStream, limited, with_validation
+from supermasks.data import MappedStream, SplitStream, limited
 from supermasks.data.lazy import check_count
 from supermasks.datasets import load_source
-from supermasks.experiments.tasks.images import ImageTasks, at_hand, classes_per_task
+from supermasks.experiments.tasks.images import ImageTasks, at_hand, classes_per_task, held_out
 from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitMNIST(ImageTasks):
-    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
-
-    name = "split-mnist"
+class OrderedSplit(ImageTasks):
+    """Images where each task has other classes, in their order."""
 
     tasks: int = 5
-    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
+    validation: float = 0.0
+
+    @property
+    def holds_out(self) -> bool:
+        return self.validation > 0
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         source = load_source(self.dataset, data)
-        return SplitStream(source, classes_per_task(source, self.tasks))
+        return held_out(SplitStream(source, classes_per_task(source, self.tasks)), self.validation, seed)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         del limits  # five tasks are few
         return replace(self, dataset=at_hand((self.dataset, "sample"), data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitMNIST(OrderedSplit):
+    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
+
+    name = "split-mnist"
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitMNISTUnknown(SplitMNIST):
+    """SplitMNIST for an experiment that must find the task of each test image."""
+
+    name = "split-mnist-unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFashion(OrderedSplit):
+    """The ten kinds of clothes of Fashion-MNIST, two a task in their order."""
+
+    name = "split-fashion"
+
+    dataset: Literal["mnist", "fashion-mnist", "sample"] = "fashion-mnist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCIFAR10(OrderedSplit):
+    """The ten classes of CIFAR-10, two a task in their order, as most papers on continual learning split them."""
+
+    name = "split-cifar10"
+
+    dataset: Literal["cifar10", "mnist", "fashion-mnist", "sample"] = "cifar10"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +100,7 @@ class SplitImages(ImageTasks):
         stream: TaskStream = SplitStream(source, each, seed, self.tasks)
         if self.train_images is not None:
             stream = MappedStream(stream, partial(limited, train=self.train_images, seed=seed))
-        if self.validation:
-            stream = MappedStream(stream, partial(with_validation, fraction=self.validation, seed=seed))
-        return stream
+        return held_out(stream, self.validation, seed)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         """Return the classes of CIFAR-10, or of the embedded sample, divided among the tasks."""

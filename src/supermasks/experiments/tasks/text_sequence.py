@@ -144,3 +144,15 @@ class GLUE(TextSequence):
     name = "glue"
 
     sequence: Literal["S1"] = "S1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTasks(TextSequence):
+    """Five data sets of texts that package registries hold, 1,000 texts of each, whose task must be found."""
+
+    name = "text"
+
+    sequence: Literal["registry", "S2", "S3", "S4", "S5", "S6", "S7", "S8"] = "registry"
+    length: int = 64
+    train_texts: int | None = 1000
+    test_texts: int | None = 1000

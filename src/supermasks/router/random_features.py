@@ -1,0 +1,72 @@
+"""Random features: a random layer of ReLU neurons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod, sqrt
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError
+from supermasks.moments import LEVELS
+from supermasks.network import Network
+from supermasks.router.feature_map import FeatureMap, Function
+from supermasks.seeding import generator
+
+HIGHEST = 4.0
+"""A neuron above this value counts as this value; its input has standard deviation 1, so few are."""
+
+
+@dataclass(frozen=True)
+class RandomFeatures(FeatureMap):
+    """`h(x) = relu(z(x) V + b)`, with `z(x)` the input with mean 0 and variance 1, and `V`, `b` random.
+
+    Only the seed is stored. Nothing is fitted, so tasks from different processes and banks have the same features.
+
+    Attributes:
+        count: the number of features.
+        seed: of the random numbers.
+
+    Raises:
+        ConfigError: the count is below 1, or inputs are token ids.
+
+    Example:
+        >>> RandomFeatures(count=1000)
+        RandomFeatures(count=1000, seed=0)
+    """
+
+    count: int = 3000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count < 1:
+            raise ConfigError(f"the number of features must be at least 1, got {self.count}")
+        generator(self.seed, "random features")  # reject an invalid seed
+
+    def function(self, network: Network, shape: tuple[int, ...], fitted: Mapping[str, Tensor]) -> Function:
+        del fitted
+        size, random = prod(shape), generator(self.seed, "random features")
+        drawn = random.standard_normal((size, self.count), dtype="float32") / sqrt(size)
+        weights = torch.from_numpy(drawn).to(network.device)
+        bias = torch.from_numpy(random.uniform(-0.5, 0.5, self.count).astype("float32")).to(network.device)
+
+        def features(inputs: Tensor) -> Tensor:
+            hidden = torch.relu(standardised(inputs) @ weights + bias)
+            return (hidden - HIGHEST / 2) * (2 * LEVELS / HIGHEST)
+
+        return features
+
+
+def standardised(inputs: Tensor) -> Tensor:
+    """Return each input as a row with mean 0 and variance 1; a constant input becomes 0.
+
+    Raises:
+        ConfigError: the inputs are token ids, which have no such values.
+    """
+    if not inputs.is_floating_point():
+        raise ConfigError("token ids have no mean; use Tokens() or Trunk() as features")
+    rows = inputs.flatten(1)
+    rows = rows - rows.mean(dim=1, keepdim=True)
+    deviation = rows.square().mean(dim=1, keepdim=True).sqrt()
+    return torch.where(deviation > 0, rows / deviation, 0.0)

@@ -1,0 +1,108 @@
+"""What is counted of the examples of a task, so that its inputs can be recognised later."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from supermasks.errors import ConfigError
+from supermasks.moments import ClassMeans, Moments, add_products
+from supermasks.network import Network
+from supermasks.router.feature_map import FeatureMap, Features
+from supermasks.router.usual import Usual
+from supermasks.spec import Settings, build, describe
+from supermasks.types import Examples
+
+SEEN = 2000
+"""Of how many inputs of the first task a feature map sees the values."""
+
+AT_ONCE = 1024
+"""How many examples are counted at once."""
+
+_TYPES = {8: torch.int8, 16: torch.int16}
+
+
+@dataclass(frozen=True)
+class Statistics(Settings):
+    """What is counted of a task: the mean features of its classes, and how its inputs scatter around them.
+
+    Attributes:
+        features: of the inputs.
+        per: whether a mean is kept for each class, or one for the whole task, which takes fewer bytes.
+        bits: of each number of a mean, 8 or 16.
+
+    Raises:
+        ConfigError: the bits are neither 8 nor 16.
+    """
+
+    features: FeatureMap = field(default_factory=Usual)
+    per: Literal["class", "task"] = "class"
+    bits: Literal[8, 16] = 8
+
+    def begin(self, network: Network, examples: Examples) -> Moments:
+        """Return empty moments, with the features fitted on examples of the first task.
+
+        Args:
+            network: that the tasks are learned over.
+            examples: of the first task.
+
+        Raises:
+            ConfigError: there are no such features of such inputs.
+        """
+        chosen = torch.linspace(0, len(examples) - 1, min(SEEN, len(examples))).round().long()
+        inputs = examples.batch(chosen)[0]
+        features = self.features.suited(network, inputs)
+        fitted = features.fit(network, inputs)
+        settings = describe(Statistics(features, self.per, self.bits))
+        function = features.function(network, tuple(inputs.shape[1:]), fitted)
+        width = Features(network, function)(inputs[:1]).shape[1]
+        return Moments(settings, fitted, torch.zeros(width, width, dtype=torch.float64), 0)
+
+
+def features_of(network: Network, shape: tuple[int, ...], moments: Moments) -> Features:
+    """Return the features that moments are about.
+
+    Args:
+        network: that the tasks are learned over.
+        shape: of an input.
+        moments: with the settings of the features, and what is fitted.
+
+    Raises:
+        ConfigError: there are no such features of such inputs.
+    """
+    features = build(moments.settings, Statistics).features
+    return Features(network, features.function(network, shape, moments.fitted))
+
+
+def collect(network: Network, examples: Examples, classes: int, empty: Moments) -> tuple[ClassMeans, Moments]:
+    """Count the examples of a task, in one pass.
+
+    Args:
+        network: that the tasks are learned over.
+        examples: of the task.
+        classes: how many classes it has.
+        empty: moments with the features (`Statistics.begin`), or those of any tasks.
+
+    Returns:
+        the means of the task, and the moments of this task alone.
+
+    Raises:
+        ConfigError: there are no such features of such inputs.
+    """
+    settings, size = build(empty.settings, Statistics), len(empty.scatter)
+    features = features_of(network, examples.shape, empty)
+    kept = classes if settings.per == "class" else 1
+    sums, counts = torch.zeros(kept, size, dtype=torch.float64), torch.zeros(kept, dtype=torch.int64)
+    scatter = torch.zeros(size, size, dtype=torch.float64)
+    for inputs, targets in examples.batches(AT_ONCE):
+        found, of = features(inputs), targets if settings.per == "class" else torch.zeros_like(targets)
+        if found.shape[1] != size:
+            raise ConfigError(f"expected {size} features of each input as for the first task, got {found.shape[1]}")
+        counts += torch.bincount(of, minlength=kept)
+        sums.index_add_(0, of, found.double())
+        add_products(scatter, found)
+    within = scatter.triu() - (sums.mT @ (sums / counts.clamp(min=1)[:, None])).triu()
+    within = within.round_()
+    within += within.triu(1).mT.clone()
+    means = ClassMeans.rounded(empty.of, sums, counts, _TYPES[settings.bits])
+    return means, Moments(empty.settings, empty.fitted, within, int(counts.sum()), (means.digest,))

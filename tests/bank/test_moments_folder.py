@@ -1,0 +1,331 @@
+"""What a router counts, in a bank on disk: added up task by task, written only where there is any, and checked."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from states import counted
+
+from supermasks import BankFolder, MaskBank
+from supermasks.bank import BankHeader
+from supermasks.bank.manifest import Manifest
+from supermasks.errors import BankFormatError, BaseMismatchError, MaskError
+from supermasks.moments import Moments
+from supermasks.state import TaskState
+
+BytesOf = Callable[[Path], dict[str, bytes]]
+Resign = Callable[..., None]
+Pair = tuple[TaskState, Moments]
+MakeState = Callable[..., TaskState]
+
+HEADER = BankHeader({"type": "Some"}, "0" * 64, {"w": (30, 40), "v": (7,)}, {"seed": 0})
+
+
+@pytest.fixture
+def pairs(make_state: MakeState) -> list[Pair]:
+    """The tasks a, b and c, each with what was counted of it alone."""
+    return [counted(make_state(name, number), number) for number, name in enumerate("abc")]
+
+
+@pytest.fixture
+def folder(pairs: list[Pair], tmp_path: Path) -> BankFolder:
+    """A bank of these tasks, appended one by one."""
+    made = BankFolder(tmp_path / "bank")
+    made.create(HEADER)
+    for state, moments in pairs:
+        made.append(state, moments=moments)
+    return made
+
+
+def bank_of(pairs: list[Pair]) -> MaskBank:
+    bank = MaskBank(HEADER)
+    for state, moments in pairs:
+        bank.add(state, moments=moments)
+    return bank
+
+
+def moments_of(bank: MaskBank) -> Moments:
+    moments = bank.moments
+    assert moments is not None
+    return moments
+
+
+def check_same(ours: Moments | None, theirs: Moments | None) -> None:
+    assert ours is not None
+    assert theirs is not None
+    assert (ours.of, ours.members, ours.examples) == (theirs.of, theirs.members, theirs.examples)
+    assert torch.equal(ours.scatter, theirs.scatter)
+
+
+def file_of(folder: BankFolder) -> Path:
+    (file,) = folder.path.glob("moments-*")
+    return file
+
+
+def test_what_is_counted_of_tasks_is_added_up_on_disk(folder: BankFolder, pairs: list[Pair]) -> None:
+    expected = sum(moments.scatter for _, moments in pairs)
+    for bank in (folder.open(), folder.read()):
+        moments = moments_of(bank)
+        assert torch.equal(moments.scatter, torch.as_tensor(expected))
+        assert moments.examples == sum(one.examples for _, one in pairs)
+        assert moments.members == tuple(sorted(state.means.digest for state, _ in pairs if state.means is not None))
+        for state, _ in pairs:
+            means = bank[state.name].means
+            assert means is not None
+            assert state.means is not None
+            assert means.digest == state.means.digest
+    assert [file.name for file in folder.path.glob("moments-*")] == ["moments-000003.safetensors"]
+    assert folder.verify() == []
+
+
+def test_any_order_gives_the_same_file(pairs: list[Pair], tmp_path: Path) -> None:
+    contents = set[bytes]()
+    for number, order in enumerate(permutations(pairs)):
+        folder = BankFolder(tmp_path / str(number))
+        folder.create(HEADER)
+        for state, moments in order:
+            folder.append(state, moments=moments)
+        BankFolder(tmp_path / f"{number}-saved").save(bank_of(list(order)))
+        contents |= {file_of(folder).read_bytes(), file_of(BankFolder(tmp_path / f"{number}-saved")).read_bytes()}
+    assert len(contents) == 1
+
+
+def test_a_bank_without_statistics_is_written_as_before(make_state: MakeState, tmp_path: Path) -> None:
+    folder = BankFolder(tmp_path / "bank")
+    folder.create(HEADER)
+    folder.append(make_state("a"))
+    text = (folder.path / "manifest.json").read_text()
+    assert '"version": 6,' in text
+    assert "moments" not in text
+    assert not folder.open().has_moments
+    assert folder.open().moments is None
+    state, moments = counted(make_state("b", 1), 1)
+    folder.append(state, moments=moments)
+    assert '"version": 7,' in (folder.path / "manifest.json").read_text()
+    folder.append(make_state("c", 2))
+    check_same(folder.open().moments, moments)
+    folder.remove("b")
+    assert Manifest.read(folder.path).version == 7  # what it left is still there
+    folder.save(bank := MaskBank(HEADER), overwrite=True)
+    assert (Manifest.read(folder.path).version, list(folder.path.glob("moments-*"))) == (6, [])
+    assert not bank.has_moments
+
+
+def test_a_total_that_holds_all_tasks_replaces_the_one_in_the_folder(pairs: list[Pair], tmp_path: Path) -> None:
+    """So one can learn with a bank in memory, and append each task as it comes."""
+    folder, bank = BankFolder(tmp_path / "bank"), MaskBank(HEADER)
+    folder.create(HEADER)
+    for state, moments in pairs:
+        bank.add(state, moments=moments)
+        folder.append(state, moments=bank.moments)
+        check_same(folder.open().moments, bank.moments)
+
+
+def test_what_does_not_fit_is_an_error_and_changes_nothing(
+    folder: BankFolder, make_state: MakeState, bytes_of: BytesOf
+) -> None:
+    bank, before = folder.open(), bytes_of(folder.path)
+    state, moments = counted(make_state("d", 3), 3)
+    other, others = counted(make_state("d", 3), 3, "other features")
+    first = moments_of(bank)
+    overlapping = replace(first, members=tuple(sorted((first.members[0], *moments.members))))
+    refused: list[tuple[TaskState, Moments | None, type[Exception], str]] = [
+        (other, others, BaseMismatchError, "expected statistics of the features .* got those of .*other features"),
+        (other, None, BaseMismatchError, "those of task 'd' are of other features"),
+        (make_state("d", 3), moments, MaskError, "expected the statistics of task 'd', got those of other examples"),
+        (state, first, MaskError, "expected the statistics of task 'd'"),
+        (state, overlapping, MaskError, "got 1 tasks that are in both and would count twice"),
+    ]
+    for given, of_it, error, message in refused:
+        for add in (folder.append, bank.add):
+            with pytest.raises(error, match=message):
+                add(given, moments=of_it)
+    assert bytes_of(folder.path) == before
+    assert bank.names == ["a", "b", "c"]
+    check_same(bank.moments, first)
+
+
+def test_a_task_that_comes_back_is_not_counted_twice(folder: BankFolder, pairs: list[Pair]) -> None:
+    state, moments = pairs[1]
+    bank = folder.open()
+    total = moments_of(bank)
+    for again in (None, moments):
+        returned = bank.remove("b")
+        folder.remove("b")
+        check_same(folder.open().moments, total)
+        bank.add(returned, moments=again)
+        folder.append(state, moments=again)
+        check_same(bank.moments, total)
+        check_same(folder.open().moments, total)
+    assert len(list(folder.path.glob("moments-*"))) == 1
+
+
+def test_a_task_can_have_means_that_are_not_in_the_sum(folder: BankFolder, make_state: MakeState) -> None:
+    """It was counted elsewhere, and only its state was passed on; a router says so when it is asked."""
+    state, _ = counted(make_state("d", 3), 3)
+    before = folder.open().moments
+    folder.append(state)
+    check_same(folder.open().moments, before)
+    means = folder.open()["d"].means
+    assert means is not None
+    assert means.digest not in moments_of(folder.open()).members
+    assert folder.verify() == []
+
+
+def test_a_saved_bank_gets_the_tasks_and_the_sums_that_it_lacks(pairs: list[Pair], tmp_path: Path) -> None:
+    folder, bank = BankFolder(tmp_path / "bank"), bank_of(pairs[:1])
+    folder.save(bank)
+    check_same(folder.open().moments, pairs[0][1])
+    first = file_of(folder)
+    folder.save(bank)
+    assert file_of(folder) == first  # nothing changed, so nothing was written
+    for state, moments in pairs[1:]:
+        bank.add(state, moments=moments)
+    folder.save(bank)
+    assert not first.exists()
+    check_same(folder.open().moments, bank_of(pairs).moments)
+    # A bank that has no sums leaves those in the folder, as it leaves the memory.
+    without = MaskBank(HEADER)
+    for state, _ in pairs:
+        without.add(state)
+    folder.save(without)
+    check_same(folder.open().moments, bank.moments)
+
+
+def test_a_replaced_bank_takes_its_sums_along(folder: BankFolder, pairs: list[Pair]) -> None:
+    bank = folder.open()  # the sums are read only now, from the folder that is written into
+    bank.remove("a")
+    folder.save(bank, overwrite=True)
+    opened = folder.open()
+    assert opened.names == ["b", "c"]
+    check_same(opened.moments, bank_of(pairs).moments)
+    check_same(bank.moments, opened.moments)
+    assert len(list(folder.path.glob("moments-*"))) == 1
+
+
+def test_banks_are_merged_and_split(pairs: list[Pair], tmp_path: Path) -> None:
+    whole = bank_of(pairs)
+    one, two = bank_of(pairs[:1]), bank_of(pairs[:0:-1])
+    two.merge(one)
+    check_same(two.moments, whole.moments)
+    # Parts of one bank have the sums of all of it, and become that bank again.
+    part, rest = whole.subset(["a"]), whole.subset(["b", "c"])
+    check_same(part.moments, whole.moments)
+    part.merge(rest)
+    check_same(part.moments, whole.moments)
+    BankFolder(tmp_path / "part").save(whole.subset(["c"]))
+    check_same(BankFolder(tmp_path / "part").open().moments, whole.moments)
+
+
+def test_banks_that_count_other_features_are_not_merged(pairs: list[Pair], make_state: MakeState) -> None:
+    bank, other, without = bank_of(pairs), MaskBank(HEADER), MaskBank(HEADER)
+    state, moments = counted(make_state("d", 3), 3, "other features")
+    other.add(state, moments=moments)
+    without.add(state)
+    for each, message in ((other, "expected statistics"), (without, "those of task 'd'")):
+        with pytest.raises(BaseMismatchError, match=message):
+            bank.merge(each)
+    assert bank.names == ["a", "b", "c"]
+    check_same(bank.moments, bank_of(pairs).moments)
+
+
+def test_banks_that_share_some_tasks_and_have_others_are_not_merged(pairs: list[Pair]) -> None:
+    """The sums of both hold task a, and its part cannot be taken out."""
+    one, two = bank_of(pairs[:2]), bank_of([pairs[0], pairs[2]])
+    one.remove("a")
+    with pytest.raises(MaskError, match=r"1 tasks that are in both .* fit_router"):
+        one.merge(two.subset(["c"]))
+    assert one.names == ["b"]
+
+
+def test_sums_are_read_when_they_are_needed(folder: BankFolder, make_state: MakeState, pairs: list[Pair]) -> None:
+    bank = folder.open()
+    file_of(folder).unlink()
+    assert bank.has_moments
+    assert bank["b"].mask == pairs[1][0].mask
+    bank.add(make_state("d", 3))
+    assert bank.subset(["a", "d"]).names == ["a", "d"]
+    folder.append(make_state("d", 3))
+    with pytest.raises(BankFormatError, match="is missing"):
+        _ = bank.moments
+    with pytest.raises(BankFormatError, match="is missing"):
+        folder.append(*counted(make_state("e", 4), 4)[:1])
+
+
+def test_damage_is_found_and_repair_drops_nothing_else(folder: BankFolder, pairs: list[Pair]) -> None:
+    file = file_of(folder)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    for problems in (folder.verify(), folder.repair()):
+        assert [(problem.file, problem.task) for problem in problems] == [(file.name, "")]
+        assert "truncated or altered" in problems[0].message
+    assert file.with_name(f"{file.name}.broken").exists()
+    assert folder.verify() == []
+    bank = folder.read()
+    assert bank.names == ["a", "b", "c"]
+    assert bank.moments is None
+    for state, _ in pairs:
+        assert bank[state.name].mask == state.mask
+        assert bank[state.name].means is not None
+    bank.count(bank_of(pairs).moments, {})
+    folder.save(bank)
+    check_same(folder.open().moments, bank_of(pairs).moments)
+
+
+BROKEN = {
+    "no description": lambda t: {"scatter": t["scatter"]},
+    "no scatter": lambda t: {"about": t["about"]},
+    "a scatter that is no triangle": lambda t: {**t, "scatter": t["scatter"][:-1].clone()},
+    "a scatter of floats": lambda t: {**t, "scatter": t["scatter"].float()},
+    "a description that is no JSON": lambda t: {**t, "about": t["about"][:-1].clone()},
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_file_that_holds_something_else_is_an_error(folder: BankFolder, resign: Resign, broken: str) -> None:
+    """Somebody has made it with the digests that it should have."""
+    stored = moments_of(folder.open()).tensors()
+    save_file(BROKEN[broken](stored), file_of(folder))
+    sign_file(folder, resign)
+    with pytest.raises(BankFormatError, match="does not hold the statistics of tasks"):
+        _ = folder.open().moments
+    (problem,) = folder.verify()
+    assert problem.file == file_of(folder).name
+
+
+@pytest.mark.parametrize(
+    "path", ["../moments-000003.safetensors", "memory-000003.safetensors", "moments-3.safetensors"]
+)
+def test_the_manifest_names_no_file_of_another_form(folder: BankFolder, resign: Resign, path: str) -> None:
+    resign(folder, lambda manifest: manifest["moments"].update(file=path))
+    with pytest.raises(BankFormatError, match="outside of its folder"):
+        folder.open()
+
+
+def test_files_that_no_manifest_names_are_removed(folder: BankFolder, make_state: MakeState) -> None:
+    named = file_of(folder)
+    (folder.path / "moments-000777.safetensors").write_bytes(b"left by a writer that was interrupted")
+    folder.append(make_state("d", 3))
+    assert file_of(folder) == named
+
+
+def test_bytes_of_statistics_are_items_of_their_own(folder: BankFolder, pairs: list[Pair]) -> None:
+    taken, sizes = folder.bytes(), folder.sizes()
+    assert taken.router == sum(len(state.classes) * (5 + 4 + 4 + 8) for state, _ in pairs)
+    assert taken.moments == sizes[file_of(folder).name]
+    assert taken.total == sum(sizes.values())
+    assert taken.dense == 0
+    relative = BankFolder(folder.path.parent / "plain", relative=False)
+    relative.save(bank_of(pairs))
+    assert relative.bytes() == bank_of(pairs).bytes()
+
+
+def sign_file(folder: BankFolder, resign: Resign) -> None:
+    digest = hashlib.sha256(file_of(folder).read_bytes()).hexdigest()
+    resign(folder, lambda manifest: manifest["moments"].update(sha256=digest))
