@@ -23,6 +23,7 @@ INFERENCES = {
     "top-gamma": inference.TopGamma(),
     "descent": inference.GradientDescent(),
     "exhaustive": inference.Exhaustive(),
+    "list-then-try": inference.ListThenTry(listed=2),
     "recognisable": recipes.recognisable(exact=False)["inference"],
 }
 

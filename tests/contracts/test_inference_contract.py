@@ -14,6 +14,7 @@ from supermasks.inference import (
     Entropy,
     Exhaustive,
     GradientDescent,
+    ListThenTry,
     MaxProbability,
     Objective,
     OneShot,
@@ -41,6 +42,8 @@ ROWS: list[TaskInference] = [
             TopGamma,
             GradientDescent,
             Exhaustive,
+            ListThenTry,
+            partial(ListThenTry, listed=3),
         )
         for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
     ),

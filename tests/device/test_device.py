@@ -20,6 +20,7 @@ from supermasks.inference import (
     Entropy,
     Exhaustive,
     GradientDescent,
+    ListThenTry,
     OneShot,
     SuperfluousNeurons,
     TaskInference,
@@ -100,6 +101,7 @@ def test_heads(pair: Callable[..., Any], blobs: Blobs) -> None:
         OneShot(exact=False),
         OneShot(centred=True),
         OneShot(layers=1),
+        ListThenTry(listed=3),
     ],
     ids=repr,
 )

@@ -47,7 +47,18 @@ class Exhaustive(TaskInference):
     def _evidence(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
         """Return the negative objective of each input, `batch`, for each task."""
         uniform(superposition)  # rejects an empty bank
-        network, classes = superposition.network, superposition.classes
-        with torch.no_grad():
-            logits = (network.forward(inputs, superposition.member(i)) for i in range(len(superposition)))
-            return [-self.objective.compare(each, classes) for each in logits]
+        return [tried(superposition, inputs, task, self.objective) for task in range(len(superposition))]
+
+
+def tried(superposition: Superposition, inputs: Tensor, task: int, objective: Objective) -> Tensor:
+    """Return the negative objective of each input with the mask of one task, `batch`.
+
+    Args:
+        superposition: the tasks.
+        inputs: `batch x ...`.
+        task: its index.
+        objective: of the logits.
+    """
+    with torch.no_grad():
+        logits = superposition.network.forward(inputs, superposition.member(task))
+        return -objective.compare(logits, superposition.classes)

@@ -109,6 +109,25 @@ def uniform(superposition: Superposition, among: Sequence[int] | None = None) ->
     return alpha
 
 
+def listed_tasks(evidence: Tensor, most: int) -> tuple[list[int], bool]:
+    """Return the tasks of largest evidence in the order of learning, and whether a task just as good was left out.
+
+    Args:
+        evidence: of one input or batch, `k`; tasks with `-inf` are never listed.
+        most: the largest number of tasks to list.
+
+    Example:
+        >>> listed_tasks(torch.tensor([1.0, 3.0, 2.0, 2.0]), most=2)
+        ([1, 2], True)
+    """
+    # Stable: among equals, the task learned first comes first.
+    order = torch.sort(evidence, descending=True, stable=True)
+    looked_at = int((order.values > -torch.inf).sum())  # a shortlist skips some tasks
+    count = min(most, looked_at)
+    tied = bool(count < looked_at and order.values[count - 1] == order.values[count])
+    return sorted(order.indices[:count].tolist()), tied
+
+
 def decide(superposition: Superposition, evidence: Tensor, tied: Tensor | None = None, *, blank: bool = True) -> Belief:
     """Return the belief that chooses the task of largest evidence; among equals, the one learned first.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from supermasks.errors import ConfigError
 from supermasks.inference.gradients import batch_gradient
 from supermasks.inference.one_shot import OneShot
-from supermasks.inference.task_inference import decide, uniform
+from supermasks.inference.task_inference import decide, listed_tasks, uniform
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
@@ -61,12 +61,7 @@ class TwoShot(OneShot):
         evidence = torch.full_like(first, -torch.inf)
         tied = torch.zeros(len(first), dtype=torch.bool)
         for row, (inputs, before) in enumerate(zip(parts, first, strict=True)):
-            # Stable: among equals, the task learned first comes first.
-            order = torch.sort(before, descending=True, stable=True)
-            looked_at = int((order.values > -torch.inf).sum())  # a shortlist skips some tasks
-            count = min(self.listed, looked_at)
-            tied[row] = bool(count < looked_at and order.values[count - 1] == order.values[count])
-            among = sorted(order.indices[:count].tolist())
+            among, tied[row] = listed_tasks(before, self.listed)
             evidence[row, among] = -batch_gradient(
                 superposition, inputs, uniform(superposition, among), self.objective, among, names, self.centred
             )
