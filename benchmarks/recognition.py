@@ -87,12 +87,12 @@ class Counted:
 
     def __init__(self, tasks: Sequence[Task], router: LinearDiscriminant) -> None:
         self.tasks, self.router = list(tasks), router
-        self._network = Network(nn.Linear(tasks[0].train.shape[0], 1, bias=False), RandomBase(0))
-        empty = router.statistics.begin(self._network, tasks[0].train)
+        self.network = Network(nn.Linear(tasks[0].train.shape[0], 1, bias=False), RandomBase(0))
+        empty = router.statistics.begin(self.network, tasks[0].train)
         keep = len(tasks) * empty.scatter.numel() * 8 <= KEPT
         self.total, self._alone, self._means = empty, list[Moments](), list[ClassMeans]()
         for task in tasks:
-            means, alone = collect(self._network, task.train, len(task.classes), empty)
+            means, alone = collect(self.network, task.train, len(task.classes), empty)
             self.total = self.total.plus(alone)
             self._means.append(means)
             self._alone += [alone] if keep else []
@@ -104,7 +104,7 @@ class Counted:
             moments = moments.plus(self._alone[place])
         size = len(moments.scatter)
         states = [TaskState(self.tasks[i].info, {"weight": Unchanged((1, size))}, means=self._means[i]) for i in order]
-        return Superposition(self._network, states, moments)
+        return Superposition(self.network, states, moments)
 
     def orders(self, seed: int) -> list[list[int]]:
         """Return three orders of the tasks."""
