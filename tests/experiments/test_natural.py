@@ -126,10 +126,20 @@ def test_digits_are_found_and_foreign_images_are_told(data: Path, tmp_path: Path
     assert accuracy["mean"] <= min(found, accuracy["task_given"])
     assert accuracy["mean"] > 0.85
     assert accuracy["forgetting"] == 0
+    calibration = record["calibration"]
+    assert calibration["compared"].keys() == {"LinearDiscriminant", "Fused"}
+    assert calibration["inference"]["type"] in calibration["compared"]
     foreign = record["foreign"]
     assert foreign["foreign_auroc"] > 0.99
     assert foreign["confidence_auroc"] > 0.8
     assert foreign["confidence"] == pytest.approx(foreign["task_identification"], abs=0.05)
+
+
+def test_a_calibration_and_its_validation_examples_go_together() -> None:
+    with pytest.raises(ConfigError, match="needs validation examples"):
+        small("split-mnist-unknown", validation=0.0)
+    with pytest.raises(ConfigError, match="nothing uses"):
+        small("split-mnist-unknown", calibrate=False)
 
 
 def test_foreign_images_of_another_shape_are_refused_before_anything_is_learned(data: Path, tmp_path: Path) -> None:
