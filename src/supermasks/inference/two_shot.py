@@ -20,6 +20,7 @@ class TwoShot(OneShot):
 
     In a mixture of fewer tasks, each has more weight, so unusual inputs are recognised too: nearly always, if the first
     gradient lists their task. Not in the paper; between One-Shot and `TopGamma`, whose later rounds change little.
+    With no more tasks than are listed, the first gradient decides: a second one would be the same.
     Among equals at the end of the list, tasks learned earlier are listed and the belief is marked as tied. The evidence
     is that of the second gradient, and `-inf` for tasks that are not listed.
 
@@ -50,10 +51,16 @@ class TwoShot(OneShot):
         return False  # each batch has its own list
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        return self._again(superposition, [inputs], super().infer(superposition, inputs).evidence)
+        first = super().infer(superposition, inputs)
+        return first if self._lists_all(superposition) else self._again(superposition, [inputs], first.evidence)
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
-        return self._again(superposition, inputs.split(1), super().infer_each(superposition, inputs).evidence)
+        first = super().infer_each(superposition, inputs)
+        return first if self._lists_all(superposition) else self._again(superposition, inputs.split(1), first.evidence)
+
+    def _lists_all(self, superposition: Superposition) -> bool:
+        """Return whether the second gradient would be the first one again."""
+        return self.exact and len(superposition) <= self.listed
 
     def _again(self, superposition: Superposition, parts: Sequence[Tensor], first: Tensor) -> Belief:
         """Return the belief about batches of one task each, from their first evidence, `batches x k`."""
