@@ -176,7 +176,13 @@ class _Solved:
         weights = whitening.mT @ means.mT
         self._weights, self._bias = weights.float(), (-means.square().sum(dim=1) / 2 - centre @ weights).float()
         self._whitening, self._centre = whitening.mT.float(), centre.float()
-        self._alone = len(of.unique()) == len(of)
+        self.sizes = of.bincount()
+        self._groups = None if len(self.sizes) == len(of) else [self._group(int(n)) for n in self.sizes.unique()]
+
+    def _group(self, size: int) -> tuple[Tensor, Tensor]:
+        """Return the tasks with so many classes, and the places of their classes."""
+        tasks = (self.sizes == size).nonzero().flatten()
+        return tasks, (self.sizes[self.of] == size).nonzero().flatten()
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
@@ -184,13 +190,12 @@ class _Solved:
 
     def evidence(self, joint: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
-        if self._alone:
+        if self._groups is None:
             return joint
-        tasks = int(self.of[-1]) + 1
-        of = self.of.expand_as(joint)
-        top = torch.full((len(joint), tasks), -torch.inf).scatter_reduce_(1, of, joint, "amax")
-        sums = torch.zeros(len(joint), tasks).scatter_add_(1, of, (joint - top.gather(1, of)).exp())
-        return top + sums.log()
+        evidence = torch.empty(len(joint), len(self.sizes), dtype=torch.float32)
+        for tasks, columns in self._groups:
+            evidence[:, tasks] = joint.index_select(1, columns).view(len(joint), len(tasks), -1).logsumexp(dim=2)
+        return evidence
 
     def strangeness(self, features: Tensor, joint: Tensor, chosen: Tensor) -> Tensor:
         """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features.
