@@ -48,7 +48,7 @@ ROWS: list[TaskInference] = [
         for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
     ),
     DISCRIMINANT,
-    replace(DISCRIMINANT, per="task", bits=16, shrinkage=None),
+    replace(DISCRIMINANT, per="task", bits=8, shrinkage=None),
     Auto(router=DISCRIMINANT),
     Fused(router=DISCRIMINANT, gradient=OneShot(centred=True), weights=(0.5, 1.0, 1.0), listed=2),
 ]

@@ -35,7 +35,8 @@ class LinearDiscriminant(TaskInference):
     Attributes:
         features: of the inputs; `Usual` chooses by the first task.
         per: whether each class has a mean, or each task as a whole.
-        bits: of each number of a mean, 8 or 16.
+        bits: of each number of a mean: 16 are as good as exact means, 8 take half the bytes and may cost a point
+            (docs/recognising.md).
         shrinkage: `Sigma = (1 - s) S / N + s tr(S / N) / d I`; None estimates `s` ("oracle approximating shrinkage",
             Chen et al. 2010).
         measured: whether the strangeness of inputs is measured: the squared Mahalanobis distance to the nearest class
@@ -53,7 +54,7 @@ class LinearDiscriminant(TaskInference):
 
     features: FeatureMap = field(default_factory=Usual)
     per: Literal["class", "task"] = "class"
-    bits: Literal[8, 16] = 8
+    bits: Literal[8, 16] = 16
     shrinkage: float | None = None
     measured: bool = True
 

@@ -29,7 +29,7 @@ class Statistics(Settings):
     Attributes:
         features: of the inputs.
         per: whether a mean is kept for each class, or one for the whole task, which takes fewer bytes.
-        bits: of each number of a mean, 8 or 16.
+        bits: of each number of a mean: 16 are as good as exact means, 8 take half the bytes.
 
     Raises:
         ConfigError: the bits are neither 8 nor 16.
@@ -37,7 +37,7 @@ class Statistics(Settings):
 
     features: FeatureMap = field(default_factory=Usual)
     per: Literal["class", "task"] = "class"
-    bits: Literal[8, 16] = 8
+    bits: Literal[8, 16] = 16
 
     def begin(self, network: Network, examples: Examples) -> Moments:
         """Return empty moments, with the features fitted on examples of the first task.
