@@ -213,6 +213,18 @@ def test_tasks_that_were_learned_without_statistics_get_them_later() -> None:
     assert torch.equal(before, learner.network.logits(inputs, learner.bank["split-0-1"]))
 
 
+def test_statistics_of_other_features_are_refused(world: tuple[Learner, list[Task]]) -> None:
+    learner, tasks = world
+    _, inputs, _ = halves(tasks)
+    mixed = learner._mixed(None).superposition
+    with pytest.raises(ConfigError, match=r"expected statistics of RandomFeatures\(count=9.*fit_router"):
+        LinearDiscriminant(features=RandomFeatures(9)).infer_each(mixed, inputs[:2])
+    with pytest.raises(ConfigError, match="one mean for each task"):
+        LinearDiscriminant(features=RandomFeatures(300), per="task").infer_each(mixed, inputs[:2])
+    usual = LinearDiscriminant().infer_each(mixed, inputs[:2])  # whatever was counted
+    assert torch.equal(usual.evidence, ROUTER.infer_each(mixed, inputs[:2]).evidence)
+
+
 def test_what_fit_router_refuses() -> None:
     learner, tasks = learned(OneShot(), 2)
     with pytest.raises(ConfigError, match="counts nothing"):

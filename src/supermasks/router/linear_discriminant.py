@@ -14,6 +14,7 @@ from supermasks.moments import Moments
 from supermasks.router.feature_map import FeatureMap, Features
 from supermasks.router.statistics import Statistics, features_of
 from supermasks.router.usual import Usual
+from supermasks.spec import build
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -44,7 +45,7 @@ class LinearDiscriminant(TaskInference):
             first notices inputs that are like no task, the second those between tasks. It takes one more product.
 
     Raises:
-        ConfigError: the shrinkage is not between 0 and 1.
+        ConfigError: the shrinkage is not between 0 and 1; or the tasks were counted with other features.
 
     Example:
         >>> from supermasks.router import Patches
@@ -138,6 +139,13 @@ class LinearDiscriminant(TaskInference):
             raise TaskError(
                 f"expected tasks with statistics to be recognised by, but {listed(lacking)} have none, or of other "
                 "features, or are not in those of the bank; collect them anew with learner.fit_router(tasks)"
+            )
+        counted = build(moments.settings, Statistics)
+        differs = counted.features != self.features and not isinstance(self.features, Usual)
+        if differs or counted.per != self.per:
+            raise ConfigError(
+                f"expected statistics of {self.features}, one mean for each {self.per}, but the tasks were counted "
+                f"with {counted.features}, one for each {counted.per}; use these, or call learner.fit_router(tasks)"
             )
         return moments
 
