@@ -233,6 +233,7 @@ def test_tasks_that_are_mixed_must_agree_on_the_form() -> None:
     assert learner.predict(PIXELS).tasks == ["pixels"] * 12
 
 
+@pytest.mark.filterwarnings("ignore:recognised on held-out data")  # three times the same task
 def test_accuracy_and_calibration_take_what_the_network_sees_or_refuse_it() -> None:
     task = make_task("a", (PIXELS, LABELS), test=(PIXELS, LABELS))
     learner = learner_of(task, make_task("b", (PIXELS, LABELS)), make_task("c", (PIXELS, LABELS)))

@@ -97,6 +97,7 @@ def test_what_is_learned_does_not_depend_on_what_is_around(around: Callable, met
     assert labels.labels == plain.predict(inputs, task="a").labels
 
 
+@pytest.mark.filterwarnings("ignore:recognised on held-out data")  # a few steps of training
 @pytest.mark.parametrize("around", [autocast, doubles])
 @pytest.mark.parametrize("name", INFERENCES)
 def test_what_is_inferred_does_not_depend_on_what_is_around(name: str, around: Callable, blobs: Blobs) -> None:
