@@ -15,7 +15,7 @@ SUPSUP = Experiment(
     net=LeNet300(),
     way=SupSupWay(rule=Threshold()),
     training=Training(steps=200, batch_size=128, optimiser=Adam(3e-3), schedule="cosine"),
-    evaluation=TaskInferred(inference=LinearDiscriminant(features=RandomFeatures(900)), checkpoint_images=200),
+    evaluation=TaskInferred(inference=LinearDiscriminant(features=RandomFeatures(900), bits=8), checkpoint_images=200),
 )
 
 TENANTS = Preset(
