@@ -36,8 +36,8 @@ class LinearDiscriminant(TaskInference):
     Attributes:
         features: of the inputs; `Usual` chooses by the first task.
         per: whether each class has a mean, or each task as a whole.
-        bits: of each number of a mean: 16 are as good as exact means, 8 take half the bytes and are enough where classes
-            lie far apart (docs/recognising.md: they cost 0 to 10 points).
+        bits: of each number of a mean: 16 are as good as exact means. 8 take half the bytes, and are enough where
+            classes lie far apart (docs/recognising.md: they cost 0 to 10 points).
         shrinkage: `Sigma = (1 - s) S / N + s tr(S / N) / d I`; None estimates `s` ("oracle approximating shrinkage",
             Chen et al. 2010).
         measured: whether the strangeness of inputs is measured: the squared Mahalanobis distance to the nearest class
