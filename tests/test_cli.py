@@ -203,7 +203,7 @@ def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.
 def test_statistics_of_a_router_are_shown_checked_and_dropped(
     small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learner = small(inference=LinearDiscriminant(features=RandomFeatures(10)))
+    learner = small(inference=LinearDiscriminant(features=RandomFeatures(10), bits=8))
     learner.learn(blobs("a"), progress=None)
     learner.save(tmp_path)
     (moments,) = tmp_path.glob("moments-*")
