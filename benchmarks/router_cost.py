@@ -50,7 +50,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     source = load_source("mnist" if options.data else "sample", options.data)
     tasks = PermutedStream(source, tasks=options.tasks, seed=options.seed)
-    router = LinearDiscriminant(features=Flat(), per="task", measured=False)
+    router = LinearDiscriminant(features=Flat(), per="task", bits=8, measured=False)
     network, shape = Network(nn.Linear(784, 1, bias=False), RandomBase(0)), (1, 784)
     moments, states, start = None, list[TaskState](), perf_counter()
     for task in tasks:
