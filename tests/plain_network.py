@@ -80,9 +80,9 @@ class Plain:
             torch.testing.assert_close(learner.network.weights[name].double(), value.detach(), rtol=0, atol=1e-5)
 
 
-def batches(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(task: Task, steps: int = STEPS) -> Iterator[tuple[Tensor, Tensor]]:
     random, rows = generator(SEED, "data-order", task.name), torch.empty(0, dtype=torch.int64)
-    for _ in range(STEPS):
+    for _ in range(steps):
         if len(rows) < BATCH:
             rows = torch.cat([rows, torch.from_numpy(random.permutation(len(task.train)))])
         yield task.train.inputs[rows[:BATCH]], task.train.targets[rows[:BATCH]]

@@ -93,11 +93,10 @@ def test_ewc_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
         learner.learn(task)
         start = [value.detach().clone() for value in plain.shared()]
 
-        def loss(inputs: Tensor, targets: Tensor, number: int = number, start: list[Tensor] = start) -> Tensor:
-            held = 15.0 * far(plain.shared(), start, importance)
-            return cross_entropy(plain.logits(inputs, number), targets) + held
-
-        plain.train(task, number, loss)
+        for inputs, targets in batches(task):
+            loss = cross_entropy(plain.logits(inputs, number), targets)
+            loss = loss + 15.0 * far(plain.shared(), start, importance)
+            plain.descend(number, torch.autograd.grad(loss, plain.trained(number)))
         plain.check(learner)
         found = [torch.zeros_like(value) for value in importance]
         random = generator(SEED, "fisher", task.name)

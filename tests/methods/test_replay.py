@@ -16,7 +16,7 @@ from supermasks.errors import ConfigError, TaskError
 from supermasks.methods.agem import AGEM
 from supermasks.methods.dark_experience import DER, DERpp
 from supermasks.methods.examples import ExampleMemory, Remembered
-from supermasks.methods.experience_replay import ER
+from supermasks.methods.experience_replay import ExperienceReplay
 from supermasks.methods.sequential import Sequential
 from supermasks.seeding import generator
 from supermasks.training import Adam, Training
@@ -81,7 +81,7 @@ def answers(plain: Plain, examples: list[Example]) -> Tensor:
 
 @heads
 def test_er_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
-    learner = learner_of(ER(CAPACITY), own_heads)
+    learner = learner_of(ExperienceReplay(CAPACITY), own_heads)
     plain, memory = Plain.of(learner), Reservoir()
     for number, task in enumerate(tasks_of(blobs)):
         plain.begin(learner, task)
@@ -148,7 +148,7 @@ def test_agem_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
 
 def test_replay_forgets_less_than_sequential_training(blobs: Blobs) -> None:
     kept = dict[type[Sequential], float]()
-    for method in (Sequential(), ER(), DER(), DERpp(), AGEM()):
+    for method in (Sequential(), ExperienceReplay(), DER(), DERpp(), AGEM()):
         learner = learner_of(method, False)
         learner.training = Training(60, BATCH, Adam(1e-2))
         for name in "abcd":
@@ -181,29 +181,41 @@ def test_examples_are_part_of_the_bank_and_of_its_bytes(blobs: Blobs, tmp_path: 
     assert taken.examples < taken.memory < taken.examples + 1000
 
 
-def test_pixels_are_stored_as_bytes_and_come_back_bit_for_bit() -> None:
-    pixels = torch.randint(0, 256, (5, 1, 4, 4)).float() / 255
-    zeros = torch.zeros(5, dtype=torch.int64)
-    memory = ExampleMemory(5, Remembered(pixels, zeros, zeros), seen=9)
-    stored = memory.tensors()
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (64,)])
+def test_pixels_are_stored_as_bytes_and_come_back_bit_for_bit(shape: tuple[int, ...]) -> None:
+    """Also after each channel was normalised."""
+    pixels = torch.randint(0, 256, (60, *shape), generator=torch.Generator().manual_seed(0)).float() / 255
+    if len(shape) == 3:
+        means, spread = torch.rand(2, shape[0], 1, 1, generator=torch.Generator().manual_seed(1))
+        pixels = (pixels - means) / (spread + 0.1)
+    zeros = torch.zeros(60, dtype=torch.int64)
+    stored = ExampleMemory(60, Remembered(pixels, zeros, zeros), seen=99).tensors()
     assert stored["example inputs"].dtype == torch.uint8
-    again = ExampleMemory.of(stored, 5)
+    again = ExampleMemory.of(stored, 60)
     assert again.held is not None
     assert torch.equal(again.held.inputs, pixels)
-    assert again.seen == 9
-    other = ExampleMemory(5, Remembered(pixels * 0.999, zeros, zeros)).tensors()
-    assert other["example inputs"].dtype == torch.float32
+    assert again.seen == 99
+
+
+def test_other_inputs_are_stored_as_they_are() -> None:
+    zeros = torch.zeros(60, dtype=torch.int64)
+    for inputs in (torch.randn(60, 64), torch.randint(0, 5, (60, 7)), torch.zeros(60, 1)):
+        stored = ExampleMemory(60, Remembered(inputs, zeros, zeros), seen=99).tensors()
+        assert stored["example inputs"].dtype == (torch.uint8 if inputs.shape[1] == 1 else inputs.dtype)
+        again = ExampleMemory.of(stored, 60).held
+        assert again is not None
+        assert torch.equal(again.inputs, inputs)
 
 
 def test_what_cannot_be_remembered_is_refused(blobs: Blobs) -> None:
-    for kind in (ER, DER, DERpp, AGEM):
+    for kind in (ExperienceReplay, DER, DERpp, AGEM):
         with pytest.raises(ConfigError, match="at least 1 example"):
             kind(memory=0)
     with pytest.raises(ConfigError, match="alpha"):
         DER(alpha=-1.0)
     with pytest.raises(ConfigError, match="beta"):
         DERpp(beta=-1.0)
-    learner = learner_of(ER(), False)
+    learner = learner_of(ExperienceReplay(), False)
     learner.learn(blobs("a"))
     learner.method = DER()
     with pytest.raises(ConfigError, match="have no logits"):
@@ -214,9 +226,9 @@ def test_what_cannot_be_remembered_is_refused(blobs: Blobs) -> None:
 
 
 def test_a_smaller_memory_keeps_a_part_of_the_examples(blobs: Blobs) -> None:
-    learner = learner_of(ER(40), False)
+    learner = learner_of(ExperienceReplay(40), False)
     learner.learn(blobs("a"))
-    learner.method = ER(10)
+    learner.method = ExperienceReplay(10)
     learner.learn(Task("b", (0, 1), Examples(torch.rand(20, 8), torch.arange(20) % 2)))
     assert len(learner.bank.memory["example targets"]) == 10
     assert int(learner.bank.memory["example seen"]) == 40 * 16

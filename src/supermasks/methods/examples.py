@@ -11,7 +11,6 @@ from supermasks.bank.bytes import EXAMPLES
 from supermasks.errors import ConfigError, TaskError
 
 SEEN = "seen"
-PIXEL = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,18 +103,17 @@ class ExampleMemory:
         if with_logits and "logits" not in stored:
             raise ConfigError("the examples of the earlier tasks have no logits; learn all tasks with the same method")
         logits = stored["logits"] if with_logits else None
-        held = Remembered(_decoded(stored["inputs"]), stored["targets"], stored["tasks"], logits)
+        held = Remembered(_decoded(stored), stored["targets"], stored["tasks"], logits)
         return cls(capacity, held, int(stored[SEEN]))
 
     def __len__(self) -> int:
         return 0 if self.held is None else len(self.held)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that `of` needs. Inputs that are pixels, `n / 255`, are stored as bytes."""
+        """Return all that `of` needs. Inputs that are pixels are stored as bytes."""
         if self.held is None:
             return {}
-        found = self.held.tensors()
-        found = {**found, "inputs": _encoded(found["inputs"]), SEEN: torch.tensor(self.seen)}
+        found = {**self.held.tensors(), **_coded(self.held.inputs), SEEN: torch.tensor(self.seen)}
         return {EXAMPLES + name: value for name, value in found.items()}
 
     def offer(self, examples: Remembered, random: np.random.Generator) -> None:
@@ -164,12 +162,34 @@ def _padded(logits: Sequence[Tensor]) -> list[Tensor]:
     return [torch.nn.functional.pad(value, (0, width - value.shape[1])) for value in logits]
 
 
-def _encoded(inputs: Tensor) -> Tensor:
-    if not inputs.is_floating_point() or inputs.min() < 0 or inputs.max() > 1:
-        return inputs
-    pixels = (inputs * PIXEL).round().to(torch.uint8)
-    return pixels if torch.equal(_decoded(pixels), inputs) else inputs
+def _coded(inputs: Tensor) -> dict[str, Tensor]:
+    """Return inputs as bytes and a list of values for each channel, if that is smaller; else as they are.
+
+    Pixels have at most 256 values a channel, also after they were normalised. No bit is lost.
+    """
+    if not inputs.is_floating_point():
+        return {"inputs": inputs}
+    found = [channel.unique(return_inverse=True) for channel in _channels(inputs)]
+    most = max(len(levels) for levels, _ in found)
+    if most > 256 or inputs.numel() + 4 * most * len(found) >= 4 * inputs.numel():
+        return {"inputs": inputs}
+    codes = torch.empty(inputs.shape, dtype=torch.uint8)
+    for channel, (_, places) in zip(_channels(codes), found, strict=True):
+        channel.copy_(places)
+    levels = [torch.nn.functional.pad(levels, (0, most - len(levels))) for levels, _ in found]
+    return {"inputs": codes, "levels": torch.stack(levels)}
 
 
-def _decoded(inputs: Tensor) -> Tensor:
-    return inputs.to(torch.float32) / PIXEL if inputs.dtype == torch.uint8 else inputs
+def _decoded(stored: Mapping[str, Tensor]) -> Tensor:
+    codes = stored["inputs"]
+    if "levels" not in stored:
+        return codes
+    inputs = torch.empty(codes.shape, dtype=torch.float32)
+    for channel, levels, places in zip(_channels(inputs), stored["levels"], _channels(codes), strict=True):
+        channel.copy_(levels[places.long()])
+    return inputs
+
+
+def _channels(inputs: Tensor) -> tuple[Tensor, ...]:
+    """Return the channels of images, as views; other inputs count as one channel."""
+    return inputs.unbind(dim=1) if inputs.dim() == 4 else (inputs,)

@@ -12,7 +12,7 @@ from supermasks.methods.session import Criterion, Lesson, Logits, Session
 
 
 @dataclass(frozen=True)
-class ER(Sequential):
+class ExperienceReplay(Sequential):
     """Sequential training that replays stored examples (ER; Riemer et al. 2019, Chaudhry et al. 2019).
 
     The memory is a random sample of all training examples so far (reservoir sampling). Each batch of `b` examples is

@@ -17,19 +17,19 @@ class Heads:
 
     Args:
         lesson: the task, and what it is learned over.
-        earlier: heads to use instead of those of the earlier tasks, in their order.
+        earlier: heads to use instead of those of some earlier tasks, by their number.
 
     Attributes:
         number: of the task under training, from 0.
     """
 
-    def __init__(self, lesson: Lesson, earlier: list[dict[str, Tensor]] | None = None) -> None:
+    def __init__(self, lesson: Lesson, earlier: Mapping[int, Mapping[str, Tensor]] | None = None) -> None:
         # A task that trained all shared weights cannot be removed, so these numbers stay.
         states = [state for state in lesson.past.states if state.replaced]
         self.number, self._names = len(states), list(lesson.network.head_shapes(1))
         device = lesson.network.device
         of_states = [{name: _value(state.changes[name]) for name in self._names} for state in states]
-        heads = of_states if earlier is None else earlier
+        heads = [(earlier or {}).get(number, head) for number, head in enumerate(of_states)]
         self._earlier = [{name: value.to(device) for name, value in head.items()} for head in heads]
         sizes = [*(len(state.classes) for state in states), len(lesson.task.classes)]
         self._sizes = torch.tensor(sizes, device=device)

@@ -10,7 +10,7 @@ from supermasks.data import limited
 from supermasks.evaluation import shuffled
 from supermasks.experiments.evaluations import FEW_TASKS
 from supermasks.experiments.running.recognition import judged_examples
-from supermasks.experiments.ways.separate_heads import TRUNK
+from supermasks.experiments.ways.trunk import TRUNK
 from supermasks.masks import Mask, sparse_overlap, total_overlap
 from supermasks.metrics import (
     MeanInputRouter,

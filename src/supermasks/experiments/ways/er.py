@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
-from supermasks.methods.experience_replay import ER
+from supermasks.methods.experience_replay import ExperienceReplay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +23,4 @@ class ERWay(Way):
     memory: int = 200
 
     def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), ER(memory=self.memory))
+        return setup.learner(setup.network(heads=True), ExperienceReplay(memory=self.memory))
