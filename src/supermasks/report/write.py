@@ -30,6 +30,7 @@ BYTES = {
     "router": "what a router recognises tasks by",
     "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
     "memory": "memory for learning further tasks, not counted",
+    "examples": "examples of earlier tasks in it",
     "trunk": "trunk that the tasks share, beside the bank",
     "paper": "masks and statistics as SupSup counts them, not a file",
 }
