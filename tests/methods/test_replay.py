@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from supermasks import Examples, Task
 from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError, TaskError
+from supermasks.methods import SupSup
 from supermasks.methods.agem import AGEM
 from supermasks.methods.dark_experience import DER, DERpp
 from supermasks.methods.examples import ExampleMemory, Remembered
@@ -223,6 +224,45 @@ def test_what_cannot_be_remembered_is_refused(blobs: Blobs) -> None:
     one, two = (Remembered(torch.zeros(1, size), torch.zeros(1).long(), torch.zeros(1).long()) for size in (3, 4))
     with pytest.raises(TaskError, match="inputs of one shape"):
         Remembered.joined([one, two])
+
+
+def test_several_processes_are_refused(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = learner_of(ExperienceReplay(), False)
+    lesson = learner._lesson(blobs("a"))
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(ConfigError, match="cannot be shared by several processes"):
+        learner.method.begin(lesson)
+
+
+@pytest.mark.parametrize("method", [ExperienceReplay(), DERpp(), AGEM()], ids=repr)
+def test_a_batch_may_be_computed_in_parts(method: Sequential, blobs: Blobs) -> None:
+    """Each example is offered once, and each part replays as many examples as it has."""
+    learner = learner_of(method, True)
+    learner.training = Training(10, BATCH, Adam(1e-2), accumulate=3)
+    for name in "ab":
+        learner.learn(blobs(name))
+    offered = 2 * (60 if isinstance(method, AGEM) else 10 * BATCH)
+    assert int(learner.bank.memory["example seen"]) == offered
+    assert learner.accuracy(blobs("b").train, "b") > 0.8
+
+
+def test_numbers_of_tasks_hold_if_others_come_go_and_are_renamed(blobs: Blobs) -> None:
+    """A stored example is replayed through the head of its own task, whatever happened to the bank meanwhile."""
+    one, other = (learner_of(ExperienceReplay(), True) for _ in range(2))
+    for learner in (one, other):
+        learner.learn(blobs("a"))
+    other.method = SupSup()
+    other.learn(blobs("x", 5))
+    other.rename("a", "renamed")
+    other.method = ExperienceReplay()
+    for learner in (one, other):
+        learner.learn(blobs("b", 2))
+    other.remove("x")
+    for learner in (one, other):
+        learner.learn(blobs("c", 4))
+    for name, weight in one.network.weights.items():
+        assert torch.equal(other.network.weights[name], weight)
 
 
 def test_a_smaller_memory_keeps_a_part_of_the_examples(blobs: Blobs) -> None:

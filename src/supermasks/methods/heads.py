@@ -1,6 +1,7 @@
 """The heads of several tasks as one: a single forward pass then answers for all of them."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ class Heads:
         self._earlier = [{name: value.to(device) for name, value in head.items()} for head in heads]
         sizes = [*(len(state.classes) for state in states), len(lesson.task.classes)]
         self._sizes = torch.tensor(sizes, device=device)
-        self._starts = self._sizes.cumsum(0) - self._sizes
+        self._ends, self._most = list(accumulate(sizes)), max(sizes)
+        self._starts = torch.tensor([0, *self._ends[:-1]], device=device)
 
     def joined(self, head: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Return one head for all tasks, whose outputs are those of each task in turn; None without a head.
@@ -54,7 +56,7 @@ class Heads:
         """
         if not self._names:
             return outputs
-        return outputs[:, int(self._starts[number]) : int(self._starts[number] + self._sizes[number])]
+        return outputs[:, self._ends[number - 1] if number else 0 : self._ends[number]]
 
     def of_each(self, outputs: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each input the outputs of its own task, and which of these exist, both `batch x most`.
@@ -66,7 +68,7 @@ class Heads:
         if not self._names:
             return outputs, torch.ones_like(outputs, dtype=torch.bool)
         tasks = tasks.to(outputs.device)
-        places = torch.arange(int(self._sizes.max()), device=outputs.device)
+        places = torch.arange(self._most, device=outputs.device)
         exists = places < self._sizes[tasks, None]
         columns = (self._starts[tasks, None] + places).clamp(max=outputs.shape[1] - 1)
         return outputs.gather(1, columns), exists
