@@ -12,9 +12,9 @@ from supermasks.streams.novelty_rule import Judged, NoveltyRule, Scene
 class LossJump(NoveltyRule):
     """Look at other tasks if the loss of the current task jumps; open a mask if the loss is high for all of them.
 
-    The surprise of a loss `l` for a task whose losses so far have the mean `m_i` and the standard deviation `s_i` is
+    The surprise of a loss `l` for a task whose losses so far stand at `m` and vary by `s` (`LossTrend`) is
 
-        z_i(l) = (l - m_i) / max(s_i, least)
+        z(l) = (l - m) / max(s, least)
 
     While `z <= threshold` for the current task, the current task goes on. The loss is computed for training anyway, so
     this look is free. Otherwise the batch belongs to the task of least surprise, if that is at most the threshold. If
@@ -64,16 +64,6 @@ class LossJump(NoveltyRule):
 
     def _of_window(self, trend: LossTrend, loss: float) -> float:
         """Return the surprise of the last losses of a task, the newest of which is not in its trend yet."""
-        earlier = trend.last[len(trend.last) - self.window + 1 :]
-        mean = (sum(earlier) + loss) / self.window
-        return sqrt(self.window) * _before(trend, len(earlier)).surprise(mean, self.least)
-
-
-def _before(trend: LossTrend, count: int) -> LossTrend:
-    """Return about what a trend was before its last `count` losses: that of the other losses that were kept."""
-    if not count:
-        return trend
-    before = LossTrend()
-    for loss in trend.last[:-count]:
-        before = before.plus(loss)
-    return before
+        earlier = self.window - 1
+        mean = (sum(trend.last[len(trend.last) - earlier :]) + loss) / self.window
+        return sqrt(self.window) * trend.without(earlier).surprise(mean, self.least)

@@ -1,7 +1,7 @@
 """A task of a stream that is still trained: its session, its optimiser, and how far it is."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,13 @@ from supermasks.methods import Lesson, Method
 from supermasks.state import TaskState
 from supermasks.training import Fit, LearnedTask, Training, finish_task
 from supermasks.training.cross_entropy import CrossEntropy
+
+
+class Looked(NamedTuple):
+    """A forward pass in training: its loss, and the buffers as it leaves them, such as batch-norm statistics."""
+
+    loss: Tensor
+    buffers: dict[str, Tensor]
 
 
 class OpenTask:
@@ -43,8 +50,8 @@ class OpenTask:
         """The name of the task."""
         return self.lesson.task.name
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a batch, as in training, differentiable.
+    def look(self, inputs: Tensor, targets: Tensor) -> Looked:
+        """Return the mean loss of a batch, as in training, and leave the task as it is.
 
         Args:
             inputs: `batch x ...`.
@@ -53,28 +60,34 @@ class OpenTask:
         Raises:
             TrainingError: the network refuses the batch.
         """
-        network = self.lesson.network
-        effective = {**self.session.effective(), **self._whole}
-
-        def logits(inputs: Tensor) -> Tensor:
-            return network.forward(inputs, effective, training=True, precision=self.training.dtype)
-
+        network, kept = self.lesson.network, self.session.buffers
+        self.session.buffers = {name: value.clone() for name, value in kept.items()}
         try:
-            return self.session.loss(logits, inputs, targets.to(network.device), self._cross_entropy.mean)
+            moved, effective = self.session.buffers, {**self.session.effective(), **self._whole}
+
+            def logits(inputs: Tensor) -> Tensor:
+                return network.forward(inputs, effective, training=True, precision=self.training.dtype)
+
+            return Looked(
+                self.session.loss(logits, inputs, targets.to(network.device), self._cross_entropy.mean), moved
+            )
         except (SupermasksError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # layers may raise anything
             raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
+        finally:
+            self.session.buffers = kept
 
-    def step(self, loss: Tensor) -> None:
+    def step(self, looked: Looked) -> None:
         """Make one optimiser step.
 
         Args:
-            loss: from `loss`; its gradients are computed.
+            looked: at a batch, after the last step.
         """
         for parameter in self.parameters:
             parameter.grad = None
-        loss.backward()
+        looked.loss.backward()
+        self._set_buffers(looked.buffers)
         self.session.after_backward()
         if self.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.training.clip_norm)
@@ -82,12 +95,7 @@ class OpenTask:
         self.session.after_step()
         self.steps += 1
 
-    def buffers(self) -> dict[str, Tensor]:
-        """Return a copy of the buffers, for `restore_buffers`."""
-        return {name: value.clone() for name, value in self.session.buffers.items()}
-
-    def restore_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        """Set the buffers back: a batch of another task must not change batch-norm statistics."""
+    def _set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         for name, value in buffers.items():
             self.session.buffers[name].copy_(value)
 
@@ -133,7 +141,7 @@ class OpenTask:
         with torch.no_grad():
             for parameter, value in zip(self.parameters, state["parameters"], strict=True):
                 parameter.copy_(value)
-            self.restore_buffers(state["buffers"])
+            self._set_buffers(state["buffers"])
         self.session.restore(state["session"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps = state["steps"]

@@ -30,7 +30,7 @@ from supermasks.streams.consolidation import Dropped, consolidated
 from supermasks.streams.loss_jump import LossJump
 from supermasks.streams.loss_trend import LossTrend
 from supermasks.streams.novelty_rule import Judged, NoveltyRule
-from supermasks.streams.open_task import OpenTask
+from supermasks.streams.open_task import Looked, OpenTask
 from supermasks.streams.stream_file import read_stream, write_stream
 from supermasks.streams.stream_tasks import StreamTasks
 from supermasks.training import Training
@@ -284,41 +284,26 @@ class StreamLearner:
         return self.batches
 
     def _learn(self, scene: "_Scene", judged: Judged | None) -> Observed:
+        tasks, x, targets = self._tasks, scene.inputs, scene.targets
         name, new = self._destination(judged)
-        opened, loss, value = self._begun(scene, name, new)
-        if new and opened is not None:
-            self._tasks.add(opened)
-        if opened is not None:
-            opened.step(loss)
-        self._tasks.note(name, value, scene.inputs, scene.targets)
+        opened = tasks.begin(tasks.task(name, x, targets)) if new else tasks.open.get(name)
+        if opened is None:
+            value = tasks.losses([name], x, targets)[name]
+        else:
+            looked = scene.looked(opened)
+            value = float(looked.loss.detach())
+            if not isfinite(value):
+                raise TrainingError(
+                    f"the loss of batch {self.batches} is {value}; lower the learning rate, or check the inputs"
+                )
+            if new:
+                tasks.add(opened)
+            opened.step(looked)
+        tasks.note(name, value, x, targets)
         self._current = name
         self.batches += 1
         scores = {} if judged is None else judged.scores
         return Observed(self.batches - 1, name, new, opened is not None, value, MappingProxyType(dict(scores)))
-
-    def _begun(self, scene: "_Scene", name: str, new: bool) -> tuple[OpenTask | None, Tensor, float]:
-        """Return the task to train (None if it is closed), the loss of the batch, and its value.
-
-        Raises:
-            TrainingError: the loss is not finite; no task has changed.
-        """
-        tasks, x, targets = self._tasks, scene.inputs, scene.targets
-        opened = tasks.begin(tasks.task(name, x, targets)) if new else tasks.open.get(name)
-        if name != self._current:
-            scene.undo()
-        if opened is None:
-            value = tasks.losses([name], x, targets)[name]
-            return None, torch.tensor(value), value
-        buffers = opened.buffers()
-        loss = scene.training_loss() if name == self._current else opened.loss(x, targets)
-        value = float(loss.detach())
-        if not isfinite(value):
-            opened.restore_buffers(buffers)
-            scene.undo()
-            raise TrainingError(
-                f"the loss of batch {self.batches} is {value}; lower the learning rate, or check the inputs"
-            )
-        return opened, loss, value
 
     def _destination(self, judged: Judged | None) -> tuple[str, bool]:
         """Return the task that a batch is learned as, and whether it is new."""
@@ -371,9 +356,7 @@ class _Scene:
     def __init__(self, tasks: StreamTasks, current: str, batch: int, inputs: Tensor, targets: Tensor) -> None:
         self.inputs, self.targets = inputs, targets
         self._tasks, self._current, self._batch = tasks, current, batch
-        self._loss: Tensor | None = None
-        self._opened: OpenTask | None = tasks.open.get(current)
-        self._buffers: dict[str, Tensor] = {}
+        self._looked: Looked | None = None
 
     @property
     def batch(self) -> int:
@@ -391,9 +374,10 @@ class _Scene:
         return self._tasks.trends[name]
 
     def loss(self) -> float:
-        if self._opened is None:
+        opened = self._tasks.open.get(self._current)
+        if opened is None:
             return self.losses([self._current])[self._current]
-        return float(self.training_loss().detach())
+        return float(self.looked(opened).loss.detach())
 
     def losses(self, names: Sequence[str]) -> Mapping[str, float]:
         return self._tasks.losses(names, self.inputs, self.targets)
@@ -404,19 +388,13 @@ class _Scene:
     def evidence(self, objective: Objective, floor: int) -> Tensor:
         return self._tasks.evidence(self.inputs, objective, floor)
 
-    def training_loss(self) -> Tensor:
-        """Return the loss of the current task, which must be open, as its next step needs it."""
-        assert self._opened is not None  # the caller has checked
-        if self._loss is None:
-            self._buffers = self._opened.buffers()
-            self._loss = self._opened.loss(self.inputs, self.targets)
-        return self._loss
-
-    def undo(self) -> None:
-        """Set back the batch-norm statistics that the look at the current task has moved."""
-        if self._opened is not None:
-            self._opened.restore_buffers(self._buffers)
-            self._loss = None
+    def looked(self, opened: OpenTask) -> Looked:
+        """Return the look of a task at the batch; that of the current task is taken once."""
+        if opened.name != self._current:
+            return opened.look(self.inputs, self.targets)
+        if self._looked is None:
+            self._looked = opened.look(self.inputs, self.targets)
+        return self._looked
 
 
 def _check_for_streams(learner: Learner) -> None:

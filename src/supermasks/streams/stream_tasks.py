@@ -223,7 +223,7 @@ class StreamTasks:
             "example": None if self._example is None else list(self._example),
             "closed": list(self.closed),
             "count": self.count,
-            "trends": [[t.count, t.mean, t.variance, list(t.last)] for t in self.trends.values()],
+            "trends": [[trend.count, list(trend.last)] for trend in self.trends.values()],
             "open": {name: opened.state() for name, opened in self.open.items()},
             "recent": {name: [list(pair) for pair in batches] for name, batches in self.recent.items()},
         }
@@ -246,8 +246,8 @@ class StreamTasks:
         for name in described["names"]:
             self.learner.bank.add(closed[name] if name in closed else self.open[name].snapshot())
         self.closed, self.count = list(described["closed"]), described["count"]
-        for name, (count, mean, variance, last) in zip(described["names"], described["trends"], strict=True):
-            self.trends[name] = LossTrend(count, mean, variance, tuple(last))
+        for name, (count, last) in zip(described["names"], described["trends"], strict=True):
+            self.trends[name] = LossTrend(count, tuple(last))
         self.recent = {name: [(x, t) for x, t in pairs] for name, pairs in described["recent"].items()}
 
     def _logits(self, name: str, inputs: Tensor) -> Tensor:
