@@ -15,7 +15,7 @@ DIGITS = range(10)
 
 def learner(**settings: Any) -> StreamLearner:
     """Return a learner of a small network, with a large learning rate."""
-    usual = {"training": Training(optimiser=RMSprop(3e-3)), "seed": 1}
+    usual: dict[str, Any] = {"training": Training(optimiser=RMSprop(3e-3)), "seed": 1}
     return StreamLearner(fully_connected([784, 60, 40]), DIGITS, **{**usual, **settings})
 
 

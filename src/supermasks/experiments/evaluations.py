@@ -165,6 +165,7 @@ class TaskUnknown(Evaluation):
         shortest: the least number of batches of a visit; None for the steps of the training, so that all boundaries
             fall on the same multiple.
         longest: the largest number of batches of a visit; drawn at random between the two.
+        first: the number of batches of the very first visit, if it is another.
         rounds: how often all tasks come, one after the other.
         open_tasks: how many masks are kept ready for more training; None for all.
         max_tasks: the most masks; None for any number.
@@ -179,6 +180,7 @@ class TaskUnknown(Evaluation):
     novelty: NoveltyRule = field(default_factory=UniformEvidence)
     shortest: int | None = None
     longest: int | None = None
+    first: int | None = None
     rounds: int = 1
     open_tasks: int | None = 4
     max_tasks: int | None = None
@@ -194,6 +196,8 @@ class TaskUnknown(Evaluation):
                 "set both shortest and longest, or none of them, and at least 1 round, got "
                 f"shortest={self.shortest}, longest={self.longest}, rounds={self.rounds}"
             )
+        if self.first is not None and self.first < 1:
+            raise ConfigError(f"first must be at least 1 batch, or None for as many as the others, got {self.first}")
         if self.judged_inputs is not None and self.judged_inputs < 1:
             raise ConfigError(f"judged_inputs must be at least 1, or None for all, got {self.judged_inputs}")
 
@@ -209,6 +213,8 @@ class TaskUnknown(Evaluation):
             seed: of the lengths.
         """
         if self.shortest is None or self.longest is None:
-            return tuple((index, batches) for index in range(tasks)) * self.rounds
-        drawn = random_lengths(tasks * self.rounds, self.shortest, self.longest, seed)
-        return tuple((number % tasks, count) for number, count in drawn)
+            visits = tuple((index, batches) for index in range(tasks)) * self.rounds
+        else:
+            drawn = random_lengths(tasks * self.rounds, self.shortest, self.longest, seed)
+            visits = tuple((number % tasks, count) for number, count in drawn)
+        return visits if self.first is None else ((0, self.first), *visits[1:])
