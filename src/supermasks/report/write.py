@@ -40,6 +40,7 @@ CAPTIONS = {
     "bytes": "what the bank takes on disk",
     "among": "accuracy against the number of tasks to choose among",
     "growth": "what each further task costs",
+    "stream": "the masks that a stream opened, and how they answer",
     "comparison": "accuracy of all rows",
     "tradeoff": "accuracy against bytes a task",
 }

@@ -6,14 +6,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError
+from supermasks.experiments.evaluations import TaskUnknown
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.running.folder import claim, open_bank
 from supermasks.experiments.running.foreign import tell_foreign
 from supermasks.experiments.running.learning import learn
 from supermasks.experiments.running.measures import accuracies, mean_input_router, measure_bytes, overlap
-from supermasks.experiments.running.recognition import recognise
+from supermasks.experiments.running.recognition import judged_examples, recognise
 from supermasks.experiments.running.record import about, peak_memory_bytes, write_record
+from supermasks.experiments.running.streaming import Streaming, score
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.inference import SuperfluousNeurons
 from supermasks.learner import Learner
@@ -95,7 +98,10 @@ def run(
     _check(experiment, learner, tasks, workers)
     if not experiment.way.trains_first:
         claim(experiment, out, resume)
-    measured = _learn_and_evaluate(experiment, learner, tasks, out, watcher, where)
+    if isinstance(experiment.evaluation, TaskUnknown):
+        learner, measured = _stream_and_evaluate(experiment, learner, tasks, out, watcher, workers)
+    else:
+        measured = _learn_and_evaluate(experiment, learner, tasks, out, watcher, where)
     record = {**about(experiment, learner, where.command, device), **measured}
     record["peak_memory_bytes"] = peak_memory_bytes()
     write_record(out, record)
@@ -133,6 +139,42 @@ def _learn_and_evaluate(
             "train": sum(row["seconds"] for row in learned),
             "infer": infer_seconds,
             "evaluate": infer_seconds + perf_counter() - start,
+        },
+    }
+
+
+def _stream_and_evaluate(
+    experiment: Experiment,
+    learner: Learner,
+    tasks: TaskStream,
+    out: Path,
+    watcher: Watcher,
+    workers: Workers | None,
+) -> tuple[Learner, dict[str, Any]]:
+    """Learn a stream without the names of the tasks; return the learner, and what a record says of that."""
+    if workers is not None:
+        raise ConfigError("a stream is learned batch by batch, so it cannot use workers; leave them out")
+    streaming = Streaming(experiment, learner, tasks, out, watcher)
+    streaming.learn()
+    evaluations = score(streaming, out / EVALUATED)
+    stream, lines, masks = streaming.learner, streaming.lines, streaming.masks(len(tasks))
+    stream.save(out / "bank", overwrite=True)
+    given = [stream.learner.accuracy(judged_examples(tasks, index), mask) for index, mask in enumerate(masks)]
+    just_learned = [[line["accuracy"]] for line in lines[: len(tasks)]]
+    seconds = sum(line["seconds"] for line in lines)
+    return stream.learner, {
+        "accuracy": accuracies([*just_learned[:-1], given], evaluations),
+        "workers": None,
+        "task_identification": evaluations[0]["task_identification"],
+        "evaluations": evaluations,
+        "stream": {"opened": len(stream.tasks), "masks": masks, "visits": lines},
+        "baselines": {"mean_input_router": mean_input_router(tasks, learner.seed)},
+        "overlap": overlap([state.mask for state in stream.bank]),
+        "bytes": measure_bytes(BankFolder(out / "bank")),
+        "seconds": {
+            "train": seconds,
+            "infer": sum(evaluation["seconds"] for evaluation in evaluations),
+            "evaluate": sum(evaluation["seconds"] for evaluation in evaluations),
         },
     }
 
