@@ -1,4 +1,4 @@
-"""WSN: mask and weights are trained together, and both go on from task to task."""
+"""WSN: mask and weights are trained together, and scores are kept from task to task."""
 
 from dataclasses import dataclass, field
 

@@ -16,8 +16,7 @@ LAST = "last/"
 class LastScores(InitialScores):
     """The trained scores of the task before; the first task begins at random.
 
-    So scores are trained on from task to task, as in WSN. The bank keeps them in its memory, 4 bytes a weight, and only
-    training needs them.
+    WSN trains scores in this way. The bank keeps them in its memory, 4 bytes a weight, and only training needs them.
 
     Example:
         >>> import torch

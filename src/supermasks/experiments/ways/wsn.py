@@ -1,4 +1,4 @@
-"""WSN: mask and weights of a task are trained together, and scores go on from task to task."""
+"""WSN: mask and weights of a task are trained together, and scores are kept from task to task."""
 
 from dataclasses import dataclass, field
 
