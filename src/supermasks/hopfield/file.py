@@ -1,8 +1,9 @@
 """Tensors of known shapes as a safetensors file with a digest: how a Hopfield memory is kept.
 
-Each masked parameter has two tensors, `matrix/NAME` (float32, `d x d`) and `mean/NAME` (float32, `d`). The tensor `count`
-(int64) says how many masks were stored. The entry `hopfield` of the metadata is a JSON object: the format, the rule, the
-shape of each parameter, the fingerprint of the network, and the SHA-256 of the tensors in the order of their names.
+Each masked parameter has two tensors, `matrix/NAME` (float32, `d x d`) and `mean/NAME` (float32, `d`). The tensor
+`count` (int64) says how many masks were stored. The entry `hopfield` of the metadata is a JSON object: the format, the
+rule, the shape of each parameter, the fingerprint of the network, and the SHA-256 of the tensors in the order of their
+names.
 """
 
 import hashlib

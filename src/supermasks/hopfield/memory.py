@@ -33,11 +33,11 @@ class HopfieldMemory:
     `supermasks.inference` finds a mask in it.
 
     **What it does not hold.** It has no list of masks, and no names or classes of tasks. So all tasks must share their
-    classes, one output for each label. It has no statistics of batch normalisation either, so the network must use those of
-    the batch (`norm="batch"`). A mask cannot be taken out again.
+    classes, with one output for each label. It has no statistics of batch normalisation either, so the network must use
+    those of the batch (`norm="batch"`). A mask cannot be taken out again.
 
-    **Its size.** A matrix takes `4 d^2` bytes, a mask `d / 8`. A plain list of masks is smaller up to `32 d` tasks, which
-    are 65,536 for 2048 entries. Only some hundreds of random masks can be stored without errors.
+    **Its size.** A matrix takes `4 d^2` bytes, and a mask `d / 8`. So a plain list of masks is smaller for up to `32 d`
+    tasks; for 2048 entries these are 65,536. Only some hundreds of random masks can be stored without errors.
 
     Attributes:
         rule: how a mask is stored.

@@ -40,8 +40,11 @@ class HopfieldRecovery(TaskInference):
     """Recover a mask from a Hopfield memory by gradient descent on `z` (SupSup, Equation 7).
 
     Step `t` of `T` lowers `J(z, t) = gamma t/T E(z) + (1 - t/T) H(p)`. `E` is the energy of the memory, and `H` the
-    mean entropy of the outputs `p` with the mask `m = (z + 1) / 2`, on the next batch of the inputs. `z` begins at the mean
-    of all stored strings. At the end `m = [z > 0]`. (The paper prints `m = z / 2 + 1`, which is not a mask.)
+    mean entropy of the outputs `p` with the mask `m = (z + 1) / 2`, on the next batch of the inputs. `z` begins at the
+    mean of all stored strings. At the end `m = [z > 0]`. (The paper prints `m = z / 2 + 1`, which is not a mask.)
+
+    By default each step puts `z` back into -1..1, which the paper does not do. Otherwise `z` grows without limit, and
+    more often ends at a mixture of masks.
 
     `recover` needs the memory alone. `infer` finds the task of a learner that also holds the masks: it stores them in
     a memory, recovers a mask, and chooses the nearest task. Its evidence is the negative Hamming distance as a fraction
@@ -58,6 +61,7 @@ class HopfieldRecovery(TaskInference):
         weight_decay: of SGD.
         batch_size: the most inputs of a step.
         steps: the least number of steps. All inputs are used once, and again as long as there were fewer steps.
+        bounded: whether `z` stays in -1..1; False is the paper's recovery.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -74,6 +78,7 @@ class HopfieldRecovery(TaskInference):
     weight_decay: float = 1e-4
     batch_size: int = 64
     steps: int = 30
+    bounded: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,11 +131,15 @@ class HopfieldRecovery(TaskInference):
                 value = self._objective(network, memory, z, batch.detach().clone(), step / total)
                 if not bool(value.isfinite()):
                     raise InputError(
-                        "the outputs of the network are not finite for these inputs; scale them as in training"
+                        f"expected a finite objective, got {value.item()} in step {step} of {total}; scale the inputs "
+                        "as in training, or set bounded=True, which keeps z from growing"
                     )
                 optimiser.zero_grad()
                 value.backward()
                 optimiser.step()
+                if self.bounded:
+                    for each in z.values():
+                        each.data.clamp_(-1, 1)
                 values.append(value.item())
                 distances.append(tuple(_distance(z, other) for other in compared))
         return Recovered(
@@ -156,8 +165,13 @@ class HopfieldRecovery(TaskInference):
         return decide(superposition, -distances[None] / found.mask.size(), blank=False)
 
     def _memory(self, superposition: Superposition) -> HopfieldMemory:
-        masks = [state.mask for state in superposition.states]
+        # What Storkey's rule stores depends on the order; a decision should not depend on the order of learning.
+        masks = sorted((state.mask for state in superposition.states), key=_bytes)
         return HopfieldMemory.empty(superposition.network, self.rule).plus(*masks)
+
+
+def _bytes(mask: Mask) -> bytes:
+    return b"".join(mask.bits(name).tobytes() for name in mask)
 
 
 def _distance(z: Mapping[str, Tensor], strings: Mapping[str, Tensor]) -> int:

@@ -15,7 +15,6 @@ from supermasks.nets.text_cnn import TextCNN
 NETS: Mapping[str, Callable[..., nn.Module]] = {
     "lenet-300-100": lenet_300_100,
     "fc-1024-1024": fc_1024_1024,
-    "gated-2048-2048": gated_2048_2048,
     "lenet-5": lenet5,
     "conv-4": conv4,
     "conv-6": conv6,
