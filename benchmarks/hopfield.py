@@ -4,10 +4,10 @@
     python benchmarks/hopfield.py capacity [--data FOLDER] [--learned 100] [--out capacity.json]
     python benchmarks/hopfield.py figures FOLDER [--out FOLDER]
 
-"recovery" learns the five tasks of SplitMNIST, one epoch each, and recovers the mask of each task four times: by the
-paper's rule and with z in -1..1 ("bounded"), from the test images that are then scored ("test", transductive, as in
-the paper) and from 1,920 held-out training images without their labels ("held out"). It writes a line a seed, and
-skips seeds that are already in the file.
+"recovery" learns the five tasks of SplitMNIST, one epoch each, and recovers the mask of each task by the paper's
+rule, with z in -1..1 ("bounded"), and as the best of four such tries ("best of 4"). "test" means from the test images
+that are then scored (transductive, as in the paper), "held out" from 1,920 training images that no task has learned,
+without their labels. It writes a line a seed, and skips seeds that are already in the file.
 
 "capacity" stores random masks of 2048 bits, and masks that one network has learned on permutations of MNIST (with
 `--data`). A mask counts as held if it is a fixed point, and as recovered if ten updates find it again after a tenth of
@@ -43,7 +43,7 @@ from supermasks.types import Examples, Task
 
 HELD_OUT = 1920  # 30 batches of 64
 BITS = 2048
-RULES = {"paper": HopfieldRecovery(bounded=False), "bounded": HopfieldRecovery()}
+PAPER, BOUNDED, BEST = "paper", "bounded", "best of 4"
 COUNTS = (1, 2, 5, 10, 20, 40, 60, 80, 100, 134, 160, 200, 250, 300, 400, 500, 600, 700, 800)
 
 
@@ -86,9 +86,12 @@ def recovered(
     for name, images in (("test", task.test), ("held out", task.validation)):
         rows = generator(learner.seed, "recovery", task.name, name).permutation(len(images))
         inputs, _ = images.batch(torch.from_numpy(rows[:HELD_OUT] if name == "held out" else rows))
-        for rule, inference in RULES.items():
-            found = inference.recover(learner.network, memory, inputs, masks)
-            distances = [step[number] for step in found.distances]
+        once = HopfieldRecovery(bounded=False, tries=1)
+        found = {PAPER: once.recover(learner.network, memory, inputs, masks).best} if name == "test" else {}
+        tried = HopfieldRecovery(tries=1 if name == "test" else 4).recover(learner.network, memory, inputs, masks)
+        found |= {BOUNDED: tried.tries[0]} | ({BEST: tried.best} if name == "held out" else {})
+        for rule, one in found.items():
+            distances = [step[number] for step in one.distances]
             yield {
                 "task": task.name,
                 "rule": rule,
@@ -96,8 +99,9 @@ def recovered(
                 "steps": len(distances),
                 "distances": distances,
                 "steps_to_0": next((n for n in range(1, len(distances) + 1) if not any(distances[n - 1 :])), None),
-                "nearest": int(np.argmin(found.distances[-1])) == number,
-                "accuracy": accuracy(learner, found.mask, task.test),
+                "entropy": one.entropy,
+                "nearest": int(np.argmin(one.distances[-1])) == number,
+                "accuracy": accuracy(learner, one.mask, task.test),
                 "stored_accuracy": stored,
             }
 

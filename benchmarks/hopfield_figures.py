@@ -11,7 +11,12 @@ from supermasks.experiments.running.record import read_lines
 from supermasks.report.style import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure, plain_axes, save, si_bytes
 
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK)
-NAMES = {"paper": "the paper's recovery", "bounded": "z kept in -1..1"}
+ARMS = (
+    ("paper", "test", "the paper's recovery, from the test images"),
+    ("bounded", "test", "z kept in -1..1, from the test images"),
+    ("bounded", "held out", "z kept in -1..1, from held-out images"),
+    ("best of 4", "held out", "the best of four tries, from held-out images"),
+)
 
 
 def draw(folder: Path, out: Path) -> list[Path]:
@@ -33,18 +38,14 @@ def draw_recovery(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure = new_figure(11, 5.6)
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    for line, rule in zip(axes, NAMES, strict=True):
-        for cell, images in zip(line, ("test", "held out"), strict=True):
-            one = plain_axes(cell)
-            for task, colour in zip(tasks, COLOURS, strict=True):
-                of = [row["distances"][:30] for row in rows if _key(row) == (rule, images, task)]
-                for distances in of:
-                    one.plot(range(1, 31), distances[:30], color=colour, alpha=0.25, linewidth=0.8)
-                one.plot(
-                    range(1, 31), np.median(of, axis=0), color=colour, linewidth=2, label=task.removeprefix("split-")
-                )
-            where = "from the test images" if images == "test" else "from held-out images"
-            one.set_title(f"{NAMES[rule]}, {where}", fontsize=10)
+    for (rule, images, name), cell in zip(ARMS, axes.flat, strict=True):
+        one = plain_axes(cell)
+        for task, colour in zip(tasks, COLOURS, strict=True):
+            of = [row["distances"][:30] for row in rows if _key(row) == (rule, images, task)]
+            for distances in of:
+                one.plot(range(1, 31), distances, color=colour, alpha=0.25, linewidth=0.8)
+            one.plot(range(1, 31), np.median(of, axis=0), color=colour, linewidth=2, label=task.removeprefix("split-"))
+        one.set_title(name, fontsize=10)
     for one in axes[1]:
         one.set_xlabel("step")
     for one in axes[:, 0]:
@@ -58,28 +59,19 @@ def draw_accuracy(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     """Draw the accuracy with the recovered mask against that with the stored one (Figure 8)."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figure = new_figure(9, 4.2)
-    for number, (rule, cell) in enumerate(zip(NAMES, figure.subplots(1, 2, sharey=True), strict=True)):
-        axes = plain_axes(cell)
+    axes = plain_axes(figure.subplots())
+    shown = [*ARMS, ("paper", "test", "the stored mask")]
+    for number, ((rule, images, name), colour) in enumerate(zip(shown, (RED, ORANGE, GREEN, BLUE, GREY), strict=True)):
+        kind = "stored_accuracy" if number == len(ARMS) else "accuracy"
         for place, task in enumerate(tasks):
-            for images, shift, colour in (("test", -0.25, BLUE), ("held out", 0.0, ORANGE)):
-                of = [100 * row["accuracy"] for row in rows if _key(row) == (rule, images, task)]
-                label = f"recovered from {images} images" if not place else None
-                axes.scatter(place + shift + np.linspace(-0.06, 0.06, len(of)), of, s=12, color=colour, label=label)
-            stored = [100 * row["stored_accuracy"] for row in rows if _key(row) == (rule, "test", task)]
-            axes.scatter(
-                place + 0.25 + np.linspace(-0.06, 0.06, len(stored)),
-                stored,
-                s=12,
-                color=GREY,
-                label="stored mask" if not place else None,
-            )
-        axes.set_xticks(range(len(tasks)), [task.removeprefix("split-") for task in tasks])
-        axes.set_xlabel("digits of the task")
-        axes.set_title(NAMES[rule], fontsize=10)
-        if number:
-            axes.legend(frameon=False, fontsize=9, loc="lower right")
-        else:
-            axes.set_ylabel("accuracy among ten digits, %")
+            of = [100 * row[kind] for row in rows if _key(row) == (rule, images, task)]
+            at = place + 0.16 * (number - 2) + np.linspace(-0.04, 0.04, len(of))
+            axes.scatter(at, of, s=10, color=colour, label=None if place else name)
+    axes.set_xticks(range(len(tasks)), [task.removeprefix("split-") for task in tasks])
+    axes.set_xlabel("digits of the task")
+    axes.set_ylabel("accuracy among ten digits, %")
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    figure.suptitle("Accuracy with the recovered mask, each seed", fontsize=13, fontweight="bold")
     return save(figure, path)
 
 

@@ -4,7 +4,7 @@ from supermasks.inference.binary import Binary
 from supermasks.inference.calibration import Calibration
 from supermasks.inference.exhaustive import Exhaustive
 from supermasks.inference.gradient_descent import GradientDescent
-from supermasks.inference.hopfield_recovery import HopfieldRecovery, Recovered
+from supermasks.inference.hopfield_recovery import HopfieldRecovery, Recovered, Try
 from supermasks.inference.list_then_try import ListThenTry
 from supermasks.inference.objectives import Entropy, MaxProbability, Objective, SuperfluousNeurons
 from supermasks.inference.one_shot import OneShot
@@ -29,5 +29,6 @@ __all__ = [
     "SuperfluousNeurons",
     "TaskInference",
     "TopGamma",
+    "Try",
     "TwoShot",
 ]

@@ -15,24 +15,45 @@ from supermasks.inference.objectives import Entropy
 from supermasks.inference.task_inference import TaskInference, decide, uniform
 from supermasks.masks import Mask
 from supermasks.network import Network
+from supermasks.seeding import generator
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
 
 @dataclass(frozen=True, eq=False)
-class Recovered:
-    """What Hopfield recovery found.
+class Try:
+    """One descent.
 
     Attributes:
         mask: the recovered mask, `[z > 0]`.
         objective: `J` before each step.
         distances: after each step, the Hamming distance to each known mask: the number of differing entries. Empty rows
             if no mask is known.
+        entropy: the mean entropy of the outputs of all inputs with this mask, in nats; small if the mask is right.
     """
 
     mask: Mask
     objective: tuple[float, ...]
     distances: tuple[tuple[int, ...], ...]
+    entropy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """What Hopfield recovery found: the try of smallest entropy, and all tries.
+
+    Attributes:
+        best: the try of smallest entropy.
+        tries: in their order.
+    """
+
+    best: Try
+    tries: tuple[Try, ...]
+
+    @property
+    def mask(self) -> Mask:
+        """The recovered mask."""
+        return self.best.mask
 
 
 @dataclass(frozen=True)
@@ -44,7 +65,8 @@ class HopfieldRecovery(TaskInference):
     mean of all stored strings. At the end `m = [z > 0]`. (The paper prints `m = z / 2 + 1`, which is not a mask.)
 
     By default each step puts `z` back into -1..1, which the paper does not do. Otherwise `z` grows without limit, and
-    more often ends at a mixture of masks.
+    more often ends at a mixture of masks. Further `tries` take the inputs in another order. The mask whose outputs have
+    the smallest entropy is the result. No label is used.
 
     `recover` needs the memory alone. `infer` finds the task of a learner that also holds the masks: it stores them in
     a memory, recovers a mask, and chooses the nearest task. Its evidence is the negative Hamming distance as a fraction
@@ -61,7 +83,8 @@ class HopfieldRecovery(TaskInference):
         weight_decay: of SGD.
         batch_size: the most inputs of a step.
         steps: the least number of steps. All inputs are used once, and again as long as there were fewer steps.
-        bounded: whether `z` stays in -1..1; False is the paper's recovery.
+        bounded: whether `z` stays in -1..1; it does not in the paper.
+        tries: how often to recover a mask; once in the paper.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -79,13 +102,14 @@ class HopfieldRecovery(TaskInference):
     batch_size: int = 64
     steps: int = 30
     bounded: bool = True
+    tries: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("gamma", "learning_rate", "momentum", "weight_decay"):
             if not (isfinite(value := getattr(self, name)) and value >= 0):
                 raise ConfigError(f"{name} must be a number of at least 0, got {value}")
-        for name in ("batch_size", "steps"):
+        for name in ("batch_size", "steps", "tries"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be an integer of at least 1, got {getattr(self, name)}")
 
@@ -116,10 +140,20 @@ class HopfieldRecovery(TaskInference):
             )
         if len(inputs) == 0:
             raise InputError("expected inputs to recover a mask by, got none; pass at least one")
+        orders = [torch.arange(len(inputs))]
+        for number in range(1, self.tries):
+            rng = generator(0, "hopfield recovery", str(number))
+            orders.append(torch.from_numpy(rng.permutation(len(inputs))))
+        compared = [memory.strings(mask) for mask in known]
+        tries = tuple(self._descend(network, memory, inputs[order.to(inputs.device)], compared) for order in orders)
+        return Recovered(min(tries, key=lambda each: each.entropy), tries)
+
+    def _descend(
+        self, network: Network, memory: HopfieldMemory, inputs: Tensor, compared: Sequence[Mapping[str, Tensor]]
+    ) -> Try:
         # Nearly equal batches: a small rest would have poor batch statistics.
         batches = inputs.tensor_split(ceil(len(inputs) / self.batch_size))
         total = max(self.steps, len(batches))
-        compared = [memory.strings(mask) for mask in known]
         # Tensors made in inference mode cannot take part in a backward pass.
         with torch.inference_mode(False), torch.enable_grad():
             z = {name: mean.to(network.device).clone().requires_grad_() for name, mean in memory.means.items()}
@@ -128,7 +162,9 @@ class HopfieldRecovery(TaskInference):
             )
             values, distances = list[float](), list[tuple[int, ...]]()
             for step, batch in enumerate(islice(cycle(batches), total), start=1):
-                value = self._objective(network, memory, z, batch.detach().clone(), step / total)
+                share = step / total
+                entropy = _entropy(network, batch.detach().clone(), {n: (each + 1) / 2 for n, each in z.items()})
+                value = self.gamma * share * memory.energy(z) + (1 - share) * entropy
                 if not bool(value.isfinite()):
                     raise InputError(
                         f"expected a finite objective, got {value.item()} in step {step} of {total}; scale the inputs "
@@ -142,26 +178,17 @@ class HopfieldRecovery(TaskInference):
                         each.data.clamp_(-1, 1)
                 values.append(value.item())
                 distances.append(tuple(_distance(z, other) for other in compared))
-        return Recovered(
-            memory.mask({name: each.detach() for name, each in z.items()}), tuple(values), tuple(distances)
-        )
-
-    def _objective(
-        self, network: Network, memory: HopfieldMemory, z: Mapping[str, Tensor], inputs: Tensor, share: float
-    ) -> Tensor:
-        """Return `J(z, t)` on a batch, where `t/T` is `share`."""
-        with computing_in(torch.float32, network.device):
-            masks = {name: ((each + 1) / 2).view(memory.shapes[name]) for name, each in z.items()}
-            effective = {name: weight * masks[name] for name, weight in network.weights.items()}
-            logits = network.forward(inputs, effective)
-            entropy = Entropy()(logits, logits.shape[1]).mean()
-            return self.gamma * share * memory.energy(z) + (1 - share) * entropy
+        mask = memory.mask({name: each.detach() for name, each in z.items()})
+        binary = {name: (each.detach() > 0).float() for name, each in z.items()}
+        with torch.no_grad():
+            entropies = [_entropy(network, batch, binary).item() * len(batch) for batch in batches]
+        return Try(mask, tuple(values), tuple(distances), sum(entropies) / len(inputs))
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         uniform(superposition)  # rejects an empty bank
         masks = [state.mask for state in superposition.states]
         found = self.recover(superposition.network, superposition.once(self._memory), inputs, masks)
-        distances = torch.tensor(found.distances[-1], dtype=torch.float32)
+        distances = torch.tensor(found.best.distances[-1], dtype=torch.float32)
         return decide(superposition, -distances[None] / found.mask.size(), blank=False)
 
     def _memory(self, superposition: Superposition) -> HopfieldMemory:
@@ -172,6 +199,14 @@ class HopfieldRecovery(TaskInference):
 
 def _bytes(mask: Mask) -> bytes:
     return b"".join(mask.bits(name).tobytes() for name in mask)
+
+
+def _entropy(network: Network, inputs: Tensor, gates: Mapping[str, Tensor]) -> Tensor:
+    """Return the mean entropy of the outputs with masks of real numbers, `d` for each parameter."""
+    with computing_in(torch.float32, network.device):
+        effective = {name: weight * gates[name].view(weight.shape) for name, weight in network.weights.items()}
+        logits = network.forward(inputs, effective)
+        return Entropy()(logits, logits.shape[1]).mean()
 
 
 def _distance(z: Mapping[str, Tensor], strings: Mapping[str, Tensor]) -> int:
