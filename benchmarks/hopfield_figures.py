@@ -50,7 +50,7 @@ def draw_recovery(rows: Sequence[dict[str, Any]], path: Path) -> Path:
         one.set_xlabel("step")
     for one in axes[:, 0]:
         one.set_ylabel("differing bits of 4,096")
-    axes[0, 1].legend(title="digits", frameon=False, fontsize=9)
+    axes[1, 1].legend(title="digits", frameon=False, fontsize=9, loc="upper right")
     figure.suptitle("Hopfield recovery on SplitMNIST: each seed, and the median", fontsize=13, fontweight="bold")
     return save(figure, path)
 
@@ -70,7 +70,7 @@ def draw_accuracy(rows: Sequence[dict[str, Any]], path: Path) -> Path:
     axes.set_xticks(range(len(tasks)), [task.removeprefix("split-") for task in tasks])
     axes.set_xlabel("digits of the task")
     axes.set_ylabel("accuracy among ten digits, %")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.suptitle("Accuracy with the recovered mask, each seed", fontsize=13, fontweight="bold")
     return save(figure, path)
 
@@ -91,7 +91,7 @@ def draw_capacity(found: dict[str, Any], path: Path) -> Path:
         left.axvline(count, color=colour, linewidth=1, label=f"theory, {name}: {count:.0f}")
     left.set_xlabel("stored masks of 2,048 bits")
     left.set_ylabel("held without an error, %")
-    left.legend(frameon=False, fontsize=7)
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=7)
     counts = np.logspace(0, 5.5, 50)
     right.loglog(counts, counts * found["bytes"]["mask"], color=RED, label="a plain list of masks")
     right.axhline(found["bytes"]["matrix"], color=BLUE, label=f"the matrix: {si_bytes(found['bytes']['matrix'])}")
@@ -100,7 +100,7 @@ def draw_capacity(found: dict[str, Any], path: Path) -> Path:
     right.axvline(found["theory"]["Storkey"], color=GREEN, linewidth=1, label="capacity by Storkey's rule")
     right.set_xlabel("masks")
     right.set_ylabel("bytes for one layer")
-    right.legend(frameon=False, fontsize=8)
+    right.legend(loc="lower right", frameon=False, fontsize=8)
     return save(figure, path)
 
 
