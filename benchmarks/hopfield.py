@@ -213,7 +213,7 @@ def capacity(options: argparse.Namespace) -> dict[str, Any]:
 def show(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         print(
-            f"{row['rule']:8} {row['images']:9} {row['task']:10} exact {row['exact']:2} of {row['seeds']} "
+            f"{row['rule']:9} {row['images']:8} {row['task']:10} exact {row['exact']:2} of {row['seeds']} "
             f"({row['exact_within_30_steps']} within 30 steps, median {row['median_steps']}), accuracy "
             f"{100 * row['accuracy']:.2f}, stored mask {100 * row['stored_accuracy']:.2f}"
         )

@@ -20,7 +20,7 @@ SUPSUP = Experiment(
     training=Training(steps=1000, batch_size=128, optimiser=RMSprop(1e-4)),
 )
 
-# The paper does not say the batch size. Masks from batches of 32 are recovered more often than from 128.
+# The paper does not say the batch size; elsewhere it is 128. Masks from batches of 32 are recovered more often.
 HOPSUPSUP = Experiment(
     tasks=SplitMNIST(shared_labels=True),
     net=Gated2048(),
