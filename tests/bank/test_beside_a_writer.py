@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from supermasks.bank.manifest import Manifest
 
 import supermasks
 from supermasks import BankFolder
-from supermasks.bank.manifest import Manifest
 from supermasks.cli import main
 from supermasks.errors import BankBusyError, BankFormatError
 from supermasks.state import TaskState

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from states import counted
+from supermasks.bank.manifest import Manifest
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
-from supermasks.bank.manifest import Manifest
 from supermasks.errors import BankFormatError, BaseMismatchError, MaskError
 from supermasks.moments import Moments
 from supermasks.state import TaskState
