@@ -157,6 +157,13 @@ class BankFolder:
             for state in bank:
                 check_storable(state)  # before anything is written
             self.create(bank.header, bank.kept)
+        if overwrite:
+            with suppress(BankFormatError):  # a damaged bank is replaced as well
+                forms.make_living(self.path, self.wait)
+            forms.discard_shared(self.path, self.wait, bank.header)
+        if bank.is_stored_in(self.path):  # what is not in memory must still be found if the form changes
+            forms.make_living(self.path, self.wait)
+            bank.stored_in(self._reader())
         left, done, difference = -1, False, ""
         while not done:
             with self._changing() as writer:
@@ -444,7 +451,7 @@ class BankFolder:
         return f"with tasks that this one lacks, or has in another place: {shortened(others)}" if others else ""
 
     def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
-        entry = writer.bank.find(name)
+        entry = writer.bank.find(name) if isinstance(name, str) else None
         if entry is None:
             raise unknown_task(name, list(writer.bank.entries))
         return entry

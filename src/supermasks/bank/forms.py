@@ -98,6 +98,7 @@ def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[s
                 connection.rows(sql)
             connection.rows(f"PRAGMA application_id = {APPLICATION}")
             connection.rows(f"PRAGMA user_version = {VERSION}")
+            bank.header = header
             bank.take(Root({}))
             writer = BankWriter(bank, False, 0, Known())
             writer.set_header(header)
@@ -163,6 +164,19 @@ def make_living(path: Path, wait: float) -> None:
     if holds(path, MANIFEST):  # also what an interrupted change of form has left
         with suppress(BankFormatError):
             remove_shared(path)
+
+
+def discard_shared(path: Path, wait: float, header: BankHeader) -> None:
+    """Replace a shared bank that is damaged, if there is one, by an empty one.
+
+    Args:
+        path: of the folder.
+        wait: how many seconds to wait while another process writes.
+        header: of the empty bank.
+    """
+    if not open_bank(path, wait).living:
+        create_living(path, wait, header, {}, ())
+        remove_shared(path)
 
 
 def make_shared(path: Path, wait: float) -> None:
