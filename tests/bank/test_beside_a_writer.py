@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.shared import Manifest
 
 import supermasks
 from supermasks import BankFolder

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from states import masked_state
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.shared import Manifest
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from states import counted
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.shared import Manifest
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.shared import Manifest
 from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, Network, Task

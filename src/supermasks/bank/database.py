@@ -18,6 +18,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
@@ -436,7 +437,9 @@ class DatabaseReader(BankReader):
         sql = f"SELECT content FROM {table} WHERE {key} = ? AND LENGTH(content) <= ?"
         for (content,) in self.connection.some(sql, value, self.sizes()[DATABASE]):
             if isinstance(content, bytes):
-                write_file(self.path / f"{Path(entry.file).name}.broken", content)
+                name = Path(entry.file).name
+                names = (f"{name}{f'-{n}' if n else ''}.broken" for n in count())
+                write_file(next(file for n in names if not (file := self.path / n).exists()), content)
 
     @cached_property
     def damage(self) -> list[tuple[str, str]]:

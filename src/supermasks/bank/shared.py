@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from supermasks.bank.database import DATABASE, HIGHEST, DatabaseReader
 from supermasks.bank.files import read_bytes, read_file, storage, sync_folder, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
@@ -31,8 +32,8 @@ PLAIN, COUNTED = 6, 7
 MANIFEST = "manifest.json"
 TASKS = "tasks"
 
-HIGHEST = 10**12 - 1
-"""The highest number of a task."""
+WAIT = 60.0
+"""Seconds to wait for a writer of the living bank that a shared one has become."""
 
 LARGEST = 2**28
 """The most bytes of a manifest: enough for a million tasks."""
@@ -143,7 +144,22 @@ class SharedReader(BankReader):
 
     def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
         """Return the content of a file, as `BankReader.read` says."""
-        return read_file(self.path / entry.file, entry.sha256, what, most)
+        try:
+            return read_file(self.path / entry.file, entry.sha256, what, most)
+        except BankFormatError as error:
+            return self._moved(entry, what, most, error)
+
+    def _moved(self, entry: FileEntry | TaskEntry, what: str, most: int, error: BankFormatError) -> bytes:
+        """Return the same bytes from the living bank that this one has become since; raise the error if it has not."""
+        if not (self.path / DATABASE).exists():
+            raise error
+        if isinstance(entry, FileEntry):
+            kind = entry.file.removesuffix(".safetensors").partition("-")[0]
+            entry = entry._replace(file=f"{kind}.safetensors")
+        try:
+            return DatabaseReader(self.path, WAIT).read(entry, what, most)
+        except BankFormatError:
+            raise error from None
 
     def _listed(self) -> list[TaskEntry]:
         return list(self.manifest.tasks)
@@ -242,7 +258,7 @@ def _write_files(bank: BankReader, path: Path, first: int, written: list[str]) -
         shared[kind] = FileEntry(file, entry.sha256)
         written.append(file)
         write_file(path / file, bank.raw(kind), sync=False)
-    if number >= HIGHEST:
+    if number > HIGHEST:
         raise BankFormatError(f"{path} has a file with the highest possible number; move that file to another folder")
     with storage(f"{path} cannot be written"):
         sync_folder(path / TASKS)
