@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 from states import masked_state
-from supermasks.bank.shared import Manifest
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
+from supermasks.bank.shared import Manifest
 from supermasks.bank.succession import Succession
 from supermasks.changes import masked
 from supermasks.masks import Mask

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from supermasks.bank.shared import Manifest
 from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bank.files import write_file
+from supermasks.bank.shared import Manifest
 from supermasks.bases import RandomBase
 from supermasks.encoding import encode_state
 from supermasks.errors import ConfigError, MaskError

@@ -287,7 +287,8 @@ class DatabaseReader(BankReader):
     Args:
         path: of the folder.
         wait: how many seconds to wait while another process writes.
-        mode: of the connection. Unless it is "read", call `look` inside of a transaction first.
+        mode: of the connection.
+        look: whether to read the header now; otherwise, call `look` inside of a transaction.
 
     Attributes:
         connection: to the database.
@@ -301,10 +302,10 @@ class DatabaseReader(BankReader):
 
     living = True
 
-    def __init__(self, path: Path, wait: float, mode: Mode = "read") -> None:
+    def __init__(self, path: Path, wait: float, mode: Mode = "read", look: bool = True) -> None:
         self.path = path
         self.connection = Connection(path, wait, mode)
-        if mode == "read":
+        if look:
             with self.connection.transaction():
                 self.look()
 

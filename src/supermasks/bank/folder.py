@@ -397,7 +397,7 @@ class BankFolder:
             raise BankFormatError(f"{other.path} already holds a bank; choose another folder")
         with storage(f"{other.path} cannot hold a bank"):
             other.path.mkdir(parents=True, exist_ok=True)
-        with (bank := self._reader()).held():
+        with forms.open_held(self.path, self.wait) as bank:
             if form == "shared":
                 write_shared(bank, other.path)
             else:
@@ -413,7 +413,7 @@ class BankFolder:
             BankBusyError: another process uses it.
         """
         forms.make_living(self.path, self.wait)
-        bank = DatabaseReader(self.path, self.wait, "write")
+        bank = DatabaseReader(self.path, self.wait, "write", look=False)
         with closing(bank.connection):
             bank.connection.rows("VACUUM")
 
@@ -470,7 +470,7 @@ class BankFolder:
             found = find(self._reader())
             if sound(found):
                 return found
-        with (bank := self._reader()).held():
+        with forms.open_held(self.path, self.wait) as bank:
             return find(bank)
 
     @contextmanager
@@ -478,7 +478,7 @@ class BankFolder:
         """Yield a writer; what it changes is in the bank when the context ends without an error."""
         for _ in range(TRIES):
             forms.make_living(self.path, self.wait)
-            bank = DatabaseReader(self.path, self.wait, "write")
+            bank = DatabaseReader(self.path, self.wait, "write", look=False)
             with closing(bank.connection), bank.connection.transaction("IMMEDIATE"):
                 try:
                     bank.look()

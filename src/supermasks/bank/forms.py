@@ -6,8 +6,8 @@ the bank is. A change of form is complete with one commit of SQLite, so that it 
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from secrets import token_hex
@@ -72,6 +72,25 @@ def open_bank(path: Path, wait: float) -> BankReader:
     return SharedReader(path)
 
 
+@contextmanager
+def open_held(path: Path, wait: float) -> Generator[BankReader]:
+    """Yield a reader of the bank in a folder; inside of the context a living bank does not change, and writers wait.
+
+    Raises:
+        SupermasksError: everything that `open_bank` raises.
+    """
+    if holds(path, DATABASE):
+        bank, moved = DatabaseReader(path, wait, look=False), True
+        with closing(bank.connection), bank.connection.transaction():
+            with suppress(MovedError):
+                bank.look()
+                moved = False
+            if not moved:
+                yield bank
+                return
+    yield open_bank(path, wait)
+
+
 def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[str, bytes], tasks: Tasks) -> None:
     """Make the database of a living bank.
 
@@ -87,7 +106,7 @@ def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[s
         StorageError: the database cannot be written.
     """
     _discard_moved(path, wait)
-    bank = DatabaseReader(path, wait, "create")
+    bank = DatabaseReader(path, wait, "create", look=False)
     connection = bank.connection
     with closing(connection):
         connection.rows(f"PRAGMA page_size = {PAGE}")  # of a new file only
@@ -189,7 +208,7 @@ def make_shared(path: Path, wait: float) -> None:
     """
     if not open_bank(path, wait).living:
         return
-    bank = DatabaseReader(path, wait, "write")
+    bank = DatabaseReader(path, wait, "write", look=False)
     with closing(bank.connection), suppress(MovedError), bank.connection.transaction("EXCLUSIVE"):
         bank.look()
         write_shared(bank, path)

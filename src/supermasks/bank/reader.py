@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -124,10 +123,6 @@ class BankReader(ABC):
     @abstractmethod
     def put_aside(self, entry: TaskEntry | FileEntry) -> None:
         """Keep damaged bytes in a file beside the bank, with the ending .broken."""
-
-    def held(self) -> AbstractContextManager[object]:
-        """Let nothing change inside of the context; writers wait."""
-        return nullcontext()
 
     @cached_property
     def damage(self) -> list[tuple[str, str]]:

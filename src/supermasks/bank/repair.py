@@ -31,7 +31,7 @@ def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
     bank = open_bank(path, wait)
     if not bank.living:
         return _repair_shared(bank, wait, most_weights)
-    bank = DatabaseReader(path, wait, "write")
+    bank = DatabaseReader(path, wait, "write", look=False)
     with closing(bank.connection):
         with bank.connection.transaction("IMMEDIATE"):
             bank.look()
