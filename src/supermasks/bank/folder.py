@@ -89,13 +89,13 @@ class BankFolder:
             StorageError: the folder cannot be made, or written to.
             BankBusyError: another process writes into it.
         """
+        shared = {"kept": encode_tensors(kept, "value of the backbone")} if kept else {}
         with storage(f"{self.path} cannot hold a bank"):
             if self.path.exists() and not self.path.is_dir():
                 raise BankFormatError(f"{self.path} cannot hold a bank: it is a file; choose another folder")
             self.path.mkdir(parents=True, exist_ok=True)
         if forms.holds(self.path, MANIFEST):
             raise BankFormatError(f"{self.path} already holds a bank; choose another folder, or append to that bank")
-        shared = {"kept": encode_tensors(kept, "value of the backbone")} if kept else {}
         forms.create_living(self.path, self.wait, header, shared, ())
 
     def append(
