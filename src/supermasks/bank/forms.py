@@ -177,7 +177,8 @@ def make_living(path: Path, wait: float) -> None:
         BankBusyError: another process writes into it.
     """
     bank = open_bank(path, wait)
-    if not bank.living:
+    if isinstance(bank, SharedReader):
+        bank.stay()
         with suppress(ExistsError):  # another process was faster
             create_living(path, wait, bank.header, copied_shared(bank), copied(bank))
     if holds(path, MANIFEST):  # also what an interrupted change of form has left

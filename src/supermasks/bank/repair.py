@@ -7,10 +7,9 @@ from pathlib import Path
 
 from supermasks.bank.check import Problem, find_problems
 from supermasks.bank.database import DATABASE, DatabaseReader
-from supermasks.bank.files import storage
 from supermasks.bank.forms import copied, copied_shared, create_living, open_bank, rebuild
 from supermasks.bank.reader import BankReader
-from supermasks.bank.shared import TASKS, remove_shared
+from supermasks.bank.shared import SharedReader, remove_shared
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.errors import BankFormatError, StorageError, TaskError
 from supermasks.task_info import check_name
@@ -29,7 +28,7 @@ def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
         StorageError: a part cannot be read now, or the bank cannot be written. It stays as it was.
     """
     bank = open_bank(path, wait)
-    if not bank.living:
+    if isinstance(bank, SharedReader):
         return _repair_shared(bank, wait, most_weights)
     bank = DatabaseReader(path, wait, "write", look=False)
     with closing(bank.connection):
@@ -46,10 +45,8 @@ def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
         return problems
 
 
-def _repair_shared(bank: BankReader, wait: float, most_weights: int) -> list[Problem]:
-    with storage(f"{bank.path} cannot be read"):
-        if bank.count and not (bank.path / TASKS).exists():
-            raise StorageError(f"{bank.path / TASKS} is missing, with all its tasks; check the disk and the path")
+def _repair_shared(bank: SharedReader, wait: float, most_weights: int) -> list[Problem]:
+    bank.stay()
     names, problems = _diagnosis(bank, most_weights)
     if names or problems:
         broken = {problem.file for problem in problems}

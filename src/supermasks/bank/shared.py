@@ -141,6 +141,18 @@ class SharedReader(BankReader):
     def __init__(self, path: Path) -> None:
         self.path, self.manifest = path, Manifest.read(path)
         self.header, self.shared = self.manifest.header, self.manifest.shared
+        self._follows = True
+
+    def stay(self) -> None:
+        """Do not look for a living bank in place of files that are missing: it is about to be made.
+
+        Raises:
+            StorageError: the files of all tasks are missing at once.
+        """
+        self._follows = False
+        with storage(f"{self.path} cannot be read"):
+            if self.manifest.tasks and not (self.path / TASKS).exists():
+                raise StorageError(f"{self.path / TASKS} is missing, with all its tasks; check the disk and the path")
 
     def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
         """Return the content of a file, as `BankReader.read` says."""
@@ -151,7 +163,7 @@ class SharedReader(BankReader):
 
     def _moved(self, entry: FileEntry | TaskEntry, what: str, most: int, error: BankFormatError) -> bytes:
         """Return the same bytes from the living bank that this one has become since; raise the error if it has not."""
-        if not (self.path / DATABASE).exists():
+        if not self._follows or not (self.path / DATABASE).exists():
             raise error
         if isinstance(entry, FileEntry):
             kind = entry.file.removesuffix(".safetensors").partition("-")[0]
