@@ -140,8 +140,14 @@ def kills(path: Path, count: int, seed: int) -> dict[str, int]:
         first, child = number, random.Random(rng.random())
         mode, stop = rng.choice([KILL, TEAR]), rng.randint(1, 80)
 
-        def work(tell: Callable[[Any], None], model: Model = model, child: Any = child, first: int = first) -> None:
-            arm(folder.path, mode, stop)
+        def work(
+            tell: Callable[[Any], None],
+            model: Model = model,
+            child: random.Random = child,
+            first: int = first,
+            at: tuple[int, int] = (mode, stop),
+        ) -> None:
+            arm(folder.path, *at)
             for step in range(100):
                 operation = chosen(child, model, first + 2 * step)
                 tell(["begin", operation])
@@ -205,7 +211,7 @@ def start(path: Path, earlier: list[Operation]) -> tuple[BankFolder, Model]:
 
 
 def each_call(path: Path, name: str) -> dict[str, int]:
-    """Stop an operation at each of its calls: kill it, tear a write, or let the call fail; return how many there are."""
+    """Kill an operation at each of its calls, tear each write, let each call fail; return how many calls there are."""
     *earlier, last = OPERATIONS[name]
     begin, model = start(path / name, earlier)
     counts = dict[str, int]()
@@ -237,7 +243,7 @@ def each_call(path: Path, name: str) -> dict[str, int]:
 def perform_repair(folder: BankFolder, model: Model) -> None:
     """The damage was not repaired yet: it is now, and nothing else was lost."""
     assert [problem.task for problem in folder.repair()]
-    assert {name for name in folder.open().names} <= {*model}
+    assert set(folder.open().names) <= {*model}
 
 
 def stopped(folder: BankFolder, operation: Operation, mode: int, stop: int) -> bool:
@@ -323,7 +329,8 @@ def read_log(log: Path) -> list[Event]:
 
 def build(events: list[Event], root: Path, target: Path, rng: random.Random) -> None:
     """Write what is left of these changes after a power cut."""
-    lost = {place for place in range(len(events)) if rng.random() < 0.5} if rng.random() < 0.9 else {*range(len(events))}
+    share = rng.choice([0.1, 0.5, 0.9, 1.0])
+    lost = {place for place in range(len(events)) if rng.random() < share}
     synced = set[int]()
     pending: dict[str, list[int]] = {}  # by the file or the folder whose sync makes them safe
     names: dict[str, str] = {}  # a file that was renamed is still the same file

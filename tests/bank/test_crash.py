@@ -1,4 +1,4 @@
-"""Stopped at any system call, refused at any, or without power: all that was acknowledged is there, and the bank is sound.
+"""Killed at any system call, refused at any, or without power: what was acknowledged is there, and the bank is sound.
 
 The numbers are small here; `python tests/bank/crashes.py` says how to run many more.
 """
@@ -67,7 +67,9 @@ def test_after_a_power_cut_nothing_is_missing_that_was_acknowledged(crashes: Cal
     assert crashes("power", 2 * KILLS, 0)["states"] == 2 * KILLS
 
 
-def test_the_model_of_a_power_cut_notices_what_is_not_synced(crashes: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_model_of_a_power_cut_notices_what_is_not_synced(
+    crashes: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a weaker setting of SQLite, a commit may be lost: otherwise the test above would show nothing."""
     copy = tmp_path / "weaker"
     shutil.copytree(Path(supermasks.__file__).parent, copy / "supermasks")
@@ -75,6 +77,6 @@ def test_the_model_of_a_power_cut_notices_what_is_not_synced(crashes: Callable[.
     text = database.read_text()
     assert "synchronous = EXTRA" in text
     database.write_text(text.replace("synchronous = EXTRA", "synchronous = FULL"))
-    with pytest.raises(AssertionError), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supermasks, "__file__", str(copy / "supermasks" / "__init__.py"))
+    monkeypatch.setattr(supermasks, "__file__", str(copy / "supermasks" / "__init__.py"))
+    with pytest.raises(AssertionError):
         crashes("power", 300, 0)

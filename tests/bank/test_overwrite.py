@@ -1,11 +1,7 @@
 """One bank in the place of another: all at once, and nothing but the files of the other one goes."""
 
-import os
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -123,47 +119,6 @@ def test_a_bank_that_was_opened_from_the_folder_is_whole_afterwards(saved: BankF
     saved.save(chosen, overwrite=True)
     assert [(state.name, state.mask) for state in chosen] == [("c", masks["c"])]
     assert holds(saved, chosen)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer is a fork")
-def test_a_killed_writer_leaves_one_bank_or_the_other(
-    make_bank: Callable[..., MaskBank], make_state: Make, tmp_path: Path
-) -> None:
-    """Before each thing that it does to the disk."""
-    first, second = make_bank(*"abcd"), other_bank(make_state, kept=1.0, memory=2.0)
-    first.memory = {"mean": torch.ones(3)}
-    for stop in range(1, 100):
-        folder = BankFolder(tmp_path / str(stop))
-        folder.save(first)
-        process = os.fork()
-        if process == 0:
-            seen = 0
-
-            def hook(event: str, arguments: tuple[Any, ...], stop: int = stop) -> None:
-                nonlocal seen
-                changes = event in ("os.rename", "os.remove", "os.mkdir")
-                if event == "open":
-                    changes = bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR))
-                seen += changes
-                if changes and seen == stop:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            sys.addaudithook(hook)
-            folder.save(second, overwrite=True)
-            os._exit(0)
-        _, status = os.waitpid(process, 0)
-        names = folder.read().names
-        assert folder.verify() == []
-        assert names in (first.names, second.names)
-        if status == 0:
-            assert holds(folder, second)
-            assert stop > 10
-            return
-        folder.save(second, overwrite=True)
-        assert folder.verify() == []
-        assert folder.read().names == second.names
-        assert not list(folder.path.rglob("*.partial"))
-    raise AssertionError("the writer never ended")
 
 
 @pytest.mark.parametrize("way", ["save", "save_pretrained"])

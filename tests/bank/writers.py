@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermasks import BankFolder, MaskBank
+from supermasks import BankFolder
 from supermasks.bank import BankHeader
 from supermasks.changes import Masked, Replaced
 from supermasks.errors import SupermasksError

@@ -452,7 +452,19 @@ class DatabaseReader(BankReader):
         except BankFormatError as error:
             self._found = self._readable()
             return [*(found if messages != ["ok"] else []), (DATABASE, str(error))]
-        return found if messages != ["ok"] else []
+        return found if messages != ["ok"] else self._surplus()
+
+    def _surplus(self) -> list[tuple[str, str]]:
+        """Return a problem if there are rows that belong to no task."""
+        with self.held():
+            ((tasks, contents),) = self.connection.rows(
+                "SELECT (SELECT COUNT(*) FROM tasks), (SELECT COUNT(*) FROM contents)"
+            )
+            expected = self._root().count
+        if tasks == contents == expected:
+            return []
+        found = f"expected {expected} tasks, found {tasks} rows of tasks and {contents} of their bytes"
+        return [(DATABASE, f"{self.path / DATABASE} is damaged: {found}")]
 
     def _readable(self) -> dict[str, TaskEntry]:
         """Return the entries of a damaged bank that can be read, from its beginning and from its end."""
@@ -527,7 +539,7 @@ class DatabaseReader(BankReader):
             return None
         digest, size, content, kind = rows[0]
         if content is None or kind != "blob":
-            raise self._damaged(f"{value} has {size:,} bytes, expected at most {most:,}")
+            raise self._damaged(f"{value} has {size} bytes of the type {kind}, expected a blob of at most {most}")
         return digest, content
 
     def _check_schema(self) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import zip_longest
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -68,6 +68,9 @@ class BankFolder:
     ) -> None:
         self.path, self.relative, self.wait, self.most_weights = as_path(path), relative, wait, most_weights
         self._known = Known()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": Known()}
 
     def exists(self) -> bool:
         """Return whether there is a bank in the folder.
@@ -477,12 +480,14 @@ class BankFolder:
     def _changing(self) -> Generator[BankWriter]:
         """Yield a writer; what it changes is in the bank when the context ends without an error."""
         for _ in range(TRIES):
-            forms.make_living(self.path, self.wait)
+            if not forms.holds(self.path, DATABASE) or forms.holds(self.path, MANIFEST):
+                forms.make_living(self.path, self.wait)
             bank = DatabaseReader(self.path, self.wait, "write", look=False)
             with closing(bank.connection), bank.connection.transaction("IMMEDIATE"):
                 try:
                     bank.look()
-                except MovedError:  # just now
+                except MovedError:  # or there was never a bank
+                    forms.make_living(self.path, self.wait)
                     continue
                 writer = BankWriter(bank, self.relative, self.most_weights, self._known)
                 yield writer

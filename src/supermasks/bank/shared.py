@@ -244,12 +244,13 @@ def write_shared(bank: BankReader, path: Path) -> None:
     first = max((int(found[1]) for found in map(_NUMBER.fullmatch, present) if found), default=-1) + 1
     written = list[str]()
     try:
-        write_file(path / MANIFEST, _write_files(bank, path, first, written).encode())
+        manifest = _write_files(bank, path, first, written)
+        write_file(path / MANIFEST, manifest.encode())
     except BaseException:
         with suppress(StorageError):
             _remove(path, written)
         raise
-    _remove(path, earlier)
+    _remove(path, earlier.difference(manifest.files()))
 
 
 def _write_files(bank: BankReader, path: Path, first: int, written: list[str]) -> Manifest:
