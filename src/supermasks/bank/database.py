@@ -18,12 +18,11 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
 
-from supermasks.bank.files import storage, write_file
+from supermasks.bank.files import free_name, storage, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.errors import BankBusyError, BankFormatError, StorageError, SupermasksError
@@ -438,9 +437,7 @@ class DatabaseReader(BankReader):
         sql = f"SELECT content FROM {table} WHERE {key} = ? AND LENGTH(content) <= ?"
         for (content,) in self.connection.some(sql, value, self.sizes()[DATABASE]):
             if isinstance(content, bytes):
-                name = Path(entry.file).name
-                names = (f"{name}{f'-{n}' if n else ''}.broken" for n in count())
-                write_file(next(file for n in names if not (file := self.path / n).exists()), content)
+                write_file(free_name(self.path / Path(entry.file).name), content)
 
     @cached_property
     def damage(self) -> list[tuple[str, str]]:

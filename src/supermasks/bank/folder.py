@@ -160,6 +160,8 @@ class BankFolder:
             for state in bank:
                 check_storable(state)  # before anything is written
             self.create(bank.header, bank.kept)
+        elif not (stored := self._reader()).living:  # refuse before it is turned into a living bank
+            self._check_same(bank, stored.count, self._difference(stored, bank, overwrite), overwrite)
         if overwrite:
             with suppress(BankFormatError):  # a damaged bank is replaced as well
                 forms.make_living(self.path, self.wait)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from supermasks.bank.database import DATABASE, HIGHEST, DatabaseReader
-from supermasks.bank.files import read_bytes, read_file, storage, sync_folder, write_file
+from supermasks.bank.files import free_name, read_bytes, read_file, storage, sync_folder, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.encoding import has_statistics
@@ -41,7 +41,7 @@ LARGEST = 2**28
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _SHARED_FILES = {kind: re.compile(rf"{kind}-[0-9]{{6,12}}\.safetensors") for kind in KINDS}
 _SHARED_FILES["kept"] = re.compile(r"kept(-[0-9]{6,12})?\.safetensors")
-_NUMBER = re.compile(r"(?:[a-z]+-)?([0-9]{6,12})\.safetensors(?:\..*)?")
+_NUMBER = re.compile(r"(?:[a-z]+-)?([0-9]{6,12})\.safetensors")
 _END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
 _END_BYTES = len('"digest": ""\n}') + 64
 _OTHER_VERSION = re.compile(rb'"version": (?!(?:5|6|7)\b)([0-9]{1,9})')
@@ -216,7 +216,7 @@ class SharedReader(BankReader):
         """Rename a damaged file."""
         file = self.path / entry.file
         with storage(f"{file} cannot be put aside"), suppress(FileNotFoundError):
-            os.replace(file, f"{file}.broken")
+            os.replace(file, free_name(file))
 
     def overhead(self) -> int:
         """Return the bytes of the manifest."""
