@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_a_record_a_bank_and_a_report(finished: Path) -> None:
     record = read_record(finished)
     assert (record["tasks"], record["config"]["training"]["steps"], record["outputs"]) == (2, 8, 20)
-    assert (finished / "bank" / "manifest.json").exists()
+    assert (finished / "bank" / "bank.sqlite").exists()
     assert "permuted-mnist" in (finished / "report" / "report.md").read_text(encoding="utf-8")
     assert list((finished / "report").rglob("*.png"))
 

@@ -366,9 +366,13 @@ def test_no_more_than_so_many_files_are_read_for_a_task(folder: BankFolder, monk
     assert lengths == [1 + n % DEEPEST for n in range(len(lengths))]
     read = reading(monkeypatch)
     bank = folder.open()
-    for name, length in zip(bank.names, lengths, strict=True):
+    for name in bank.names:  # one after another
         read.clear()
         assert same(bank[name], name, int(name[1:]))
+        assert len(read) == 1
+    for name, length in zip(bank.names, lengths, strict=True):
+        read.clear()
+        assert same(folder.open()[name], name, int(name[1:]))
         assert len(read) == length
 
 

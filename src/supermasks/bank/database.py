@@ -54,6 +54,8 @@ _COLUMNS = "id, name, reference, after, bytes, sha256, seal"
 HIGHEST = 10**12 - 1
 """The highest id of a task: the number in the name of its file has up to twelve digits."""
 
+_quoted = json.encoder.encode_basestring_ascii
+
 FEW = 1000
 """Of a bank with at most so many tasks, all names are read when it is opened."""
 
@@ -105,7 +107,12 @@ class Root:
 
 def seal(number: int, name: str, reference: int | None, after: str, size: int, sha256: bytes) -> bytes:
     """Return the digest of a row of `tasks`."""
-    return hashlib.sha256(json.dumps([number, name, reference, after, size, sha256.hex()]).encode()).digest()
+    # As json.dumps writes it, in a third of the time: listing a bank computes one for each task.
+    text = (
+        f"[{number:d}, {_quoted(name)}, {'null' if reference is None else format(reference, 'd')}, {_quoted(after)}, "
+        f'{size:d}, "{sha256.hex()}"]'
+    )
+    return hashlib.sha256(text.encode()).digest()
 
 
 def file_of(number: int) -> str:

@@ -71,6 +71,7 @@ class BankReader(ABC):
     living: bool
     _found: Mapping[str, TaskEntry] | None = None
     _numbered: Mapping[str, TaskEntry] | None = None
+    _decoded: tuple[TaskEntry, Mapping[str, Change]] | None = None
 
     @abstractmethod
     def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
@@ -199,12 +200,15 @@ class BankReader(ABC):
             BankFormatError: its bytes are missing, truncated or altered.
             StorageError: they cannot be read.
         """
-        before: Mapping[str, Change] = {}
+        chain, before = self.chain(entry), dict[str, Change]()
+        if self._decoded is not None and self._decoded[0] in chain[1:]:  # so that each is read once, one after another
+            chain, before = chain[: chain.index(self._decoded[0])], dict(self._decoded[1])
         state: TaskState | None = None
-        for link in reversed(self.chain(entry)):
+        for link in reversed(chain):
             state = decode_state(self.content(link), name, self.header.layout, before, self.path / link.file)
             before = state.changes
         assert state is not None  # the chain includes the task itself
+        self._decoded = entry, state.changes
         return state
 
     def content(self, entry: TaskEntry) -> bytes:
