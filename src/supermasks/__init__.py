@@ -14,6 +14,7 @@ from supermasks import (
     recipes,
     router,
     scores,
+    streams,
     training,
     workers,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "recipes",
     "router",
     "scores",
+    "streams",
     "training",
     "workers",
 ]

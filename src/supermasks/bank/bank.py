@@ -317,6 +317,30 @@ class MaskBank:
         if state.replaced and weights is not None:
             self._weights = ReadOnlyTensors(weights)
 
+    def replace(self, state: TaskState) -> None:
+        """Replace a task of the same name; its place in the order of learning stays.
+
+        Args:
+            state: over the same weights as the one before.
+
+        Raises:
+            UnknownTaskError: the bank has no task of this name.
+            MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights.
+        """
+        expect(state, TaskState, "what replaces a task of a bank")
+        before = self[state.name]
+        if self.after(state.name) or state.after(self.header.fingerprint) or state.over != before.over:
+            raise MaskError(
+                f"task {state.name!r} or its replacement has trained shared weights, or they were learned over "
+                "different weights; remove the task, and learn it anew"
+            )
+        self._order.check_changes(state)
+        self._order.union = None
+        self.changes += 1
+        self._recent.forget(state.name)
+        self._digests.pop(state.name, None)
+        self._states[state.name] = state
+
     def rename(self, name: str, new: str) -> None:
         """Give a task another name; its place in the order of learning stays.
 
@@ -458,7 +482,7 @@ class MaskBank:
         }
         manifest = Manifest(self.header, tuple(entries), shared, COUNTED if moments else PLAIN).encode()
         tasks = ((state, encode_state(state, self.header.layout)[0]) for state in self)
-        return measure(tasks, len(manifest), {kind: bytes_of(tensors[kind]) for kind in KINDS})
+        return measure(tasks, len(manifest), {kind: bytes_of(tensors[kind]) for kind in KINDS}, self.memory)
 
     def network(
         self,

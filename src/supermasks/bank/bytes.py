@@ -13,6 +13,9 @@ from supermasks.encoding import BUFFER, BUFFERS, OWNED, ROUTER
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
+EXAMPLES = "example "
+"""The prefix of the names of remembered examples in the memory."""
+
 _ITEMS = {Masked.key: "masks", OWNED: "owned", BUFFER: "norm", BUFFERS: "norm", ROUTER: "router"}
 
 
@@ -32,6 +35,7 @@ class BankBytes:
         weights: the shared weights, once for all tasks, if tasks have trained all of them.
         moments: what the tasks share to recognise inputs by, once for all tasks.
         memory: what the next task may begin with, such as scores. Only training needs it; the total leaves it out.
+        examples: the part of the memory that holds examples of earlier tasks.
         entropy_bound: the masks in an ideal code that knows the density of each layer. No code is shorter, unless masks
             resemble each other.
         packed: the masks with one bit a weight.
@@ -50,6 +54,7 @@ class BankBytes:
     weights: int = 0
     moments: int = 0
     memory: int = 0
+    examples: int = 0
     entropy_bound: float = 0.0
     packed: int = 0
     raw: int = 0
@@ -62,15 +67,19 @@ class BankBytes:
         return of_tasks + self.manifest + self.kept + self.weights + self.moments
 
 
-def measure(files: Iterable[tuple[TaskState, bytes]], manifest: int, shared: Mapping[str, int]) -> BankBytes:
+def measure(
+    files: Iterable[tuple[TaskState, bytes]], manifest: int, shared: Mapping[str, int], memory: Mapping[str, Tensor]
+) -> BankBytes:
     """Return the bytes of a bank.
 
     Args:
         files: each task, and its bytes.
         manifest: the bytes of the manifest, or of what the database takes beside its content.
         shared: the bytes of what all tasks share, by its kind.
+        memory: what the next task may begin with.
     """
-    total = BankBytes(manifest=manifest, **shared)
+    examples = sum(v.numel() * v.element_size() for name, v in memory.items() if name.startswith(EXAMPLES))
+    total = BankBytes(manifest=manifest, examples=examples, **shared)
     for state, content in files:
         items = items_of(content)
         statistics = sum(4 * b.numel() for b in state.buffers.values() if b.is_floating_point())

@@ -306,7 +306,9 @@ class BankFolder:
         def measured(bank: BankReader) -> BankBytes:
             bank.header.check_size(self.most_weights)
             tasks = ((bank.task(entry.name), bank.content(entry)) for entry in bank.entries.values())
-            return measure(tasks, bank.overhead(), {kind: len(bank.raw(kind)) for kind in KINDS})
+            return measure(
+                tasks, bank.overhead(), {kind: len(bank.raw(kind)) for kind in KINDS}, bank.tensors("memory")
+            )
 
         return self._look(measured)
 

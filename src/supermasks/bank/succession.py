@@ -51,19 +51,23 @@ class Succession:
 
     def check_follows(self, state: TaskState) -> None:
         """Do the checks of `check`, except whether the task would change weights in use."""
-        shapes = dict(self._header.shapes)
-        changed = {name: change.shape for name, change in state.changes.items() if name in shapes}
-        if changed != shapes:
-            raise MaskError(
-                f"expected changes of the parameters {shapes}, but task {state.name!r} changes {changed}; learn it "
-                "over the network of this bank"
-            )
+        self.check_changes(state)
         # A task that owns nothing is checked, too: a task that did not see its mask may own weights that it keeps.
         if state.over != self.over:
             raise MaskError(
                 f"task {state.name!r} was learned over the weights {state.over or 'of the base'}, but the tasks of "
                 f"this bank leave the weights {self.over or 'of the base'}: tasks were added meanwhile, or it is from "
                 "another bank; open the bank again and learn the task anew"
+            )
+
+    def check_changes(self, state: TaskState) -> None:
+        """Raise MaskError unless a task changes exactly the parameters of the bank."""
+        shapes = dict(self._header.shapes)
+        changed = {name: change.shape for name, change in state.changes.items() if name in shapes}
+        if changed != shapes:
+            raise MaskError(
+                f"expected changes of the parameters {shapes}, but task {state.name!r} changes {changed}; learn it "
+                "over the network of this bank"
             )
 
     def add(self, state: TaskState) -> str:

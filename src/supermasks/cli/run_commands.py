@@ -31,7 +31,9 @@ def run_commands(words: Sequence[str]) -> SubcommandApp:
     app = SubcommandApp()
     for name, preset in EXPERIMENTS.items():
         named = words if words[1:2] == [name] else ()
-        app.command(name=name)(_command(_as_long_as(preset.of(_way_in(named)), named), preset))
+        app.command(name=name)(
+            _command(_as_long_as(preset.of(_option(named, "--way"), _option(named, "--scenario")), named), preset)
+        )
     return app
 
 
@@ -45,13 +47,13 @@ def _as_long_as(usual: Experiment, words: Sequence[str]) -> Experiment:
     return replace(usual, training=training)
 
 
-def _way_in(words: Sequence[str]) -> str | None:
-    """Return the way that the words name; None if they name none."""
+def _option(words: Sequence[str], option: str) -> str | None:
+    """Return the value of an option among the words; None if they lack it."""
     for word, following in pairwise([*words, ""]):
-        if word == "--way":
+        if word == option:
             return following
-        if word.startswith("--way="):
-            return word.removeprefix("--way=")
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
     return None
 
 
@@ -61,6 +63,7 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
     def command(
         settings: Any,
         way: Any,
+        scenario: Any,
         out: Path | None = None,
         data: Path | None = None,
         resume: bool = False,
@@ -68,7 +71,7 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
         ray: str | None = None,
         device: str = "cpu",
     ) -> None:
-        del way  # it has decided which options there are
+        del way, scenario  # they have decided which options there are
         experiment = _experiment(usual, settings)
         folder = out or Path("runs") / experiment.title
         words = ["supermasks", *(word for word in sys.argv[1:] if word != "--resume")]
@@ -81,6 +84,7 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
     Args:
         settings: the settings.
         way: how the tasks are kept apart; the options below are those of this way.
+        scenario: who names the tasks: "gg" names them in training and testing, "gnu" in training only, "nns" never.
         out: folder for the bank, the record and the report; by default in runs, named after the settings.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         resume: resume the run that was stopped in the folder.
@@ -91,7 +95,10 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
     names = tuple(preset.ways())
     command.__annotations__["settings"] = tyro.conf.OmitArgPrefixes[_options(usual)]
     command.__annotations__["way"] = Annotated[Literal[names], tyro.conf.arg(name="way")]
-    command.__defaults__ = (usual.way.name, *(command.__defaults__ or ()))
+    scenarios = tuple(preset.scenarios())
+    command.__annotations__["scenario"] = Annotated[Literal[scenarios], tyro.conf.arg(name="scenario")]
+    scenario = usual.evaluation.scenario.name.lower()
+    command.__defaults__ = (usual.way.name, scenario, *(command.__defaults__ or ()))
     return command
 
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from supermasks.datasets import load_source
 from supermasks.errors import ConfigError
-from supermasks.evaluation import EachInput, Scoring
+from supermasks.evaluation import EachInput, FirstOfBatch, Scoring
 from supermasks.inference import Objective, OneShot, TaskInference
 from supermasks.inference.calibration import LEAST_TASKS
 from supermasks.spec import Settings
-from supermasks.types import GG, GNU, Scenario
+from supermasks.streams import NoveltyRule, UniformEvidence, random_lengths
+from supermasks.types import GG, GNU, NNS, Scenario
 
 PAPER_CHECKPOINTS = (10, 50, 100, 150, 200, 250, 500, 1000, 1500, 2000)  # SupSup, Figures 3 and 4
 FEW_TASKS = 50
@@ -39,6 +40,22 @@ class By(Settings):
 
     objective: Objective
     scoring: Scoring
+
+
+def with_objectives(inference: TaskInference, scoring: Scoring, further: tuple[By, ...]) -> list[Found]:
+    """Return an inference with its scoring, and the same with other objectives and scorings.
+
+    Raises:
+        ConfigError: there are others, but the inference has no objective.
+    """
+    found: Any = inference
+    if further and not hasattr(found, "objective"):
+        raise ConfigError(
+            f"{type(found).__name__} has no objective that `further` could replace; leave it out, or choose an "
+            "inference with an objective, such as OneShot()"
+        )
+    others = [Found(replace(found, objective=by.objective), by.scoring) for by in further]
+    return list(dict.fromkeys([Found(inference, scoring), *others]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +141,7 @@ class TaskInferred(Evaluation):
         return self.calibrate
 
     def found(self) -> list[Found]:
-        inference: Any = self.inference
-        if self.further and not hasattr(inference, "objective"):
-            raise ConfigError(
-                f"{type(inference).__name__} has no objective that `further` could replace; leave it out, or choose an "
-                "inference with an objective, such as OneShot()"
-            )
-        others = [Found(replace(inference, objective=by.objective), by.scoring) for by in self.further]
-        return list(dict.fromkeys([Found(inference, self.scoring), *others]))
+        return with_objectives(self.inference, self.scoring, self.further)
 
     def judged(self, count: int, tasks: int) -> int | None:
         return self.checkpoint_images if count < tasks else None
@@ -141,3 +151,70 @@ class TaskInferred(Evaluation):
             return None
         inputs = load_source(self.foreign, data).test_inputs
         return inputs if isinstance(inputs, Tensor) else inputs[torch.arange(len(inputs))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskUnknown(Evaluation):
+    """Scenario NNs: nobody says which task a batch is of, in training or in testing (SupSup, Section 4.3).
+
+    A test input counts as answered rightly if its label is right. Its task counts as found if the mask that answers is
+    the one that was trained on most batches of this task.
+
+    Attributes:
+        novelty: decides when a mask is opened.
+        shortest: the least number of batches of a visit; None for the steps of the training, so that all boundaries
+            fall on the same multiple.
+        longest: the largest number of batches of a visit; drawn at random between the two.
+        first: the number of batches of the very first visit, if it is another.
+        rounds: how often all tasks come, one after the other.
+        open_tasks: how many masks are kept ready for more training; None for all.
+        max_tasks: the most masks; None for any number.
+        inference: how the task of test inputs is found.
+        scoring: whether each input finds its task by itself, the first of a batch for all, or all together.
+        further: pairs of objective and scoring that the same masks are scored by as well.
+        judged_inputs: how many test inputs of each task are judged; None for all.
+    """
+
+    scenario = NNS
+
+    novelty: NoveltyRule = field(default_factory=UniformEvidence)
+    shortest: int | None = None
+    longest: int | None = None
+    first: int | None = None
+    rounds: int = 1
+    open_tasks: int | None = 4
+    max_tasks: int | None = None
+    inference: TaskInference = field(default_factory=OneShot)
+    scoring: Scoring = field(default_factory=FirstOfBatch)
+    further: tuple[By, ...] = ()
+    judged_inputs: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.shortest is None) != (self.longest is None) or self.rounds < 1:
+            raise ConfigError(
+                "set both shortest and longest, or none of them, and at least 1 round, got "
+                f"shortest={self.shortest}, longest={self.longest}, rounds={self.rounds}"
+            )
+        if self.first is not None and self.first < 1:
+            raise ConfigError(f"first must be at least 1 batch, or None for as many as the others, got {self.first}")
+        if self.judged_inputs is not None and self.judged_inputs < 1:
+            raise ConfigError(f"judged_inputs must be at least 1, or None for all, got {self.judged_inputs}")
+
+    def found(self) -> list[Found]:
+        return with_objectives(self.inference, self.scoring, self.further)
+
+    def visits(self, tasks: int, batches: int, seed: int) -> tuple[tuple[int, int], ...]:
+        """Return for each visit the index of its task and its number of batches.
+
+        Args:
+            tasks: how many there are.
+            batches: of each visit, where lengths are not drawn.
+            seed: of the lengths.
+        """
+        if self.shortest is None or self.longest is None:
+            visits = tuple((index, batches) for index in range(tasks)) * self.rounds
+        else:
+            drawn = random_lengths(tasks * self.rounds, self.shortest, self.longest, seed)
+            visits = tuple((number % tasks, count) for number, count in drawn)
+        return visits if self.first is None else ((0, self.first), *visits[1:])

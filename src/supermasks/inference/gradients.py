@@ -13,7 +13,7 @@ from torch import Tensor
 
 from supermasks.arithmetic import computing_in
 from supermasks.calls import Call, derivative, is_linear, parameter_gradients
-from supermasks.inference.objectives import Objective
+from supermasks.inference.objectives import Objective, OfLogits
 from supermasks.seeding import generator
 from supermasks.superposition import Superposition
 
@@ -31,7 +31,7 @@ def batch_gradient(
     superposition: Superposition,
     inputs: Tensor,
     alpha: Tensor,
-    objective: Objective,
+    objective: OfLogits,
     among: Sequence[int],
     names: Sequence[str] | None = None,
     centred: bool = False,
@@ -93,7 +93,7 @@ def batch_weight_gradients(
     superposition: Superposition,
     inputs: Tensor,
     alpha: Tensor,
-    objective: Objective,
+    objective: OfLogits,
     names: Sequence[str] | None = None,
     centred: bool = False,
 ) -> dict[str, Tensor]:

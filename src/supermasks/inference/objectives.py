@@ -1,6 +1,7 @@
 """Objectives: functions of the logits that are small if the mask is right."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError
 from supermasks.spec import Settings
+
+OfLogits = Callable[[Tensor, int], Tensor]
+"""A function of logits and the number of classes, as `Objective` is one."""
 
 
 class Objective(Settings, ABC):

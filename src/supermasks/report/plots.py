@@ -10,6 +10,7 @@ from supermasks.report.among import plot_among
 from supermasks.report.extra import MaxNLocator, withStroke
 from supermasks.report.growth import plot_growth
 from supermasks.report.settings import Record
+from supermasks.report.stream_picture import plot_stream
 from supermasks.report.style import (
     BLUE,
     GREEN,
@@ -44,14 +45,15 @@ def plot_record(record: Record, folder: Path) -> list[Path]:
 
     Returns:
         the files: `accuracy.png`, where there is a matrix of accuracies `forgetting.png`, where there are masks
-        `bytes.png`, where checkpoints were evaluated `among.png`, of several tasks `growth.png`.
+        `bytes.png`, where checkpoints were evaluated `among.png`, of several tasks `growth.png`,
+        where nobody named the tasks `stream.png`.
     """
     pictures = [_plot_accuracy(record, folder / "accuracy.png")]
     if record["accuracy"]["matrix"] is not None:  # of many tasks not all of it is measured
         pictures.append(_plot_forgetting(record, folder / "forgetting.png"))
     if record["bytes"]["masks"]:
         pictures.append(_plot_bytes(record, folder / "bytes.png"))
-    return [*pictures, *plot_among(record, folder), *plot_growth(record, folder)]
+    return [*pictures, *plot_among(record, folder), *plot_growth(record, folder), *plot_stream(record, folder)]
 
 
 def _plot_forgetting(record: Record, path: Path) -> Path:

@@ -30,6 +30,7 @@ BYTES = {
     "router": "what a router recognises tasks by",
     "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
     "memory": "memory for learning further tasks, not counted",
+    "examples": "examples of earlier tasks in it",
     "trunk": "trunk that the tasks share, beside the bank",
     "paper": "masks and statistics as SupSup counts them, not a file",
 }
@@ -39,6 +40,7 @@ CAPTIONS = {
     "bytes": "what the bank takes on disk",
     "among": "accuracy against the number of tasks to choose among",
     "growth": "what each further task costs",
+    "stream": "the masks that a stream opened, and how they answer",
     "comparison": "accuracy of all rows",
     "tradeoff": "accuracy against bytes a task",
 }

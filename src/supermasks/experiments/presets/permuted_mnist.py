@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from supermasks.evaluation import FirstOfBatch
 from supermasks.experiments.architectures.fully_connected import LeNet300
-from supermasks.experiments.evaluations import By, TaskInferred
+from supermasks.experiments.evaluations import By, TaskInferred, TaskUnknown
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.permuted import PermutedMNIST
@@ -34,8 +34,11 @@ RECOGNISABLE = replace(
     ),
 )
 
+STREAMED = replace(SUPSUP, net=LeNet300(500), evaluation=TaskUnknown())
+
 PERMUTED_MNIST = Preset(
     "permuted-mnist",
     "Each task has its own permutation of the pixels; the task is inferred in testing (SupSup, Section 4.2).",
     (SUPSUP, replace(SUPSUP, way=ExSSNeTWay()), RECOGNISABLE),
+    STREAMED,
 )

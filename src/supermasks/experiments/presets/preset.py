@@ -16,24 +16,40 @@ class Preset:
         text: what it is, in one sentence.
         usual: the settings of the ways that need settings of their own; the first is the default. Any other way has
             those of the first.
+        streamed: the settings in scenario NNs, where nobody names the task in training; None if there is no such run.
     """
 
     name: str
     text: str
     usual: tuple[Experiment, ...]
+    streamed: Experiment | None = None
+
+    def scenarios(self) -> list[str]:
+        """Return the scenarios that it can be run in, the default first."""
+        every = [self.usual[0], *([] if self.streamed is None else [self.streamed])]
+        return list(dict.fromkeys(experiment.evaluation.scenario.name.lower() for experiment in every))
 
     def ways(self) -> list[str]:
         """Return the names of the ways that it can be run with, the default first."""
         own = [experiment.way.name for experiment in self.usual]
         return list(dict.fromkeys([*own, *ways(self.usual[0].net)]))
 
-    def of(self, way: str | None = None) -> Experiment:
-        """Return the experiment with the usual settings of a way; None for the default.
+    def of(self, way: str | None = None, scenario: str | None = None) -> Experiment:
+        """Return the experiment with the usual settings of a way and a scenario; None for the default.
 
         Raises:
-            ConfigError: there is no such way.
+            ConfigError: there is no such way, or no such scenario.
         """
         first = self.usual[0]
+        if scenario is not None and scenario != self.scenarios()[0]:
+            if self.streamed is None or scenario not in self.scenarios():
+                raise ConfigError(
+                    f"the scenario of {self.name} must be one of {', '.join(self.scenarios())}, got {scenario!r}"
+                )
+            first = self.streamed
+            if way is not None and way != first.way.name:
+                return replace(first, way=self.of(way).way)
+            return first
         if way is None:
             return first
         for experiment in self.usual:

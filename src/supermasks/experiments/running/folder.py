@@ -12,7 +12,7 @@ from supermasks.learner import Learner
 from supermasks.spec import describe
 
 RUN = "run.json"
-PARTS = ("bank", "learned.jsonl", "evaluated.jsonl", RECORD)
+PARTS = ("bank", "stream", "learned.jsonl", "visits.jsonl", "evaluated.jsonl", RECORD)
 
 
 def claim(experiment: Experiment, out: Path, resume: bool) -> None:

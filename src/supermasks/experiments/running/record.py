@@ -81,6 +81,13 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
+def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a file of one JSON object a line, whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows), encoding="utf-8")
+    os.replace(temporary, path)
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the rows that were appended to a file; an unfinished last line, left by a killed process, is cut off.
 

@@ -6,14 +6,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError
+from supermasks.experiments.evaluations import TaskUnknown
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.running.folder import claim, open_bank
 from supermasks.experiments.running.foreign import tell_foreign
 from supermasks.experiments.running.learning import learn
 from supermasks.experiments.running.measures import accuracies, mean_input_router, measure_bytes, overlap
-from supermasks.experiments.running.recognition import recognise
+from supermasks.experiments.running.recognition import judged_examples, recognise
 from supermasks.experiments.running.record import about, peak_memory_bytes, write_record
+from supermasks.experiments.running.streaming import Streaming, score
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.inference import SuperfluousNeurons
 from supermasks.learner import Learner
@@ -93,9 +96,15 @@ def run(
     _check_foreign(experiment, tasks, data)
     learner = experiment.learner(tasks, out, watcher.step, device)
     _check(experiment, learner, tasks, workers)
+    named = not isinstance(experiment.evaluation, TaskUnknown)
+    streaming = None if named else Streaming(experiment, learner, tasks, out, watcher)
     if not experiment.way.trains_first:
         claim(experiment, out, resume)
-    measured = _learn_and_evaluate(experiment, learner, tasks, out, watcher, where)
+    if streaming is None:
+        measured = _learn_and_evaluate(experiment, learner, tasks, out, watcher, where)
+    else:
+        measured = _stream_and_evaluate(streaming)
+        learner = streaming.learner.learner
     record = {**about(experiment, learner, where.command, device), **measured}
     record["peak_memory_bytes"] = peak_memory_bytes()
     write_record(out, record)
@@ -137,6 +146,32 @@ def _learn_and_evaluate(
     }
 
 
+def _stream_and_evaluate(streaming: Streaming) -> dict[str, Any]:
+    """Learn a stream without the names of the tasks, evaluate the masks, and return what a record says of that."""
+    streaming.learn()
+    tasks, out, stream, lines = streaming.tasks, streaming.out, streaming.learner, streaming.lines
+    evaluations, masks = score(streaming, out / EVALUATED), streaming.masks(len(tasks))
+    stream.save(out / "bank", overwrite=True)
+    given = [stream.learner.accuracy(judged_examples(tasks, index), mask) for index, mask in enumerate(masks)]
+    just_learned = [[line["accuracy"]] for line in lines[: len(tasks)]]
+    infer_seconds = sum(evaluation["seconds"] for evaluation in evaluations)
+    return {
+        "accuracy": accuracies([*just_learned[:-1], given], evaluations),
+        "workers": None,
+        "task_identification": evaluations[0]["task_identification"],
+        "evaluations": evaluations,
+        "stream": {"opened": len(stream.tasks), "masks": masks, "visits": lines},
+        "baselines": {"mean_input_router": mean_input_router(tasks, stream.seed)},
+        "overlap": overlap([state.mask for state in stream.bank]),
+        "bytes": measure_bytes(BankFolder(out / "bank")),
+        "seconds": {
+            "train": sum(line["seconds"] for line in lines),
+            "infer": infer_seconds,
+            "evaluate": infer_seconds,
+        },
+    }
+
+
 def _calibrate(learner: Learner, tasks: TaskStream) -> dict[str, Any]:
     """Calibrate the inference on the validation examples of all tasks, and return what that has shown."""
     held_out = {task.name: task.validation for task in tasks if task.validation is not None}
@@ -166,6 +201,8 @@ def _check_foreign(experiment: Experiment, tasks: TaskStream, data: Path | None)
 
 def _check(experiment: Experiment, learner: Learner, tasks: TaskStream, workers: Workers | None) -> None:
     """Raise ConfigError now rather than after hours of training, if the settings do not go together."""
+    if workers is not None and isinstance(experiment.evaluation, TaskUnknown):
+        raise ConfigError("a stream is learned batch by batch, so it cannot use workers; leave them out")
     if workers is not None and experiment.later_epochs is not None:
         raise ConfigError("workers train all tasks alike, but later_epochs is set; leave out one of them")
     learner.method.check(learner.network)

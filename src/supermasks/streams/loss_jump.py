@@ -1,0 +1,69 @@
+"""A rule by labels: a new task shows as a jump of the loss, before anything is learned from its first batch."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+from supermasks.errors import ConfigError
+from supermasks.streams.loss_trend import KEPT, LossTrend
+from supermasks.streams.novelty_rule import Judged, NoveltyRule, Scene
+
+
+@dataclass(frozen=True)
+class LossJump(NoveltyRule):
+    """Look at other tasks if the loss of the current task jumps; open a mask if the loss is high for all of them.
+
+    The surprise of a loss `l` for a task whose losses so far stand at `m` and vary by `s` (`LossTrend`) is
+
+        z(l) = (l - m) / max(s, least)
+
+    While `z <= threshold` for the current task, the current task goes on. The loss is computed for training anyway, so
+    this look is free. Otherwise the batch belongs to the task of least surprise, if that is at most the threshold. If
+    not, the task is new.
+
+    With `window=1` each batch is judged before it is learned. With a larger window, the mean loss of so many batches is
+    judged at once, and surprise grows by `sqrt(window)`: this sees smaller jumps, but later.
+
+    Attributes:
+        threshold: in standard deviations.
+        least: the least standard deviation, in nats; it must exceed the noise of the loss from batch to batch.
+        settle: the number of batches of a task before its losses count.
+        window: how many batches are judged together, 1 to 50.
+        candidates: how many tasks are compared after a jump, those of steepest descent.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    threshold: float = 6.0
+    least: float = 0.1
+    settle: int = 20
+    window: int = 1
+    candidates: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold <= 0 or self.least <= 0 or self.settle < 2 or self.candidates < 1:
+            raise ConfigError(
+                "threshold and least must be positive, settle at least 2, and candidates at least 1, got "
+                f"threshold={self.threshold}, least={self.least}, settle={self.settle}, candidates={self.candidates}"
+            )
+        if not 1 <= self.window <= KEPT:
+            raise ConfigError(f"window must be 1 to {KEPT} batches, got {self.window}")
+
+    def judge(self, scene: Scene) -> Judged | None:
+        trend = scene.trend(scene.current)
+        if trend.count < self.settle + self.window - 1 or scene.batch % self.window:
+            return None
+        if self._of_window(trend, scene.loss()) <= self.threshold:
+            return None
+        losses = scene.losses(list(dict.fromkeys([*scene.nearest(self.candidates), scene.current])))
+        surprises = {name: scene.trend(name).surprise(loss, self.least) for name, loss in losses.items()}
+        nearest = min(surprises, key=lambda name: surprises[name])
+        scores = {name: -surprise for name, surprise in surprises.items()}
+        return Judged(surprises[nearest] > self.threshold, nearest, scores)
+
+    def _of_window(self, trend: LossTrend, loss: float) -> float:
+        """Return the surprise of the last losses of a task, the newest of which is not in its trend yet."""
+        earlier = self.window - 1
+        mean = (sum(trend.last[len(trend.last) - earlier :]) + loss) / self.window
+        return sqrt(self.window) * trend.without(earlier).surprise(mean, self.least)
