@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from writers import HEADER, end, fork, make_memory, make_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.errors import StorageError, SupermasksError
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest looks into this file for examples
+from writers import HEADER, end, fork, make_memory, make_state
 
 OFF, KILL, TEAR, EIO, ENOSPC, COUNT = range(6)
 ROUND = 20
