@@ -165,6 +165,14 @@ class MaskBank:
         return list(self._states)
 
     @property
+    def last(self) -> str | None:
+        """The name of the task that was learned last; None without tasks. The other names are not read."""
+        if self._named is None and self._stored is not None:
+            entry = self._stored.last()
+            return None if entry is None else entry.name
+        return next(reversed(self._states), None)
+
+    @property
     def states(self) -> Sequence[TaskState]:
         """The states in the order of learning, each read when it is used."""
         return _States(self)

@@ -128,6 +128,7 @@ def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[s
             writer.finish()
     with storage(f"{path} cannot be written"):
         sync_folder(path)
+        sync_folder(path.absolute().parent)
 
 
 def copied(
