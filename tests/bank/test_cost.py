@@ -13,7 +13,8 @@ from states import masked_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
-from supermasks.bank.database import Connection, DatabaseReader
+from supermasks.bank.connection import Connection
+from supermasks.bank.database import DatabaseReader
 from supermasks.bank.succession import Succession
 from supermasks.bank.writer import BankWriter
 from supermasks.changes import masked

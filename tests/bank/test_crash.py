@@ -73,7 +73,7 @@ def test_the_model_of_a_power_cut_notices_what_is_not_synced(
     """With a weaker setting of SQLite, a commit may be lost: otherwise the test above would show nothing."""
     copy = tmp_path / "weaker"
     shutil.copytree(Path(supermasks.__file__).parent, copy / "supermasks")
-    database = copy / "supermasks" / "bank" / "database.py"
+    database = copy / "supermasks" / "bank" / "connection.py"
     text = database.read_text()
     assert "synchronous = EXTRA" in text
     database.write_text(text.replace("synchronous = EXTRA", "synchronous = FULL"))

@@ -119,10 +119,12 @@ def test_a_mutated_database_is_repaired_or_refused(saved: Saved) -> None:
     for number in range(MUTATIONS // 5):
         saved.write(mutated(saved, rng))
         try:
-            saved.folder.repair()
+            problems = saved.folder.repair()
         except SupermasksError:
             outcomes["refused"] += 1
             continue
+        rebuilt = any(problem.file == FILE for problem in problems)
+        assert (saved.folder.path / f"{FILE}.broken").exists() == rebuilt, number
         assert saved.folder.verify() == [], number
         left = content(saved.folder.open())
         assert all(states[state[0]] == state for state in left[4:]), number

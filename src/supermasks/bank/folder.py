@@ -18,7 +18,8 @@ from supermasks.bank import forms
 from supermasks.bank.bank import CACHE_BYTES, MaskBank, owner_stays, shortened, unknown_task
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.check import Problem, find_problems
-from supermasks.bank.database import DATABASE, DatabaseReader, MovedError
+from supermasks.bank.connection import DATABASE
+from supermasks.bank.database import DatabaseReader, MovedError
 from supermasks.bank.files import as_path, storage
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry

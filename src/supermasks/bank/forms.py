@@ -13,21 +13,19 @@ from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
 
+from supermasks.bank.connection import DATABASE, Connection, asking
 from supermasks.bank.database import (
     APPLICATION,
-    DATABASE,
     MOVED,
     SCHEMA,
     VERSION,
-    Connection,
     DatabaseReader,
     MovedError,
     Root,
-    asking,
     file_of,
     number_of,
 )
-from supermasks.bank.files import PARTIAL, storage, sync_folder
+from supermasks.bank.files import PARTIAL, free_name, storage, sync_folder
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import KINDS, BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
@@ -220,7 +218,7 @@ def make_shared(path: Path, wait: float) -> None:
 
 
 def rebuild(bank: DatabaseReader, without: Collection[str], names: Mapping[str, str]) -> None:
-    """Write a damaged database anew, in its place, with what can be read.
+    """Write a damaged database anew, in its place, with what can be read; the damaged one is kept beside it.
 
     Args:
         bank: the damaged one.
@@ -239,6 +237,9 @@ def rebuild(bank: DatabaseReader, without: Collection[str], names: Mapping[str, 
         source = Connection(beside, wait)
         if not bank.is_current():
             raise BankBusyError(f"another process changed {path} while it was repaired; try again")
+        # By SQLite: a process that opens and closes the file in another way gives up its locks.
+        with asking(path, "written"), closing(sqlite3.connect(free_name(path / DATABASE))) as kept:
+            bank.connection.copy_to(kept)
         with closing(source):
             source.copy_to(bank.connection)
     finally:

@@ -6,7 +6,8 @@ from itertools import count
 from pathlib import Path
 
 from supermasks.bank.check import Problem, find_problems
-from supermasks.bank.database import DATABASE, DatabaseReader
+from supermasks.bank.connection import DATABASE
+from supermasks.bank.database import DatabaseReader
 from supermasks.bank.forms import copied, copied_shared, create_living, open_bank, rebuild
 from supermasks.bank.reader import BankReader
 from supermasks.bank.shared import SharedReader, remove_shared

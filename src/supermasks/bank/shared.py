@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from supermasks.bank.database import DATABASE, HIGHEST, DatabaseReader
+from supermasks.bank.connection import DATABASE
+from supermasks.bank.database import HIGHEST, DatabaseReader
 from supermasks.bank.files import free_name, read_bytes, read_file, storage, sync_folder, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry

@@ -8,13 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from supermasks.bank.database import (
-    HIGHEST,
-    DatabaseReader,
-    file_of,
-    number_of,
-    seal,
-)
+from supermasks.bank.database import HIGHEST, DatabaseReader, file_of, number_of, seal
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, TaskEntry
 from supermasks.bank.succession import Succession, require_new
