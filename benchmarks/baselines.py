@@ -3,8 +3,8 @@
     python benchmarks/baselines.py [--steps 150] [--rounds 3] [--data FOLDER]
 
 Each method learns three permutations of MNIST (or of the embedded sample, without --data) with its default settings.
-The steps of the third task are timed, since penalties and memories need earlier tasks. A method runs in a process of its
-own, on one thread. Times are those of the processor, the best of all rounds; memory is the most that the process held
+The steps of the third task are timed, since penalties and memories need earlier tasks. Each method has its own process,
+on one thread. Times are those of the processor, the best of all rounds; memory is the most that the process held
 beyond what it held before. "plain" is a bare loop of PyTorch over the same weights and images.
 """
 
