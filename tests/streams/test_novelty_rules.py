@@ -154,3 +154,14 @@ def test_a_window_sees_a_smaller_jump_later() -> None:
 def test_a_setting_out_of_range_is_an_error(wrong: object) -> None:
     with pytest.raises(ConfigError, match="must be"):
         wrong()  # type: ignore[operator]
+
+
+def test_what_was_learned_within_a_window_does_not_count_for_the_task() -> None:
+    within = steady(1.0)
+    for loss in [4.0] * 9:  # by now the median of the last ten losses is 4
+        within = within.plus(loss)
+    trends = {"a": within, "b": steady(0.1), "c": steady(0.1)}
+    scene = Told(batch=60, trends=trends, here=4.0, elsewhere={"a": 4.0, "b": 4.0, "c": 4.0})
+    judged = LossJump(window=10).judge(scene)
+    assert judged is not None
+    assert judged.new

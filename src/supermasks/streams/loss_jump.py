@@ -57,7 +57,9 @@ class LossJump(NoveltyRule):
         if self._of_window(trend, scene.loss()) <= self.threshold:
             return None
         losses = scene.losses(list(dict.fromkeys([*scene.nearest(self.candidates), scene.current])))
-        surprises = {name: scene.trend(name).surprise(loss, self.least) for name, loss in losses.items()}
+        trends = {name: scene.trend(name) for name in losses}
+        trends[scene.current] = trend.without(self.window - 1)  # what was learned within the window may be of another
+        surprises = {name: trends[name].surprise(loss, self.least) for name, loss in losses.items()}
         nearest = min(surprises, key=lambda name: surprises[name])
         scores = {name: -surprise for name, surprise in surprises.items()}
         return Judged(surprises[nearest] > self.threshold, nearest, scores)
