@@ -17,7 +17,7 @@ from supermasks.datasets import fetch as fetch_data
 from supermasks.errors import SupermasksError
 from supermasks.experiments import run_demo
 from supermasks.experiments.sequences import ONLY_HERE
-from supermasks.report import write_report
+from supermasks.report import write_html, write_report
 from supermasks.version import __version__
 
 DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
@@ -35,16 +35,20 @@ def demo(out: Path = Path("runs/demo")) -> None:
     finish(out)
 
 
-def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("report")) -> None:
-    """Make a table and pictures out of the records of runs, with the papers' figures beside.
+def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, html: Path | None = None) -> None:
+    """Make tables and pictures from the records of runs, with the papers' numbers beside.
 
     Args:
         runs: folders of runs, or folders of such folders.
-        out: folder for report.md and the pictures.
+        out: folder for report.md and the pictures; by default "report", or none if there is an HTML file.
+        html: one HTML file with everything in it, such as "report.html"; it makes no request.
     """
-    path = write_report(list(runs), out)
+    paths = [] if html is None else [write_html(runs, html)]
+    if out is not None or html is None:
+        paths.append(write_report(runs, out or Path("report")))
     print_table(runs)
-    print(f"report   {path}")
+    for path in paths:
+        print(f"report   {path}")
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
