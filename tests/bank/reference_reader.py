@@ -89,18 +89,29 @@ def _safetensors(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     return tensors, metadata
 
 
+def _rotation(seed: int, size: int) -> Array:
+    purpose = b"rotation"
+    digest = hashlib.sha256(len(purpose).to_bytes(8, "little") + purpose).digest()
+    sequence = np.random.SeedSequence(seed, spawn_key=np.frombuffer(digest, dtype="<u4").tolist())
+    random = np.random.Generator(np.random.PCG64DXSM(sequence))
+    q, r = np.linalg.qr(random.standard_normal((size, size)))
+    return (q * np.sign(np.diag(r))).astype(np.float32)
+
+
 def _read_task(content: bytes, manifest: dict[str, Any], reference: Masks | None) -> dict[str, Any]:
     tensors, metadata = _safetensors(content)
     about = json.loads(metadata["task"])
     dense = {name.removeprefix("dense/"): tensors[name] for name in tensors if name.startswith("dense/")}
     rank_one: dict[str, dict[str, Array]] = {}
+    seeds = {path.split("/")[1]: int(tensors[path]) for path in tensors if path.startswith("rotated/")}
+    rotated = {name: _rotation(seed, manifest["shapes"][name][1]) for name, seed in seeds.items()}
     for path in tensors:
         if path.startswith("rank_one/"):
             name, _, part = path.removeprefix("rank_one/").rpartition("/")
             rank_one.setdefault(name, {})[part] = tensors[path]
     kinds = about.get("changes", {"mask": None})
     listed = [name for names in kinds.values() for name in names or ()]
-    rest = [name for name in manifest["shapes"] if name not in (*dense, *rank_one, *listed)]
+    rest = [name for name in manifest["shapes"] if name not in (*dense, *rank_one, *rotated, *listed)]
     of = {kind: rest if names is None else names for kind, names in kinds.items()}
     shapes = {name: tuple(manifest["shapes"][name]) for name in of.get("mask", ())}
     before = reference or {}
@@ -122,6 +133,7 @@ def _read_task(content: bytes, manifest: dict[str, Any], reference: Masks | None
         "mask": mask,
         "dense": dense,
         "rank_one": rank_one,
+        "rotated": rotated,
         "unchanged": of.get("unchanged", []),
         "replaced": about.get("replaced", ""),
         "buffers": buffers,

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from supermasks import BankFolder, MaskBank, Network
 from supermasks.bank import BankHeader
 from supermasks.bases import RandomBase
-from supermasks.changes import Change, Masked, RankOne, Replaced, Unchanged
+from supermasks.changes import Change, Masked, RankOne, Replaced, Rotated, Unchanged
 from supermasks.masks import Mask, encode_mask
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.state import TaskState
@@ -363,6 +363,7 @@ def test_changes_of_all_kinds_and_shared_weights_are_read(tmp_path: Path) -> Non
         },
         {name: Unchanged(shape) for name, shape in SHAPES.items()},
         dict(Masked.of(mask)),
+        {**{name: Unchanged(shape) for name, shape in SHAPES.items()}, "fc": Rotated(2**62 + 5, SHAPES["fc"])},
     ]
     folder, over = fill(tmp_path, []), ""
     for number, of in enumerate(changes):
@@ -372,15 +373,23 @@ def test_changes_of_all_kinds_and_shared_weights_are_read(tmp_path: Path) -> Non
         over = state.after(header().fingerprint) or over
     read = reader.read_bank(folder.path)
     check_arrays(read["weights"], shared)
-    assert [task["unchanged"] for task in read["tasks"]] == [["odd"], ["conv", "fc", "odd"], list(SHAPES), []]
-    assert [list(task["mask"]) for task in read["tasks"]] == [["conv", "one"], ["one"], [], list(SHAPES)]
+    assert [task["unchanged"] for task in read["tasks"]] == [
+        ["odd"],
+        ["conv", "fc", "odd"],
+        list(SHAPES),
+        [],
+        [name for name in SHAPES if name != "fc"],
+    ]
+    assert [list(task["mask"]) for task in read["tasks"]] == [["conv", "one"], ["one"], [], list(SHAPES), []]
     for task, of in zip(read["tasks"], changes, strict=True):
         for name, bits in task["mask"].items():
             assert bits.tolist() == of[name].used().tolist()
     check_arrays(read["tasks"][0]["rank_one"]["fc"], {"outputs": vectors.outputs, "inputs": vectors.inputs})
+    turned = torch.from_numpy(read["tasks"][4]["rotated"]["fc"])
+    torch.testing.assert_close(shared["fc"] @ turned, changes[4]["fc"].applied(shared["fc"]))
     check_array(read["tasks"][0]["dense"]["head"], torch.ones(2, 3))
     text = DOCUMENT.read_text()
-    for field in ("changes", "replaced", "weights", "rank_one", "unchanged", "mask", "dense"):
+    for field in ("changes", "replaced", "weights", "rank_one", "rotated", "unchanged", "mask", "dense"):
         assert f"| `{field}`" in text, field
     back = folder.open()
     for number, of in enumerate(changes):

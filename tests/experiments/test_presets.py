@@ -7,7 +7,7 @@ from supermasks.experiments.expression import with_defaults
 from supermasks.spec import build, describe
 
 NATURAL = {"split-mnist-unknown", "split-fashion", "split-cifar10", "mixed", "text", "tenants"}
-IN_GNU = {"permuted-mnist", "rotated-mnist", "class-incremental", *NATURAL}
+IN_GNU = {"permuted-mnist", "rotated-mnist", "drifting-mnist", "class-incremental", *NATURAL}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -30,6 +30,7 @@ def test_these_are_the_experiments() -> None:
     assert set(EXPERIMENTS) == {
         "permuted-mnist",
         "rotated-mnist",
+        "drifting-mnist",
         "split-mnist",
         "split-cifar",
         "split-imagenet",

@@ -72,6 +72,7 @@ def test_a_record_holds_what_is_documented(finished: Path) -> None:
         "router",
         "other",
         "memory",
+        "examples",
         "trunk",
         "packed",
         "entropy_bound",

@@ -21,6 +21,7 @@ from supermasks.scores import (
     Constant,
     InitialScores,
     KaimingUniform,
+    LastScores,
     MeanOfMasks,
     MeanOfScores,
     Past,
@@ -39,6 +40,7 @@ ROWS: list[InitialScores] = [
     Spread(),
     MeanOfMasks(),
     MeanOfScores(),
+    LastScores(),
     KKT(),
 ]
 
@@ -102,6 +104,15 @@ def test_shared_scores_are_those_of_all_tasks_and_others_are_not() -> None:
     assert torch.equal(a, b)
     assert not torch.equal(*(own.scores(SHAPES, task, 0, Past())["linear"] for task in "ab"))
     assert not torch.equal(a, shared.scores(SHAPES, "a", 1, Past())["linear"])
+
+
+def test_the_last_scores_are_those_of_the_task_before() -> None:
+    past = Past()
+    for value in (1.0, 2.0):
+        scores = {name: torch.full(shape, value) for name, shape in SHAPES.items()}
+        past = Past(memory=LastScores().remembered(scores, past))
+    for name, value in LastScores().scores(SHAPES, "t", 0, past).items():
+        assert torch.equal(value, torch.full(SHAPES[name], 2.0))
 
 
 def test_the_mean_of_masks_is_scaled_by_the_fan_in() -> None:
@@ -205,7 +216,7 @@ def test_going_on_after_loading_begins_with_the_same_scores(
     for name in "abcd":
         assert final.bank[name].mask == second.bank[name].mask == through.bank[name].mask
     memories = sorted(file.name for file in (tmp_path / "bank").glob("memory*"))
-    assert memories == (["memory-000004.safetensors"] if isinstance(initial, MeanOfScores) else [])
+    assert memories == (["memory-000004.safetensors"] if isinstance(initial, (MeanOfScores, LastScores)) else [])
 
 
 def test_masks_of_tasks_with_weights_of_their_own_are_left_out_of_the_mean() -> None:

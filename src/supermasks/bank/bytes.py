@@ -14,6 +14,9 @@ from supermasks.masks import Mask
 from supermasks.moments import Moments
 from supermasks.state import TaskState
 
+EXAMPLES = "example "
+"""The prefix of the names of remembered examples in the memory."""
+
 _ITEMS = {Masked.key: "masks", OWNED: "owned", BUFFER: "norm", BUFFERS: "norm", ROUTER: "router"}
 
 
@@ -33,6 +36,7 @@ class BankBytes:
         weights: the shared weights, once for all tasks, if tasks have trained all of them.
         moments: what the tasks share to recognise inputs by, once for all tasks.
         memory: what the next task may begin with, such as scores. Only training needs it; the total leaves it out.
+        examples: the part of the memory that holds examples of earlier tasks.
         entropy_bound: the masks in an ideal code that knows the density of each layer. No code is shorter, unless masks
             resemble each other.
         packed: the masks with one bit a weight.
@@ -51,6 +55,7 @@ class BankBytes:
     weights: int = 0
     moments: int = 0
     memory: int = 0
+    examples: int = 0
     entropy_bound: float = 0.0
     packed: int = 0
     raw: int = 0
@@ -82,7 +87,9 @@ def measure(
         moments: what the tasks share to recognise inputs by; None if nothing was counted.
     """
     once = {"kept": kept, "memory": memory, "weights": weights, "moments": {} if moments is None else moments.tensors()}
-    total = BankBytes(manifest=manifest, **{item: _file_bytes(tensors) for item, tensors in once.items()})
+    examples = sum(value.numel() * value.element_size() for name, value in memory.items() if name.startswith(EXAMPLES))
+    sizes = {item: _file_bytes(tensors) for item, tensors in once.items()}
+    total = BankBytes(manifest=manifest, examples=examples, **sizes)
     for state, content in files:
         items = items_of(content)
         statistics = sum(4 * b.numel() for b in state.buffers.values() if b.is_floating_point())

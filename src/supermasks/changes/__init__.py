@@ -4,9 +4,21 @@ from supermasks.changes.change import Change, Index, by_kind, change_kinds
 from supermasks.changes.masked import Masked, as_mask
 from supermasks.changes.rank_one import RankOne
 from supermasks.changes.replaced import Replaced
+from supermasks.changes.rotated import Rotated
 from supermasks.changes.unchanged import Unchanged
 from supermasks.discovery import classes_in
 
 globals().update(classes_in(__name__, __path__, Change))
 
-__all__ = ["Change", "Index", "Masked", "RankOne", "Replaced", "Unchanged", "as_mask", "by_kind", "change_kinds"]
+__all__ = [
+    "Change",
+    "Index",
+    "Masked",
+    "RankOne",
+    "Replaced",
+    "Rotated",
+    "Unchanged",
+    "as_mask",
+    "by_kind",
+    "change_kinds",
+]

@@ -28,6 +28,7 @@ ITEMS = {
     "moments": "statistics that all tasks share, for a router",
     "total": "all of it",
     "memory": "beside it: what the next task may begin with",
+    "examples": "of these: examples of earlier tasks",
     "entropy_bound": "for comparison: an ideal code of the masks",
     "packed": "one bit a masked weight",
     "raw": "masks as float32",

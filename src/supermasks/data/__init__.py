@@ -3,6 +3,7 @@
 from supermasks.data.build import make_task
 from supermasks.data.chained import ChainedStream
 from supermasks.data.grey import grey
+from supermasks.data.joint import joint_task
 from supermasks.data.lazy import Rest
 from supermasks.data.limit import limited
 from supermasks.data.mapped import MappedStream
@@ -23,6 +24,7 @@ __all__ = [
     "RotatedStream",
     "SplitStream",
     "grey",
+    "joint_task",
     "limited",
     "make_task",
     "reordered",

@@ -15,7 +15,8 @@ from supermasks.types import Belief
 class Exhaustive(TaskInference):
     """Choose the task whose mask has the smallest objective, by `k` forward passes (SupSup, Section 3.3).
 
-    The evidence is the negative objective; its mean for a batch.
+    The evidence is the negative objective; its mean for a batch. Over tasks of `BatchEnsemble`, this is ABatchE
+    (Appendix C, Equation 15).
 
     Attributes:
         objective: minimised by the right task.

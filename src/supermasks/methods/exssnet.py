@@ -1,6 +1,5 @@
 """ExSSNeT and SSNeT: find a supermask, and train weights that it selects."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -9,13 +8,10 @@ from torch import Tensor
 from supermasks.changes import Masked
 from supermasks.errors import ConfigError
 from supermasks.masks import Mask, MaskRule, TopK
+from supermasks.methods.free_weights import FreeWeights
 from supermasks.methods.session import Learned, Lesson, Session
 from supermasks.methods.supsup import MaskSession, SupSup, replaced
-from supermasks.network import Network
-from supermasks.owned import PRECISIONS, Owned, Precision
-
-WEIGHTS = "weights of "
-"""The prefix of the names of weights under training, before the names of their parameters."""
+from supermasks.owned import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -99,13 +95,13 @@ class _MaskFirst(MaskSession):
     def next(self) -> "Session | None":
         mask = self.found()
         free = self.method.free(mask, self.lesson)
-        return _WeightsThen(self.method, self, mask, _Vectors(free, self.network)) if free.count() else None
+        return _WeightsThen(self.method, self, mask, FreeWeights(free, self.network)) if free.count() else None
 
 
 class _WeightsThen(Session):
     """The second stage: trains free weights that the mask selects, and the head further."""
 
-    def __init__(self, method: ExSSNeT, first: _MaskFirst, mask: Mask, vectors: "_Vectors") -> None:
+    def __init__(self, method: ExSSNeT, first: _MaskFirst, mask: Mask, vectors: FreeWeights) -> None:
         super().__init__(first.lesson, {**first.head, **vectors.initial})
         self.buffers, self.weights, self.follows = first.buffers, tuple(vectors.initial), True
         self._method, self._mask, self._vectors, self._memory = method, mask, vectors, first.remembered()
@@ -120,7 +116,7 @@ class _WeightsThen(Session):
         return {**self._head, **self._vectors.put(self._masked, self.parameters), **self.buffers}
 
     def finish(self) -> Learned:
-        owned = self._vectors.owned(self._mask, self.parameters, self._method, self.network)
+        owned = self._vectors.owned(self._mask, self.parameters, self._method.precision, self._method.exclusive)
         return Learned({**Masked.of(self._mask), **replaced(self._head)}, self._memory, owned)
 
 
@@ -132,7 +128,7 @@ class _Together(MaskSession):
     def __init__(self, method: ExSSNeT, lesson: Lesson) -> None:
         shapes = lesson.network.shapes
         every = Mask.pack({name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()})
-        self._vectors, self._method = _Vectors(method.free(every, lesson), lesson.network), method
+        self._vectors, self._method = FreeWeights(method.free(every, lesson), lesson.network), method
         super().__init__(method, lesson, beside=self._vectors.initial)
         self.weights = tuple(self._vectors.initial)
 
@@ -144,49 +140,5 @@ class _Together(MaskSession):
 
     def finish(self) -> Learned:
         mask = self.found()
-        owned = self._vectors.owned(mask, self.parameters, self._method, self.network)
+        owned = self._vectors.owned(mask, self.parameters, self._method.precision, self._method.exclusive)
         return Learned({**Masked.of(mask), **replaced(self.head)}, self.remembered(), owned)
-
-
-class _Vectors:
-    """Free weights as one vector for each parameter; an optimiser cannot move weights outside of it.
-
-    Args:
-        free: which weights are trained.
-        network: gives their values.
-
-    Attributes:
-        initial: the vectors at the start of the training, by name.
-    """
-
-    def __init__(self, free: Mask, network: Network) -> None:
-        counts, device = free.counts(), network.device
-        self._free = free
-        self._places = {
-            name: free[name].flatten().nonzero().flatten().to(device) for name, count in counts.items() if count
-        }
-        self.initial = {WEIGHTS + name: network.weights[name].flatten()[place] for name, place in self._places.items()}
-
-    def put(self, weights: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights with the values under training put in."""
-        return {
-            name: weight.flatten().index_copy(0, self._places[name], parameters[WEIGHTS + name]).view(weight.shape)
-            if name in self._places
-            else weight
-            for name, weight in weights.items()
-        }
-
-    def owned(self, mask: Mask, parameters: Mapping[str, Tensor], method: ExSSNeT, network: Network) -> Owned | None:
-        """Return the trained weights that the mask keeps; None if there are none, or none has changed.
-
-        None has changed if the mask alone was best on the validation examples.
-        """
-        selected = mask & self._free
-        if not selected.count():
-            return None
-        with torch.no_grad():
-            weights = {name: value.cpu() for name, value in self.put(network.weights, parameters).items()}
-        if all(torch.equal(weights[name], weight.cpu()) for name, weight in network.weights.items()):
-            return None
-        values = {name: weights[name][selected[name]] for name in selected}
-        return Owned.of(selected, network.weights.base, values, method.precision, method.exclusive)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,19 @@ from supermasks.types import Task
 
 S = TypeVar("S", bound="Session")
 
-Logits = Callable[[Tensor], Tensor]
-"""From inputs, `batch x ...`, to the logits of the task under training, `batch x outputs`, differentiable."""
+
+class Logits(Protocol):
+    """Computes the logits of the task under training, differentiable."""
+
+    def __call__(self, inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
+        """Return the logits of a batch, `batch x outputs`.
+
+        Args:
+            inputs: `batch x ...`.
+            instead: values for some parameters, such as the heads of earlier tasks; by default those of the task.
+        """
+        ...
+
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From logits and targets to the mean loss: cross-entropy over all outputs, as the settings of the training say."""

@@ -15,7 +15,7 @@ p, figcaption { color: var(--soft); max-width: 60rem; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; font-size: .86rem; width: 100%; }
 th, td { padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-thead th { background: var(--shade); } thead .number { white-space: normal; } tbody th { font-weight: normal; }
+thead th { background: var(--shade); } thead .number { white-space: normal; min-width: 5rem; } tbody th { font-weight: normal; }
 tbody tr:last-child > * { border-bottom: 0; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .words { min-width: 9rem; overflow-wrap: anywhere; }
@@ -33,6 +33,7 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 11px syst
 svg .axis { stroke: var(--line); } svg .line { fill: none; stroke-width: 1.8; } .key { display: block; }
 .s0 { stroke: var(--c0); color: var(--c0); } .s1 { stroke: var(--c1); color: var(--c1); }
 .s2 { stroke: var(--c2); color: var(--c2); } .s3 { stroke: var(--c3); color: var(--c3); }
+svg .s1 { stroke-dasharray: 7 3; } svg .s2 { stroke-dasharray: 2 3; } svg .s3 { stroke-dasharray: 9 2 2 2; }
 .cell { fill: var(--c0); } svg .dark { fill: #fff; } svg .faint { fill: var(--text); }
 @media (prefers-color-scheme: dark) { svg .dark { fill: #000; } }
 """

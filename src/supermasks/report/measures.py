@@ -22,6 +22,7 @@ BYTES = {
     "router": "what a router recognises tasks by",
     "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
     "memory": "memory for learning further tasks, not counted",
+    "examples": "examples of earlier tasks in it",
     "trunk": "trunk that the tasks share, beside the bank",
     "paper": "masks and statistics as SupSup counts them, not a file",
 }
@@ -33,7 +34,7 @@ EXPLAINED = (
     "tasks but the last. Backward transfer (Lopez-Paz and Ranzato, 2017): how accuracies changed since each task was "
     "learned. Both with the task given. Task identification: decisions about the task that were right. "
     "Bytes: all tasks together, on disk; total counts all files of the bank, and the further columns say what they "
-    "hold. Memory for further tasks and a trunk are not part of the total. "
+    "hold. Memory for further tasks (of which examples are a part) and a trunk are not part of the total. "
     "Seconds: wall clock, for all tasks. Peak memory: of the whole process that made the run."
 )
 

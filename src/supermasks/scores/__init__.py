@@ -3,6 +3,7 @@
 from supermasks.scores.fresh import Constant, KaimingUniform, Spread
 from supermasks.scores.initial import InitialScores, Past
 from supermasks.scores.kkt import KKT
+from supermasks.scores.last_scores import LastScores
 from supermasks.scores.mean_masks import MeanOfMasks
 from supermasks.scores.mean_scores import MeanOfScores
 
@@ -11,6 +12,7 @@ __all__ = [
     "Constant",
     "InitialScores",
     "KaimingUniform",
+    "LastScores",
     "MeanOfMasks",
     "MeanOfScores",
     "Past",

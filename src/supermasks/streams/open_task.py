@@ -65,8 +65,9 @@ class OpenTask:
         try:
             moved, effective = self.session.buffers, {**self.session.effective(), **self._whole}
 
-            def logits(inputs: Tensor) -> Tensor:
-                return network.forward(inputs, effective, training=True, precision=self.training.dtype)
+            def logits(inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
+                values = {**effective, **(instead or {})}
+                return network.forward(inputs, values, training=True, precision=self.training.dtype)
 
             return Looked(
                 self.session.loss(logits, inputs, targets.to(network.device), self._cross_entropy.mean), moved

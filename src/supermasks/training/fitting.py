@@ -193,8 +193,9 @@ class Fitting:
         """Return the mean loss of a part of a batch."""
         effective = self._effective()
 
-        def logits(inputs: Tensor) -> Tensor:
-            return self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+        def logits(inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
+            values = {**effective, **(instead or {})}
+            return self.network.forward(inputs, values, training=True, precision=self.settings.dtype)
 
         try:
             return self.session.loss(logits, inputs, targets.to(self.network.device), self.cross_entropy.mean)

@@ -159,9 +159,10 @@ class _Together:
         """Raise TrainingError if a task cannot be trained on such a batch even by itself."""
         session = self.sessions[0]
 
-        def logits(inputs: Tensor) -> Tensor:
+        def logits(inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
             effective = {name: value.detach().clone() for name, value in session.effective().items()}
-            return self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+            values = {**effective, **(instead or {})}
+            return self.network.forward(inputs, values, training=True, precision=self.settings.dtype)
 
         try:
             session.loss(logits, inputs[0], targets[0], torch.nn.functional.cross_entropy)
@@ -180,8 +181,9 @@ class _Together:
         session = self.sessions[0].standing_at(parameters, buffers)
         effective = {**session.effective(), **self.whole}
 
-        def logits(inputs: Tensor) -> Tensor:
-            return self.network.forward(inputs, effective, training=True, precision=self.settings.dtype)
+        def logits(inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
+            values = {**effective, **(instead or {})}
+            return self.network.forward(inputs, values, training=True, precision=self.settings.dtype)
 
         return session.loss(logits, inputs, targets, partial(mean_loss, table=table, weights=weights))
 

@@ -10,7 +10,7 @@ from supermasks.data import limited
 from supermasks.evaluation import shuffled
 from supermasks.experiments.evaluations import FEW_TASKS
 from supermasks.experiments.running.recognition import judged_examples
-from supermasks.experiments.ways.separate_heads import TRUNK
+from supermasks.experiments.ways.trunk import TRUNK
 from supermasks.masks import Mask, sparse_overlap, total_overlap
 from supermasks.metrics import (
     MeanInputRouter,
@@ -60,7 +60,8 @@ def measure_bytes(folder: BankFolder) -> dict[str, float]:
     "total" is what the files of the bank take on disk: coded masks, weights that tasks have trained in the shared
     network ("owned"), all shared weights where tasks have trained them ("shared"), dense weights, normalisation
     statistics, what a router recognises tasks by ("router"), and other (names, shapes, digests). "memory" is needed
-    only to learn further tasks, and "trunk" is what tasks share beside the bank; neither is part of the total. "packed"
+    only to learn further tasks, and "trunk" is what tasks share beside the bank; neither is part of the total.
+    "examples" is the part of the memory that holds inputs of earlier tasks. "packed"
     is a bit a masked weight, "entropy_bound" what an ideal code of the masks takes, and "paper" what SupSup counts for
     masks and statistics (Table 2).
     """
@@ -75,6 +76,7 @@ def measure_bytes(folder: BankFolder) -> dict[str, float]:
         "router": bank.router + bank.moments,
         "other": bank.names + bank.manifest + bank.kept,
         "memory": bank.memory,
+        "examples": bank.examples,
         "trunk": trunk.stat().st_size if trunk.exists() else 0,
         "packed": bank.packed,
         "entropy_bound": bank.entropy_bound,

@@ -1,0 +1,26 @@
+"""A-GEM: one network for all tasks in turn, whose steps may not increase the loss on stored examples."""
+
+from dataclasses import dataclass
+
+from supermasks.experiments.ways.way import Setup, Way
+from supermasks.learner import Learner
+from supermasks.methods.agem import AGEM
+
+
+@dataclass(frozen=True, kw_only=True)
+class AGEMWay(Way):
+    """One trunk with projected gradients, and a head a task (A-GEM).
+
+    Attributes:
+        memory: the largest number of stored examples.
+    """
+
+    name = "agem"
+    label = "A-GEM"
+    colour = "sky"
+    heads = True
+
+    memory: int = 200
+
+    def learner(self, setup: Setup) -> Learner:
+        return setup.learner(setup.network(heads=True), AGEM(memory=self.memory))

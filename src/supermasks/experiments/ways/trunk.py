@@ -1,0 +1,45 @@
+"""A trunk that is trained before the first task, and stays as it is."""
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from supermasks.bases import PretrainedBase
+from supermasks.experiments.ways.way import Setup
+from supermasks.learner import Learner
+from supermasks.types import Task
+
+TRUNK = "trunk.safetensors"
+"""The file of the trunk, in the folder of a run."""
+
+
+def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) -> Learner:
+    """Return a learner of a head a task, over a trunk that was trained on one task.
+
+    Args:
+        setup: of the run; its folder keeps the trunk.
+        module: the backbone, which gets the weights of the trunk.
+        task: what the trunk is trained on.
+        learner: trains it, over a copy of the backbone.
+    """
+    path = setup.out / TRUNK
+    if not path.exists():
+        learner.learn(task, setup.progress)
+        trained = learner.network.effective(learner.bank[task.name])
+        setup.out.mkdir(parents=True, exist_ok=True)
+        partial_file = path.with_name(path.name + ".partial")
+        save_file({name: value for name, value in trained.items() if _fits(module, name, value)}, partial_file)
+        partial_file.replace(path)
+    values = load_file(path)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name in values:  # each task has its own head
+                parameter.copy_(values[name])
+    base = PretrainedBase(f"trunk trained on {task.name}, {path}")
+    return setup.learner(setup.network(heads=True, module=module, base=base, select=[]))
+
+
+def _fits(module: nn.Module, name: str, value: torch.Tensor) -> bool:
+    """Return whether a value is not that of a head with another number of classes."""
+    held = dict(module.named_parameters()).get(name)
+    return held is None or held.shape == value.shape

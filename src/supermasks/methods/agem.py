@@ -1,0 +1,74 @@
+"""A-GEM: a step may not increase the loss on remembered examples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supermasks.methods.examples import ExampleMemory, Remembered
+from supermasks.methods.replay import ReplaySession
+from supermasks.methods.sequential import Sequential
+from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Session
+
+
+@dataclass(frozen=True)
+class AGEM(Sequential):
+    """Sequential training whose gradient never increases the loss on stored examples (A-GEM; Chaudhry et al. 2019).
+
+    Let `g` be the gradient of a batch of `b` examples, and `r` that of `b` stored examples of earlier tasks. If
+    `<g, r> < 0`, the step uses (Equation 11)
+
+        g - (<g, r> / <r, r>) r
+
+    The memory is a random sample of all training examples of the earlier tasks. The paper keeps equally many for each
+    class. If tasks have heads, an example is replayed through the head of its own task, which is frozen.
+
+    Attributes:
+        memory: the largest number of stored examples, of all tasks together. They are part of the bank and its bytes.
+
+    Raises:
+        ConfigError: the memory has no place for an example.
+    """
+
+    memory: int = 200
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ExampleMemory(self.memory)  # rejects an invalid size
+
+    def begin(self, lesson: Lesson) -> Session:
+        return _Projected(lesson, self.memory)
+
+
+class _Projected(ReplaySession):
+    """Trains with gradients that are projected if they disagree with those of remembered examples."""
+
+    def __init__(self, lesson: Lesson, capacity: int) -> None:
+        super().__init__(lesson, capacity)
+        self._reference: tuple[Tensor, ...] | None = None
+
+    def loss(self, logits: Logits, inputs: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
+        if self._reference is None and (drawn := self.examples.draw(len(inputs), self.random)):
+            loss = self.replayed(self.answer(logits, drawn.inputs), drawn)
+            leaves = list(self.parameters.values())
+            self._reference = torch.autograd.grad(loss, leaves, materialize_grads=True)
+        return super().loss(logits, inputs, targets, criterion)
+
+    def after_backward(self) -> None:
+        if self._reference is None:
+            return
+        gradients = [parameter.grad for parameter in self.parameters.values()]
+        pairs = [(g, r) for g, r in zip(gradients, self._reference, strict=True) if g is not None]
+        along = torch.stack([(g * r).sum() for g, r in pairs]).sum()
+        if along < 0:
+            length = torch.stack([r.square().sum() for r in self._reference]).sum()
+            for g, r in pairs:
+                g -= along / length * r
+
+    def after_step(self) -> None:
+        self._reference = None
+
+    def finish(self) -> Learned:
+        for inputs, targets in self.lesson.task.train.batches(1000):
+            self.examples.offer(Remembered(inputs, targets, torch.full_like(targets, self.heads.number)), self.random)
+        return super().finish()

@@ -1,0 +1,67 @@
+"""The last layer of a network, and what enters it."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from supermasks.errors import ConfigError
+from supermasks.methods.session import Lesson
+
+
+class LastLayer:
+    """The last layer of a network for one task: its head, or the last weight of two dimensions.
+
+    Args:
+        lesson: the task, and what it is learned over.
+
+    Raises:
+        ConfigError: the logits are not a linear function of this weight.
+    """
+
+    def __init__(self, lesson: Lesson) -> None:
+        network, own = lesson.network, lesson.network.head_shapes(len(lesson.task.classes))
+        shapes = own or network.shapes
+        matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+        if not matrices:
+            raise ConfigError("expected a network that ends in a linear layer, got no weight of two dimensions")
+        self._network, self._name = network, matrices[-1]
+        self._shape = shapes[self._name]
+        path = self._name.rpartition(".")[0]
+        constant = [name for name in network.constants if not own and name.rpartition(".")[0] == path]
+        self._own, self._biases = [name for name in own if name != self._name], constant
+        inputs = lesson.task.train.batch(torch.arange(min(2, len(lesson.task.train))))[0]
+        weight = torch.randn(self._shape, generator=torch.Generator().manual_seed(0)).to(network.device)
+        values = {**network.weights, self._name: weight, **_zeros(self._own, len(weight), weight)}
+        with torch.no_grad():
+            expected, found = self.features(inputs, values) @ weight.T, network.forward(inputs, values)
+        if expected.shape != found.shape or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
+            raise ConfigError(
+                f"expected a network whose logits are a linear function of {self._name!r}, without a bias, got other "
+                "logits; build the network with such a last layer, and name it as the head"
+            )
+
+    def features(self, inputs: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """Return what enters the last layer, `batch x features`.
+
+        Args:
+            inputs: `batch x ...`.
+            values: the effective weights and buffers.
+        """
+        unit = torch.eye(self._shape[1], device=self._network.device)
+        biases = _zeros((*self._own, *self._biases), len(unit), unit)
+        return self._network.forward(inputs, {**values, self._name: unit, **biases})
+
+    def holding(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the values of the last layer with these rows first, and 0 for further outputs and biases.
+
+        Args:
+            rows: `classes x features`.
+        """
+        weight = torch.zeros(self._shape)
+        weight[: len(rows)] = rows
+        return {self._name: weight, **_zeros(self._own, len(weight), weight)}
+
+
+def _zeros(names: Iterable[str], size: int, like: Tensor) -> dict[str, Tensor]:
+    return {name: like.new_zeros(size) for name in names}

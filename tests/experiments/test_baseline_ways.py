@@ -1,0 +1,39 @@
+"""The baselines as ways of an experiment: each runs on a small SplitCIFAR, and its record says what it costs."""
+
+from pathlib import Path
+
+import pytest
+from small_experiments import split
+
+from supermasks.bank import BankFolder
+from supermasks.experiments import read_record, run
+from supermasks.experiments.ways.trunk import TRUNK
+
+KEEPS = ("packnet", "wsn", "multitask")
+FORGETS = ("si", "lwf", "er", "agem", "der", "derpp", "icarl", "psp")
+REMEMBERS = ("er", "agem", "der", "derpp", "icarl")
+
+
+@pytest.mark.parametrize("name", [*KEEPS, *FORGETS])
+def test_a_baseline_learns_the_tasks(name: str, tmp_path: Path) -> None:
+    run(split(name, tasks=2), tmp_path, command=["supermasks"])
+    record, bank = read_record(tmp_path), BankFolder(tmp_path / "bank")
+    accuracy = record["accuracy"]
+    assert accuracy["mean"] > 0.3  # chance is 0.2
+    assert (accuracy["forgetting"] == 0) == (name in KEEPS)
+    taken = bank.bytes()
+    assert (taken.examples > 0) == (name in REMEMBERS)
+    assert (tmp_path / TRUNK).exists() == (name == "multitask")
+
+
+def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:
+    run(split("derpp", tasks=2, memory=7, alpha=0.4, beta=0.2), tmp_path, command=["supermasks"])
+    settings = BankFolder(tmp_path / "bank").open().header.settings["method"]
+    assert {key: settings[key] for key in ("type", "memory", "alpha", "beta")} == {
+        "type": "DERpp",
+        "memory": 7,
+        "alpha": 0.4,
+        "beta": 0.2,
+    }
+    examples = {name for name in BankFolder(tmp_path / "bank").open().memory if name.startswith("example ")}
+    assert examples >= {"example inputs", "example logits", "example targets"}

@@ -1,0 +1,274 @@
+"""ER, A-GEM, DER and DER++ against their formulas, written as plain loops in float64, over three tasks of 20 steps."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from plain_network import BATCH, SEED, Plain, batches, learner_of
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from supermasks import Examples, Task
+from supermasks.bank import BankFolder
+from supermasks.errors import ConfigError, TaskError
+from supermasks.methods import SupSup
+from supermasks.methods.agem import AGEM
+from supermasks.methods.dark_experience import DER, DERpp
+from supermasks.methods.examples import ExampleMemory, Remembered
+from supermasks.methods.experience_replay import ExperienceReplay
+from supermasks.methods.sequential import Sequential
+from supermasks.seeding import generator
+from supermasks.training import Adam, Training
+
+Blobs = Callable[..., Task]
+heads = pytest.mark.parametrize("own_heads", [False, True], ids=["shared head", "own heads"])
+CAPACITY = 21
+
+
+@dataclass
+class Example:
+    inputs: Tensor
+    target: int
+    task: int
+    logits: Tensor | None = None
+
+
+@dataclass
+class Reservoir:
+    """A list of examples, filled by Vitter's algorithm R."""
+
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    held: list[Example] = field(default_factory=list)
+    seen: int = 0
+
+    def begin(self, task: Task) -> None:
+        self.random = generator(SEED, "examples", task.name)
+
+    def offer(self, inputs: Tensor, targets: Tensor, task: int, logits: Tensor | None = None) -> None:
+        drawn = self.random.integers(0, np.arange(self.seen + 1, self.seen + 1 + len(inputs)))
+        for row, slot in enumerate(drawn):
+            example = Example(inputs[row], int(targets[row]), task, None if logits is None else logits[row].detach())
+            if len(self.held) < CAPACITY:
+                self.held.append(example)
+            elif slot < CAPACITY:
+                self.held[slot] = example
+            self.seen += 1
+
+    def draw(self) -> list[Example]:
+        count = min(BATCH, len(self.held))
+        return [self.held[n] for n in self.random.choice(len(self.held), count, replace=False)] if count else []
+
+
+def tasks_of(blobs: Blobs) -> list[Task]:
+    return [blobs("a", 3), blobs("b", 2), blobs("c", 4)]
+
+
+def of_each(plain: Plain, examples: list[Example]) -> Iterator[tuple[Example, Tensor]]:
+    for example in examples:
+        yield example, plain.logits(example.inputs[None], example.task)[0]
+
+
+def labels(plain: Plain, examples: list[Example]) -> Tensor:
+    losses = [-logits.log_softmax(dim=0)[one.target] for one, logits in of_each(plain, examples)]
+    return torch.stack(losses).mean()
+
+
+def answers(plain: Plain, examples: list[Example]) -> Tensor:
+    squares = [(logits - one.logits) ** 2 for one, logits in of_each(plain, examples)]
+    return torch.cat(squares).mean()
+
+
+@heads
+def test_er_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
+    learner = learner_of(ExperienceReplay(CAPACITY), own_heads)
+    plain, memory = Plain.of(learner), Reservoir()
+    for number, task in enumerate(tasks_of(blobs)):
+        plain.begin(learner, task)
+        learner.learn(task)
+        memory.begin(task)
+
+        def loss(inputs: Tensor, targets: Tensor, number: int = number) -> Tensor:
+            new, drawn = cross_entropy(plain.logits(inputs, number), targets), memory.draw()
+            memory.offer(inputs, targets, number)
+            if not drawn:
+                return new
+            return (len(inputs) * new + len(drawn) * labels(plain, drawn)) / (len(inputs) + len(drawn))
+
+        plain.train(task, number, loss)
+        plain.check(learner)
+
+
+@heads
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_der_is_its_formula(own_heads: bool, beta: float, blobs: Blobs) -> None:
+    learner = learner_of(DERpp(0.3, CAPACITY, beta) if beta else DER(0.3, CAPACITY), own_heads)
+    plain, memory = Plain.of(learner), Reservoir()
+    for number, task in enumerate(tasks_of(blobs)):
+        plain.begin(learner, task)
+        learner.learn(task)
+        memory.begin(task)
+
+        def loss(inputs: Tensor, targets: Tensor, number: int = number) -> Tensor:
+            logits = plain.logits(inputs, number)
+            total = cross_entropy(logits, targets)
+            if drawn := memory.draw():
+                total = total + 0.3 * answers(plain, drawn)
+            if beta and (drawn := memory.draw()):
+                total = total + beta * labels(plain, drawn)
+            memory.offer(inputs, targets, number, logits)
+            return total
+
+        plain.train(task, number, loss)
+        plain.check(learner)
+
+
+@heads
+def test_agem_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
+    learner = learner_of(AGEM(CAPACITY), own_heads)
+    plain, memory, projected = Plain.of(learner), Reservoir(), 0
+    for number, task in enumerate(tasks_of(blobs)):
+        plain.begin(learner, task)
+        learner.learn(task)
+        memory.begin(task)
+        for inputs, targets in batches(task):
+            trained = plain.trained(number)
+            gradients = torch.autograd.grad(cross_entropy(plain.logits(inputs, number), targets), trained)
+            if drawn := memory.draw():
+                reference = torch.autograd.grad(labels(plain, drawn), trained, materialize_grads=True)
+                g, r = (torch.cat([value.flatten() for value in each]) for each in (gradients, reference))
+                if g @ r < 0:
+                    projected += 1
+                    gradients = [a - (g @ r) / (r @ r) * b for a, b in zip(gradients, reference, strict=True)]
+            plain.descend(number, gradients)
+        memory.offer(task.train.inputs, task.train.targets, number)
+        plain.check(learner)
+    assert 0 < projected < 40
+
+
+def test_replay_forgets_less_than_sequential_training(blobs: Blobs) -> None:
+    kept = dict[type[Sequential], float]()
+    for method in (Sequential(), ExperienceReplay(), DER(), DERpp(), AGEM()):
+        learner = learner_of(method, False)
+        learner.training = Training(60, BATCH, Adam(1e-2))
+        for name in "abcd":
+            learner.learn(blobs(name))
+        kept[type(method)] = learner.accuracy(blobs("a").train, "a")
+    assert all(kept[kind] > kept[Sequential] + 0.1 for kind in kept if kind is not Sequential)
+
+
+def test_a_reservoir_is_a_uniform_sample() -> None:
+    counts, random = torch.zeros(40), np.random.default_rng(0)
+    inputs, zeros = torch.arange(40.0)[:, None], torch.zeros(40, dtype=torch.int64)
+    for _ in range(2000):
+        memory = ExampleMemory(10)
+        for rows in torch.arange(40).split(7):
+            memory.offer(Remembered(inputs[rows], zeros[rows], zeros[rows]), random)
+        assert memory.held is not None
+        counts[memory.held.inputs.flatten().long()] += 1
+    # Each is kept with probability 1/4: 500 of 2000, with a standard deviation of 19.
+    assert float((counts - 500).abs().max()) < 80
+
+
+def test_examples_are_part_of_the_bank_and_of_its_bytes(blobs: Blobs, tmp_path: object) -> None:
+    learner = learner_of(DER(memory=30), True)
+    for task in tasks_of(blobs):
+        learner.learn(task)
+    learner.save(f"{tmp_path}/bank")
+    taken = BankFolder(f"{tmp_path}/bank").bytes()
+    # inputs of 8 floats, a target, a task, logits of at most 4 classes; and the number of examples seen
+    assert taken.examples == 30 * (4 * 8 + 8 + 8 + 4 * 4) + 8 == learner.bank.bytes().examples
+    assert taken.examples < taken.memory < taken.examples + 1000
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (64,)])
+def test_pixels_are_stored_as_bytes_and_come_back_bit_for_bit(shape: tuple[int, ...]) -> None:
+    """Also after each channel was normalised."""
+    pixels = torch.randint(0, 256, (60, *shape), generator=torch.Generator().manual_seed(0)).float() / 255
+    if len(shape) == 3:
+        means, spread = torch.rand(2, shape[0], 1, 1, generator=torch.Generator().manual_seed(1))
+        pixels = (pixels - means) / (spread + 0.1)
+    zeros = torch.zeros(60, dtype=torch.int64)
+    stored = ExampleMemory(60, Remembered(pixels, zeros, zeros), seen=99).tensors()
+    assert stored["example inputs"].dtype == torch.uint8
+    again = ExampleMemory.of(stored, 60)
+    assert again.held is not None
+    assert torch.equal(again.held.inputs, pixels)
+    assert again.seen == 99
+
+
+def test_other_inputs_are_stored_as_they_are() -> None:
+    zeros = torch.zeros(60, dtype=torch.int64)
+    for inputs in (torch.randn(60, 64), torch.randint(0, 5, (60, 7)), torch.zeros(60, 1)):
+        stored = ExampleMemory(60, Remembered(inputs, zeros, zeros), seen=99).tensors()
+        assert stored["example inputs"].dtype == (torch.uint8 if inputs.shape[1] == 1 else inputs.dtype)
+        again = ExampleMemory.of(stored, 60).held
+        assert again is not None
+        assert torch.equal(again.inputs, inputs)
+
+
+def test_what_cannot_be_remembered_is_refused(blobs: Blobs) -> None:
+    for kind in (ExperienceReplay, DER, DERpp, AGEM):
+        with pytest.raises(ConfigError, match="at least 1 example"):
+            kind(memory=0)
+    with pytest.raises(ConfigError, match="alpha"):
+        DER(alpha=-1.0)
+    with pytest.raises(ConfigError, match="beta"):
+        DERpp(beta=-1.0)
+    learner = learner_of(ExperienceReplay(), False)
+    learner.learn(blobs("a"))
+    learner.method = DER()
+    with pytest.raises(ConfigError, match="have no logits"):
+        learner.learn(blobs("b"))
+    one, two = (Remembered(torch.zeros(1, size), torch.zeros(1).long(), torch.zeros(1).long()) for size in (3, 4))
+    with pytest.raises(TaskError, match="inputs of one shape"):
+        Remembered.joined([one, two])
+
+
+def test_several_processes_are_refused(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = learner_of(ExperienceReplay(), False)
+    lesson = learner._lesson(blobs("a"))
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(ConfigError, match="cannot be shared by several processes"):
+        learner.method.begin(lesson)
+
+
+@pytest.mark.parametrize("method", [ExperienceReplay(), DERpp(), AGEM()], ids=repr)
+def test_a_batch_may_be_computed_in_parts(method: Sequential, blobs: Blobs) -> None:
+    """Each example is offered once, and each part replays as many examples as it has."""
+    learner = learner_of(method, True)
+    learner.training = Training(10, BATCH, Adam(1e-2), accumulate=3)
+    for name in "ab":
+        learner.learn(blobs(name))
+    offered = 2 * (60 if isinstance(method, AGEM) else 10 * BATCH)
+    assert int(learner.bank.memory["example seen"]) == offered
+    assert learner.accuracy(blobs("b").train, "b") > 0.8
+
+
+def test_numbers_of_tasks_hold_if_others_come_go_and_are_renamed(blobs: Blobs) -> None:
+    """A stored example is replayed through the head of its own task, whatever happened to the bank meanwhile."""
+    one, other = (learner_of(ExperienceReplay(), True) for _ in range(2))
+    for learner in (one, other):
+        learner.learn(blobs("a"))
+    other.method = SupSup()
+    other.learn(blobs("x", 5))
+    other.rename("a", "renamed")
+    other.method = ExperienceReplay()
+    for learner in (one, other):
+        learner.learn(blobs("b", 2))
+    other.remove("x")
+    for learner in (one, other):
+        learner.learn(blobs("c", 4))
+    for name, weight in one.network.weights.items():
+        assert torch.equal(other.network.weights[name], weight)
+
+
+def test_a_smaller_memory_keeps_a_part_of_the_examples(blobs: Blobs) -> None:
+    learner = learner_of(ExperienceReplay(40), False)
+    learner.learn(blobs("a"))
+    learner.method = ExperienceReplay(10)
+    learner.learn(Task("b", (0, 1), Examples(torch.rand(20, 8), torch.arange(20) % 2)))
+    assert len(learner.bank.memory["example targets"]) == 10
+    assert int(learner.bank.memory["example seen"]) == 40 * 16
