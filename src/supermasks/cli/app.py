@@ -1,4 +1,4 @@
-"""The command line: `supermasks demo | run | report | inspect | data | bank | paper`."""
+"""The command line: `supermasks demo | run | compare | report | inspect | data | bank | paper`."""
 
 import os
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from supermasks.brief import visible
 from supermasks.cli.bank_commands import inspect, repair, verify
+from supermasks.cli.compare_command import compare
 from supermasks.cli.extra import SubcommandApp, tyro
 from supermasks.cli.paper_commands import paper
 from supermasks.cli.run_commands import run_commands
@@ -69,6 +70,7 @@ def _app(words: Sequence[str]) -> SubcommandApp:
     bank.command(repair)
     app.command(demo)
     app.command(run_commands(words), name="run", help="Run an experiment; it can be stopped and resumed.")
+    app.command(compare)
     app.command(paper)
     app.command(report)
     app.command(inspect)

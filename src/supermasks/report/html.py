@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from supermasks.errors import RunStateError
 from supermasks.experiments.expression import brief
 from supermasks.report.html_look import POLICY, SCRIPT, STYLE
-from supermasks.report.html_parts import Line, escaped, heat_map, line_chart, table
+from supermasks.report.html_parts import COLOURS, Line, escaped, heat_map, line_chart, table
 from supermasks.report.measures import ABOUT, BYTES, EXPLAINED, measures
 from supermasks.report.settings import Record, settings_of
 from supermasks.report.style import decimals
-from supermasks.report.summary import describe_evaluation, summarise
+from supermasks.report.summary import describe_evaluation, grouped, summarise
 from supermasks.report.tables import CAPTION, HEADERS, paper_figures, table_lines
 from supermasks.report.write import read_runs
 
@@ -82,7 +83,26 @@ def _summary(records: Sequence[Record]) -> str:
 
 def _measures(records: Sequence[Record]) -> str:
     headers, lines = measures(records)
-    return f"{table(headers, lines, len(ABOUT))}\n<p>{escaped(EXPLAINED)}</p>"
+    return f"{table(headers, lines, len(ABOUT))}\n<p>{escaped(EXPLAINED)}</p>{_curves(records)}"
+
+
+def _curves(records: Sequence[Record]) -> str:
+    """Return how accuracy went while tasks were learned, for a few groups of runs on the same tasks; else nothing."""
+    groups = [(group, words) for group, words in grouped(records) if all(map(_so_far, group))]
+    about = {(group[0]["experiment"], group[0]["tasks"]) for group, _ in groups}
+    if not 2 <= len(groups) <= COLOURS or len(about) > 1:
+        return ""
+    lines = list[Line]()
+    for group, words in groups:
+        points = zip(*map(_so_far, group), strict=True)
+        means = [None if None in each else fmean(value for value in each if value is not None) for each in points]
+        lines.append(Line(f"{group[0].get('way', '')}: {words}", _percents(means)))
+    return line_chart("Mean accuracy over the tasks so far, task given, %", lines, "tasks learned")
+
+
+def _so_far(record: Record) -> list[float | None]:
+    found = record["accuracy"].get("so_far") or []
+    return found if len(found) > 1 else []
 
 
 def _section(name: str, record: Record, alone: bool) -> str:
@@ -97,8 +117,7 @@ def _figures(record: Record) -> list[str]:
     lines = [Line("task given", _percents(_given(record)))]
     lines += [Line(describe_evaluation(found), _percents(found["per_task"])) for found in record["evaluations"]]
     drawn = [line_chart("Accuracy of each task in the end, %", lines, "task, in the order of learning")]
-    so_far = accuracy.get("so_far")
-    if so_far and len(so_far) > 1:
+    if so_far := _so_far(record):
         mean = [Line("mean over the tasks so far, task given", _percents(so_far))]
         drawn.append(line_chart("Accuracy while tasks are learned, %", mean, "tasks learned"))
     if accuracy["matrix"] is not None:

@@ -10,7 +10,7 @@ from supermasks.brief import visible
 
 WIDTH, HEIGHT = 640, 260  # of a drawing of lines
 LEFT, TOP, BOTTOM = 44, 12, 30  # its margins
-COLOURS = 4
+COLOURS = 8
 MOST_POINTS = 500  # of a line; more could not be told apart
 MOST_NUMBERS = 12  # of a matrix with numbers in its cells
 LEAST_SPAN = 2.0  # points; a narrower axis would make noise look like a finding

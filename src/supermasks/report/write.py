@@ -11,7 +11,7 @@ from supermasks.experiments.expression import brief
 from supermasks.experiments.running.record import RECORD, read_record
 from supermasks.papers import published
 from supermasks.report.comparison import plot_runs
-from supermasks.report.measures import BYTES
+from supermasks.report.measures import BYTES, measures_markdown
 from supermasks.report.plots import plot_record
 from supermasks.report.settings import FOLDER, Record, settings_of
 from supermasks.report.summary import summarise
@@ -44,7 +44,8 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     out.mkdir(parents=True, exist_ok=True)
     summary = [*plot_runs(runs.values(), out), *plot_tradeoff(runs.values(), out)]
-    parts = ["# Report", markdown_table(summarise(runs.values())).rstrip(), _images(summary, out)]
+    tables = [markdown_table(summarise(runs.values())).rstrip(), measures_markdown(runs.values()).rstrip()]
+    parts = ["# Report", *tables, _images(summary, out)]
     for name, record in runs.items():
         pictures = plot_record(record, out if len(runs) == 1 else out / name)
         parts.append(_section(name, record, pictures, out))
