@@ -10,7 +10,7 @@ import torch
 from small_experiments import changed
 
 from supermasks.cli import main
-from supermasks.errors import ConfigError, RunStateError, TrainingError
+from supermasks.errors import ConfigError, DataUnavailableError, RunStateError, TrainingError
 from supermasks.experiments import EXPERIMENTS, Comparison, Experiment, compare, comparison_of
 from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.experiments.running.record import read_lines, read_record
@@ -154,6 +154,13 @@ def test_every_way_can_be_compared_with_the_task_given() -> None:
 def test_what_cannot_be_compared_is_rejected(make: Callable[[], Comparison], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_data_that_are_missing_are_noticed_before_anything_is_written(runs: list[Experiment], tmp_path: Path) -> None:
+    with pytest.raises(DataUnavailableError):
+        compare(comparison_of(PRESET, ["supsup"]), tmp_path / "out", data=tmp_path / "nowhere", apart=False)
+    assert not (tmp_path / "out").exists()
+    assert runs == []
 
 
 def test_all_diverged(runs: list[Experiment], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from supermasks.errors import ConfigError, RunStateError, TrainingError
 from supermasks.experiments.evaluations import TaskGiven
 from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.expression import with_defaults
 from supermasks.experiments.presets import Preset
 from supermasks.experiments.running.record import RECORD, append_line, read_json, read_lines, write_json
 from supermasks.experiments.running.run import run
@@ -140,6 +141,7 @@ def compare(
         ConfigError: the settings cannot work.
     """
     watcher = watcher or Silent()
+    comparison.experiments[0].stream(data)  # data that are not there are noticed before anything is written
     _claim(comparison, out)
     searched = comparison.trials if comparison.trials > 1 else 0
     watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
@@ -163,7 +165,7 @@ def _claim(comparison: Comparison, out: Path) -> None:
             raise RunStateError(f"{out} holds parts of a comparison, but no {COMPARISON}; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / COMPARISON, described)
-    elif read_json(out / COMPARISON) != described:
+    elif with_defaults(read_json(out / COMPARISON)) != described:
         raise RunStateError(f"{out} holds another comparison; use the same settings, or another folder by --out")
 
 

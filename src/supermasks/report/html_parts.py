@@ -97,8 +97,8 @@ def line_chart(title: str, lines: Sequence[Line], below: str) -> str:
         drawn.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 10}" y1="{y(height):.1f}" y2="{y(height):.1f}"/>')
         drawn.append(f'<text x="{LEFT - 6}" y="{y(height) + 4:.1f}" text-anchor="end">{height:.1f}</text>')
     for task in sorted({0, (count - 1) // 2, count - 1}):
-        drawn.append(f'<text x="{x(task):.1f}" y="{HEIGHT - 14}" text-anchor="middle">{task + 1:,}</text>')
-    drawn.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 1}" text-anchor="middle">{escaped(below)}</text>')
+        drawn.append(f'<text x="{x(task):.1f}" y="{HEIGHT - 17}" text-anchor="middle">{task + 1:,}</text>')
+    drawn.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escaped(below)}</text>')
     for number, line in enumerate(lines):
         every = -(-len(line.heights) // MOST_POINTS)
         points = [(task, height) for task, height in enumerate(line.heights) if task % every == 0]
