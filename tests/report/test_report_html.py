@@ -8,11 +8,14 @@ import pytest
 
 from supermasks.cli import main
 from supermasks.errors import RunStateError
+from supermasks.experiments.evaluations import TaskGiven
 from supermasks.experiments.running.record import write_record
+from supermasks.experiments.ways.sequential import SequentialWay
 from supermasks.report import measures_markdown, write_html
 from supermasks.report.html import html_page
 from supermasks.report.html_parts import Line, heat_map, line_chart
 from supermasks.report.measures import measures
+from supermasks.spec import describe
 
 Make = Callable[..., dict[str, Any]]
 VOID = {"meta", "line", "rect", "polyline", "circle"}
@@ -158,3 +161,10 @@ def test_a_folder_is_not_overwritten(record: Make, tmp_path: Path) -> None:
     write_record(tmp_path, record())
     with pytest.raises(RunStateError, match="expected a file for the HTML report, got the folder"):
         write_html([tmp_path], tmp_path)
+
+
+def test_a_way_with_heads_is_shown_where_its_experiment_usually_infers_the_task(record: Make) -> None:
+    """`supermasks compare permuted-mnist --given` makes such records."""
+    found = record(way=describe(SequentialWay()), evaluation=describe(TaskGiven()))
+    found |= {"way": "sequential", "scenario": "GG", "evaluations": [], "task_identification": None}
+    assert "sequential" in html_page({"a": found})

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from supermasks.errors import ConfigError, RunStateError, TrainingError
-from supermasks.experiments.evaluations import TaskGiven
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.expression import with_defaults
 from supermasks.experiments.presets import Preset
@@ -85,16 +84,9 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
         ['exssnet', 'sequential']
     """
     if given:
-        preset = replace(preset, usual=tuple(map(_with_task_given, preset.usual)))
+        preset = preset.with_task_given()
     usual = [preset.of(way) for way in ways]
     return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), **numbers)
-
-
-def _with_task_given(experiment: Experiment) -> Experiment:
-    tasks: Any = experiment.tasks
-    if tasks.holds_out and not experiment.training.select_best:
-        tasks = replace(tasks, validation=0.0)  # it was for the calibration, which needs tasks to be found
-    return replace(experiment, tasks=tasks, evaluation=TaskGiven())
 
 
 def _alike(experiment: Experiment, first: Experiment) -> Experiment:
