@@ -1,4 +1,4 @@
-"""The command line: `supermasks demo | run | report | inspect | data | bank | paper`."""
+"""The command line: `supermasks demo | run | compare | report | inspect | data | bank | paper`."""
 
 import os
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from supermasks.brief import visible
 from supermasks.cli.bank_commands import backup, compact, convert, inspect, repair, verify
+from supermasks.cli.compare_command import compare
 from supermasks.cli.extra import SubcommandApp, tyro
 from supermasks.cli.paper_commands import paper
 from supermasks.cli.run_commands import run_commands
@@ -17,7 +18,7 @@ from supermasks.datasets import fetch as fetch_data
 from supermasks.errors import SupermasksError
 from supermasks.experiments import run_demo
 from supermasks.experiments.sequences import ONLY_HERE
-from supermasks.report import write_report
+from supermasks.report import write_html, write_report
 from supermasks.version import __version__
 
 DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
@@ -35,16 +36,20 @@ def demo(out: Path = Path("runs/demo")) -> None:
     finish(out)
 
 
-def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("report")) -> None:
-    """Make a table and pictures out of the records of runs, with the papers' figures beside.
+def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, html: Path | None = None) -> None:
+    """Make tables and pictures from the records of runs, with the papers' numbers beside.
 
     Args:
         runs: folders of runs, or folders of such folders.
-        out: folder for report.md and the pictures.
+        out: folder for report.md and the pictures; by default "report", or none if there is an HTML file.
+        html: one HTML file with everything in it, such as "report.html"; it makes no request.
     """
-    path = write_report(list(runs), out)
+    paths = [] if html is None else [write_html(runs, html)]
+    if out is not None or html is None:
+        paths.append(write_report(runs, out or Path("report")))
     print_table(runs)
-    print(f"report   {path}")
+    for path in paths:
+        print(f"report   {path}")
 
 
 def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> None:
@@ -65,6 +70,7 @@ def _app(words: Sequence[str]) -> SubcommandApp:
         bank.command(command)
     app.command(demo)
     app.command(run_commands(words), name="run", help="Run an experiment; it can be stopped and resumed.")
+    app.command(compare)
     app.command(paper)
     app.command(report)
     app.command(inspect)

@@ -1,5 +1,6 @@
 """Experiments: tasks, a network, a way to learn them and an evaluation, each a value; one runner, one record."""
 
+from supermasks.experiments.comparison import Comparison, compare, comparison_of
 from supermasks.experiments.demo import DEMO, run_demo
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets import EXPERIMENTS, Preset
@@ -8,11 +9,14 @@ from supermasks.experiments.running import Run, Silent, Watcher, read_record, ru
 __all__ = [
     "DEMO",
     "EXPERIMENTS",
+    "Comparison",
     "Experiment",
     "Preset",
     "Run",
     "Silent",
     "Watcher",
+    "compare",
+    "comparison_of",
     "read_record",
     "run",
     "run_demo",

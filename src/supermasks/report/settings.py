@@ -7,6 +7,7 @@ from typing import Any
 from supermasks.experiments import EXPERIMENTS
 from supermasks.experiments.expression import brief, with_defaults
 from supermasks.spec import describe
+from supermasks.types import GG
 
 Record = dict[str, Any]
 
@@ -116,6 +117,8 @@ def _usual(record: Record) -> dict[str, Any]:
     preset = EXPERIMENTS.get(record["experiment"])
     if preset is None:
         return {}
+    if record["scenario"] == GG.name:
+        preset = preset.with_task_given()
     way = record.get("way")
     usual = preset.of(way if way in preset.ways() else None)
     return settings_of({"config": with_defaults(describe(usual)), "way": usual.way.name})

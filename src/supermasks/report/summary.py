@@ -92,6 +92,15 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     Args:
         records: as `read_record` or `read_runs` returns them.
     """
+    return [row for group, words in grouped(records) for row in _rows(group, words)]
+
+
+def grouped(records: Iterable[Record]) -> list[tuple[list[Record], str]]:
+    """Return the runs that differ in nothing but the seed, and words that tell each group from the others.
+
+    Args:
+        records: as `read_record` or `read_runs` returns them.
+    """
     groups = pool(map(completed, records))
     runs = [group[0] for group in groups]
     names = [usual_names(run, runs) for run in runs]
@@ -102,7 +111,7 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     trainings = [in_words(run, named) for run, named in zip(runs, names, strict=True)]
     for number in {number for alike in _alike(groups, trainings) for number in alike}:
         trainings[number] += f", {folder_in_words(groups[number], number + 1)}"
-    return [row for group, training in zip(groups, trainings, strict=True) for row in _rows(group, training)]
+    return list(zip(groups, trainings, strict=True))
 
 
 def _alike(groups: Sequence[Sequence[Record]], trainings: Sequence[str]) -> list[list[int]]:

@@ -42,18 +42,18 @@ CAPTION = (
 
 def markdown_table(rows: Sequence[Row]) -> str:
     """Return the rows as a table in Markdown, followed by what its columns and the papers' figures mean."""
-    headers, *cells = _lines(rows)
+    headers, *cells = table_lines(rows)
     lines = [headers, ["---"] * len(headers), *([in_markdown(cell) for cell in line] for line in cells)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    figures = "".join(f"- {in_markdown(figure)}\n" for figure in _figures(rows))
+    figures = "".join(f"- {in_markdown(figure)}\n" for figure in paper_figures(rows))
     return f"{table}\n\n{CAPTION}\n" + (f"\nThe paper's figures are those of:\n\n{figures}" if figures else "")
 
 
 def rich_table(rows: Sequence[Row]) -> Table:
     """Return the rows as a table for the terminal, without some columns, followed by what the others mean."""
-    figures = "".join(f"\n{visible(figure)}" for figure in _figures(rows))
+    figures = "".join(f"\n{visible(figure)}" for figure in paper_figures(rows))
     table = Table(caption=Text(CAPTION + figures), caption_justify="left", show_lines=True)
-    headers, *cells = _lines(rows, ON_TERMINALS)
+    headers, *cells = table_lines(rows, ON_TERMINALS)
     shown = [[Text(visible(cell), overflow="fold") for cell in line] for line in cells]
     for header, *column in zip(headers, *shown, strict=True):
         widest = max(len(word) for cell in (header, *column) for word in str(cell).split())
@@ -64,7 +64,7 @@ def rich_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _lines(rows: Sequence[Row], wanted: Sequence[str] = HEADERS) -> list[list[str]]:
+def table_lines(rows: Sequence[Row], wanted: Sequence[str] = HEADERS) -> list[list[str]]:
     """Return headers and cells of the columns that are wanted and in which some row has something."""
     cells = [_cells(row) for row in rows]
     filled = [i for i in range(len(HEADERS)) if not cells or any(line[i] != NOTHING for line in cells)]
@@ -93,7 +93,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _figures(rows: Sequence[Row]) -> list[str]:
+def paper_figures(rows: Sequence[Row]) -> list[str]:
+    """Return the source of each published number in these rows, and what it is a number of."""
     return list(dict.fromkeys(f"{row.source}: {row.published_as}" for row in rows if row.published is not None))
 
 

@@ -11,6 +11,7 @@ from supermasks.experiments.expression import brief
 from supermasks.experiments.running.record import RECORD, read_record
 from supermasks.papers import published
 from supermasks.report.comparison import plot_runs
+from supermasks.report.measures import BYTES, measures_markdown
 from supermasks.report.plots import plot_record
 from supermasks.report.settings import FOLDER, Record, settings_of
 from supermasks.report.summary import summarise
@@ -18,22 +19,6 @@ from supermasks.report.tables import markdown_table
 from supermasks.report.tradeoff import plot_tradeoff
 from supermasks.report.words import as_code, in_markdown
 
-BYTES = {
-    "total": "all files of the bank",
-    "masks": "masks",
-    "packed": "masks at a bit a weight, not a file",
-    "entropy_bound": "entropy bound of the masks, not a file",
-    "owned": "weights of the shared network that tasks have trained",
-    "shared": "shared weights, once for all tasks",
-    "dense": "dense weights of the tasks",
-    "norm": "buffers of normalisation layers",
-    "router": "what a router recognises tasks by",
-    "other": "manifest, names, file headers, values of the backbone that no recipe brings back",
-    "memory": "memory for learning further tasks, not counted",
-    "examples": "examples of earlier tasks in it",
-    "trunk": "trunk that the tasks share, beside the bank",
-    "paper": "masks and statistics as SupSup counts them, not a file",
-}
 CAPTIONS = {
     "accuracy": "final accuracy of each task",
     "forgetting": "accuracy of each task after each further task",
@@ -59,7 +44,8 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     runs = read_runs(folders)
     out.mkdir(parents=True, exist_ok=True)
     summary = [*plot_runs(runs.values(), out), *plot_tradeoff(runs.values(), out)]
-    parts = ["# Report", markdown_table(summarise(runs.values())).rstrip(), _images(summary, out)]
+    tables = [markdown_table(summarise(runs.values())).rstrip(), measures_markdown(runs.values()).rstrip()]
+    parts = ["# Report", *tables, _images(summary, out)]
     for name, record in runs.items():
         pictures = plot_record(record, out if len(runs) == 1 else out / name)
         parts.append(_section(name, record, pictures, out))

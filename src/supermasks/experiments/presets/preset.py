@@ -1,10 +1,13 @@
 """An experiment by name: the settings that each way begins with."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from supermasks.errors import ConfigError
+from supermasks.experiments.evaluations import TaskGiven
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.ways import ways
+from supermasks.types import GG
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Preset:
         own = [experiment.way.name for experiment in self.usual]
         return list(dict.fromkeys([*own, *ways(self.usual[0].net)]))
 
+    def with_task_given(self) -> "Preset":
+        """Return the same experiment with the task given in testing, which any way can be run with."""
+        return replace(self, usual=tuple(map(_with_task_given, self.usual)))
+
     def of(self, way: str | None = None, scenario: str | None = None) -> Experiment:
         """Return the experiment with the usual settings of a way and a scenario; None for the default.
 
@@ -58,3 +65,12 @@ class Preset:
         if way not in self.ways():
             raise ConfigError(f"the way of {self.name} must be one of {', '.join(self.ways())}, got {way!r}")
         return replace(first, way=ways(first.net)[way]())
+
+
+def _with_task_given(experiment: Experiment) -> Experiment:
+    if experiment.evaluation.scenario == GG:
+        return experiment
+    tasks: Any = experiment.tasks
+    if tasks.holds_out and not experiment.training.select_best:
+        tasks = replace(tasks, validation=0.0)  # it was for the calibration of the inference
+    return replace(experiment, tasks=tasks, evaluation=TaskGiven())

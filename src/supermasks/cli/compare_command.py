@@ -1,0 +1,107 @@
+"""`supermasks compare`: several ways on the same tasks, with the same search for each."""
+
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from supermasks.cli.extra import tyro
+from supermasks.cli.screen import print_table, with_bars
+from supermasks.errors import ConfigError
+from supermasks.experiments import EXPERIMENTS, Experiment, Preset
+from supermasks.experiments.architectures import Architecture
+from supermasks.experiments.comparison import SEARCH, comparison_of
+from supermasks.experiments.comparison import compare as run_comparison
+from supermasks.experiments.expression import parse
+from supermasks.report import write_html, write_report
+from supermasks.spec import Settings
+
+
+def compare(
+    experiment: tyro.conf.Positional[str],
+    ways: str,
+    tasks: int | None = None,
+    seeds: int = 2,
+    trials: int = 4,
+    given: bool = False,
+    dataset: str | None = None,
+    net: str | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    out: Path | None = None,
+    data: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Run several ways on the same tasks, with the same seeds and training; a search finds the learning rate of each.
+
+    The first way says the network and the training. Each way keeps its optimiser, whose learning rate is searched on
+    held-out training examples. A comparison in the folder, stopped or finished, is resumed.
+
+    Args:
+        experiment: its name, as for `supermasks run`: "split-mnist", for example.
+        ways: their names, separated by commas: "supsup,exssnet,sequential".
+        tasks: how many tasks; by default as many as the experiment has.
+        seeds: run each way with the seeds 0, 1, and so on; so many.
+        trials: learning rates that each way tries; 1 for no search.
+        given: the task is given in testing, for all ways; ways with heads need it.
+        dataset: what the tasks are made of, such as "sample".
+        net: the network, such as "LeNet300(200)".
+        steps: of a task.
+        epochs: of a task, instead of steps.
+        batch_size: examples in a step.
+        out: folder of the runs and the report; by default in runs/compare, named after the experiment.
+        data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
+        device: where to compute, such as "cuda".
+    """
+    if experiment not in EXPERIMENTS:
+        raise ConfigError(f"an experiment must be one of {', '.join(EXPERIMENTS)}, got {experiment!r}")
+    if steps is not None and epochs is not None:
+        raise ConfigError(f"expected --steps or --epochs, got {steps} and {epochs}; leave out one of them")
+    length = {} if steps is None and epochs is None else {"steps": steps, "epochs": epochs}
+    of_tasks = _given({"tasks": tasks, "dataset": dataset})
+    of_training = {**length, **_given({"batch_size": batch_size})}
+    preset = EXPERIMENTS[experiment]
+    network = None if net is None else parse(net, Architecture)
+    usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
+    names = [name.strip() for name in ways.split(",") if name.strip()]
+    comparison = comparison_of(Preset(preset.name, preset.text, usual), names, given=given, seeds=seeds, trials=trials)
+    folder = out or Path("runs") / "compare" / experiment
+    words = ["supermasks", *sys.argv[1:]]
+    runs = with_bars(lambda bars: run_comparison(comparison, folder, data, bars, words, device))
+    paths = [write_report([runs], folder / "report"), write_html([runs], folder / "report.html")]
+    print_table([runs])
+    print(f"records  {runs}")
+    if trials > 1:
+        print(f"search   {folder / SEARCH}")
+    for path in paths:
+        print(f"report   {path}")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _changed(
+    experiment: Experiment, of_tasks: dict[str, Any], of_training: dict[str, Any], net: Architecture | None
+) -> Experiment:
+    return replace(
+        experiment,
+        tasks=_with(experiment.tasks, of_tasks),
+        training=_with(experiment.training, of_training),
+        net=net or experiment.net,
+    )
+
+
+def _with(settings: Settings, values: dict[str, Any]) -> Any:
+    """Return settings with other values.
+
+    Raises:
+        ConfigError: they have no setting of such a name.
+    """
+    changeable: Any = settings
+    names = [each.name for each in fields(changeable)]
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"{type(settings).__name__} has no setting --{name}; it has {', '.join(names)}")
+    return replace(changeable, **values)

@@ -1,0 +1,228 @@
+"""Several ways on the same tasks, each with a learning rate that the same number of trials has found."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from supermasks.errors import ConfigError, RunStateError, TrainingError
+from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.expression import with_defaults
+from supermasks.experiments.presets import Preset
+from supermasks.experiments.running.record import RECORD, append_line, read_json, read_lines, write_json
+from supermasks.experiments.running.run import run
+from supermasks.experiments.running.watcher import Silent, Watcher
+from supermasks.experiments.tasks.held_out import HeldOut
+from supermasks.spec import Settings, describe
+from supermasks.training import Training
+from supermasks.workers import LocalProcesses
+
+COMPARISON, SEARCH, RUNS = "comparison.json", "search.jsonl", "runs"
+FACTORS = (1.0, 0.3, 3.0, 0.1, 10.0, 0.03, 30.0, 0.01, 100.0)
+"""Multiples of the usual learning rate, in the order in which they are tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Settings):
+    """Experiments that differ in the way, and in what the ways set themselves: optimiser and evaluation.
+
+    Attributes:
+        experiments: one for each way; their seed is not used.
+        seeds: how many seeds each way is run with: 0, 1, ...
+        trials: how many learning rates each way may try; 1 keeps the usual one, and searches nothing.
+        fraction: of the training examples that is held out to compare the learning rates.
+
+    Raises:
+        ConfigError: a number is out of range, two experiments have the same way, or they differ in tasks or network.
+    """
+
+    experiments: tuple[Experiment, ...]
+    seeds: int = 2
+    trials: int = 4
+    fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.experiments or self.seeds < 1 or not 1 <= self.trials <= len(FACTORS):
+            raise ConfigError(
+                f"a comparison needs at least 1 way, at least 1 seed and 1 to {len(FACTORS)} trials, got "
+                f"{len(self.experiments)} ways, {self.seeds} seeds and {self.trials} trials"
+            )
+        if not 0 < self.fraction < 1:
+            raise ConfigError(f"the held-out fraction must be above 0 and below 1, got {self.fraction}")
+        names = [experiment.way.name for experiment in self.experiments]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"each way can be compared once, got {', '.join(names)}")
+        first = self.experiments[0]
+        for experiment in self.experiments:
+            if (experiment.tasks, experiment.net) != (first.tasks, first.net):
+                raise ConfigError(f"{experiment.way.name} has other tasks or another network than {first.way.name}")
+
+
+def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **numbers: Any) -> Comparison:
+    """Return a comparison of ways on the tasks of an experiment.
+
+    Tasks, network and training are those of the first way. Each way has its own optimiser and evaluation.
+
+    Args:
+        preset: the experiment.
+        ways: their names.
+        given: whether the task is given in testing, for all ways.
+        **numbers: `seeds`, `trials` and `fraction` of the comparison.
+
+    Raises:
+        ConfigError: there is no such way, or it does not fit the tasks, the network or the evaluation.
+
+    Example:
+        >>> from supermasks.experiments import EXPERIMENTS
+        >>> found = comparison_of(EXPERIMENTS["split-mnist"], ["exssnet", "sequential"], trials=2)
+        >>> [experiment.way.name for experiment in found.experiments]
+        ['exssnet', 'sequential']
+    """
+    if given:
+        preset = preset.with_task_given()
+    usual = [preset.of(way) for way in ways]
+    return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), **numbers)
+
+
+def _alike(experiment: Experiment, first: Experiment) -> Experiment:
+    """Return an experiment with the tasks, the network and the training of another, and its own optimisers."""
+    if not isinstance(first.net, experiment.way.over):
+        raise ConfigError(
+            f"{experiment.way.name} is for {experiment.way.over.__name__} networks, got {first.net.title}; "
+            f"compare it with other ways for such networks, or leave it out"
+        )
+    own = experiment.training
+    training = replace(first.training, optimiser=own.optimiser, weight_optimiser=own.weight_optimiser)
+    return replace(
+        experiment, tasks=first.tasks, net=first.net, training=training, later_epochs=first.later_epochs, seed=0
+    )
+
+
+def compare(
+    comparison: Comparison,
+    out: Path,
+    data: Path | None = None,
+    watcher: Watcher | None = None,
+    command: Sequence[str] = (),
+    device: str = "cpu",
+    apart: bool = True,
+) -> Path:
+    """Run a comparison, and return the folder of its runs; what is finished in the folder is not run again.
+
+    For each way, `trials` learning rates are tried with the first seed. The rate with the best accuracy on held-out
+    training examples is used for all seeds. Test examples play no part in this. `search.jsonl` has a line a trial.
+
+    Args:
+        comparison: what to run.
+        out: the folder.
+        data: where the data sets lie; None looks in the usual places.
+        watcher: is told of each trial and each run.
+        command: kept in the records.
+        device: where to compute, such as "cuda".
+        apart: whether each run has a process of its own, so that its record has its own peak of memory.
+
+    Raises:
+        RunStateError: the folder holds another comparison.
+        TrainingError: all trials of a way diverged.
+        DataUnavailableError: the data set is not there.
+        ConfigError: the settings cannot work.
+    """
+    watcher = watcher or Silent()
+    comparison.experiments[0].stream(data)  # data that are not there are noticed before anything is written
+    _claim(comparison, out)
+    searched = comparison.trials if comparison.trials > 1 else 0
+    watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
+    for experiment in comparison.experiments:
+        best = _searched(experiment, comparison, out, watcher, _Job(out, data, (), device), apart) if searched else 1.0
+        chosen = replace(experiment, training=_scaled(experiment.training, best))
+        for seed in range(comparison.seeds):
+            seeded = replace(chosen, seed=seed)
+            folder = out / RUNS / f"{seeded.way.name}-seed{seed}"
+            if not (folder / RECORD).exists():
+                _call(_Job(folder, data, tuple(command), device, seeded), apart)
+            mean = read_json(folder / RECORD)["accuracy"]["mean"]
+            watcher.advance(f"{seeded.way.name}, seed {seed}: {100 * mean:.1f}%")
+    return out / RUNS
+
+
+def _claim(comparison: Comparison, out: Path) -> None:
+    described = describe(comparison)
+    if not (out / COMPARISON).exists():
+        if (out / SEARCH).exists() or (out / RUNS).exists():
+            raise RunStateError(f"{out} holds parts of a comparison, but no {COMPARISON}; choose another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / COMPARISON, described)
+    elif with_defaults(read_json(out / COMPARISON)) != described:
+        raise RunStateError(f"{out} holds another comparison; use the same settings, or another folder by --out")
+
+
+def _searched(
+    experiment: Experiment, comparison: Comparison, out: Path, watcher: Watcher, job: "_Job", apart: bool
+) -> float:
+    """Return the multiple of the learning rate that is best on held-out training examples."""
+    way = experiment.way.name
+    lines = {line["factor"]: line for line in read_lines(out / SEARCH) if line["way"] == way}
+    for factor in FACTORS[: comparison.trials]:
+        if factor not in lines:
+            tasks = HeldOut(source=experiment.tasks, fraction=comparison.fraction)
+            training = _scaled(experiment.training, factor)
+            trial, folder = replace(experiment, tasks=tasks, training=training), out / "trials" / f"{way}-{factor:g}"
+            line = {"way": way, "factor": factor, "learning_rate": training.optimiser.learning_rate}
+            lines[factor] = {**line, **_tried(replace(job, out=folder, experiment=trial), apart)}
+            append_line(out / SEARCH, lines[factor])
+            shutil.rmtree(out / "trials")  # its line is what is kept of it
+        watcher.advance(f"{way}, rate x {factor:g}")
+    # Of equal factors the first: it is nearest to the usual rate.
+    best = max((lines[factor] for factor in FACTORS[: comparison.trials]), key=lambda line: line["accuracy"] or -1.0)
+    if best["accuracy"] is None:
+        raise TrainingError(f"all {comparison.trials} trials of {way} diverged; start from a lower learning rate")
+    return best["factor"]
+
+
+def _tried(job: "_Job", apart: bool) -> dict[str, Any]:
+    """Return the accuracy of a trial on held-out examples, None where the training diverged, and its seconds."""
+    start = perf_counter()
+    try:
+        accuracy = _call(job, apart)
+    except TrainingError as error:
+        return {"accuracy": None, "error": str(error), "seconds": perf_counter() - start}
+    return {"accuracy": accuracy, "seconds": perf_counter() - start}
+
+
+def _scaled(training: Training, factor: float) -> Training:
+    """Return a training with other learning rates: a multiple of those of its optimisers."""
+    rates: dict[str, Any] = {}
+    for name in ("optimiser", "weight_optimiser"):
+        optimiser = getattr(training, name)
+        if optimiser is not None:
+            rates[name] = replace(optimiser, learning_rate=float(f"{factor * optimiser.learning_rate:.6g}"))
+    return replace(training, **rates)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run, as something to send to another process."""
+
+    out: Path
+    data: Path | None
+    command: tuple[str, ...]
+    device: str
+    experiment: Experiment | None = None
+
+    def __call__(self, number: int) -> float:
+        del number
+        assert self.experiment is not None, "a job is called with an experiment"
+        finished = run(self.experiment, self.out, self.data, resume=True, command=self.command, device=self.device)
+        return finished.record["accuracy"]["mean"]
+
+
+def _call(job: _Job, apart: bool) -> float:
+    if not apart:
+        return job(0)
+    ((_, accuracy),) = LocalProcesses(1, threads=torch.get_num_threads()).run(job, [0])
+    return accuracy

@@ -1,0 +1,50 @@
+"""Tasks that are tested on training examples: settings are chosen by them without a look at the test examples."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from supermasks.data import MappedStream, with_validation
+from supermasks.experiments.tasks.source import TaskSource
+from supermasks.types import Task, TaskStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(TaskSource):
+    """The tasks of another source. A random part of their training examples takes the place of their test examples.
+
+    Attributes:
+        source: of the tasks.
+        fraction: of the training examples, above 0 and below 1.
+    """
+
+    name = "held-out"
+
+    source: TaskSource
+    fraction: float = 0.1
+
+    @property
+    def count(self) -> int:
+        return self.source.count
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        return self.source.data_sets
+
+    @property
+    def holds_out(self) -> bool:
+        return self.source.holds_out
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}-{self.source.title}"
+
+    def stream(self, data: Path | None, seed: int) -> TaskStream:
+        function = partial(_tested_on_training, fraction=self.fraction, seed=seed)
+        return MappedStream(self.source.stream(data, seed), function)
+
+
+def _tested_on_training(task: Task, fraction: float, seed: int) -> Task:
+    parted = with_validation(replace(task, validation=None), fraction, seed)
+    assert parted.validation is not None  # just set aside
+    return replace(parted, test=parted.validation, validation=task.validation)

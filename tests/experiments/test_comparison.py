@@ -1,0 +1,185 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from small_experiments import changed
+
+from supermasks.cli import main
+from supermasks.errors import ConfigError, DataUnavailableError, RunStateError, TrainingError
+from supermasks.experiments import EXPERIMENTS, Comparison, Experiment, compare, comparison_of
+from supermasks.experiments.architectures.fully_connected import LeNet300
+from supermasks.experiments.running.record import read_lines, read_record
+from supermasks.experiments.tasks.held_out import HeldOut
+from supermasks.experiments.tasks.split import SplitMNIST
+from supermasks.training import RMSprop
+from supermasks.types import Examples
+
+PRESET = EXPERIMENTS["split-mnist"]
+SMALL = {"dataset": "sample", "steps": 8, "net": LeNet300(20)}
+
+
+def small(*ways: str, **numbers: Any) -> Comparison:
+    usual = tuple(changed(each, **SMALL, tasks=2) for each in PRESET.usual[:1])
+    return comparison_of(replace(PRESET, usual=usual), ways, **numbers)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
+    """Replace the runner: its accuracy is best at a third of the usual rate. It diverges at ten times that rate."""
+    seen: list[Experiment] = []
+
+    def fake(experiment: Experiment, out: Path, *_: object, **__: object) -> SimpleNamespace:
+        seen.append(experiment)
+        rate = experiment.training.optimiser.learning_rate
+        out.mkdir(parents=True)
+        if rate > 2e-4:
+            raise TrainingError("training left values that are not finite")
+        record = {"accuracy": {"mean": 1 - abs(rate - 3e-5)}}
+        (out / "record.json").write_text(json.dumps(record))
+        return SimpleNamespace(record=record)
+
+    monkeypatch.setattr("supermasks.experiments.comparison.run", fake)
+    return seen
+
+
+def rows(examples: Examples | None) -> list[int]:
+    assert examples is not None
+    return list(range(len(examples))) if examples.rows is None else examples.rows.tolist()
+
+
+def test_held_out_tasks_are_tested_on_training_examples() -> None:
+    source = SplitMNIST(dataset="sample")
+    whole, parted = source.stream(None, 0)[1], HeldOut(source=source, fraction=0.2).stream(None, 0)[1]
+    assert parted.test is not None
+    assert torch.equal(torch.as_tensor(parted.test.inputs), torch.as_tensor(whole.train.inputs))
+    assert sorted(rows(parted.train) + rows(parted.test)) == sorted(rows(whole.train))
+    assert len(parted.test) == round(0.2 * len(whole.train))
+    assert parted.validation is None
+
+
+def test_held_out_tasks_keep_their_validation_examples() -> None:
+    source = SplitMNIST(dataset="sample", validation=0.1)
+    whole, parted = source.stream(None, 0)[0], HeldOut(source=source).stream(None, 0)[0]
+    assert whole.validation is not None
+    assert parted.validation is not None
+    assert rows(parted.validation) == rows(whole.validation)
+    assert not {*rows(parted.test)} & {*rows(whole.validation)}
+    assert HeldOut(source=source).holds_out
+
+
+def test_the_search_uses_the_first_seed_and_no_test_example(runs: list[Experiment], tmp_path: Path) -> None:
+    compare(small("supsup", "sequential", seeds=3, trials=4), tmp_path, apart=False)
+    trials = [each for each in runs if isinstance(each.tasks, HeldOut)]
+    assert [(each.way.name, each.seed) for each in trials] == [("supsup", 0)] * 4 + [("sequential", 0)] * 4
+    assert [each.training.optimiser.learning_rate for each in trials[:4]] == [1e-4, 3e-5, 3e-4, 1e-5]
+    final = [each for each in runs if not isinstance(each.tasks, HeldOut)]
+    assert [(each.way.name, each.seed) for each in final] == [
+        (way, seed) for way in ("supsup", "sequential") for seed in range(3)
+    ]
+    assert {each.training.optimiser.learning_rate for each in final} == {3e-5}
+    assert not (tmp_path / "trials").exists()
+
+
+def test_a_trial_that_diverges_is_logged_and_loses(runs: list[Experiment], tmp_path: Path) -> None:
+    compare(small("supsup", trials=3), tmp_path, apart=False)
+    lines = read_lines(tmp_path / "search.jsonl")
+    assert [(line["learning_rate"], line["accuracy"] is None) for line in lines] == [
+        (1e-4, False),
+        (3e-5, False),
+        (3e-4, True),
+    ]
+    assert "not finite" in lines[2]["error"]
+
+
+def test_a_stopped_search_is_resumed(runs: list[Experiment], tmp_path: Path) -> None:
+    settings = small("supsup", seeds=1, trials=2)
+    compare(settings, tmp_path, apart=False)
+    first, log = (tmp_path / "search.jsonl").read_text().splitlines(), tmp_path / "search.jsonl"
+    log.write_text(first[0] + "\n")
+    (tmp_path / "runs" / "supsup-seed0" / "record.json").unlink()
+    (tmp_path / "runs" / "supsup-seed0").rmdir()
+    runs.clear()
+    compare(settings, tmp_path, apart=False)
+    assert [each.training.optimiser.learning_rate for each in runs] == [3e-5, 3e-5]  # the second trial, and the run
+    runs.clear()
+    compare(settings, tmp_path, apart=False)
+    assert runs == []
+
+
+def test_another_comparison_is_rejected(runs: list[Experiment], tmp_path: Path) -> None:
+    compare(small("supsup", trials=1), tmp_path, apart=False)
+    assert len(runs) == 2  # nothing is searched
+    with pytest.raises(RunStateError, match="holds another comparison"):
+        compare(small("supsup", trials=2), tmp_path, apart=False)
+
+
+def test_ways_have_the_same_tasks_and_training() -> None:
+    usual = (*PRESET.usual[:1], replace(EXPERIMENTS["split-cifar"].of("exssnet"), tasks=SplitMNIST(), net=LeNet300()))
+    one, other = comparison_of(replace(PRESET, usual=usual), ["supsup", "exssnet"]).experiments
+    assert (one.tasks, one.net, one.evaluation, one.training.steps) == (
+        other.tasks,
+        other.net,
+        other.evaluation,
+        other.training.steps,
+    )
+    assert other.training.optimiser == usual[1].training.optimiser
+    assert one.training.optimiser != other.training.optimiser
+
+
+def test_every_way_can_be_compared_with_the_task_given() -> None:
+    """Also on tasks whose usual evaluation finds the task, which ways with heads cannot have."""
+    preset = EXPERIMENTS["split-mnist-unknown"]
+    found = comparison_of(preset, preset.ways(), given=True)
+    assert [each.way.name for each in found.experiments] == preset.ways()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: comparison_of(PRESET, []), "at least 1 way"),
+        (lambda: comparison_of(PRESET, ["supsup"], seeds=0), "0 seeds"),
+        (lambda: comparison_of(PRESET, ["supsup"], trials=0), "0 trials"),
+        (lambda: comparison_of(PRESET, ["supsup"], fraction=1.0), "above 0 and below 1, got 1.0"),
+        (lambda: comparison_of(PRESET, ["supsup", "supsup"]), "compared once"),
+        (lambda: comparison_of(PRESET, ["supsup", "nothing"]), "got 'nothing'"),
+        (lambda: comparison_of(PRESET, ["supsup", "hopsupsup"]), "hopsupsup is for Gated2048 networks"),
+        (lambda: comparison_of(EXPERIMENTS["permuted-mnist"], ["supsup", "ewc"]), "cannot be superposed"),
+    ],
+)
+def test_what_cannot_be_compared_is_rejected(make: Callable[[], Comparison], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_data_that_are_missing_are_noticed_before_anything_is_written(runs: list[Experiment], tmp_path: Path) -> None:
+    with pytest.raises(DataUnavailableError):
+        compare(comparison_of(PRESET, ["supsup"]), tmp_path / "out", data=tmp_path / "nowhere", apart=False)
+    assert not (tmp_path / "out").exists()
+    assert runs == []
+
+
+def test_all_diverged(runs: list[Experiment], tmp_path: Path) -> None:
+    usual = small("supsup", trials=2)
+    fast = changed(usual.experiments[0], optimiser=RMSprop(1.0))
+    with pytest.raises(TrainingError, match="all 2 trials of supsup diverged"):
+        compare(replace(usual, experiments=(fast,)), tmp_path, apart=False)
+
+
+def test_the_command_compares_two_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "split-mnist", "--ways", "supsup,sequential", "--tasks", "2", "--seeds", "1", "--trials", "1"]
+    words += ["--dataset", "sample", "--steps", "8", "--net", "LeNet300(20)", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    report = (tmp_path / "out" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Backward transfer, points" in report
+    assert {"comparison.png", "tradeoff.png"} <= {path.name for path in (tmp_path / "out" / "report").iterdir()}
+    assert "Backward transfer, points" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    records = [read_record(tmp_path / "out" / "runs" / f"{way}-seed0") for way in ("supsup", "sequential")]
+    assert [record["tasks"] for record in records] == [2, 2]
+    assert all(record["peak_memory_bytes"] for record in records)
+    assert main([*words[:-1], str(tmp_path / "other"), "--trials", "0"]) == 2
+    assert "and 1 to 9 trials" in capsys.readouterr().err
