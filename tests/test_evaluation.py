@@ -86,7 +86,7 @@ def test_a_full_batch_decides_together(learner: Learner) -> None:
 
 def test_some_images_decide_for_their_batch(learner: Learner) -> None:
     # Batches of 3, of which 2 decide; the last batch has one image.
-    signs = [-3, 5, 1, 2, -2, -1, 1]
+    signs = [-3.0, 5.0, 1.0, 2.0, 2.0, -1.0, 1.0]
     order = generator(learner.seed, "test-batches", "plain").permutation(7).tolist()
     batches = [[signs[n] for n in order[i : i + 3]] for i in (0, 3, 6)]
     right = [len(batch) for batch in batches if sum(batch[:2]) > 0]

@@ -9,6 +9,7 @@ import pytest
 from supermasks.evaluation import FirstOfBatch
 from supermasks.experiments import Experiment
 from supermasks.experiments.evaluations import TaskUnknown
+from supermasks.experiments.tasks.permuted import PermutedMNIST
 from supermasks.inference import Entropy, OneShot
 from supermasks.papers import PAPERS, Row, Scale, matching_rows, published, run_table
 from supermasks.spec import describe
@@ -107,7 +108,7 @@ def test_rows_that_are_not_run_say_why() -> None:
 def unnamed(tasks: int, **settings: Any) -> dict[str, Any]:
     paper = experiment("supsup", "5", "SupSup (NNs H)")
     assert isinstance(paper.evaluation, TaskUnknown)
-    few: Any = replace(paper.tasks, tasks=tasks)
+    few = PermutedMNIST(tasks=tasks)
     ours = replace(paper, tasks=few, evaluation=replace(paper.evaluation, **settings))
     scored = {"inference": describe(OneShot(Entropy())), "scoring": describe(FirstOfBatch())}
     return {"config": describe(ours), "evaluations": [scored]}

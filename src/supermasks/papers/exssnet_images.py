@@ -26,12 +26,11 @@ from supermasks.papers.table import Row, Table, Value
 from supermasks.scores import KKT
 from supermasks.training import Adam, Training
 
-CGATE = (
-    "not built: the gates of CGATE (Abati et al., 2020) are small networks, and the paper gives no settings for them"
-)
-ONE_HEAD = "not built: one head for all classes; in this library each task of a baseline has a head of its own"
-VISION = "MNIST, CIFAR-100, TinyImageNet"
+CGATE = "the gates of CGATE (Abati et al., 2020) are small networks, and the paper gives no settings for them"
+ONE_HEAD = "needs one head for all classes; in this library each task of a baseline has a head of its own"
 CIFAR_100 = "CIFAR-100: supermasks data fetch cifar100"
+TINY_IMAGENET = "TinyImageNet: the folder tiny-imagenet-200 in $SUPERMASKS_DATA, as its archive has it"
+VISION = f"MNIST: supermasks data fetch mnist; {CIFAR_100}; {TINY_IMAGENET}"
 
 TINY = Training(epochs=60, batch_size=128, optimiser=Adam(1e-3), schedule="cosine")
 MNIST_5 = replace(SUPSUP_MNIST, training=Training(steps=5640, optimiser=Adam(1e-3), schedule="cosine"))
@@ -148,7 +147,7 @@ TABLE_4 = Table(
         Row("SSNeT", (*accuracy(89.02, 2.2), Value(Overlap(), 90.0)), replace(TINY_100, way=ssnet())),
         Row("ExSSNeT", (*accuracy(91.21, 0.0), Value(Overlap(), 90.0)), replace(TINY_100, way=exssnet())),
     ),
-    needs="TinyImageNet",
+    needs=TINY_IMAGENET,
     time="6 million images a row: a GPU",
 )
 IMAGENET_10 = replace(SUPSUP_IMAGENET, tasks=SplitImageNet(tasks=10))
@@ -221,6 +220,6 @@ TABLE_12 = Table(
         Row("SupSup", accuracy(10.27), replace(INCREMENTAL, way=supsup())),
         Row("ExSSNeT", accuracy(11.21), INCREMENTAL),
     ),
-    needs="TinyImageNet",
+    needs=TINY_IMAGENET,
     time="6 million images a row: a GPU",
 )
