@@ -32,7 +32,7 @@ def learner(method: Method | None = None) -> Learner:
 
 def same(one: Learner, other: Learner, folder: Path) -> bool:
     for learner, name in ((one, "one"), (other, "other")):
-        learner.save(folder / name)
+        learner.save_pretrained(folder / name)
     files = sorted(file.name for file in (folder / "one" / "tasks").iterdir())
     assert files == sorted(file.name for file in (folder / "other" / "tasks").iterdir())
     return all(

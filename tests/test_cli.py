@@ -10,7 +10,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from supermasks import Learner, Task
+from supermasks import BankFolder, Learner, Task
 from supermasks.cli import main
 from supermasks.experiments import read_record
 from supermasks.experiments.debian_sections import DEBIAN_SECTIONS
@@ -45,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_a_record_a_bank_and_a_report(finished: Path) -> None:
     record = read_record(finished)
     assert (record["tasks"], record["config"]["training"]["steps"], record["outputs"]) == (2, 8, 20)
-    assert (finished / "bank" / "manifest.json").exists()
+    assert (finished / "bank" / "bank.sqlite").exists()
     assert "permuted-mnist" in (finished / "report" / "report.md").read_text(encoding="utf-8")
     assert list((finished / "report").rglob("*.png"))
 
@@ -208,6 +208,7 @@ def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.
             copy = tmp_path / file.relative_to(finished)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
+    BankFolder(tmp_path / "bank").convert("shared")
     broken = tmp_path / "bank" / "tasks" / "000001.safetensors"
     broken.write_bytes(broken.read_bytes()[:-1])
     assert main(["inspect", str(tmp_path)]) == 2
@@ -228,7 +229,7 @@ def test_statistics_of_a_router_are_shown_checked_and_dropped(
 ) -> None:
     learner = small(inference=LinearDiscriminant(features=RandomFeatures(10), bits=8))
     learner.learn(blobs("a"), progress=None)
-    learner.save(tmp_path)
+    learner.save_pretrained(tmp_path)
     (moments,) = tmp_path.glob("moments-*")
     assert main(["inspect", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -346,6 +346,7 @@ def test_pretrained_weights_biases_and_scales_stay_as_they_are(blobs: Blobs, tmp
     assert again.network.base == PretrainedBase("hub/model", learner.network.fingerprint)
     assert torch.equal(again.network.logits(x, again.bank["t"]), logits)
     # No weight of the backbone is stored.
+    BankFolder(tmp_path / "bank").convert("shared")
     assert set((tmp_path / "bank").rglob("*.safetensors")) == {tmp_path / "bank" / "tasks" / "000000.safetensors"}
 
     with torch.no_grad():

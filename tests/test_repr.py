@@ -73,7 +73,7 @@ def test_labels_of_any_kind_are_shown_without_addresses(blobs: MakeTask) -> None
 
 
 def test_printing_a_stored_bank_reads_no_task(learner: Learner, tmp_path: Path) -> None:
-    learner.save(tmp_path / "bank")
+    learner.save_pretrained(tmp_path / "bank")
     loaded = Learner.load(tmp_path / "bank", fully_connected([8, 16, 60]))
     for file in (tmp_path / "bank" / "tasks").iterdir():
         file.unlink()

@@ -50,6 +50,7 @@ def test_inspect_shows_what_a_bank_says_as_it_is(
     if place == "base":
         assert repr(text) in shown
     # What is wrong is shown as carefully.
+    BankFolder(path).convert("shared")
     (path / "tasks" / "000000.safetensors").write_text("x")
     for words in (["inspect"], ["bank", "verify"], ["bank", "repair"]):
         main([*words, str(path)])
@@ -60,6 +61,7 @@ def test_a_manifest_of_an_odd_version_is_named_without_steering_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], resign_file: Callable[[Path, dict[str, object]], None]
 ) -> None:
     BankFolder(tmp_path / "bank").create(BankHeader({"type": "Some"}, "0" * 64, {"w": (3,)}, {}))
+    BankFolder(tmp_path / "bank").convert("shared")
     for field in ("format", "version", "norm"):
         resign_file(tmp_path / "bank" / "manifest.json", {field: "\x1b[31m"})
         assert main(["inspect", str(tmp_path / "bank")]) == 2
@@ -86,6 +88,7 @@ def test_what_cannot_be_read_now_is_said_and_nothing_is_dropped(
     folder = BankFolder(tmp_path / "my bank")
     folder.create(BankHeader({"type": "Some"}, "0" * 64, {"w": (3,)}, {}))
     folder.append(masked_state("a", (0, 1), (3,), Mask.pack({"w": torch.tensor([True, False, True])})))
+    folder.convert("shared")
     file = folder.path / "tasks" / "000000.safetensors"
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "not there")

@@ -142,7 +142,7 @@ def test_where_nothing_can_be_said_nothing_is(blobs: Blobs, tmp_path: Path) -> N
 
 
 def test_a_bank_whose_last_task_cannot_be_read_is_opened_still(blobs: Blobs, tmp_path: Path) -> None:
-    learned(net(), blobs).save(tmp_path / "bank")
+    learned(net(), blobs).save_pretrained(tmp_path / "bank")
     (tmp_path / "bank/tasks/000002.safetensors").unlink()
     loaded = Learner.load(tmp_path / "bank", net())
     assert loaded.predict(torch.zeros(2, 8), task="a").tasks == ["a", "a"]

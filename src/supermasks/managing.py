@@ -131,6 +131,6 @@ class TaskManager(Predictor):
         bank.check(self.network)
         network = self.network.on(bank.written(self.network.weights))
         with suppress(BankFormatError, StorageError):  # a task that cannot be read is an error when it is used
-            for name in bank.names[-1:]:  # the last one was learned over all weights as they are now
-                check_answers(network, bank[name])
+            if (last := bank.last) is not None:  # it was learned over all weights as they are now
+                check_answers(network, bank[last])
         self.network, self.bank = network, bank

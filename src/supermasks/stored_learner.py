@@ -184,7 +184,10 @@ class StoredLearner(TaskManager):
         commit_message: str | None = None,
         overwrite: bool = False,
     ) -> str | None:
-        """Write what `save` writes and a model card beside it, and push both to the Hugging Face Hub if asked to.
+        """Write a bank to share and a model card, and push both to the Hugging Face Hub if asked to.
+
+        A shared bank has one file for each task, so that others can fetch single tasks. `load` and `save` take it as
+        well; `save` turns it into a bank that can change.
 
         The card, `README.md`, lists the tasks, what they need, and how to load them. In an existing card, only the part
         between its two marks is written anew; a card without marks is left alone.
@@ -218,7 +221,8 @@ class StoredLearner(TaskManager):
             >>> loaded.network.fingerprint == learner.network.fingerprint
             True
         """
-        self.save(folder, overwrite=overwrite)
+        self.bank.header = BankHeader.of(self.network, self._settings())
+        BankFolder(folder).share(self.bank, overwrite)
         return publish(
             folder,
             self.network,

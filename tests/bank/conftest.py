@@ -61,6 +61,13 @@ def saved(make_bank: MakeBank, tmp_path: Path) -> BankFolder:
 
 
 @pytest.fixture
+def shared(saved: BankFolder) -> BankFolder:
+    """The same bank as files."""
+    saved.convert("shared")
+    return saved
+
+
+@pytest.fixture
 def full_disk() -> Context:
     """Let no file grow beyond some bytes."""
     resource = pytest.importorskip("resource")
@@ -118,7 +125,7 @@ def bytes_of() -> Callable[[Path], dict[str, bytes]]:
 
 @pytest.fixture
 def resign() -> Callable[..., None]:
-    """Change the manifest of a bank as somebody does who knows how its digest is made."""
+    """Change the manifest of a shared bank as somebody does who knows how its digest is made."""
 
     def sign(folder: BankFolder, change: Callable[[dict[str, Any]], object]) -> None:
         manifest = json.loads((folder.path / "manifest.json").read_text())

@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import json
+import sqlite3
 import struct
 from bisect import bisect_right
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -32,24 +34,84 @@ Shapes = dict[str, tuple[int, ...]]
 
 def read_bank(folder: Path) -> dict[str, Any]:
     """Return the manifest, the tasks in the order of learning, and the kept and remembered values."""
-    content = (folder / "manifest.json").read_bytes()
-    assert content[-78:] == f'"digest": "{_sha256(content[:-78])}"\n}}'.encode()
-    manifest = json.loads(content)
-    del manifest["digest"]
-    assert (manifest["format"], manifest["version"]) in (("supermasks-bank", 6), ("supermasks-bank", 7))
+    manifest, content = (_database if (folder / "bank.sqlite").exists() else _files)(folder)
     tasks: dict[str, dict[str, Any]] = {}
     for entry in manifest["tasks"]:
         reference = tasks[entry["reference"]]["mask"] if entry["reference"] else None
-        task = tasks[entry["file"]] = _read_task(_content(folder, entry), manifest, reference)
+        task = tasks[entry["file"]] = _read_task(content(entry), manifest, reference)
         task["name"] = entry["name"]
         assert entry["after"] == _after(task, manifest["fingerprint"])
     bank: dict[str, Any] = {"manifest": manifest, "tasks": list(tasks.values())}
     for what in ("kept", "memory", "weights"):
         entry = manifest.get(what)
-        bank[what] = _safetensors(_content(folder, entry))[0] if entry else {}
+        bank[what] = _safetensors(content(entry))[0] if entry else {}
     entry = manifest.get("moments")
-    bank["moments"] = _moments(_safetensors(_content(folder, entry))[0]) if entry else None
+    bank["moments"] = _moments(_safetensors(content(entry))[0]) if entry else None
     return bank
+
+
+Content = Callable[[dict[str, Any]], bytes]
+
+
+def _files(folder: Path) -> tuple[dict[str, Any], Content]:
+    """Return the manifest of a shared bank, and what reads one of its files."""
+    text = (folder / "manifest.json").read_bytes()
+    assert text[-78:] == f'"digest": "{_sha256(text[:-78])}"\n}}'.encode()
+    manifest = json.loads(text)
+    del manifest["digest"]
+    assert (manifest["format"], manifest["version"]) in (("supermasks-bank", 6), ("supermasks-bank", 7))
+
+    def content(entry: dict[str, Any]) -> bytes:
+        data = (folder / entry["file"]).read_bytes()
+        assert _sha256(data) == entry["sha256"]
+        return data
+
+    return manifest, content
+
+
+def _database(folder: Path) -> tuple[dict[str, Any], Content]:
+    """Return what a manifest would say of a living bank, and what reads its bytes."""
+    connection = sqlite3.connect(f"{(folder / 'bank.sqlite').absolute().as_uri()}?mode=ro", uri=True)
+    assert connection.execute("PRAGMA application_id").fetchone() == (0x534D424B,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (8,)
+
+    def item(name: str, sha256: str | None = None) -> bytes:
+        digest, data = connection.execute("SELECT sha256, content FROM items WHERE name = ?", (name,)).fetchone()
+        assert hashlib.sha256(data).digest() == digest
+        assert sha256 in (None, digest.hex())
+        return data
+
+    root = json.loads(item("root"))
+    manifest: dict[str, Any] = {"version": 8, **json.loads(item("header", root["items"]["header"]))}
+    for kind in ("kept", "memory", "weights", "moments"):
+        if kind in root["items"]:
+            manifest[kind] = {"file": kind, "sha256": root["items"][kind]}
+    manifest["tasks"], total = [], 0
+    for row in connection.execute("SELECT id, name, reference, after, bytes, sha256, seal FROM tasks ORDER BY id"):
+        number, name, reference, after, size, sha256, seal = row
+        sealed = json.dumps([number, name, reference, after, size, sha256.hex()])
+        assert hashlib.sha256(sealed.encode("ascii")).digest() == seal
+        total += int.from_bytes(seal, "big")
+        file = "" if reference is None else f"tasks/{reference:06d}.safetensors"
+        entry = {"file": f"tasks/{number:06d}.safetensors", "sha256": sha256.hex(), "name": name}
+        manifest["tasks"].append({**entry, "reference": file, "after": after})
+    assert (len(manifest["tasks"]), f"{total % 2**256:064x}") == (root["count"], root["total"])
+    assert root["last"] == (number_of(manifest["tasks"][-1]["file"]) if manifest["tasks"] else -1)
+    assert root["over"] == next((e["after"] for e in reversed(manifest["tasks"]) if e["after"]), "")
+
+    def content(entry: dict[str, Any]) -> bytes:
+        if not entry["file"].startswith("tasks/"):
+            return item(entry["file"], entry["sha256"])
+        sql = "SELECT content FROM contents WHERE id = ?"
+        (data,) = connection.execute(sql, (number_of(entry["file"]),)).fetchone()
+        assert _sha256(data) == entry["sha256"]
+        return data
+
+    return manifest, content
+
+
+def number_of(file: str) -> int:
+    return int(file.removeprefix("tasks/").removesuffix(".safetensors"))
 
 
 def _moments(tensors: dict[str, Array]) -> dict[str, Any]:
@@ -70,12 +132,6 @@ def _moments(tensors: dict[str, Array]) -> dict[str, Any]:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _content(folder: Path, entry: dict[str, Any]) -> bytes:
-    content = (folder / entry["file"]).read_bytes()
-    assert _sha256(content) == entry["sha256"]
-    return content
 
 
 def _safetensors(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:

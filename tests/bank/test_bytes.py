@@ -54,6 +54,10 @@ def test_items_are_what_lies_on_disk(network: Network, tmp_path: Path) -> None:
     bank.memory = {"scores": torch.rand(1000)}
     folder.save(bank)
     taken = folder.bytes()
+    assert replace(taken, manifest=0) == replace(bank.bytes(), manifest=0)
+    assert taken.total + taken.memory == (folder.path / "bank.sqlite").stat().st_size
+    folder.convert("shared")
+    taken = folder.bytes()
     assert taken == bank.bytes()
     files = {f.name: f.stat().st_size for f in folder.path.rglob("*") if f.is_file()}
     assert taken.memory == files.pop("memory-000002.safetensors")
@@ -110,5 +114,5 @@ def test_statistics_in_half_precision_take_half(network: Network, tmp_path: Path
 
 def test_an_empty_bank_is_its_manifest(tmp_path: Path) -> None:
     bank = MaskBank(BankHeader.of(Network(nn.Linear(2, 2, bias=False), RandomBase(0))))
-    BankFolder(tmp_path / "bank").save(bank)
+    BankFolder(tmp_path / "bank").share(bank)
     assert bank.bytes().total == bank.bytes().manifest == (tmp_path / "bank" / "manifest.json").stat().st_size

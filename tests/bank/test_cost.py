@@ -13,8 +13,10 @@ from states import masked_state
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.connection import Connection
+from supermasks.bank.database import DatabaseReader
 from supermasks.bank.succession import Succession
+from supermasks.bank.writer import BankWriter
 from supermasks.changes import masked
 from supermasks.masks import Mask
 from supermasks.sharing import missing_files
@@ -39,7 +41,7 @@ def bank_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], MaskBank]:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the tasks that manifests are encoded of and parsed to, and the files that are written, read and listed."""
+    """Count the statements of SQLite, the rows that they find, what is parsed, and the tasks that are read."""
     done = Counter[str]()
 
     def counting(owner: Any, name: str, size: Callable[..., int]) -> None:
@@ -47,17 +49,17 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         def count(*args: Any, **kwargs: Any) -> Any:
             found = real(*args, **kwargs)
-            done[name] += size(found, *args)
+            done[name] += 1
+            done[f"{name}: found"] += size(found)
             return found
 
         monkeypatch.setattr(owner, name, count)
 
-    counting(Manifest, "encode", lambda _, manifest: len(manifest.tasks))
-    counting(json, "loads", lambda found, *_: len(found.get("tasks", ())) if isinstance(found, dict) else 0)
-    counting(os, "replace", lambda *_: 1)
-    counting(os, "listdir", lambda found, *_: len(found))
-    counting(Path, "read_bytes", lambda *_: 1)
-    counting(Succession, "check_follows", lambda *_: 1)
+    counting(Connection, "rows", len)
+    counting(DatabaseReader, "read", len)
+    counting(json, "loads", lambda _: 1)
+    counting(Succession, "check_follows", lambda _: 1)
+    counting(Path, "exists", lambda _: 1)
     return done
 
 
@@ -73,33 +75,67 @@ def test_saving_costs_the_same_for_each_task(
     assert costs[400].keys() == costs[100].keys()
     for what, cost in costs[400].items():
         assert cost <= 5 * max(costs[100][what], 10), what
-    # The manifest is written now and then: eleven times as many tasks as there are, in all.
-    assert costs[400]["encode"] <= 12 * 400
 
 
-def test_a_save_that_is_stopped_loses_a_tenth_at_most(
+def test_appending_costs_the_same_however_many_tasks_there_are(
+    bank_of: Callable[[int], MaskBank], work: Counter[str], tmp_path: Path
+) -> None:
+    costs = list[dict[str, int]]()
+    for count in (40, 1600):
+        folder, bank = BankFolder(tmp_path / str(count)), bank_of(count)
+        folder.save(bank)
+        for fresh in (folder, BankFolder(folder.path)):
+            work.clear()
+            fresh.append(masked_state(f"more {fresh is folder}", (0, 1), (3,), bank["task 0"].mask))
+            costs.append(dict(work))
+            assert work["check_follows"] == 1
+        assert costs[-2].get("read", 0) == 0  # what it wrote itself before
+    # The last task, and those that it is coded relative to.
+    few, few_anew, many, many_anew = costs
+    assert many == few
+    assert many_anew["read"] <= 8
+    assert many_anew["rows"] <= few_anew["rows"] + 20
+    assert many_anew["rows: found"] <= few_anew["rows: found"] + 20
+
+
+def test_a_bank_of_many_tasks_is_opened_without_their_names(
+    bank_of: Callable[[int], MaskBank], work: Counter[str], tmp_path: Path
+) -> None:
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(bank_of(1500))
+    work.clear()
+    bank = folder.open()
+    assert len(bank) == 1500
+    assert "task 1234" in bank
+    assert bank["task 1234"].classes == (0, 1)
+    assert bank.over == ""
+    assert bank.owners == []
+    assert work["rows: found"] < 150
+    assert bank.names[1234] == "task 1234"
+    assert work["rows: found"] > 1500
+    assert "task 1500" not in bank
+
+
+def test_a_save_that_is_stopped_keeps_what_was_saved_before(
     bank_of: Callable[[int], MaskBank], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bank, replace = bank_of(300), os.replace
-    for stop in (1, 5, 50, 200, 290):
-        folder, written = BankFolder(tmp_path / str(stop)), 0
+    bank = bank_of(250)
+    for stop in (50, 150, 240):
+        folder, added = BankFolder(tmp_path / str(stop)), 0
 
-        def stopping(source: Any, target: Any, stop: int = stop) -> None:
-            nonlocal written
-            if "tasks" in str(target):
-                written += 1
-            if written > stop:
+        def stopping(writer: BankWriter, state: Any, stop: int = stop, add: Any = BankWriter.add) -> None:
+            nonlocal added
+            added += 1
+            if added > stop:
                 raise KeyboardInterrupt
-            replace(source, target)
+            add(writer, state)
 
         with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", stopping)
+            patch.setattr(BankWriter, "add", stopping)
             with pytest.raises(KeyboardInterrupt):
                 folder.save(bank)
-        kept = len(folder.open())
-        assert stop - stop // 10 - 1 <= kept <= stop
-        assert {*folder.sizes()} == {str(f.relative_to(folder.path)) for f in folder.path.rglob("*.*") if f.suffix}
-        assert folder.open().names == bank.names[:kept]
+        assert folder.open().names == bank.names[: 100 * (stop // 100)]
+        assert folder.verify() == []
         folder.save(bank)
         assert folder.open().names == bank.names
         assert folder.verify() == []
@@ -117,47 +153,23 @@ def test_saving_after_each_task_does_not_read_earlier_tasks(
         folder.rename(f"task {number}", f"renamed {number}")
         work.clear()
         folder.save(bank)
-        # The manifest, when the folder is changed; and the last task, to which the new one is compared.
-        assert work["read_bytes"] <= 1 + 9
-        assert work["replace"] == 2
+        assert work["read"] <= 9  # the last task, to which the new one is compared
     assert folder.read().names == bank.names
 
 
-def test_appending_lists_the_folder_once(
+def test_what_is_missing_is_found_in_one_look_a_file(
     bank_of: Callable[[int], MaskBank], work: Counter[str], tmp_path: Path
 ) -> None:
-    folder, bank = BankFolder(tmp_path / "bank"), bank_of(60)
-    folder.save(bank)
+    BankFolder(tmp_path / "bank").share(bank_of(80))
     work.clear()
-    folder.append(masked_state("more", (0, 1), (3,), bank["task 0"].mask))
-    assert work["listdir"] <= 60 + 10
-    assert work["encode"] == 61
-    assert work["loads"] <= 60
-    assert work["read_bytes"] <= 1 + 8
-    assert work["check_follows"] == 1
-
-
-def test_what_is_missing_is_found_in_one_look_a_file(
-    bank_of: Callable[[int], MaskBank], work: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    BankFolder(tmp_path / "bank").save(bank_of(80))
-    work.clear()
-    looks, exists = 0, Path.exists
-
-    def looking(path: Path) -> bool:
-        nonlocal looks
-        looks += 1
-        return exists(path)
-
-    monkeypatch.setattr(Path, "exists", looking)
     assert missing_files(tmp_path / "bank") == []
-    assert looks == 80
-    assert work["loads"] == 80
+    assert work["exists"] == 80
+    assert work["loads"] == 1
 
 
 def test_a_manifest_has_a_line_for_each_task(bank_of: Callable[[int], MaskBank], tmp_path: Path) -> None:
     folder = BankFolder(tmp_path / "bank")
-    folder.save(bank_of(5))
+    folder.share(bank_of(5))
     lines = (folder.path / "manifest.json").read_text().splitlines()
     start = lines.index('"tasks": [')
     assert [json.loads(line.rstrip(","))["name"] for line in lines[start + 1 : start + 6]] == [

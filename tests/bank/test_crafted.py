@@ -97,26 +97,26 @@ def within_memory(saved: BankFolder) -> Callable[..., list[str]]:
 
 
 def test_a_bank_that_claims_many_weights_is_not_believed(
-    saved: BankFolder, resign: Resign, within_memory: Callable[..., list[str]]
+    shared: BankFolder, resign: Resign, within_memory: Callable[..., list[str]]
 ) -> None:
-    resign(saved, lambda manifest: manifest["shapes"].update(w=[2**20, 2**20]))
+    resign(shared, lambda manifest: manifest["shapes"].update(w=[2**20, 2**20]))
     ways = ["load", "tasks", "union", "verify", "repair", "read", "bytes", "remove"]
     assert within_memory(*ways) == ["refused"] * len(ways)
     with pytest.raises(BankFormatError, match=r"claims 1,099,511,627,783; pass the backbone"):
-        saved.verify()
+        shared.verify()
 
 
 @pytest.mark.parametrize("file", ["tasks/000001.safetensors", "memory-000004.safetensors", "manifest.json"])
-def test_a_file_with_a_hole_is_not_read(saved: BankFolder, within_memory: Callable[..., list[str]], file: str) -> None:
-    os.truncate(saved.path / file, 2**36)
+def test_a_file_with_a_hole_is_not_read(shared: BankFolder, within_memory: Callable[..., list[str]], file: str) -> None:
+    os.truncate(shared.path / file, 2**36)
     if file == "manifest.json":
         assert within_memory("tasks", "verify", "repair") == ["refused"] * 3
     else:
         assert within_memory("read", "verify") == ["refused", "done"]
-        (problem, *_) = saved.verify()
+        (problem, *_) = shared.verify()
         assert "68,719,476,736 bytes, expected at most" in problem.message
-        assert len(saved.repair()) == (1 if file.startswith("memory") else 3)
-        assert saved.verify() == []
+        assert len(shared.repair()) == (1 if file.startswith("memory") else 3)
+        assert shared.verify() == []
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_a_file_with_a_hole_is_not_read(saved: BankFolder, within_memory: Callab
     ids=lambda shape: str(shape)[:20],
 )
 @pytest.mark.parametrize("field", ["shapes", "buffers"])
-def test_an_invalid_shape_is_refused(saved: BankFolder, resign: Resign, field: str, shape: object) -> None:
+def test_an_invalid_shape_is_refused(shared: BankFolder, resign: Resign, field: str, shape: object) -> None:
     value = shape if field == "shapes" else ["float32", shape]
-    resign(saved, lambda manifest: manifest[field].update(x=value))
-    for ask in (saved.open, saved.verify, saved.repair):
+    resign(shared, lambda manifest: manifest[field].update(x=value))
+    for ask in (shared.open, shared.verify, shared.repair):
         with pytest.raises(BankFormatError, match=r"manifest\.json"):
             ask()
 
@@ -145,7 +145,7 @@ def test_a_layer_without_weights_has_a_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [8, 9, 2000])
 def test_a_long_chain_of_references_is_refused(make_state: Make, tmp_path: Path, resign: Resign, length: int) -> None:
     folder, bank = BankFolder(tmp_path / "bank", relative=False), MaskBank(BankHeader({}, "0", {"w": (1,)}, {}))
-    folder.save(bank)
+    folder.share(bank)
     entry = {"sha256": "0" * 64, "after": ""}
     files = [f"tasks/{number:06d}.safetensors" for number in range(length)]
 
@@ -175,7 +175,7 @@ def test_with_a_network_a_bank_of_any_size_is_read(saved: BankFolder) -> None:
         with pytest.raises(BankFormatError, match="pass the backbone"):
             ask()
     assert small.open().names == list("abcd")
-    assert {*small.sizes()} >= {"manifest.json"}
+    assert {*small.sizes()} == {"bank.sqlite"}
 
 
 def test_a_bank_that_was_checked_against_its_network_is_read(tmp_path: Path, make_task: Callable[..., Any]) -> None:

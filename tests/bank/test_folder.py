@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -70,6 +69,13 @@ def saved(tmp_path: Path) -> BankFolder:
     return folder
 
 
+@pytest.fixture
+def shared(saved: BankFolder) -> BankFolder:
+    """The same bank as files."""
+    saved.convert("shared")
+    return saved
+
+
 def test_a_bank_is_read_as_it_was_saved(saved: BankFolder) -> None:
     bank = saved.read()
     assert content(bank) == content(make_bank(make_state("one"), make_state("two", 0b010011)))
@@ -81,7 +87,12 @@ def test_a_bank_is_read_as_it_was_saved(saved: BankFolder) -> None:
 
 def test_sizes_match_the_files(saved: BankFolder) -> None:
     assert saved.sizes() == {name: len(data) for name, data in bytes_of(saved.path).items()}
+    assert list(saved.sizes()) == ["bank.sqlite"]
+    tasks = saved.task_sizes()
+    saved.convert("shared")
+    assert saved.sizes() == {name: len(data) for name, data in bytes_of(saved.path).items()}
     assert list(saved.sizes()) == ["manifest.json", FIRST, SECOND]
+    assert saved.task_sizes() == tasks == {"one": saved.sizes()[FIRST], "two": saved.sizes()[SECOND]}
 
 
 def test_an_empty_bank_can_be_saved(tmp_path: Path) -> None:
@@ -93,13 +104,13 @@ def test_an_empty_bank_can_be_saved(tmp_path: Path) -> None:
 
 
 def test_saving_again_only_appends(saved: BankFolder) -> None:
-    before = {name: (saved.path / name).stat().st_mtime_ns for name in (FIRST, SECOND)}
-    old = bytes_of(saved.path)
+    before, old = (saved.path / "bank.sqlite").stat().st_mtime_ns, bytes_of(saved.path)
+    digests = [saved.open().digest(name) for name in ("one", "two")]
     saved.save(make_bank(make_state("one"), make_state("two", 0b010011)))
     assert bytes_of(saved.path) == old
+    assert (saved.path / "bank.sqlite").stat().st_mtime_ns == before
     saved.save(make_bank(make_state("one"), make_state("two", 0b010011), make_state("three", 0)))
-    assert {name: (saved.path / name).stat().st_mtime_ns for name in before} == before
-    assert {name: data for name, data in bytes_of(saved.path).items() if name in before} == {n: old[n] for n in before}
+    assert [saved.open().digest(name) for name in ("one", "two")] == digests
     assert saved.read().names == ["one", "two", "three"]
 
 
@@ -108,11 +119,9 @@ def test_appending_is_saving_one_by_one(saved: BankFolder, tmp_path: Path) -> No
     other.create(BankHeader.of(NETWORK, {"seed": 0}))
     other.append(make_state("one"))
     other.append(make_state("two", 0b010011))
+    for folder in (other, saved):
+        folder.convert("shared")
     assert bytes_of(other.path) == bytes_of(saved.path)
-
-
-def test_no_partial_files_are_left(saved: BankFolder) -> None:
-    assert set(bytes_of(saved.path)) == {"manifest.json", FIRST, SECOND}
 
 
 OTHER_BANKS = {
@@ -183,47 +192,47 @@ def test_a_missing_bank_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["manifest.json", FIRST, SECOND])
-def test_a_missing_file_is_an_error(saved: BankFolder, file: str) -> None:
-    (saved.path / file).unlink()
-    for ask in (saved.read, saved.sizes):
+def test_a_missing_file_is_an_error(shared: BankFolder, file: str) -> None:
+    (shared.path / file).unlink()
+    for ask in (shared.read, shared.sizes):
         with pytest.raises(BankFormatError, match=Path(file).name):
             ask()
     if file == "manifest.json":
-        assert not saved.exists()
+        assert not shared.exists()
 
 
 @pytest.mark.parametrize("file", ["manifest.json", FIRST])
-def test_a_file_truncated_anywhere_is_an_error(saved: BankFolder, file: str) -> None:
-    whole = (saved.path / file).read_bytes()
+def test_a_file_truncated_anywhere_is_an_error(shared: BankFolder, file: str) -> None:
+    whole = (shared.path / file).read_bytes()
     for length in range(len(whole)):
-        (saved.path / file).write_bytes(whole[:length])
+        (shared.path / file).write_bytes(whole[:length])
         with pytest.raises(BankFormatError):
-            saved.read()
-    (saved.path / file).write_bytes(whole + b"\0")
+            shared.read()
+    (shared.path / file).write_bytes(whole + b"\0")
     with pytest.raises(BankFormatError):
-        saved.read()
-    (saved.path / file).write_bytes(whole)
-    assert len(saved.read()) == 2
+        shared.read()
+    (shared.path / file).write_bytes(whole)
+    assert len(shared.read()) == 2
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x20])  # 0x20 turns a into A: the digest in hexadecimal must notice
 @pytest.mark.parametrize("file", ["manifest.json", FIRST])
-def test_a_byte_changed_anywhere_never_gives_another_bank(saved: BankFolder, file: str, flip: int) -> None:
-    whole = (saved.path / file).read_bytes()
+def test_a_byte_changed_anywhere_never_gives_another_bank(shared: BankFolder, file: str, flip: int) -> None:
+    whole = (shared.path / file).read_bytes()
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= flip
-        (saved.path / file).write_bytes(damaged)
+        (shared.path / file).write_bytes(damaged)
         with pytest.raises(SupermasksError):
-            saved.read()
+            shared.read()
 
 
-def test_files_that_were_swapped_are_an_error(saved: BankFolder) -> None:
-    first, second = ((saved.path / name).read_bytes() for name in (FIRST, SECOND))
-    (saved.path / FIRST).write_bytes(second)
-    (saved.path / SECOND).write_bytes(first)
+def test_files_that_were_swapped_are_an_error(shared: BankFolder) -> None:
+    first, second = ((shared.path / name).read_bytes() for name in (FIRST, SECOND))
+    (shared.path / FIRST).write_bytes(second)
+    (shared.path / SECOND).write_bytes(first)
     with pytest.raises(BankFormatError, match="altered"):
-        saved.read()
+        shared.read()
 
 
 def rewrite(folder: BankFolder, change: Callable[[dict], None], digest: bool = True) -> None:
@@ -239,30 +248,30 @@ def rewrite(folder: BankFolder, change: Callable[[dict], None], digest: bool = T
         file.write_text(json.dumps(manifest, indent=1))
 
 
-def test_a_manifest_that_is_written_by_its_rule_is_read(saved: BankFolder) -> None:
-    before = (saved.path / "manifest.json").read_bytes()
-    rewrite(saved, lambda manifest: None)
-    written = json.loads((saved.path / "manifest.json").read_bytes())
+def test_a_manifest_that_is_written_by_its_rule_is_read(shared: BankFolder) -> None:
+    before = (shared.path / "manifest.json").read_bytes()
+    rewrite(shared, lambda manifest: None)
+    written = json.loads((shared.path / "manifest.json").read_bytes())
     assert {**written, "digest": ""} == {**json.loads(before), "digest": ""}
     assert written["digest"] != json.loads(before)["digest"]  # other spaces, which mean nothing
-    assert saved.read().names == ["one", "two"]
+    assert shared.read().names == ["one", "two"]
 
 
-def test_a_manifest_of_an_older_version_says_so(saved: BankFolder) -> None:
-    rewrite(saved, lambda manifest: manifest.update(version=4), digest=False)
+def test_a_manifest_of_an_older_version_says_so(shared: BankFolder) -> None:
+    rewrite(shared, lambda manifest: manifest.update(version=4), digest=False)
     with pytest.raises(BankFormatError, match="version 4"):
-        saved.header()
+        shared.header()
 
 
-def test_a_manifest_that_is_damaged_is_refused_in_little_memory(saved: BankFolder) -> None:
+def test_a_manifest_that_is_damaged_is_refused_in_little_memory(shared: BankFolder) -> None:
     """Parsed, it would take eight times its size."""
-    rewrite(saved, lambda manifest: manifest["settings"].update(many=[f"{n:064d}" for n in range(5000)]))
-    whole = (saved.path / "manifest.json").read_bytes()
+    rewrite(shared, lambda manifest: manifest["settings"].update(many=[f"{n:064d}" for n in range(5000)]))
+    whole = (shared.path / "manifest.json").read_bytes()
     for place in (100, len(whole) // 2, len(whole) - 100, len(whole) - 20):
-        (saved.path / "manifest.json").write_bytes(whole[:place] + b"~" + whole[place + 1 :])
+        (shared.path / "manifest.json").write_bytes(whole[:place] + b"~" + whole[place + 1 :])
         tracemalloc.start()
         with pytest.raises(BankFormatError):
-            saved.open()
+            shared.open()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2 * len(whole)
@@ -290,23 +299,23 @@ def test_a_manifest_that_is_damaged_is_refused_in_little_memory(saved: BankFolde
         (lambda m: m["tasks"].append(m["tasks"][0]), "twice"),
     ],
 )
-def test_a_manifest_that_makes_no_sense_is_an_error(saved: BankFolder, change: Callable, message: str) -> None:
-    rewrite(saved, change)
+def test_a_manifest_that_makes_no_sense_is_an_error(shared: BankFolder, change: Callable, message: str) -> None:
+    rewrite(shared, change)
     with pytest.raises(SupermasksError, match=message):
-        saved.read()
+        shared.read()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "3", "{}", "not json", '{"format": "supermasks-bank"}'])
-def test_an_invalid_manifest_is_an_error(saved: BankFolder, text: str) -> None:
-    (saved.path / "manifest.json").write_text(text)
+def test_an_invalid_manifest_is_an_error(shared: BankFolder, text: str) -> None:
+    (shared.path / "manifest.json").write_text(text)
     with pytest.raises(BankFormatError):
-        saved.read()
+        shared.read()
 
 
-def test_the_digest_of_the_manifest_is_checked(saved: BankFolder) -> None:
-    rewrite(saved, lambda manifest: manifest["settings"].update(seed=1), digest=False)
+def test_the_digest_of_the_manifest_is_checked(shared: BankFolder) -> None:
+    rewrite(shared, lambda manifest: manifest["settings"].update(seed=1), digest=False)
     with pytest.raises(BankFormatError, match="digest"):
-        saved.header()
+        shared.header()
 
 
 def test_a_folder_can_be_moved(saved: BankFolder, tmp_path: Path) -> None:
@@ -314,36 +323,12 @@ def test_a_folder_can_be_moved(saved: BankFolder, tmp_path: Path) -> None:
     assert BankFolder(tmp_path / "moved").read().names == ["one", "two"]
 
 
-@pytest.mark.parametrize("stop_at", range(1, 3))
-def test_a_writer_that_is_stopped_leaves_the_bank_before_or_after(
-    saved: BankFolder, stop_at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Saving one more task replaces two files: the task, and the manifest. Stop at each of them."""
-    done = 0
-    replace = os.replace
-
-    def stopping(source: object, target: object) -> None:
-        nonlocal done
-        done += 1
-        if done == stop_at:
-            raise KeyboardInterrupt
-        replace(source, target)  # pyright: ignore[reportArgumentType]
-
-    longer = make_bank(make_state("one"), make_state("two", 0b010011), make_state("three", 0b1))
-    monkeypatch.setattr(os, "replace", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        saved.save(longer)
-    monkeypatch.undo()
-    assert saved.read().names == ["one", "two"]
-    # And what is left over is in nobody's way.
-    saved.save(longer)
-    assert content(saved.read()) == content(longer)
-
-
 def test_any_name_of_a_task_is_kept(tmp_path: Path) -> None:
     names = ["a/b", "..", "ümläut 猫", 'quote"\\', "{0!r}", " ", "tasks/000000.safetensors", "[red]", "%s"]
     folder = BankFolder(tmp_path / "bank")
     folder.save(make_bank(*(make_state(name) for name in names)))
+    assert folder.read().names == names
+    folder.convert("shared")
     assert folder.read().names == names
     assert len(bytes_of(folder.path)) == 1 + len(names)
     assert {f.parent for f in folder.path.rglob("*.safetensors")} == {folder.path / "tasks"}
@@ -358,7 +343,7 @@ def test_masks_take_their_entropy_on_disk(tmp_path: Path, density: float) -> Non
     n, p = 512 * 256, state.mask.density()
     entropy = -n * (p * log2(p) + (1 - p) * log2(1 - p)) / 8
     assert entropy <= state.nbytes()["masks"] < 1.01 * entropy + 8
-    assert folder.sizes()[FIRST] < 1.01 * entropy + 500
+    assert folder.task_sizes()["t"] < 1.01 * entropy + 500
 
 
 def test_a_folder_with_other_tasks_says_which_and_what_to_do(saved: BankFolder) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import sqlite3
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, MaskBank, Network
 from supermasks.bank import BankHeader
+from supermasks.bank.database import SCHEMA, VERSION
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, Masked, RankOne, Replaced, Rotated, Unchanged
 from supermasks.masks import Mask, encode_mask
@@ -31,6 +33,7 @@ from supermasks.state import TaskState
 from supermasks.task_info import TaskInfo
 from supermasks.weights import content_digest
 
+TABLES = ("items", "tasks", "contents")
 READER = Path(__file__).with_name("reference_reader.py")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
 
@@ -130,10 +133,13 @@ def check_task(read: Mapping[str, Any], saved: TaskState) -> None:
 
 
 def check_folder(folder: BankFolder, states: list[TaskState]) -> dict[str, Any]:
-    read = reader.read_bank(folder.path)
-    assert len(read["tasks"]) == len(states)
-    for task, state in zip(read["tasks"], states, strict=True):
-        check_task(task, state)
+    """Read a bank in both of its forms; afterwards it is a shared one."""
+    for form in ("living", "shared"):
+        folder.convert(form)
+        read = reader.read_bank(folder.path)
+        assert len(read["tasks"]) == len(states)
+        for task, state in zip(read["tasks"], states, strict=True):
+            check_task(task, state)
     return read
 
 
@@ -279,7 +285,7 @@ def test_a_network_answers_with_the_weights_that_are_read(tmp_path: Path) -> Non
     bank = MaskBank(BankHeader.of(network))
     bank.add(state)
     folder.save(bank)
-    read = reader.read_bank(folder.path)
+    read = reader.read_bank(folder.path)  # the living bank
     weights = reader.weights(read, {"weight": network.weights["weight"].numpy()})["weight"]
     inputs = torch.randn(5, 40)
     expected = inputs.double().numpy() @ (weights * read["tasks"][0]["mask"]["weight"]).astype("f8").T
@@ -408,6 +414,8 @@ def test_statistics_are_read(tmp_path: Path, largest: int) -> None:
     for state, moments in pairs:
         folder.append(state, moments=replace(moments, scatter=moments.scatter * largest))
     folder.append(masked_state("uncounted", (0,), (3,), random_mask(0.1, 3)))
+    assert reader.read_bank(folder.path)["moments"]["members"] == list(folder.open().moments.members)  # pyright: ignore
+    folder.convert("shared")
     read = reader.read_bank(folder.path)
     assert read["manifest"]["version"] == 7
     moments, total = read["moments"], folder.open().moments
@@ -434,10 +442,16 @@ def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:
     )
     last, moments = counted(masked_state("last", (0,), (3,), random_mask(0.1, 9), over=state.after("ab" * 32)))
     folder.append(last, moments=moments)
+    connection = sqlite3.connect(folder.path / "bank.sqlite")
+    root = json.loads(connection.execute("SELECT content FROM items WHERE name = 'root'").fetchone()[0])
+    living = {*root, *(row[1] for table in TABLES for row in connection.execute(f"PRAGMA table_info({table})"))}
+    connection.close()
+    folder.convert("shared")
     manifest = json.loads((folder.path / "manifest.json").read_text())
     text = DOCUMENT.read_text()
-    assert f"version {manifest['version']}" in text.splitlines()[0]
-    fields = {*manifest, *manifest["tasks"][0]}
+    assert all(sql in " ".join(text.split()) for sql in SCHEMA.values())
+    assert f"version {VERSION}" in text.splitlines()[0]
+    fields = {*manifest, *manifest["tasks"][0], *living}
     tensors, _ = reader._safetensors((folder.path / manifest["moments"]["file"]).read_bytes())
     fields |= {*json.loads(tensors["about"].tobytes()), *(name.split("/")[0] for name in tensors)}
     for entry in manifest["tasks"]:
@@ -455,6 +469,7 @@ def test_the_document_names_all_that_files_hold(tmp_path: Path) -> None:
 def test_the_reader_notices_another_digest(tmp_path: Path) -> None:
     """Its rule for digests is that of the document, not one that fits anything."""
     folder = fill(tmp_path, [masked_state("t", (0,), (3,), random_mask(0.1, 0))])
+    folder.convert("shared")
     file = folder.path / "manifest.json"
     manifest = json.loads(file.read_text())
     check_folder(folder, [masked_state("t", (0,), (3,), random_mask(0.1, 0))])

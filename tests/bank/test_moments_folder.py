@@ -13,7 +13,7 @@ from states import counted
 
 from supermasks import BankFolder, MaskBank
 from supermasks.bank import BankHeader
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.shared import Manifest
 from supermasks.errors import BankFormatError, BaseMismatchError, MaskError
 from supermasks.moments import Moments
 from supermasks.state import TaskState
@@ -63,8 +63,15 @@ def check_same(ours: Moments | None, theirs: Moments | None) -> None:
 
 
 def file_of(folder: BankFolder) -> Path:
+    """The file of the moments in a shared bank."""
     (file,) = folder.path.glob("moments-*")
     return file
+
+
+@pytest.fixture
+def shared(folder: BankFolder) -> BankFolder:
+    folder.convert("shared")
+    return folder
 
 
 def test_what_is_counted_of_tasks_is_added_up_on_disk(folder: BankFolder, pairs: list[Pair]) -> None:
@@ -79,7 +86,10 @@ def test_what_is_counted_of_tasks_is_added_up_on_disk(folder: BankFolder, pairs:
             assert means is not None
             assert state.means is not None
             assert means.digest == state.means.digest
+    assert folder.verify() == []
+    folder.convert("shared")
     assert [file.name for file in folder.path.glob("moments-*")] == ["moments-000003.safetensors"]
+    check_same(folder.open().moments, moments_of(bank_of(pairs)))
     assert folder.verify() == []
 
 
@@ -90,8 +100,11 @@ def test_any_order_gives_the_same_file(pairs: list[Pair], tmp_path: Path) -> Non
         folder.create(HEADER)
         for state, moments in order:
             folder.append(state, moments=moments)
-        BankFolder(tmp_path / f"{number}-saved").save(bank_of(list(order)))
-        contents |= {file_of(folder).read_bytes(), file_of(BankFolder(tmp_path / f"{number}-saved")).read_bytes()}
+        saved = BankFolder(tmp_path / f"{number}-saved")
+        saved.save(bank_of(list(order)))
+        for each in (folder, saved):
+            each.convert("shared")
+            contents.add(file_of(each).read_bytes())
     assert len(contents) == 1
 
 
@@ -99,6 +112,7 @@ def test_a_bank_without_statistics_is_written_as_before(make_state: MakeState, t
     folder = BankFolder(tmp_path / "bank")
     folder.create(HEADER)
     folder.append(make_state("a"))
+    folder.convert("shared")
     text = (folder.path / "manifest.json").read_text()
     assert '"version": 6,' in text
     assert "moments" not in text
@@ -106,12 +120,15 @@ def test_a_bank_without_statistics_is_written_as_before(make_state: MakeState, t
     assert folder.open().moments is None
     state, moments = counted(make_state("b", 1), 1)
     folder.append(state, moments=moments)
+    folder.convert("shared")
     assert '"version": 7,' in (folder.path / "manifest.json").read_text()
     folder.append(make_state("c", 2))
     check_same(folder.open().moments, moments)
     folder.remove("b")
+    folder.convert("shared")
     assert Manifest.read(folder.path).version == 7  # what it left is still there
     folder.save(bank := MaskBank(HEADER), overwrite=True)
+    folder.convert("shared")
     assert (Manifest.read(folder.path).version, list(folder.path.glob("moments-*"))) == (6, [])
     assert not bank.has_moments
 
@@ -162,7 +179,6 @@ def test_a_task_that_comes_back_is_not_counted_twice(folder: BankFolder, pairs: 
         folder.append(state, moments=again)
         check_same(bank.moments, total)
         check_same(folder.open().moments, total)
-    assert len(list(folder.path.glob("moments-*"))) == 1
 
 
 def test_a_task_can_have_means_that_are_not_in_the_sum(folder: BankFolder, make_state: MakeState) -> None:
@@ -181,13 +197,12 @@ def test_a_saved_bank_gets_the_tasks_and_the_sums_that_it_lacks(pairs: list[Pair
     folder, bank = BankFolder(tmp_path / "bank"), bank_of(pairs[:1])
     folder.save(bank)
     check_same(folder.open().moments, pairs[0][1])
-    first = file_of(folder)
+    first = (folder.path / "bank.sqlite").stat().st_mtime_ns
     folder.save(bank)
-    assert file_of(folder) == first  # nothing changed, so nothing was written
+    assert (folder.path / "bank.sqlite").stat().st_mtime_ns == first  # nothing changed, so nothing was written
     for state, moments in pairs[1:]:
         bank.add(state, moments=moments)
     folder.save(bank)
-    assert not first.exists()
     check_same(folder.open().moments, bank_of(pairs).moments)
     # A bank that has no sums leaves those in the folder, as it leaves the memory.
     without = MaskBank(HEADER)
@@ -205,7 +220,6 @@ def test_a_replaced_bank_takes_its_sums_along(folder: BankFolder, pairs: list[Pa
     assert opened.names == ["b", "c"]
     check_same(opened.moments, bank_of(pairs).moments)
     check_same(bank.moments, opened.moments)
-    assert len(list(folder.path.glob("moments-*"))) == 1
 
 
 def test_banks_are_merged_and_split(pairs: list[Pair], tmp_path: Path) -> None:
@@ -243,39 +257,38 @@ def test_banks_that_share_some_tasks_and_have_others_are_not_merged(pairs: list[
     assert one.names == ["b"]
 
 
-def test_sums_are_read_when_they_are_needed(folder: BankFolder, make_state: MakeState, pairs: list[Pair]) -> None:
-    bank = folder.open()
-    file_of(folder).unlink()
+def test_sums_are_read_when_they_are_needed(shared: BankFolder, make_state: MakeState, pairs: list[Pair]) -> None:
+    bank = shared.open()
+    file_of(shared).unlink()
     assert bank.has_moments
     assert bank["b"].mask == pairs[1][0].mask
     bank.add(make_state("d", 3))
     assert bank.subset(["a", "d"]).names == ["a", "d"]
-    folder.append(make_state("d", 3))
     with pytest.raises(BankFormatError, match="is missing"):
         _ = bank.moments
     with pytest.raises(BankFormatError, match="is missing"):
-        folder.append(*counted(make_state("e", 4), 4)[:1])
+        shared.append(make_state("d", 3))
 
 
-def test_damage_is_found_and_repair_drops_nothing_else(folder: BankFolder, pairs: list[Pair]) -> None:
-    file = file_of(folder)
+def test_damage_is_found_and_repair_drops_nothing_else(shared: BankFolder, pairs: list[Pair]) -> None:
+    file = file_of(shared)
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    for problems in (folder.verify(), folder.repair()):
+    for problems in (shared.verify(), shared.repair()):
         assert [(problem.file, problem.task) for problem in problems] == [(file.name, "")]
         assert "truncated or altered" in problems[0].message
     assert file.with_name(f"{file.name}.broken").exists()
-    assert folder.verify() == []
-    bank = folder.read()
+    assert shared.verify() == []
+    bank = shared.read()
     assert bank.names == ["a", "b", "c"]
     assert bank.moments is None
     for state, _ in pairs:
         assert bank[state.name].mask == state.mask
         assert bank[state.name].means is not None
     bank.count(bank_of(pairs).moments, {})
-    folder.save(bank)
-    check_same(folder.open().moments, bank_of(pairs).moments)
+    shared.save(bank)
+    check_same(shared.open().moments, bank_of(pairs).moments)
 
 
 BROKEN = {
@@ -288,41 +301,37 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_file_that_holds_something_else_is_an_error(folder: BankFolder, resign: Resign, broken: str) -> None:
+def test_a_file_that_holds_something_else_is_an_error(shared: BankFolder, resign: Resign, broken: str) -> None:
     """Somebody has made it with the digests that it should have."""
-    stored = moments_of(folder.open()).tensors()
-    save_file(BROKEN[broken](stored), file_of(folder))
-    sign_file(folder, resign)
+    stored = moments_of(shared.open()).tensors()
+    save_file(BROKEN[broken](stored), file_of(shared))
+    sign_file(shared, resign)
     with pytest.raises(BankFormatError, match="does not hold the statistics of tasks"):
-        _ = folder.open().moments
-    (problem,) = folder.verify()
-    assert problem.file == file_of(folder).name
+        _ = shared.open().moments
+    (problem,) = shared.verify()
+    assert problem.file == file_of(shared).name
 
 
 @pytest.mark.parametrize(
     "path", ["../moments-000003.safetensors", "memory-000003.safetensors", "moments-3.safetensors"]
 )
-def test_the_manifest_names_no_file_of_another_form(folder: BankFolder, resign: Resign, path: str) -> None:
-    resign(folder, lambda manifest: manifest["moments"].update(file=path))
+def test_the_manifest_names_no_file_of_another_form(shared: BankFolder, resign: Resign, path: str) -> None:
+    resign(shared, lambda manifest: manifest["moments"].update(file=path))
     with pytest.raises(BankFormatError, match="outside of its folder"):
-        folder.open()
-
-
-def test_files_that_no_manifest_names_are_removed(folder: BankFolder, make_state: MakeState) -> None:
-    named = file_of(folder)
-    (folder.path / "moments-000777.safetensors").write_bytes(b"left by a writer that was interrupted")
-    folder.append(make_state("d", 3))
-    assert file_of(folder) == named
+        shared.open()
 
 
 def test_bytes_of_statistics_are_items_of_their_own(folder: BankFolder, pairs: list[Pair]) -> None:
+    living = folder.bytes()
+    folder.convert("shared")
     taken, sizes = folder.bytes(), folder.sizes()
+    assert replace(living, manifest=0) == replace(taken, manifest=0)
     assert taken.router == sum(len(state.classes) * (5 + 4 + 4 + 8) for state, _ in pairs)
     assert taken.moments == sizes[file_of(folder).name]
     assert taken.total == sum(sizes.values())
     assert taken.dense == 0
     relative = BankFolder(folder.path.parent / "plain", relative=False)
-    relative.save(bank_of(pairs))
+    relative.share(bank_of(pairs))
     assert relative.bytes() == bank_of(pairs).bytes()
 
 

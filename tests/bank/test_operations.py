@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Learner, MaskBank, Network
 from supermasks.bank import BankHeader
+from supermasks.bank.database import DatabaseReader
 from supermasks.bank.folder import DEEPEST
+from supermasks.bank.forms import open_bank
 from supermasks.bases import RandomBase
 from supermasks.errors import (
     BankFormatError,
@@ -80,7 +82,7 @@ def manifest_of(folder: BankFolder) -> dict[str, Any]:
 
 
 def entries_of(folder: BankFolder) -> dict[str, dict[str, Any]]:
-    return {entry["name"]: entry for entry in manifest_of(folder)["tasks"]}
+    return {name: entry._asdict() for name, entry in open_bank(folder.path, 60.0).entries.items()}
 
 
 def bytes_of(folder: BankFolder) -> dict[str, bytes]:
@@ -344,19 +346,33 @@ def test_any_sequence_of_operations_on_a_folder_does_what_it_does_to_a_dict(
 # Chains of masks that are coded relative to each other.
 
 
+def reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note what is read of a living bank, apart from its header and the list of its tasks."""
+    read, real = list[str](), DatabaseReader.read
+
+    def note(bank: DatabaseReader, entry: Any, what: str, most: int) -> bytes:
+        read.append(Path(entry.file).name)
+        return real(bank, entry, what, most)
+
+    monkeypatch.setattr(DatabaseReader, "read", note)
+    return read
+
+
 def test_no_more_than_so_many_files_are_read_for_a_task(folder: BankFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(2 * DEEPEST + 3):
         folder.append(make_state(f"t{seed}", seed))
     lengths = [len(chain_of(folder, name)) for name in folder.open().names]
     assert max(lengths) == DEEPEST
     assert lengths == [1 + n % DEEPEST for n in range(len(lengths))]
-    read: list[str] = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: [read.append(path.name), read_bytes(path)][1])
+    read = reading(monkeypatch)
     bank = folder.open()
-    for name, length in zip(bank.names, lengths, strict=True):
+    for name in bank.names:  # one after another
         read.clear()
         assert same(bank[name], name, int(name[1:]))
+        assert len(read) == 1
+    for name, length in zip(bank.names, lengths, strict=True):
+        read.clear()
+        assert same(folder.open()[name], name, int(name[1:]))
         assert len(read) == length
 
 
@@ -365,16 +381,15 @@ def test_masks_that_resemble_each_other_take_fewer_bytes(tmp_path: Path) -> None
     for relative in (True, False):
         folder = BankFolder(tmp_path / str(relative), relative=relative)
         folder.save(bank_of(*"abcdef"))
-        sizes.append(sum(size for file, size in folder.sizes().items() if file.startswith("tasks")))
-        assert any(entry["reference"] for entry in manifest_of(folder)["tasks"]) == relative
+        sizes.append(sum(folder.task_sizes().values()))
+        assert any(entry["reference"] for entry in entries_of(folder).values()) == relative
         assert [s.mask for s in folder.read()] == [mask_of(seed) for seed in range(6)]
     assert sizes[0] < 0.85 * sizes[1]
 
 
 @pytest.mark.parametrize("gone", range(6))
 def test_a_task_that_others_are_coded_relative_to_can_be_removed(chain: BankFolder, gone: int) -> None:
-    before = bytes_of(chain)
-    files = {name: entry["file"] for name, entry in entries_of(chain).items()}
+    before = entries_of(chain)
     chain.remove(f"t{gone}")
     left = [n for n in range(6) if n != gone]
     bank = chain.read()
@@ -384,12 +399,8 @@ def test_a_task_that_others_are_coded_relative_to_can_be_removed(chain: BankFold
     assert bank.memory["m"].tolist() == [5.0, 5.0]
     # Only the task right behind it is written anew.
     now = entries_of(chain)
-    moved = [n for n in left if now[f"t{n}"]["file"] != files[f"t{n}"]]
-    assert moved == [n for n in left if n == gone + 1]
-    after = bytes_of(chain)
-    assert all(after[files[f"t{n}"]] == before[files[f"t{n}"]] for n in left if n not in moved)
-    assert files[f"t{gone}"] not in after
-    assert set(after) == set(chain.sizes())
+    assert [n for n in left if now[f"t{n}"] != before[f"t{n}"]] == [n for n in left if n == gone + 1]
+    assert set(bytes_of(chain)) == set(chain.sizes())
     # What was behind it is still a chain, of which the first is read without another.
     assert now[f"t{left[0]}"]["reference"] == ""
     if gone < 4:
@@ -402,12 +413,12 @@ def test_all_tasks_can_be_removed_one_after_the_other(chain: BankFolder) -> None
         bank = chain.read()
         assert len(bank) == 5 - step
         assert all(same(state, state.name, int(state.name[1:])) for state in bank)
-    assert set(bytes_of(chain)) == {"manifest.json", "memory-000006.safetensors"}
+    assert chain.bytes().memory > 0
     chain.append(make_state("new", 3))
     # Nothing was given in place of what is remembered.
-    assert set(bytes_of(chain)) == {"manifest.json", "memory-000006.safetensors", "tasks/000000.safetensors"}
+    assert chain.open().memory["m"].tolist() == [5.0, 5.0]
     chain.append(make_state("newer", 4), {})
-    assert "memory-000006.safetensors" not in bytes_of(chain)
+    assert (chain.bytes().memory, dict(chain.open().memory)) == (0, {})
 
 
 def test_an_owner_is_not_removed(folder: BankFolder) -> None:
@@ -423,13 +434,14 @@ def test_an_owner_is_not_removed(folder: BankFolder) -> None:
 
 
 def test_a_renamed_task_keeps_its_file_and_its_place(chain: BankFolder) -> None:
-    before, files = bytes_of(chain), [entry["file"] for entry in manifest_of(chain)["tasks"]]
+    before = entries_of(chain)
     chain.rename("t2", "other")
     after = bytes_of(chain)
-    assert {n: data for n, data in after.items() if n != "manifest.json"} == {
-        n: data for n, data in before.items() if n != "manifest.json"
+    assert entries_of(chain) == {
+        ("other" if name == "t2" else name): {**entry, "name": "other" if name == "t2" else name}
+        for name, entry in before.items()
     }
-    assert [entry["file"] for entry in manifest_of(chain)["tasks"]] == files
+    assert list(entries_of(chain)) == ["t0", "t1", "other", "t3", "t4", "t5"]
     assert chain.read().names == ["t0", "t1", "other", "t3", "t4", "t5"]
     assert chain.read()["other"].mask == mask_of(2)
     chain.rename("other", "other")
@@ -442,9 +454,7 @@ def test_a_renamed_task_keeps_its_file_and_its_place(chain: BankFolder) -> None:
 
 
 def test_tasks_are_read_on_first_use(chain: BankFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
-    read_bytes = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: [read.append(path.name), read_bytes(path)][1])
+    read = reading(monkeypatch)
     bank = chain.open()
     assert bank.names == [f"t{n}" for n in range(6)]
     assert len(bank) == 6
@@ -452,15 +462,16 @@ def test_tasks_are_read_on_first_use(chain: BankFolder, monkeypatch: pytest.Monk
     assert bank.owners == []
     assert bank.subset(["t1", "t2"]).names == ["t1", "t2"]
     assert bank.states[1:1] == []
-    assert read == ["manifest.json"]
+    assert read == []
     assert bank["t0"] is bank["t0"]
     assert bank.subset(["t0"])["t0"].mask == mask_of(0)
-    assert set(read[1:]) == {"000000.safetensors"}
+    assert set(read) == {"000000.safetensors"}
     assert bank.memory["m"].tolist() == [5.0, 5.0]
-    assert read[-1] == "memory-000006.safetensors"
+    assert read[-1] == "memory.safetensors"
 
 
 def test_damage_is_noticed_on_first_use(chain: BankFolder) -> None:
+    chain.convert("shared")
     entries = entries_of(chain)
     (chain.path / entries["t3"]["file"]).write_bytes(b"x")
     (chain.path / "memory-000006.safetensors").unlink()
@@ -557,6 +568,7 @@ def test_a_merge_is_all_or_nothing(chain: BankFolder) -> None:
 
 
 def test_a_merge_with_a_damaged_bank_changes_nothing(chain: BankFolder) -> None:
+    chain.convert("shared")
     (chain.path / entries_of(chain)["t4"]["file"]).unlink()
     bank = bank_of("x")
     with pytest.raises(BankFormatError):
@@ -684,6 +696,7 @@ def test_only_a_damaged_task_is_dropped(tmp_path: Path, damage: Callable[[BankFo
     bank = bank_of("a", "b", "c", "d")
     bank.memory = {"m": torch.ones(2)}
     folder.save(bank)
+    folder.convert("shared")
     reader = folder.open()
     file = entries_of(folder)["b"]["file"]
     damage(folder, file)
@@ -714,6 +727,7 @@ def test_only_a_damaged_task_is_dropped(tmp_path: Path, damage: Callable[[BankFo
 
 @pytest.mark.parametrize("damaged", range(6))
 def test_tasks_go_with_the_one_that_they_are_coded_relative_to(chain: BankFolder, damaged: int) -> None:
+    chain.convert("shared")
     reader = chain.open()
     files = {name: entry["file"] for name, entry in entries_of(chain).items()}
     flip(chain, files[f"t{damaged}"])
@@ -736,6 +750,7 @@ def test_tasks_go_with_the_one_that_they_are_coded_relative_to(chain: BankFolder
 def test_what_is_not_coded_relative_to_a_damaged_task_stays(folder: BankFolder) -> None:
     for seed in range(DEEPEST + 2):  # two chains
         folder.append(make_state(f"t{seed}", seed))
+    folder.convert("shared")
     flip(folder, entries_of(folder)["t5"]["file"])
     assert [problem.task for problem in folder.repair()] == ["t5", "t6", "t7"]
     assert folder.read().names == ["t0", "t1", "t2", "t3", "t4", f"t{DEEPEST}", f"t{DEEPEST + 1}"]
@@ -754,6 +769,7 @@ def test_what_is_not_coded_relative_to_a_damaged_task_stays(folder: BankFolder) 
 def test_tasks_are_dropped_with_the_task_whose_weights_they_need(tmp_path: Path, damaged: str, gone: list[str]) -> None:
     folder, bank = BankFolder(tmp_path / "bank", relative=False), owners()
     folder.save(bank)
+    folder.convert("shared")
     unlink(folder, entries_of(folder)[damaged]["file"])
     assert [problem.task for problem in folder.verify()] == gone
     assert [problem.task for problem in folder.repair()] == gone
@@ -766,6 +782,7 @@ def test_tasks_are_dropped_with_the_task_whose_weights_they_need(tmp_path: Path,
 
 
 def test_a_damaged_memory_is_dropped_and_the_tasks_stay(chain: BankFolder) -> None:
+    chain.convert("shared")
     flip(chain, "memory-000006.safetensors")
     problems = chain.verify()
     assert [(problem.file, problem.task) for problem in problems] == [("memory-000006.safetensors", "")]
@@ -780,6 +797,7 @@ def test_without_what_is_kept_nothing_is_repaired(tmp_path: Path) -> None:
     bank = MaskBank(HEADER, {"token": torch.ones(3)})
     bank.add(make_state("a"))
     folder.save(bank)
+    folder.convert("shared")
     flip(folder, "kept.safetensors")
     flip(folder, "tasks/000000.safetensors")
     assert [problem.file for problem in folder.verify()] == ["kept.safetensors", "tasks/000000.safetensors"]
@@ -791,6 +809,7 @@ def test_without_what_is_kept_nothing_is_repaired(tmp_path: Path) -> None:
 
 
 def test_without_the_manifest_nothing_is_repaired(chain: BankFolder) -> None:
+    chain.convert("shared")
     truncate(chain, "manifest.json")
     before = bytes_of(chain)
     for attempt in (chain.repair, chain.verify, chain.open, lambda: chain.remove("t0")):
@@ -802,6 +821,7 @@ def test_without_the_manifest_nothing_is_repaired(chain: BankFolder) -> None:
 def test_a_manifest_that_names_other_weights_than_a_task_owns_is_noticed(tmp_path: Path) -> None:
     folder = BankFolder(tmp_path / "bank", relative=False)
     folder.save(owners())
+    folder.convert("shared")
     manifest = manifest_of(folder)
     manifest["tasks"][1]["after"] = "1" * 64
     sign(folder, manifest)
@@ -831,6 +851,7 @@ def test_a_bank_is_verified_against_a_network(tmp_path: Path) -> None:
 
 
 def test_the_file_of_a_broken_memory_stays(chain: BankFolder) -> None:
+    chain.convert("shared")
     flip(chain, "memory-000006.safetensors")
     damaged = bytes_of(chain)["memory-000006.safetensors"]
     chain.repair()
@@ -840,6 +861,7 @@ def test_the_file_of_a_broken_memory_stays(chain: BankFolder) -> None:
 def test_what_was_put_aside_is_not_overwritten(folder: BankFolder) -> None:
     for name in ("a", "b"):
         folder.append(make_state("t"))
+        folder.convert("shared")
         (folder.path / entries_of(folder)["t"]["file"]).write_text(name)
         folder.repair()
     assert sorted(data for name, data in bytes_of(folder).items() if ".broken" in name) == [b"a", b"b"]

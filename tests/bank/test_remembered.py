@@ -58,7 +58,11 @@ WAYS: dict[str, Callable[[BankFolder, Make], BankFolder]] = {
     "remove all": change(lambda folder, make: [folder.remove(name) for name in "abcd"]),
     "repair": change(lambda folder, make: folder.repair()),
     "repair a broken task": change(
-        lambda folder, make: [(folder.path / "tasks/000003.safetensors").write_text("x"), folder.repair()]
+        lambda folder, make: [
+            folder.convert("shared"),
+            (folder.path / "tasks/000003.safetensors").write_text("x"),
+            folder.repair(),
+        ]
     ),
     "save": save_twice,
     "save a bank that remembers nothing": save_without,

@@ -22,18 +22,18 @@ from supermasks.errors import BankBusyError, MaskError
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
-fcntl = pytest.importorskip("fcntl")  # writers are forks, and the lock is that of docs/format.md
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="writers are forks")
 
 HEADER = BankHeader({"type": "Some"}, "0" * 64, {"w": (60, 50)}, {})
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(supermasks.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
-# Another program, which knows nothing of the library: it takes the lock, says so, and waits to be stopped.
+# Another program, which knows nothing of the library: it begins to write, says so, and waits to be stopped.
 HOLD = """
-import fcntl, sys, time
-with open(sys.argv[1], "a") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    print("held", flush=True)
-    time.sleep(3600)
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+time.sleep(3600)
 """
 
 
@@ -74,7 +74,7 @@ def together(tmp_path: Path) -> Callable[..., list[tuple[int, int, str]]]:
 @pytest.fixture
 def holder(folder: BankFolder) -> Iterator[subprocess.Popen[str]]:
     """Another program that holds the lock of the bank."""
-    command = [sys.executable, "-c", HOLD, str(folder.path / ".lock")]
+    command = [sys.executable, "-c", HOLD, str(folder.path / "bank.sqlite")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -174,27 +174,6 @@ def test_waiting_long_enough_gets_the_lock(folder: BankFolder, holder: subproces
     holder.kill()
     waiting.join()
     assert folder.open().names == ["one", "two"]
-
-
-def test_the_lock_is_held_while_files_are_written(folder: BankFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/format.md says, so that another program can wait for it: an exclusive flock of `.lock`."""
-    seen: list[str] = []
-    replace = os.replace
-
-    def looking(source: object, target: object) -> None:
-        with open(folder.path / ".lock", "a") as lock:
-            with pytest.raises(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            seen.append(Path(str(target)).name)
-        replace(source, target)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(os, "replace", looking)
-    folder.append(make_state("two"), {"m": torch.ones(2)})
-    assert seen == ["000001.safetensors", "memory-000002.safetensors", "manifest.json"]
-    monkeypatch.undo()
-    with open(folder.path / ".lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert (folder.path / ".lock").stat().st_size == 0
 
 
 @pytest.mark.parametrize("shared", [True, False])

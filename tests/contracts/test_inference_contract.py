@@ -14,6 +14,7 @@ from supermasks.inference import (
     Entropy,
     Exhaustive,
     GradientDescent,
+    HopfieldRecovery,
     ListThenTry,
     MaxProbability,
     Objective,
@@ -47,6 +48,7 @@ ROWS: list[TaskInference] = [
         )
         for objective in (Entropy(), SuperfluousNeurons(), MaxProbability())
     ),
+    HopfieldRecovery(),
     DISCRIMINANT,
     replace(DISCRIMINANT, per="task", bits=8, shrinkage=None),
     Auto(router=DISCRIMINANT),

@@ -157,6 +157,17 @@ def test_split_tasks_have_their_classes(source: ImageSource, per_task: int) -> N
         assert len(task.test) == 2 * per_task
 
 
+@pytest.mark.parametrize("seed", [None, 5])
+def test_split_tasks_may_share_all_labels(source: ImageSource, seed: int | None) -> None:
+    own, shared = SplitStream(source, 2, seed), SplitStream(source, 2, seed, shared_labels=True)
+    for alone, task in zip(own, shared, strict=True):
+        assert task.classes == tuple(source.classes)
+        assert task.name == alone.name
+        assert torch.equal(inputs_of(task), inputs_of(alone))
+        labels = [alone.classes[target] for target in alone.train.targets]
+        assert [task.classes[target] for target in task.train.targets] == labels
+
+
 def test_a_seed_shuffles_the_classes(source: ImageSource) -> None:
     stream = SplitStream(source, seed=5)
     order = generator(5, "class-order").permutation(10).tolist()

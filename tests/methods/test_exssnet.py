@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bank.files import write_file
-from supermasks.bank.manifest import Manifest
+from supermasks.bank.shared import Manifest
 from supermasks.bases import RandomBase
 from supermasks.encoding import encode_state
 from supermasks.errors import ConfigError, MaskError
@@ -415,11 +415,13 @@ def test_a_bank_whose_task_takes_the_weights_of_others_is_broken(blobs: Blobs, t
         folder.append(replace(state, owned=replace(state.owned, exclusive=False)))
     assert other.bank["c"].owned is not None
     shared = (other.bank["c"].owned.mask & learner.bank["a"].mask).count()
+    folder.convert("shared")
     manifest = Manifest.read(folder.path)
     content, _ = encode_state(other.bank["c"], manifest.header)
     sha256 = write_file(folder.path / manifest.tasks[1].file, content)
     entry = manifest.tasks[1]._replace(sha256=sha256, reference="")
-    replace(manifest, tasks=(manifest.tasks[0], entry, *manifest.tasks[2:])).write(folder.path)
+    manifest = replace(manifest, tasks=(manifest.tasks[0], entry, *manifest.tasks[2:]))
+    (folder.path / "manifest.json").write_bytes(manifest.encode())
     problems = folder.verify()
     assert [problem.task for problem in problems] == ["c", "d"]
     assert f"trained {shared} weights" in problems[0].message

@@ -1,20 +1,29 @@
 """The bank of task states, in the order of learning. Stored tasks are read when they are first used."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import prod
+from pathlib import Path
 from typing import overload
 
 import torch
 from torch import Tensor, nn
 
-from supermasks.bank.bytes import BankBytes, measure
-from supermasks.bank.counting import added, check_features, with_task
+from supermasks.bank.bytes import BankBytes, bytes_of, measure
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.manifest import COUNTED, KEPT, WRITTEN, FileEntry, Manifest, TaskEntry
+from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.bank.recent import RecentStates
-from supermasks.bank.succession import Succession, check_left, require_new, written
+from supermasks.bank.shared import COUNTED, PLAIN, Manifest
+from supermasks.bank.succession import (
+    Succession,
+    added,
+    check_features,
+    check_left,
+    require_new,
+    with_task,
+    written,
+)
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, expect, listed
 from supermasks.encoding import encode_state
@@ -31,31 +40,6 @@ CACHE_BYTES = 64 << 20
 """How many bytes of tasks from a folder stay in memory by default."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Tasks of a bank that are read when they are first used.
-
-    Attributes:
-        after: for each task, in the order of learning, the digest of the weights after it; "" if it trained none.
-        digests: for each task the digest of its file.
-        load: reads a task.
-        memory: reads what the next task may begin with; None if there is nothing.
-        weights: reads the shared weights; None if no task has trained all of them.
-        moments: reads what the tasks share to recognise inputs by; None if nothing was counted.
-        union: of all masks, if known.
-        most_weights: masks over more weights are only read after `MaskBank.check` has compared them with a network.
-    """
-
-    after: Mapping[str, str]
-    digests: Mapping[str, str]
-    load: Callable[[str], TaskState]
-    memory: Callable[[], Mapping[str, Tensor]] | None
-    weights: Callable[[], Mapping[str, Tensor]] | None = None
-    moments: Callable[[], Moments | None] | None = None
-    union: Mask | None = None
-    most_weights: int = MOST_WEIGHTS
-
-
 class MaskBank:
     """The states of the learned tasks, by name, in the order of learning; a state never changes.
 
@@ -69,8 +53,10 @@ class MaskBank:
     Args:
         header: what the tasks are learned over.
         kept: the values of the backbone that the recipe cannot rebuild (`Network.kept`), once for all tasks.
-        stored: tasks to start with, which are read later.
+        stored: a bank on the disk, whose tasks are read when they are first used. The names of many tasks are, too.
         cache_bytes: the most bytes of stored tasks to keep in memory.
+        most_weights: masks over more weights are only read after `check` has compared them with a network.
+        union: of all stored masks, if known.
 
     Example:
         >>> import torch
@@ -93,39 +79,56 @@ class MaskBank:
         self,
         header: BankHeader,
         kept: Mapping[str, Tensor] | None = None,
-        stored: Stored | None = None,
+        stored: BankReader | None = None,
         cache_bytes: int = CACHE_BYTES,
+        most_weights: int = MOST_WEIGHTS,
+        union: Mask | None = None,
     ) -> None:
         self.header = header
         self.kept: Mapping[str, Tensor] = ReadOnlyTensors(kept or {})
         self._stored = stored
+        self._most_weights = most_weights
         self.changes = 0
-        # Read on first use, unless it is in memory.
-        self._read_memory = None if stored is None else stored.memory
-        self._memory: Mapping[str, Tensor] | None = None if self._read_memory else ReadOnlyTensors({})
-        self._read_weights = None if stored is None else stored.weights
-        self._weights: Mapping[str, Tensor] | None = None if self._read_weights else ReadOnlyTensors({})
-        self._read_moments = None if stored is None else stored.moments
+        # What all tasks share is read on first use; None: not yet.
+        shared: Mapping[str, FileEntry] = {} if stored is None else stored.shared
+        self._memory: Mapping[str, Tensor] | None = None if "memory" in shared else ReadOnlyTensors({})
+        self._weights: Mapping[str, Tensor] | None = None if "weights" in shared else ReadOnlyTensors({})
         self._moments: Moments | None = None
-        # None: the task is stored under the same name.
-        self._states: dict[str, TaskState | None] = dict.fromkeys(stored.after if stored else ())
-        self._digests: dict[str, str] = dict(stored.digests) if stored else {}
-        self._order = Succession(header, stored.after, stored.union) if stored else Succession(header)
+        self._moments_unread = "moments" in shared
+        # The state of each task; None: it is stored under the same name. All is None until the names are needed.
+        self._named: dict[str, TaskState | None] | None = {} if stored is None else None
+        self._after = dict[str, str]()
+        self._digests = dict[str, str]()
+        self._order = Succession(header, "" if stored is None else stored.over, union)
         self._recent = RecentStates(cache_bytes)
         self._checked = False
 
+    @property
+    def _states(self) -> dict[str, TaskState | None]:
+        if self._named is None:
+            assert self._stored is not None  # only then it is None
+            entries = self._stored.entries
+            self._named = dict.fromkeys(entries)
+            self._after = {name: entry.after for name, entry in entries.items()}
+            self._digests = {name: entry.sha256 for name, entry in entries.items()}
+        return self._named
+
     def __len__(self) -> int:
+        if self._named is None and self._stored is not None:
+            return self._stored.count
         return len(self._states)
 
     def __iter__(self) -> Iterator[TaskState]:
         return (self[name] for name in self.names)
 
     def __contains__(self, name: object) -> bool:
+        if self._named is None and self._stored is not None:
+            return isinstance(name, str) and self._stored.find(name) is not None
         return isinstance(name, str) and name in self._states
 
     def __repr__(self) -> str:
         weights = sum(prod(shape) for shape in self.header.shapes.values())
-        names = f" {listed(self.names)}" if self._states else ""
+        names = f" {listed(self.names)}" if len(self) else ""
         return f"MaskBank({counted(len(self), 'task')}{names}; masks of {counted(weights, 'weight')})"
 
     def __getitem__(self, name: str) -> TaskState:
@@ -143,11 +146,11 @@ class MaskBank:
             )
         if name not in self:
             raise unknown_task(name, self.names)
-        state = self._states[name]
+        state = self._named[name] if self._named is not None else None
         if state is None:
             assert self._stored is not None  # only then a state is None
             self._require_size()
-            state = self._recent.get(name, self._stored.load)
+            state = self._recent.get(name, self._stored.task)
         return state
 
     def get(self, name: str) -> TaskState | None:
@@ -162,6 +165,14 @@ class MaskBank:
         return list(self._states)
 
     @property
+    def last(self) -> str | None:
+        """The name of the task that was learned last; None without tasks. The other names are not read."""
+        if self._named is None and self._stored is not None:
+            entry = self._stored.last()
+            return None if entry is None else entry.name
+        return next(reversed(self._states), None)
+
+    @property
     def states(self) -> Sequence[TaskState]:
         """The states in the order of learning, each read when it is used."""
         return _States(self)
@@ -170,8 +181,8 @@ class MaskBank:
     def memory(self) -> Mapping[str, Tensor]:
         """What the next task may begin with, by name; only training needs it."""
         if self._memory is None:
-            assert self._read_memory is not None  # only then it is None
-            self._memory = ReadOnlyTensors(self._read_memory())
+            assert self._stored is not None  # only then it is None
+            self._memory = ReadOnlyTensors(self._stored.tensors("memory"))
         return self._memory
 
     @memory.setter
@@ -187,8 +198,8 @@ class MaskBank:
     def weights(self) -> Mapping[str, Tensor]:
         """The shared weights after the last task that trained all of them; empty if none did."""
         if self._weights is None:
-            assert self._read_weights is not None  # only then it is None
-            self._weights = ReadOnlyTensors(self._read_weights())
+            assert self._stored is not None  # only then it is None
+            self._weights = ReadOnlyTensors(self._stored.tensors("weights"))
         return self._weights
 
     @property
@@ -199,14 +210,14 @@ class MaskBank:
     @property
     def moments(self) -> Moments | None:
         """What the tasks share to recognise inputs by; None if nothing was counted."""
-        if self._moments is None and self._read_moments is not None:
-            self._moments = self._read_moments()
+        if self._moments_unread and self._stored is not None:
+            self._moments, self._moments_unread = self._stored.moments(), False
         return self._moments
 
     @property
     def has_moments(self) -> bool:
         """Whether examples of tasks were counted; this does not read the moments."""
-        return self._moments is not None or self._read_moments is not None
+        return self._moments is not None or self._moments_unread
 
     def count(self, moments: Moments | None, means: Mapping[str, ClassMeans]) -> None:
         """Replace what was counted of the tasks.
@@ -224,7 +235,7 @@ class MaskBank:
             self._recent.forget(name)
             self._digests.pop(name, None)
             self._states[name] = state
-        self._moments, self._read_moments = moments, None
+        self._moments, self._moments_unread = moments, False
 
     def written(self, base: Weights) -> Weights:
         """Return the shared weights after all tasks.
@@ -241,7 +252,9 @@ class MaskBank:
     @property
     def owners(self) -> list[str]:
         """The names of the tasks that have trained shared weights."""
-        return [name for name, after in self._order.after.items() if after]
+        if not self.over:
+            return []
+        return [name for name in self._states if self._after[name]]
 
     @property
     def over(self) -> str:
@@ -250,28 +263,35 @@ class MaskBank:
 
     def after(self, name: str) -> str:
         """Return the digest of the weights after a task; empty if it trained none."""
-        return self._order.after[name]
+        _ = self._states  # then it is known
+        return self._after[name]
 
     def digest(self, name: str) -> str:
         """Return the digest of a task's file; empty if the task was not stored."""
+        _ = self._states  # then it is known
         return self._digests.get(name, "")
 
     def was_stored(self, digests: Mapping[str, str]) -> None:
         """Note the digests of tasks that were stored; by these a folder recognises tasks that it already has."""
+        _ = self._states  # with the digests of the tasks that were stored before
         self._digests |= digests
 
-    def stored_in(self, stored: Stored) -> None:
+    def is_stored_in(self, path: Path) -> bool:
+        """Return whether tasks of this bank are read from a folder."""
+        return self._stored is not None and self._stored.path.absolute() == path.absolute()
+
+    def stored_in(self, stored: BankReader) -> None:
         """From now on, read tasks from another place.
 
         Args:
-            stored: the same tasks, memory, weights and moments.
+            stored: a bank with the same tasks, memory, weights and moments.
         """
-        self._stored, self._read_memory, self._read_weights = stored, stored.memory, stored.weights
-        self._read_moments = stored.moments
+        _ = self._states
+        self._stored = stored
 
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
-        require_new(name, self._states)
+        require_new(name, self)
 
     def add(
         self,
@@ -295,12 +315,13 @@ class MaskBank:
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
+        self.require_new(state.name)
         self._order.check(state, self._masks)
         if state.means is not None or moments is not None:  # otherwise stored moments are not read
             self._moments = with_task(self.moments, state, moments)
         self.changes += 1
         self._states[state.name] = state
-        self._order.add(state)
+        self._after[state.name] = self._order.add(state)
         if state.replaced and weights is not None:
             self._weights = ReadOnlyTensors(weights)
 
@@ -344,8 +365,8 @@ class MaskBank:
         self.changes += 1
         renamed = state.renamed(new)
         self._recent.forget(name)
-        self._states = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
-        self._order.rename(name, new)
+        self._named = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
+        self._after[new] = self._after.pop(name)
         if name in self._digests:
             self._digests[new] = self._digests.pop(name)  # a task's file does not contain its name
 
@@ -360,9 +381,10 @@ class MaskBank:
         if self.after(name):
             raise owner_stays(name)
         self.changes += 1
-        self._order.remove(name)
+        self._order.union = None
         self._recent.forget(name)
         del self._states[name]
+        del self._after[name]
         self._digests.pop(name, None)
         return state
 
@@ -386,7 +408,7 @@ class MaskBank:
         for name in names:
             self._require(name)
             wanted.add(name)
-        after = {name: digest for name, digest in self._order.after.items() if name in wanted}
+        after = {name: self._after[name] for name in self._states if name in wanted}
         if self.shares and (missing := [name for name in self.owners if name not in wanted]):
             raise MaskError(
                 "tasks of this bank have trained all shared weights, and only the last weights are kept; choose "
@@ -397,17 +419,15 @@ class MaskBank:
             for name in after:
                 left.check_follows(self[name])
                 left.add(self[name])
-        digests = {name: digest for name, digest in self._digests.items() if name in wanted}
-        load = self._stored.load if self._stored else self.__getitem__
-        stored = Stored(after, digests, load, None)
-        chosen = MaskBank(self.header, self.kept, stored, self._recent.limit)
+        chosen = MaskBank(self.header, self.kept, self._stored, self._recent.limit, self._most_weights)
         chosen._checked = self._checked
         # States in memory are shared; each bank reads the others itself.
-        chosen._states = {name: self._states[name] for name in after}
-        chosen._weights, chosen._read_weights = self._weights, self._read_weights
-        chosen._moments, chosen._read_moments = self._moments, self._read_moments
-        if len(after) == len(self):
-            chosen._memory, chosen._read_memory = self._memory, self._read_memory
+        chosen._named, chosen._after = {name: self._states[name] for name in after}, after
+        chosen._digests = {name: digest for name, digest in self._digests.items() if name in wanted}
+        chosen._order = Succession(self.header, next(filter(None, reversed(after.values())), ""))
+        chosen._weights = self._weights
+        chosen._moments, chosen._moments_unread = self._moments, self._moments_unread
+        chosen._memory = self._memory if len(after) == len(self) else ReadOnlyTensors({})
         return chosen
 
     def merge(self, other: "MaskBank") -> None:
@@ -430,7 +450,7 @@ class MaskBank:
                 f"expected a bank over the same network, got one that differs in {', '.join(differing)}; merge only "
                 "banks with the same backbone, base, norm and head"
             )
-        order, states = self._order.copy(), dict[str, TaskState]()
+        order, states, after = self._order.copy(), dict[str, TaskState](), dict[str, str]()
 
         def masks() -> Iterator[Mask]:
             yield from self._masks()
@@ -439,34 +459,38 @@ class MaskBank:
         moments = added(self.moments, other.moments)
         for state in other:
             check_features(moments, state)
+            self.require_new(state.name)
             order.check(state, masks)
-            order.add(state)
+            after[state.name] = order.add(state)
             states[state.name] = state
-        self._moments = moments
+        self._moments, self._moments_unread = moments, False
         if not self.remembers:
-            self._memory, self._read_memory = other._memory, other._read_memory
+            self._memory = other.memory
         if other.shares:
-            self._weights, self._read_weights = other._weights, other._read_weights
+            self._weights = other.weights
         self.changes += 1
         self._order = order
-        self._states |= states
+        self._states.update(states)
+        self._after |= after
 
     def bytes(self) -> BankBytes:
-        """Return the bytes that the bank takes when it is saved into an empty folder, item by item.
+        """Return the bytes that the bank takes as a shared bank in an empty folder, item by item.
 
-        A folder may code masks relative to each other, which takes fewer bytes; see `BankFolder.bytes`.
+        A bank on the disk may code masks relative to each other, which takes fewer bytes; see `BankFolder.bytes`.
         """
         digest, entries = "0" * 64, list[TaskEntry]()
-        for number, (name, after) in enumerate(self._order.after.items()):
-            entries.append(TaskEntry(f"tasks/{number:06d}.safetensors", digest, name, after=after))
-        kept = FileEntry(KEPT, digest) if self.kept else None
-        memory = FileEntry(f"memory-{len(self):06d}.safetensors", digest) if self.memory else None
-        weights = FileEntry(f"weights-{len(self):06d}.safetensors", digest) if self.weights else None
-        moments = FileEntry(f"moments-{len(self):06d}.safetensors", digest) if self.has_moments else None
-        version = WRITTEN if moments is None else COUNTED
-        manifest = Manifest(self.header, tuple(entries), kept, memory, weights, moments, version).encode()
-        files = ((state, encode_state(state, self.header.layout)[0]) for state in self)
-        return measure(files, len(manifest), self.kept, self.memory, self.weights, self.moments)
+        for number, name in enumerate(self._states):
+            entries.append(TaskEntry(f"tasks/{number:06d}.safetensors", digest, name, after=self._after[name]))
+        moments = {} if self.moments is None else self.moments.tensors()
+        tensors = {"kept": self.kept, "memory": self.memory, "weights": self.weights, "moments": moments}
+        shared = {
+            kind: FileEntry("kept.safetensors" if kind == "kept" else f"{kind}-{len(self):06d}.safetensors", digest)
+            for kind in KINDS
+            if tensors[kind]
+        }
+        manifest = Manifest(self.header, tuple(entries), shared, COUNTED if moments else PLAIN).encode()
+        tasks = ((state, encode_state(state, self.header.layout)[0]) for state in self)
+        return measure(tasks, len(manifest), {kind: bytes_of(tensors[kind]) for kind in KINDS}, self.memory)
 
     def network(
         self,
@@ -531,7 +555,7 @@ class MaskBank:
     def _require_size(self) -> None:
         """Raise BankFormatError if stored masks claim many weights, and were not compared with a network."""
         if self._stored is not None and not self._checked:
-            self.header.check_size(self._stored.most_weights)
+            self.header.check_size(self._most_weights)
 
     def _require(self, name: str) -> None:
         if name not in self:

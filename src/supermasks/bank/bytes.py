@@ -11,7 +11,6 @@ from torch import Tensor
 from supermasks.changes import Masked
 from supermasks.encoding import BUFFER, BUFFERS, OWNED, ROUTER
 from supermasks.masks import Mask
-from supermasks.moments import Moments
 from supermasks.state import TaskState
 
 EXAMPLES = "example "
@@ -31,7 +30,7 @@ class BankBytes:
         norm: the statistics of normalisation.
         router: the mean features of their classes, by which a router recognises inputs.
         names: the rest of the tasks' files: classes, names of tensors, shapes.
-        manifest: `manifest.json`.
+        manifest: `manifest.json`, or what the database takes beside its content.
         kept: the values of the backbone that the recipe of the base cannot rebuild.
         weights: the shared weights, once for all tasks, if tasks have trained all of them.
         moments: what the tasks share to recognise inputs by, once for all tasks.
@@ -69,27 +68,18 @@ class BankBytes:
 
 
 def measure(
-    files: Iterable[tuple[TaskState, bytes]],
-    manifest: int,
-    kept: Mapping[str, Tensor],
-    memory: Mapping[str, Tensor],
-    weights: Mapping[str, Tensor],
-    moments: Moments | None,
+    files: Iterable[tuple[TaskState, bytes]], manifest: int, shared: Mapping[str, int], memory: Mapping[str, Tensor]
 ) -> BankBytes:
     """Return the bytes of a bank.
 
     Args:
-        files: each task, and the content of its file.
-        manifest: the bytes of the manifest.
-        kept: the values of the backbone that the bank stores.
+        files: each task, and its bytes.
+        manifest: the bytes of the manifest, or of what the database takes beside its content.
+        shared: the bytes of what all tasks share, by its kind.
         memory: what the next task may begin with.
-        weights: the shared weights, if tasks have trained all of them.
-        moments: what the tasks share to recognise inputs by; None if nothing was counted.
     """
-    once = {"kept": kept, "memory": memory, "weights": weights, "moments": {} if moments is None else moments.tensors()}
-    examples = sum(value.numel() * value.element_size() for name, value in memory.items() if name.startswith(EXAMPLES))
-    sizes = {item: _file_bytes(tensors) for item, tensors in once.items()}
-    total = BankBytes(manifest=manifest, examples=examples, **sizes)
+    examples = sum(v.numel() * v.element_size() for name, v in memory.items() if name.startswith(EXAMPLES))
+    total = BankBytes(manifest=manifest, examples=examples, **shared)
     for state, content in files:
         items = items_of(content)
         statistics = sum(4 * b.numel() for b in state.buffers.values() if b.is_floating_point())
@@ -121,5 +111,6 @@ def csc_bytes(mask: Mask) -> float:
     return sum(min(2 * counts[name] + 2 * (shape[0] + 1), prod(shape) / 8) for name, shape in mask.shapes.items())
 
 
-def _file_bytes(tensors: Mapping[str, Tensor]) -> int:
+def bytes_of(tensors: Mapping[str, Tensor]) -> int:
+    """Return the bytes of tensors as a safetensors file."""
     return len(save({name: value.contiguous() for name, value in tensors.items()})) if tensors else 0

@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -92,6 +93,12 @@ def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
         if sync:
             sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def free_name(path: Path) -> Path:
+    """Return the path that a damaged file is kept under: with the ending .broken, and not there yet."""
+    names = (path.with_name(f"{path.name}{f'-{n}' if n else ''}.broken") for n in count())
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def move_file(source: Path, path: Path) -> None:

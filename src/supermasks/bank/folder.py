@@ -1,39 +1,34 @@
-"""A bank as a folder: a manifest, and one safetensors file a task.
+"""A bank in a folder.
 
-    manifest.json               header, and name, file and SHA-256 of each task in the order of learning
-    tasks/000000.safetensors    changes, owned weights and buffers of the first task
-    kept.safetensors            values of the backbone that the recipe cannot rebuild, if there are any
-    memory-000001.safetensors   what the next task may begin with, after one task, if the method remembers anything
-    weights-000001.safetensors  the shared weights after one task, if the method trains all of them
-    moments-000001.safetensors  what one task leaves to recognise its inputs by, if a router counted it
-
-The manifest has a digest of itself and of every file. Each file is written under a temporary name, synced and renamed,
-the manifest last: if the writer is interrupted, the folder holds the bank as it was before or after the change. One
-process writes at a time. docs/format.md describes the format for other programs.
+A bank has one of two forms. A *living* bank is a database, `bank.sqlite`: tasks come and go, and any number of
+processes use it at once. A *shared* bank is a file for each task and a manifest: the Hugging Face Hub holds such banks,
+and earlier versions of this library wrote them. Both are read. The first change of a shared bank turns it into a living
+one. docs/format.md describes both for other programs.
 """
 
 import os
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from supermasks.bank.bank import CACHE_BYTES, MaskBank, Stored, owner_stays, shortened, unknown_task
+from supermasks.bank import forms
+from supermasks.bank.bank import CACHE_BYTES, MaskBank, owner_stays, shortened, unknown_task
 from supermasks.bank.bytes import BankBytes, measure
-from supermasks.bank.check import Problem, find_problems, rename_odd
-from supermasks.bank.counting import with_task
-from supermasks.bank.files import as_path, storage, sync_folder
+from supermasks.bank.check import Problem, find_problems
+from supermasks.bank.connection import DATABASE
+from supermasks.bank.database import DatabaseReader, MovedError
+from supermasks.bank.files import as_path, storage
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.lock import locked
-from supermasks.bank.manifest import DEEPEST, MANIFEST, Manifest, TaskEntry
-from supermasks.bank.reader import BankReader
-from supermasks.bank.succession import check_left, require_new
-from supermasks.bank.writer import TASKS, BankWriter
-from supermasks.encoding import check_storable, encode_state
-from supermasks.errors import BankBusyError, BankFormatError, StorageError
-from supermasks.masks import Mask
+from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
+from supermasks.bank.repair import repair
+from supermasks.bank.shared import MANIFEST, write_shared
+from supermasks.bank.succession import check_left, require_new, with_task
+from supermasks.bank.writer import BankWriter, Known
+from supermasks.encoding import check_storable, encode_state, encode_tensors
+from supermasks.errors import BankBusyError, BankFormatError, ConfigError
 from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.state import TaskState
@@ -41,17 +36,20 @@ from supermasks.task_info import check_name
 
 __all__ = ["DEEPEST", "BankFolder", "Problem"]
 
+BATCH = 100
+"""So many tasks are saved at once: an interrupted save has all of them, or none."""
+
 SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
 """What the headers of a bank in memory and in a folder must share; the settings may differ."""
 
 TRIES = 20
-"""How often to read a bank that another process keeps changing."""
+"""How often to look for a bank that other processes keep turning from one form into the other."""
 
 Found = TypeVar("Found")
 
 
 class BankFolder:
-    """A bank in a folder. Any number of processes may append tasks, one at a time.
+    """A bank in a folder. Any number of processes may use it at once.
 
     Args:
         path: of the folder; it need not exist.
@@ -70,9 +68,10 @@ class BankFolder:
         most_weights: int = MOST_WEIGHTS,
     ) -> None:
         self.path, self.relative, self.wait, self.most_weights = as_path(path), relative, wait, most_weights
-        # The weights that tasks keep, with the digest of the manifest that this holds for, so that appending a task
-        # need not read all masks.
-        self._union: tuple[str, Mask | None] = "", None
+        self._known = Known()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": Known()}
 
     def exists(self) -> bool:
         """Return whether there is a bank in the folder.
@@ -80,8 +79,7 @@ class BankFolder:
         Raises:
             StorageError: the folder cannot be read.
         """
-        with storage(f"{self.path} cannot be read"):
-            return (self.path / MANIFEST).exists()
+        return forms.holds(self.path, DATABASE) or forms.holds(self.path, MANIFEST)
 
     def create(self, header: BankHeader, kept: Mapping[str, Tensor] | None = None) -> None:
         """Start an empty bank.
@@ -95,20 +93,14 @@ class BankFolder:
             StorageError: the folder cannot be made, or written to.
             BankBusyError: another process writes into it.
         """
+        shared = {"kept": encode_tensors(kept, "value of the backbone")} if kept else {}
         with storage(f"{self.path} cannot hold a bank"):
             if self.path.exists() and not self.path.is_dir():
                 raise BankFormatError(f"{self.path} cannot hold a bank: it is a file; choose another folder")
-            (self.path / TASKS).mkdir(parents=True, exist_ok=True)
-        with locked(self.path, self.wait):
-            if self.exists():
-                raise BankFormatError(
-                    f"{self.path} already holds a bank; choose another folder, or append to that bank"
-                )
-            with self._writing(Manifest(header)) as writer:
-                writer.keep(kept or {})
-                writer.commit(new=True)
-            with storage(f"{self.path} cannot be written"):
-                sync_folder(self.path.parent)
+            self.path.mkdir(parents=True, exist_ok=True)
+        if forms.holds(self.path, MANIFEST):
+            raise BankFormatError(f"{self.path} already holds a bank; choose another folder, or append to that bank")
+        forms.create_living(self.path, self.wait, header, shared, ())
 
     def append(
         self,
@@ -145,8 +137,7 @@ class BankFolder:
             if weights is not None:
                 writer.share(weights)
             if state.means is not None or moments is not None:  # otherwise stored moments are not read
-                writer.count(with_task(BankReader(self.path, writer.on_disk).moments(), state, moments))
-            writer.commit()
+                writer.count(with_task(writer.bank.moments(), state, moments))
 
     def save(self, bank: MaskBank, overwrite: bool = False) -> None:
         """Make the folder hold this bank: create it, or append the tasks that the folder lacks.
@@ -170,47 +161,80 @@ class BankFolder:
             for state in bank:
                 check_storable(state)  # before anything is written
             self.create(bank.header, bank.kept)
-        with self._changing() as writer:
-            difference = self._difference(writer.on_disk, bank, overwrite)
-            if difference and not overwrite:
-                raise BankFormatError(
-                    f"{self.path} holds another bank, {difference}; pass overwrite=True to replace it, choose another "
-                    "folder, load that bank and learn over it, or change it task by task with BankFolder's append, "
-                    "remove and rename"
-                )
-            new = bank.names if difference else bank.names[len(writer.on_disk.tasks) :]
-            for name in new:
-                check_storable(bank[name])
-            if difference:
-                writer.begin_anew(bank.header, bank.kept)
-            else:
-                writer.change_settings(bank.header)
-            if bank.moments is not None:  # before the tasks, so that each is recognised as soon as it is there
-                writer.count(bank.moments)
-            for name in new:
-                writer.add(bank[name])
-                # Now and then, so that an interrupted save loses few tasks. The larger the manifest, the more rarely,
-                # so that the total time is proportional to the number of tasks.
-                # Not where tasks have trained all shared weights: only the last weights are known.
-                if not difference and not bank.shares and 10 * writer.unlisted() >= len(writer.on_disk.tasks):
-                    writer.commit()
+        elif not (stored := self._reader()).living:  # refuse before it is turned into a living bank
+            self._check_same(bank, stored.count, self._difference(stored, bank, overwrite), overwrite)
+        if overwrite:
+            with suppress(BankFormatError):  # a damaged bank is replaced as well
+                forms.make_living(self.path, self.wait)
+            forms.discard_shared(self.path, self.wait, bank.header)
+        if bank.is_stored_in(self.path):  # what is not in memory must still be found if the form changes
+            forms.make_living(self.path, self.wait)
+            bank.stored_in(self._reader())
+        left, done, difference = -1, False, ""
+        while not done:
+            with self._changing() as writer:
+                if writer.bank.root.total != left:  # the first time, or another process has changed the bank since
+                    difference = self._difference(writer.bank, bank, overwrite)
+                    self._check_same(bank, writer.bank.count, difference, overwrite)
+                if difference:
+                    writer.begin_anew(bank.header, bank.kept)
+                done = self._save_some(writer, bank, everything=bool(difference) or bank.shares)
+                left = writer.bank.root.total
+        reader = self._reader()
+        bank.was_stored({entry.name: entry.sha256 for entry in reader.entries.values()})
+        if difference or bank.is_stored_in(self.path):  # what was not in memory may have been moved or replaced
+            bank.stored_in(reader)
+
+    def share(self, bank: MaskBank, overwrite: bool = False) -> None:
+        """Make the folder hold this bank as a shared bank, as `save` does for a living one.
+
+        Args:
+            bank: to share.
+            overwrite: replace another bank in the folder.
+
+        Raises:
+            SupermasksError: everything that `save` raises.
+        """
+        self.save(bank, overwrite)
+        self.convert("shared")
+        if bank.is_stored_in(self.path):
+            bank.stored_in(self._reader())
+
+    def _check_same(self, bank: MaskBank, count: int, difference: str, overwrite: bool) -> None:
+        """Raise an error if a bank cannot be saved here, before anything is changed."""
+        if difference and not overwrite:
+            raise BankFormatError(
+                f"{self.path} holds another bank, {difference}; pass overwrite=True to replace it, choose another "
+                "folder, load that bank and learn over it, or change it task by task with BankFolder's append, "
+                "remove and rename"
+            )
+        for name in bank.names[0 if difference else count :]:
+            check_storable(bank[name])
+
+    def _save_some(self, writer: BankWriter, bank: MaskBank, everything: bool) -> bool:
+        """Append the next tasks; return whether these were the last ones."""
+        names = bank.names[writer.bank.count :]
+        names = names if everything else names[:BATCH]
+        writer.change_settings(bank.header)
+        if bank.moments is not None:  # before the tasks, so that each is recognised as soon as it is there
+            writer.count(bank.moments)
+        for name in names:
+            writer.add(bank[name])
+        if done := writer.bank.count == len(bank):
             if bank.remembers:
                 writer.remember(bank.memory)
             if bank.shares:
                 writer.share(bank.weights)
-            writer.commit()
-        bank.was_stored({entry.name: entry.sha256 for entry in writer.on_disk.tasks})
-        if difference:  # what was not in memory may have been in files that are removed now
-            bank.stored_in(self._stored(writer.on_disk))
+        return done
 
     def header(self) -> BankHeader:
         """Return what the bank was learned over.
 
         Raises:
-            BankFormatError: the folder holds no bank, or its manifest is damaged.
+            BankFormatError: the folder holds no bank, or its header is damaged.
             StorageError: it cannot be read.
         """
-        return Manifest.read(self.path).header
+        return self._reader().header
 
     def open(self, cache_bytes: int = CACHE_BYTES) -> MaskBank:
         """Return the bank; each task is read, and its digest checked, when it is first used.
@@ -223,9 +247,10 @@ class BankFolder:
             StorageError: they cannot be read.
         """
 
-        def opened(manifest: Manifest) -> MaskBank:
-            kept = BankReader(self.path, manifest).tensors(manifest.kept)
-            return MaskBank(manifest.header, kept, self._stored(manifest), cache_bytes)
+        def opened(bank: BankReader) -> MaskBank:
+            known = isinstance(bank, DatabaseReader) and self._known.total == bank.root.total
+            union = self._known.union if known else None
+            return MaskBank(bank.header, bank.tensors("kept"), bank, cache_bytes, self.most_weights, union)
 
         return self._look(opened)
 
@@ -238,16 +263,16 @@ class BankFolder:
             BankBusyError: another process keeps changing the bank.
         """
 
-        def read(manifest: Manifest) -> MaskBank:
-            manifest.header.check_size(self.most_weights)
-            reader = BankReader(self.path, manifest)
-            bank = MaskBank(manifest.header, reader.tensors(manifest.kept))
-            bank.memory = reader.memory()
-            for name in reader.entries:
-                bank.add(reader.task(name), reader.weights() or None)
-            if manifest.moments is not None:
-                bank.count(reader.moments(), {})
-            bank.was_stored({entry.name: entry.sha256 for entry in manifest.tasks})
+        def read(stored: BankReader) -> MaskBank:
+            stored.header.check_size(self.most_weights)
+            bank = MaskBank(stored.header, stored.tensors("kept"))
+            bank.memory = stored.tensors("memory")
+            weights = stored.tensors("weights") or None
+            for name in stored.entries:
+                bank.add(stored.task(name), weights)
+            if "moments" in stored.shared:
+                bank.count(stored.moments(), {})
+            bank.was_stored({entry.name: entry.sha256 for entry in stored.entries.values()})
             return bank
 
         return self._look(read)
@@ -259,7 +284,7 @@ class BankFolder:
             BankFormatError: a file is missing.
             StorageError: a file cannot be accessed.
         """
-        return self._look(self._sizes)
+        return self._look(lambda bank: bank.sizes())
 
     def task_sizes(self) -> dict[str, int]:
         """Return the bytes on disk of each task, by its name.
@@ -268,12 +293,7 @@ class BankFolder:
             BankFormatError: a file is missing.
             StorageError: a file cannot be accessed.
         """
-
-        def by_name(manifest: Manifest) -> dict[str, int]:
-            sizes = self._sizes(manifest)
-            return {name: sizes[entry.file] for name, entry in BankReader(self.path, manifest).entries.items()}
-
-        return self._look(by_name)
+        return self._look(lambda bank: bank.task_sizes())
 
     def bytes(self) -> BankBytes:
         """Return the bytes on disk, item by item; this reads every task.
@@ -284,12 +304,12 @@ class BankFolder:
             BankBusyError: another process keeps changing the bank.
         """
 
-        def measured(manifest: Manifest) -> BankBytes:
-            manifest.header.check_size(self.most_weights)
-            reader, sizes = BankReader(self.path, manifest), self._sizes(manifest)
-            files = ((reader.task(entry.name), reader.content(entry)) for entry in manifest.tasks)
-            kept, weights = reader.tensors(manifest.kept), reader.weights()
-            return measure(files, sizes[MANIFEST], kept, reader.memory(), weights, reader.moments())
+        def measured(bank: BankReader) -> BankBytes:
+            bank.header.check_size(self.most_weights)
+            tasks = ((bank.task(entry.name), bank.content(entry)) for entry in bank.entries.values())
+            return measure(
+                tasks, bank.overhead(), {kind: len(bank.raw(kind)) for kind in KINDS}, bank.tensors("memory")
+            )
 
         return self._look(measured)
 
@@ -303,12 +323,11 @@ class BankFolder:
             BankBusyError: another process writes into it.
         """
         with self._changing() as writer:
-            self._entry(writer, name)
+            entry = self._entry(writer, name)
             check_name(new)
             if new != name:
-                require_new(new, writer.order.after)
-                writer.rename(name, new)
-            writer.commit()
+                require_new(new, [new] if writer.bank.has(new) else [])
+                writer.rename(entry, new)
 
     def remove(self, name: str) -> None:
         """Remove a task from the bank, and its file from the disk.
@@ -326,7 +345,6 @@ class BankFolder:
             if entry.after:
                 raise owner_stays(name)
             writer.drop({entry.file})
-            writer.commit()
 
     def verify(self, network: Network | None = None) -> list[Problem]:
         """Read every file, and return what is wrong with the bank; an empty list means that it is sound.
@@ -341,7 +359,13 @@ class BankFolder:
             BankBusyError: another process keeps changing the bank.
             BaseMismatchError: the bank was learned over weights that differ from the network's.
         """
-        return self._look(lambda manifest: self._problems(manifest, network), sound=lambda problems: not problems)
+
+        def problems(bank: BankReader) -> list[Problem]:
+            if network is None:
+                bank.header.check_size(self.most_weights)
+            return find_problems(bank, network)
+
+        return self._look(problems, sound=lambda problems: not problems)
 
     def repair(self) -> list[Problem]:
         """Remove from the bank what `verify` finds broken, and nothing else; return what was removed.
@@ -356,41 +380,76 @@ class BankFolder:
                 stays as it was.
             BankBusyError: another process writes into it.
         """
-        with self._changing() as writer:
-            renamed = list(rename_odd(writer))
-            manifest = writer.manifest
-            problems = self._problems(manifest)
-            for problem in problems:
-                if problem.unread:
-                    raise StorageError(f"nothing was repaired: a file cannot be read now. {problem.message}")
-                if problem.file in (entry.file for entry in (manifest.kept, manifest.weights) if entry is not None):
-                    raise BankFormatError(
-                        f"{self.path / problem.file} is damaged, and all tasks need it; restore it from a copy"
-                    )
-            broken = {problem.file for problem in problems}
-            if broken:
-                writer.drop(broken)
-            if manifest.memory is not None and manifest.memory.file in broken:
-                writer.remember({})
-            if manifest.moments is not None and manifest.moments.file in broken:
-                writer.count(None)
-            writer.commit(aside=broken)
-            return renamed + problems
+        return repair(self.path, self.wait, self.most_weights)
 
-    def _problems(self, manifest: Manifest, network: Network | None = None) -> list[Problem]:
-        if network is None:
-            manifest.header.check_size(self.most_weights)
-        return find_problems(BankReader(self.path, manifest), network)
+    def convert(self, form: Literal["living", "shared"], target: str | os.PathLike[str] | None = None) -> None:
+        """Turn the bank into its other form, if it is not in this form already. All bytes of its tasks stay the same.
 
-    def _difference(self, manifest: Manifest, bank: MaskBank, overwrite: bool) -> str:
+        Args:
+            form: "living" is a database, which can change; "shared" is a file for each task, to be read by others.
+            target: another folder, which gets the bank in this form; None converts the bank in place.
+
+        Raises:
+            ConfigError: there is no such form.
+            BankFormatError: the folder holds no bank, a part of it is damaged, or the other folder holds a bank.
+            StorageError: it cannot be read or written; it stays as it was.
+            BankBusyError: another process writes into it.
+        """
+        if form not in ("living", "shared"):
+            raise ConfigError(f"expected the form 'living' or 'shared', got {form!r}")
+        if target is None:
+            (forms.make_living if form == "living" else forms.make_shared)(self.path, self.wait)
+            return
+        other = BankFolder(target)
+        if other.exists():
+            raise BankFormatError(f"{other.path} already holds a bank; choose another folder")
+        with storage(f"{other.path} cannot hold a bank"):
+            other.path.mkdir(parents=True, exist_ok=True)
+        with forms.open_held(self.path, self.wait) as bank:
+            if form == "shared":
+                write_shared(bank, other.path)
+            else:
+                shared = forms.copied_shared(bank)
+                forms.create_living(other.path, self.wait, bank.header, shared, forms.copied(bank))
+
+    def compact(self) -> None:
+        """Give the space of removed tasks back to the system.
+
+        Raises:
+            BankFormatError: the folder holds no bank, or it is damaged.
+            StorageError: it cannot be written; it stays as it was.
+            BankBusyError: another process uses it.
+        """
+        forms.make_living(self.path, self.wait)
+        bank = DatabaseReader(self.path, self.wait, "write", look=False)
+        with closing(bank.connection):
+            bank.connection.rows("VACUUM")
+
+    def backup(self, target: str | os.PathLike[str]) -> None:
+        """Copy the bank, as it is now, into another folder. Other processes may go on writing.
+
+        Args:
+            target: the other folder, which must not hold a bank.
+
+        Raises:
+            BankFormatError: there is no bank to copy, or the other folder holds one.
+            StorageError: the bank cannot be read, or the copy cannot be written.
+        """
+        bank = self._reader()
+        if isinstance(bank, DatabaseReader):
+            forms.back_up(bank, as_path(target))
+        else:
+            self.convert("shared", target)
+
+    def _difference(self, stored: BankReader, bank: MaskBank, overwrite: bool) -> str:
         """Return why the bank in the folder does not match the first tasks of another bank; empty if it does."""
-        if any(getattr(manifest.header, part) != getattr(bank.header, part) for part in SAME):
+        if any(getattr(stored.header, part) != getattr(bank.header, part) for part in SAME):
             return "over another base"
-        reader, others = BankReader(self.path, manifest), list[str]()
+        others = list[str]()
         try:
-            for entry, name in zip_longest(manifest.tasks, bank.names[: len(manifest.tasks)]):
+            for entry, name in zip_longest(stored.entries.values(), bank.names[: stored.count]):
                 if entry.name != name or not (
-                    entry.sha256 == bank.digest(name) or _same(reader.task(name), bank[name], manifest.header)
+                    entry.sha256 == bank.digest(name) or _same(stored.task(name), bank[name], stored.header)
                 ):
                     others.append(entry.name)
         except BankFormatError:
@@ -399,78 +458,48 @@ class BankFolder:
             return "which is damaged"
         return f"with tasks that this one lacks, or has in another place: {shortened(others)}" if others else ""
 
-    def _sizes(self, manifest: Manifest) -> dict[str, int]:
-        try:
-            with storage(f"{self.path} cannot be read", passing=(FileNotFoundError,)):
-                return {file: (self.path / file).stat().st_size for file in (MANIFEST, *manifest.files())}
-        except FileNotFoundError as error:
-            raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
-
-    def _stored(self, manifest: Manifest) -> Stored:
-        reader = BankReader(self.path, manifest)
-        return Stored(
-            reader.after,
-            {entry.name: entry.sha256 for entry in manifest.tasks},
-            reader.task,
-            reader.memory if manifest.memory is not None else None,
-            reader.weights if manifest.weights is not None else None,
-            reader.moments if manifest.moments is not None else None,
-            union=self._known_union(manifest),
-            most_weights=self.most_weights,
-        )
-
-    def _known_union(self, manifest: Manifest) -> Mask | None:
-        digest, union = self._union
-        return union if digest and digest == manifest.digest else None
-
     def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
-        for entry in writer.manifest.tasks:
-            if entry.name == name:
-                return entry
-        raise unknown_task(name, list(writer.order.after))
+        entry = writer.bank.find(name) if isinstance(name, str) else None
+        if entry is None:
+            raise unknown_task(name, list(writer.bank.entries))
+        return entry
 
-    def _look(self, find: Callable[[Manifest], Found], sound: Callable[[Found], bool] = lambda _: True) -> Found:
-        """Return what is found in the files of the bank; look again if another process changed it meanwhile.
+    def _reader(self) -> BankReader:
+        return forms.open_bank(self.path, self.wait)
+
+    def _look(self, find: Callable[[BankReader], Found], sound: Callable[[Found], bool] = lambda _: True) -> Found:
+        """Return what is found in the bank; if another process has changed it meanwhile, look again, and let it wait.
 
         Args:
-            find: reads the files that the manifest names.
+            find: reads the bank.
             sound: whether the result needs no second look.
         """
-        for _ in range(TRIES):
-            manifest = Manifest.read(self.path)
-            found, error = list[Found](), None
-            try:
-                found.append(find(manifest))
-            except BankFormatError as refused:
-                error = refused
-            if found and sound(found[0]):
-                return found[0]
-            if Manifest.read(self.path).digest == manifest.digest:
-                if error is not None:
-                    raise error
-                return found[0]
-        raise BankBusyError(f"another process changed {self.path} each of {TRIES} times it was read; try again later")
+        with suppress(BankFormatError):
+            found = find(self._reader())
+            if sound(found):
+                return found
+        with forms.open_held(self.path, self.wait) as bank:
+            return find(bank)
 
     @contextmanager
     def _changing(self) -> Generator[BankWriter]:
-        """Lock the folder, and yield a writer for the bank in it."""
-        with locked(self.path, self.wait), self._writing(Manifest.read(self.path)) as writer:
-            yield writer
-
-    @contextmanager
-    def _writing(self, manifest: Manifest) -> Generator[BankWriter]:
-        with storage(f"{self.path / TASKS} cannot be made"):
-            if manifest.tasks and not (self.path / TASKS).exists():
-                raise StorageError(f"{self.path / TASKS} is missing, with all its tasks; check the disk and the path")
-            (self.path / TASKS).mkdir(exist_ok=True)
-        union = self._known_union(manifest)
-        writer = BankWriter(self.path, manifest, self.relative, self.most_weights, union)
-        try:
-            yield writer
-        except BaseException:
-            writer.give_up()
-            raise
-        self._union = writer.on_disk.digest, writer.order.union
+        """Yield a writer; what it changes is in the bank when the context ends without an error."""
+        for _ in range(TRIES):
+            if not forms.holds(self.path, DATABASE) or forms.holds(self.path, MANIFEST):
+                forms.make_living(self.path, self.wait)
+            bank = DatabaseReader(self.path, self.wait, "write", look=False)
+            with closing(bank.connection), bank.connection.transaction("IMMEDIATE"):
+                try:
+                    bank.look()
+                except MovedError:  # or there was never a bank
+                    forms.make_living(self.path, self.wait)
+                    continue
+                writer = BankWriter(bank, self.relative, self.most_weights, self._known)
+                yield writer
+                writer.finish()
+            self._known = writer.known()
+            return
+        raise BankBusyError(f"other processes changed the form of {self.path} {TRIES} times; try again later")
 
 
 def _same(ours: TaskState, theirs: TaskState, header: BankHeader) -> bool:

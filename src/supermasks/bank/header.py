@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from supermasks.encoding import Layout
 from supermasks.errors import BankFormatError, BaseMismatchError
 from supermasks.network import Network
-from supermasks.normalisation import NormPolicy
+from supermasks.normalisation import NORM_POLICIES, NormPolicy
 from supermasks.spec import describe
+from supermasks.task_info import MOST_DIMENSIONS
 
 MOST_WEIGHTS = 2**31
 """Masks of more weights are only read with a network to compare with: a small file could claim any number."""
@@ -46,6 +48,43 @@ class BankHeader:
         }
         base, shapes = describe(network.base), network.shapes
         return cls(base, network.fingerprint, shapes, settings or {}, network.norm, network.head, buffers)
+
+    @classmethod
+    def from_described(cls, stored: Mapping[str, Any], file: Path) -> "BankHeader":
+        """Return the header that `described` returned.
+
+        Args:
+            stored: the fields; others are ignored.
+            file: where they come from, in errors.
+
+        Raises:
+            BankFormatError: the policy of normalisation is unknown.
+            ValueError: a shape is invalid.
+            KeyError: a field is missing.
+        """
+        if stored["norm"] not in NORM_POLICIES:
+            raise BankFormatError(f"{file} names the unknown policy {stored['norm']!r}")
+        return cls(
+            stored["base"],
+            str(stored["fingerprint"]),
+            {name: _shape(shape) for name, shape in stored["shapes"].items()},
+            stored["settings"],
+            stored["norm"],
+            stored["head"],
+            {name: (str(dtype), _shape(shape)) for name, (dtype, shape) in stored["buffers"].items()},
+        )
+
+    def described(self) -> dict[str, Any]:
+        """Return the header as JSON data."""
+        return {
+            "base": dict(self.base),
+            "fingerprint": self.fingerprint,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "buffers": {name: [dtype, list(shape)] for name, (dtype, shape) in self.buffers.items()},
+            "norm": self.norm,
+            "head": self.head,
+            "settings": dict(self.settings),
+        }
 
     @property
     def layout(self) -> Layout:
@@ -85,3 +124,9 @@ class BankHeader:
                 f"the bank was learned with norm={self.norm!r} and head={self.head!r}, but the network has "
                 f"norm={network.norm!r} and head={network.head!r}; build it with the bank's norm and head"
             )
+
+
+def _shape(stored: list[Any]) -> tuple[int, ...]:
+    if any(type(n) is not int or n < 0 for n in stored) or len(stored) > MOST_DIMENSIONS or prod(stored) >= 2**63:
+        raise ValueError(f"{stored!r} is not the shape of a tensor")
+    return tuple(stored)

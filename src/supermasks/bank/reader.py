@@ -1,16 +1,16 @@
-"""Reads the files that a manifest names."""
+"""A bank at one moment, as it lies on the disk: what both of its forms share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from supermasks.bank.files import read_file
-from supermasks.bank.manifest import MANIFEST, FileEntry, Manifest, TaskEntry
+from supermasks.bank.header import BankHeader
 from supermasks.changes import Change
 from supermasks.encoding import decode_state
 from supermasks.errors import BankFormatError, TaskError
@@ -18,52 +18,169 @@ from supermasks.moments import Moments
 from supermasks.state import TaskState
 from supermasks.task_info import check_name
 
+DEEPEST = 8
+"""The most tasks that are read to read one, where masks are coded relative to each other."""
 
-@dataclass(frozen=True)
-class BankReader:
-    """Reads tasks and tensors of a bank, as of the time its manifest was read; checks each digest.
+KINDS = ("kept", "memory", "weights", "moments")
+"""What all tasks of a bank share; each is stored once, as tensors by name."""
+
+
+class FileEntry(NamedTuple):
+    """Tensors that all tasks share.
+
+    Attributes:
+        file: their name in the bank, such as `kept.safetensors`.
+        sha256: of their bytes.
+    """
+
+    file: str
+    sha256: str
+
+
+class TaskEntry(NamedTuple):
+    """A task of the bank.
+
+    Attributes:
+        file: its name in the bank, `tasks/NNNNNN.safetensors`.
+        sha256: of its bytes.
+        name: of the task.
+        reference: the `file` of the task that its mask is coded relative to; empty if it is coded alone.
+        after: the digest of the weights after the task, if it trained some; otherwise empty.
+    """
+
+    file: str
+    sha256: str
+    name: str
+    reference: str = ""
+    after: str = ""
+
+
+class BankReader(ABC):
+    """Reads a bank as it was at one moment, and checks each digest.
 
     Attributes:
         path: of the folder.
-        manifest: of the bank.
+        header: what the tasks were learned over.
+        shared: what all tasks share, by its kind (`KINDS`); a kind that the bank lacks is left out.
+        living: whether the bank is a database, which can change. Otherwise it is a folder of files.
     """
 
     path: Path
-    manifest: Manifest
+    header: BankHeader
+    shared: Mapping[str, FileEntry]
+    living: bool
+    _found: Mapping[str, TaskEntry] | None = None
+    _numbered: Mapping[str, TaskEntry] | None = None
+    _decoded: tuple[TaskEntry, Mapping[str, Change]] | None = None
 
-    @cached_property
-    def entries(self) -> Mapping[str, TaskEntry]:
-        """The entry of each task in the manifest, by its name."""
-        entries = {entry.name: entry for entry in self.manifest.tasks}
-        if len(entries) < len(self.manifest.tasks):
-            raise BankFormatError(f"{self.path / MANIFEST} has two tasks of the same name; do not trust it")
-        return entries
+    @abstractmethod
+    def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
+        """Return bytes of the bank.
+
+        Args:
+            entry: says which, and their digest.
+            what: names them in errors.
+            most: the most bytes to accept.
+
+        Raises:
+            BankFormatError: they are missing, truncated, altered, or too many.
+            StorageError: they cannot be read.
+        """
+
+    @abstractmethod
+    def _listed(self) -> list[TaskEntry]:
+        """Return the entry of each task, in the order of learning."""
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes on disk of each file, by its path in the folder."""
+
+    @abstractmethod
+    def task_sizes(self) -> dict[str, int]:
+        """Return the bytes of each task, by its name."""
+
+    @abstractmethod
+    def overhead(self) -> int:
+        """Return the bytes on disk that belong neither to a task nor to what tasks share."""
+
+    @abstractmethod
+    def find(self, name: str) -> TaskEntry | None:
+        """Return the entry of a task; None if the bank has none of this name."""
 
     @property
-    def after(self) -> dict[str, str]:
-        """For each task the digest of the weights after it; "" if it trained none."""
-        return {name: entry.after for name, entry in self.entries.items()}
+    @abstractmethod
+    def count(self) -> int:
+        """The number of tasks; this does not read their names."""
+
+    @property
+    @abstractmethod
+    def over(self) -> str:
+        """The digest of the weights after all tasks; empty if none trained any. This does not read the tasks."""
+
+    @abstractmethod
+    def last(self) -> TaskEntry | None:
+        """Return the entry of the last task; None if there is none."""
+
+    @abstractmethod
+    def put_aside(self, entry: TaskEntry | FileEntry) -> None:
+        """Keep damaged bytes in a file beside the bank, with the ending .broken."""
 
     @cached_property
-    def by_file(self) -> Mapping[str, TaskEntry]:
-        """The entry of each task in the manifest, by its file."""
-        return {entry.file: entry for entry in self.manifest.tasks}
+    def damage(self) -> list[tuple[str, str]]:
+        """What is damaged apart from the bytes of tasks and of what they share: its name, and the problem.
+
+        If something is, `entries` has only the tasks that can be read.
+        """
+        return []
+
+    @property
+    def entries(self) -> Mapping[str, TaskEntry]:
+        """The entry of each task, by its name, in the order of learning."""
+        if self._found is None:
+            listed = self._listed()
+            found = {entry.name: entry for entry in listed}
+            if len(found) < len(listed):
+                raise BankFormatError(f"{self.path} has two tasks of the same name; do not trust it")
+            self._found = found
+        return self._found
+
+    def at(self, file: str) -> TaskEntry:
+        """Return the entry of the task with this `file`.
+
+        Raises:
+            BankFormatError: there is none.
+        """
+        if self._numbered is None:
+            self._numbered = {entry.file: entry for entry in self.entries.values()}
+        if file not in self._numbered:
+            raise BankFormatError(f"{self.path} lacks the task in {file}, which a mask is coded relative to")
+        return self._numbered[file]
 
     def chain(self, entry: TaskEntry) -> list[TaskEntry]:
-        """Return the tasks that are needed to read one: itself, the task that it is coded relative to, and so on."""
+        """Return the tasks that are needed to read one: itself, the task that it is coded relative to, and so on.
+
+        Raises:
+            BankFormatError: there are more than `DEEPEST`, or one is missing.
+        """
         chain = [entry]
-        while chain[-1].reference:
-            chain.append(self.by_file[chain[-1].reference])  # always an earlier task: the manifest was checked
+        while reference := chain[-1].reference:
+            if len(chain) == DEEPEST:
+                raise BankFormatError(
+                    f"{self.path} needs more than {DEEPEST} tasks to read {entry.name!r}; do not trust it"
+                )
+            chain.append(self.at(reference))
         return chain
 
     def task(self, name: str) -> TaskState:
         """Return the state of a task.
 
         Raises:
-            BankFormatError: a file is missing, truncated or altered, or the name of the task is invalid.
-            StorageError: a file cannot be read.
+            BankFormatError: its bytes are missing, truncated or altered, or its name is invalid.
+            StorageError: they cannot be read.
         """
-        entry = self.entries[name]
+        entry = self.find(name)
+        if entry is None:
+            raise BankFormatError(f"{self.path} no longer has a task {name!r}; open the bank again")
         try:
             check_name(name)
         except TaskError as error:
@@ -73,78 +190,59 @@ class BankReader:
         return self.state(entry, name)
 
     def state(self, entry: TaskEntry, name: str = "task") -> TaskState:
-        """Return the state of a task, even if its name in the manifest is invalid.
+        """Return the state of a task, even if its name in the bank is invalid.
 
         Args:
             entry: of the task.
             name: for the state.
 
         Raises:
-            BankFormatError: a file is missing, truncated or altered.
-            StorageError: a file cannot be read.
+            BankFormatError: its bytes are missing, truncated or altered.
+            StorageError: they cannot be read.
         """
-        before: Mapping[str, Change] = {}
+        chain, before = self.chain(entry), dict[str, Change]()
+        if self._decoded is not None and self._decoded[0] in chain[1:]:  # so that each is read once, one after another
+            chain, before = chain[: chain.index(self._decoded[0])], dict(self._decoded[1])
         state: TaskState | None = None
-        for link in reversed(self.chain(entry)):
-            state = decode_state(self.content(link), name, self.manifest.header.layout, before, self.path / link.file)
+        for link in reversed(chain):
+            state = decode_state(self.content(link), name, self.header.layout, before, self.path / link.file)
             before = state.changes
         assert state is not None  # the chain includes the task itself
+        self._decoded = entry, state.changes
         return state
 
     def content(self, entry: TaskEntry) -> bytes:
-        """Return the content of the file of a task.
+        """Return the bytes of a task; they do not contain its name."""
+        return self.read(entry, f"task {entry.name!r}", self.header.most_bytes())
+
+    def raw(self, kind: str) -> bytes:
+        """Return the bytes of what all tasks share; none if the bank lacks it."""
+        entry = self.shared.get(kind)
+        # The backbone may keep many more values than are masked.
+        return b"" if entry is None else self.read(entry, "the bank", 4 * self.header.most_bytes())
+
+    def tensors(self, kind: str) -> dict[str, Tensor]:
+        """Return what all tasks share, by name; nothing if the bank lacks it.
 
         Raises:
-            BankFormatError: the file is missing, truncated or altered.
-            StorageError: the file cannot be read.
+            BankFormatError: it is missing, truncated or altered.
+            StorageError: it cannot be read.
         """
-        most = self.manifest.header.most_bytes()
-        return read_file(self.path / entry.file, entry.sha256, f"task {entry.name!r}", most)
-
-    def memory(self) -> dict[str, Tensor]:
-        """Return what the next task may begin with.
-
-        Raises:
-            BankFormatError: the file is missing, truncated or altered.
-        """
-        return self.tensors(self.manifest.memory)
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return the shared weights, if a task has trained all of them.
-
-        Raises:
-            BankFormatError: the file is missing, truncated or altered.
-        """
-        return self.tensors(self.manifest.weights)
+        content = self.raw(kind)
+        if not content:
+            return {}
+        try:
+            return load(content)
+        except SafetensorError as error:
+            raise BankFormatError(f"{self.path / self.shared[kind].file} is not a safetensors file: {error}") from error
 
     def moments(self) -> Moments | None:
-        """Return what the tasks share to recognise inputs by; None if nothing was counted.
-
-        Raises:
-            BankFormatError: the file is missing, truncated or altered.
-            StorageError: the file cannot be read.
-        """
-        entry = self.manifest.moments
-        if entry is None:
+        """Return what the tasks share to recognise inputs by; None if nothing was counted."""
+        stored = self.tensors("moments")
+        if not stored:
             return None
-        stored = self.tensors(entry)
         try:
             return Moments.from_tensors(stored)
         except ValueError as error:
-            raise BankFormatError(f"{self.path / entry.file} does not hold the statistics of tasks: {error}") from error
-
-    def tensors(self, entry: FileEntry | None) -> dict[str, Tensor]:
-        """Return the tensors in a file; none if there is no file.
-
-        Raises:
-            BankFormatError: the file is missing, truncated or altered.
-            StorageError: the file cannot be read.
-        """
-        if entry is None:
-            return {}
-        try:
-            # The backbone may keep many more values than are masked.
-            most = 4 * self.manifest.header.most_bytes()
-            return load(read_file(self.path / entry.file, entry.sha256, "the bank", most))
-        except SafetensorError as error:
-            raise BankFormatError(f"{self.path / entry.file} is not a safetensors file: {error}") from error
+            file = self.path / self.shared["moments"].file
+            raise BankFormatError(f"{file} does not hold the statistics of tasks: {error}") from error

@@ -1,39 +1,36 @@
-"""Which tasks can be added to a bank."""
+"""What a new task has to fit: the weights that the tasks of a bank leave and use, and what was counted of them."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from torch import Tensor
 
 from supermasks.bank.header import BankHeader
-from supermasks.errors import DuplicateTaskError, MaskError
+from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError
 from supermasks.masks import Mask
+from supermasks.moments import Moments
 from supermasks.state import TaskState
 from supermasks.weights import Weights, content_digest
 
 
 class Succession:
-    """What a new task has to fit: the names of the tasks, the weights that they leave, and the weights that they use.
+    """What the weights of a new task have to fit.
 
     Attributes:
-        after: for each task, in the order of learning, the digest of the weights after it; "" if it trained none.
         over: the digest of the weights that the tasks leave; empty while these are the base's.
         union: the weights that at least one task keeps; None until it is needed.
 
     Args:
         header: of the bank.
-        after: `after` of the tasks in the bank.
-        union: of their masks, if known.
+        over: as the attribute.
+        union: as the attribute, if known.
     """
 
-    def __init__(self, header: BankHeader, after: Mapping[str, str] | None = None, union: Mask | None = None) -> None:
-        self._header = header
-        self.after: dict[str, str] = dict(after or {})
-        self.over = next(filter(None, reversed(self.after.values())), "")
-        self.union = union
+    def __init__(self, header: BankHeader, over: str = "", union: Mask | None = None) -> None:
+        self._header, self.over, self.union = header, over, union
 
     def copy(self) -> "Succession":
         """Return an independent copy."""
-        return Succession(self._header, self.after, self.union)
+        return Succession(self._header, self.over, self.union)
 
     def check(self, state: TaskState, masks: Callable[[], Iterable[Mask]]) -> None:
         """Raise an error unless a task can be added.
@@ -43,7 +40,6 @@ class Succession:
             masks: gives the masks of the tasks in the bank; called only if they matter.
 
         Raises:
-            DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
         """
@@ -55,7 +51,6 @@ class Succession:
 
     def check_follows(self, state: TaskState) -> None:
         """Do the checks of `check`, except whether the task would change weights in use."""
-        require_new(state.name, self.after)
         self.check_changes(state)
         # A task that owns nothing is checked, too: a task that did not see its mask may own weights that it keeps.
         if state.over != self.over:
@@ -77,20 +72,11 @@ class Succession:
 
     def add(self, state: TaskState) -> str:
         """Note a checked task; return the digest of the weights after it, or "" if it trained none."""
-        self.after[state.name] = after = state.after(self._header.fingerprint)
+        after = state.after(self._header.fingerprint)
         self.over = after or self.over
         if self.union is not None:
             self.union = self.union | state.uses(self._header.shapes)
         return after
-
-    def rename(self, name: str, new: str) -> None:
-        """Give a task another name; its place stays."""
-        self.after = {new if n == name else n: after for n, after in self.after.items()}
-
-    def remove(self, name: str) -> None:
-        """Forget a task that owns no weights."""
-        del self.after[name]
-        self.union = None
 
 
 def require_new(name: str, taken: Container[str]) -> None:
@@ -156,4 +142,49 @@ def _check_spares(state: TaskState, kept: Mask) -> None:
         raise MaskError(
             f"task {state.name!r} was learned without the tasks of this bank: it has trained {count} weights that they "
             "use, so their answers would change; learn it anew over this bank"
+        )
+
+
+def with_task(held: Moments | None, state: TaskState, moments: Moments | None) -> Moments | None:
+    """Return what was counted of the tasks of a bank and of one more.
+
+    Args:
+        held: what was counted of the tasks in the bank; None if nothing was.
+        state: of the new task.
+        moments: what was counted of it; None if nothing was, or if it was in the bank before. They may hold other tasks
+            as well, if they hold all those in the bank.
+
+    Raises:
+        MaskError: the moments do not hold the task.
+        BaseMismatchError: other features were counted than of the tasks in the bank.
+    """
+    if moments is not None and (state.means is None or state.means.digest not in moments.members):
+        raise MaskError(
+            f"expected the statistics of task {state.name!r}, got those of other examples; pass what was counted "
+            "together with the means of its classes"
+        )
+    both = added(held, moments)
+    check_features(both, state)
+    return both
+
+
+def added(held: Moments | None, others: Moments | None) -> Moments | None:
+    """Return what was counted of two sets of tasks; None if nothing was counted of either.
+
+    Raises:
+        BaseMismatchError: the features differ.
+        MaskError: some of the tasks are in both, and each has others.
+    """
+    if held is None or others is None:
+        return others if held is None else held
+    return held.plus(others)
+
+
+def check_features(moments: Moments | None, state: TaskState) -> None:
+    """Raise BaseMismatchError if the means of a task are of other features than the moments of a bank."""
+    if moments is not None and state.means is not None and state.means.of != moments.of:
+        raise BaseMismatchError(
+            f"expected a task with statistics of the features {moments.settings}, but those of task {state.name!r} are "
+            "of other features, or fitted on other inputs; learn it anew over this bank, or add it without its means: "
+            "dataclasses.replace(state, means=None)"
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supermasks.brief import visible
-from supermasks.cli.bank_commands import inspect, repair, verify
+from supermasks.cli.bank_commands import backup, compact, convert, inspect, repair, verify
 from supermasks.cli.extra import SubcommandApp, tyro
 from supermasks.cli.paper_commands import paper
 from supermasks.cli.run_commands import run_commands
@@ -61,14 +61,14 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
 def _app(words: Sequence[str]) -> SubcommandApp:
     data, bank, app = (SubcommandApp() for _ in range(3))
     data.command(fetch)
-    bank.command(verify)
-    bank.command(repair)
+    for command in (verify, repair, convert, compact, backup):
+        bank.command(command)
     app.command(demo)
     app.command(run_commands(words), name="run", help="Run an experiment; it can be stopped and resumed.")
     app.command(paper)
     app.command(report)
     app.command(inspect)
-    app.command(bank, name="bank", help="Check a bank, and drop what is broken.")
+    app.command(bank, name="bank", help="Check, repair, convert, compact or back up a bank.")
     app.command(data, name="data", help="Download data sets and models.")
     return app
 

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -15,6 +16,8 @@ from supermasks.cli.extra import Table, tyro
 from supermasks.cli.screen import literal, wide_console
 from supermasks.errors import BankFormatError, ConfigError
 
+Form = Literal["living", "shared"]
+
 ITEMS = {
     "masks": "masks",
     "owned": "trained weights",
@@ -22,7 +25,7 @@ ITEMS = {
     "norm": "statistics of normalisation",
     "router": "means of the classes, for a router",
     "names": "classes, names, shapes",
-    "manifest": "manifest",
+    "manifest": "manifest, or the pages of the database",
     "kept": "values of the backbone that no recipe brings back",
     "weights": "shared weights that tasks have trained",
     "moments": "statistics that all tasks share, for a router",
@@ -77,14 +80,14 @@ def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> Non
     _print_problems(problems)
     if problems:
         raise BankFormatError(
-            f"{len(problems)} files of {folder.path} are broken or cannot be read now; restore them from a copy, or "
+            f"{len(problems)} parts of {folder.path} are broken or cannot be read now; restore them from a copy, or "
             f"drop what is broken by: supermasks bank repair {shlex.quote(str(bank))}"
         )
     print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
 
 
 def repair(bank: tyro.conf.Positional[Path]) -> None:
-    """Drop from a bank what is provably broken, and nothing else, and say what; the files stay, named .broken.
+    """Drop from a bank what is provably broken, and nothing else, and say what; it stays beside the bank as .broken.
 
     Args:
         bank: folder of a bank, or of a run.
@@ -92,6 +95,42 @@ def repair(bank: tyro.conf.Positional[Path]) -> None:
     folder = _bank_folder(bank)
     _print_problems(folder.repair())
     print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
+
+
+def convert(bank: tyro.conf.Positional[Path], form: Form = "living", out: Path | None = None) -> None:
+    """Turn a bank into its other form; a bank of an older version becomes one of this version.
+
+    Args:
+        bank: folder of a bank, or of a run.
+        form: living, a database that can change; or shared, a file for each task, for others to read.
+        out: another folder, which gets the bank in this form; by default the bank itself is converted.
+    """
+    folder = _bank_folder(bank)
+    folder.convert(form, out)
+    print(f"{'the bank in' if out is None else 'a copy of the bank is in'} {out or folder.path} is now {form}")
+
+
+def compact(bank: tyro.conf.Positional[Path]) -> None:
+    """Give the space of removed tasks back to the system.
+
+    Args:
+        bank: folder of a bank, or of a run.
+    """
+    folder = _bank_folder(bank)
+    before = sum(folder.sizes().values())
+    folder.compact()
+    print(f"{before:,} bytes on disk before, {sum(folder.sizes().values()):,} now")
+
+
+def backup(bank: tyro.conf.Positional[Path], out: tyro.conf.Positional[Path]) -> None:
+    """Copy a bank while other processes use it.
+
+    Args:
+        bank: folder of a bank, or of a run.
+        out: another folder, which must not hold a bank.
+    """
+    _bank_folder(bank).backup(out)
+    print(f"{len(BankFolder(out).open())} tasks copied to {out}")
 
 
 def _bank_folder(bank: Path) -> BankFolder:

@@ -30,6 +30,8 @@ class SplitStream(LazyStream):
         classes_per_task: the number of classes of a task.
         seed: shuffles the classes; None keeps their order.
         tasks: the number of tasks; None uses all classes, whose number must then be a multiple of `classes_per_task`.
+        shared_labels: whether each task has all classes of the source, though it has examples of its own only. An
+            output then stands for the same class in every task, and a prediction is one of all classes.
 
     Raises:
         ConfigError: the number of classes is not such a multiple, or too small for the tasks; two tasks would have the
@@ -45,6 +47,7 @@ class SplitStream(LazyStream):
     classes_per_task: int = 2
     seed: int | None = None
     tasks: int | None = None
+    shared_labels: bool = False
 
     def __post_init__(self) -> None:
         check_count("the number of classes of a task", self.classes_per_task)
@@ -71,11 +74,12 @@ class SplitStream(LazyStream):
     def make(self, index: int) -> Task:
         """Make the task at `index`."""
         source, chosen = self.source, self._chosen(index)
+        outputs = list(range(len(source.classes))) if self.shared_labels else chosen
         return Task(
             name=self._name(index),
-            classes=tuple(source.classes[number] for number in chosen),
-            train=_of_classes(source.train_inputs, source.train_targets, chosen),
-            test=_of_classes(source.test_inputs, source.test_targets, chosen),
+            classes=tuple(source.classes[number] for number in outputs),
+            train=_of_classes(source.train_inputs, source.train_targets, chosen, outputs),
+            test=_of_classes(source.test_inputs, source.test_targets, chosen, outputs),
         )
 
     def _chosen(self, index: int) -> list[int]:
@@ -88,10 +92,11 @@ class SplitStream(LazyStream):
         return _short(["split", *(_slug(self.source.classes[number]) for number in self._chosen(index))])
 
 
-def _of_classes(inputs: Tensor | Store, targets: Tensor, chosen: list[int]) -> Examples:
-    matches = targets.unsqueeze(1) == torch.tensor(chosen, device=targets.device)
-    rows = matches.any(1).nonzero().squeeze(1)
-    return Examples(inputs, matches[rows].long().argmax(1), rows=rows)
+def _of_classes(inputs: Tensor | Store, targets: Tensor, chosen: list[int], outputs: list[int]) -> Examples:
+    """Return the examples of the chosen classes; their new targets are places in `outputs`."""
+    rows = torch.isin(targets, torch.tensor(chosen, device=targets.device)).nonzero().squeeze(1)
+    matches = targets[rows].unsqueeze(1) == torch.tensor(outputs, device=targets.device)
+    return Examples(inputs, matches.long().argmax(1), rows=rows)
 
 
 def _short(words: list[str]) -> str:

@@ -2,7 +2,16 @@
 
 from supermasks.encoding.labels import decode_label, encode_label
 from supermasks.encoding.layout import Layout
-from supermasks.encoding.task_file import BUFFER, BUFFERS, OWNED, ROUTER, check_storable, decode_state, encode_state
+from supermasks.encoding.task_file import (
+    BUFFER,
+    BUFFERS,
+    OWNED,
+    ROUTER,
+    check_storable,
+    decode_state,
+    encode_state,
+    has_statistics,
+)
 from supermasks.encoding.tensors import check_tensors, encode_tensors
 
 __all__ = [
@@ -18,4 +27,5 @@ __all__ = [
     "encode_label",
     "encode_state",
     "encode_tensors",
+    "has_statistics",
 ]

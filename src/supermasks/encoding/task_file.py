@@ -135,6 +135,18 @@ def decode_state(
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
 
 
+def has_statistics(content: bytes) -> bool:
+    """Return whether the bytes of a task have the means of its classes, which format 6 does not know.
+
+    Raises:
+        BankFormatError: they are not those of a task.
+    """
+    try:
+        return "router" in json.loads(_metadata(content)["task"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BankFormatError(f"expected the bytes of a task, got others: {error}") from error
+
+
 _ALL_MASKED = {Masked.key: None}
 """What a file means that does not list kinds: all weights are masked that have no tensor of another kind."""
 

@@ -4,6 +4,7 @@ from supermasks.inference.binary import Binary
 from supermasks.inference.calibration import Calibration
 from supermasks.inference.exhaustive import Exhaustive
 from supermasks.inference.gradient_descent import GradientDescent
+from supermasks.inference.hopfield_recovery import HopfieldRecovery, Recovered, Try
 from supermasks.inference.list_then_try import ListThenTry
 from supermasks.inference.objectives import Entropy, MaxProbability, Objective, SuperfluousNeurons
 from supermasks.inference.one_shot import OneShot
@@ -18,13 +19,16 @@ __all__ = [
     "Entropy",
     "Exhaustive",
     "GradientDescent",
+    "HopfieldRecovery",
     "ListThenTry",
     "MaxProbability",
     "Objective",
     "OneShot",
+    "Recovered",
     "RunningInference",
     "SuperfluousNeurons",
     "TaskInference",
     "TopGamma",
+    "Try",
     "TwoShot",
 ]

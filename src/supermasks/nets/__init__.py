@@ -6,6 +6,7 @@ from torch import nn
 
 from supermasks.nets.conv_pairs import conv4, conv6
 from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
+from supermasks.nets.gated import Gate, gated_2048_2048, gated_fully_connected, gates
 from supermasks.nets.hugging_face import HuggingFaceClassifier, HuggingFaceEncoder
 from supermasks.nets.lenet5 import lenet5
 from supermasks.nets.resnet import resnet18, resnet50
@@ -24,6 +25,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = {
 
 __all__ = [
     "NETS",
+    "Gate",
     "HuggingFaceClassifier",
     "HuggingFaceEncoder",
     "TextCNN",
@@ -31,6 +33,9 @@ __all__ = [
     "conv6",
     "fc_1024_1024",
     "fully_connected",
+    "gated_2048_2048",
+    "gated_fully_connected",
+    "gates",
     "lenet5",
     "lenet_300_100",
     "resnet18",

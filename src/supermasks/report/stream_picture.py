@@ -3,6 +3,8 @@
 from itertools import accumulate
 from pathlib import Path
 
+from supermasks.brief import counted
+from supermasks.report.extra import MaxNLocator
 from supermasks.report.settings import Record
 from supermasks.report.style import BLUE, GREY, MANY_TASKS, ORANGE, RED, decimals, new_figure, plain_axes, save
 
@@ -37,7 +39,9 @@ def plot_stream(record: Record, folder: Path) -> list[Path]:
     left.plot(opened, list(accumulate(1 for _ in opened)), color=RED, linewidth=1, label="opened so far")
     left.set_xlabel("batch")
     left.set_ylabel("mask")
-    left.set_title(f"{len(opened)} masks for {record['tasks']} tasks", fontsize=11)
+    left.set_ylim(0, len(numbers) + 1)
+    left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    left.set_title(f"{counted(len(opened), 'mask')} for {counted(record['tasks'], 'task')}", fontsize=11)
     look = {"marker": ".", "markersize": 3 if len(visits) > MANY_TASKS else 6, "linestyle": "none"}
     tasks = range(1, record["tasks"] + 1)
     right.plot(tasks, [100 * a for a in record["accuracy"]["per_task"]], color=ORANGE, label="at the end", **look)

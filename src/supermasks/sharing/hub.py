@@ -1,4 +1,4 @@
-"""Banks on the Hugging Face Hub: a repository holds the same files as a folder."""
+"""Banks on the Hugging Face Hub: a repository holds the files of a shared bank."""
 
 import os
 import re
@@ -7,15 +7,14 @@ from pathlib import Path
 from types import ModuleType
 
 from supermasks.bank.files import as_path, storage
-from supermasks.bank.manifest import Manifest
-from supermasks.bank.reader import BankReader
+from supermasks.bank.shared import MANIFEST, SharedReader
 from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.version import __version__
 
 CARD = "README.md"
 TASKS = ["tasks/*.safetensors", *(f"{name}*.safetensors" for name in ("memory-", "weights-", "moments-", "kept"))]
 """Files that a push deletes if the bank no longer has them."""
-FILES = ["manifest.json", CARD, *TASKS]
+FILES = [MANIFEST, CARD, *TASKS]
 """The files to upload and download, without locks and partial files."""
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -119,23 +118,22 @@ def push_bank(
 
 
 def missing_files(folder: Path, tasks: Iterable[str] | None = None) -> list[str]:
-    """Return the files of a bank that are missing in its folder, for example after an interrupted upload.
+    """Return the files of a shared bank that are missing in its folder, for example after an interrupted upload.
 
     Args:
         folder: of the bank.
         tasks: check only the files of these tasks; None checks all files.
 
     Raises:
-        BankFormatError: the folder has no bank, or its manifest is damaged.
+        BankFormatError: the folder has no shared bank, or its manifest is damaged.
     """
-    manifest = Manifest.read(folder)
-    reader = BankReader(folder, manifest)
+    reader = SharedReader(folder)
     wanted = None if tasks is None else set(tasks)
     if wanted is not None and reader.entries.keys() <= wanted:
         wanted = None  # loading all tasks also loads their memory
-    once = (manifest.memory if wanted is None else None, manifest.weights, manifest.moments)
-    needed = dict.fromkeys(entry.file for entry in once if entry is not None)
-    for entry in manifest.tasks:
+    kinds = ["weights", "moments", *(["memory"] if wanted is None else [])]
+    needed = dict.fromkeys(reader.shared[kind].file for kind in kinds if kind in reader.shared)
+    for entry in reader.entries.values():
         if wanted is None or entry.name in wanted:
             needed |= dict.fromkeys(link.file for link in reader.chain(entry))
     return [file for file in needed if not (folder / file).exists()]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from supermasks.bank import MaskBank
+from supermasks.bank.shared import MANIFEST
 from supermasks.network import Network
 from supermasks.sharing.card import write_card
 from supermasks.sharing.hub import missing_files, push_bank
@@ -23,7 +24,7 @@ def publish(
     revision: str | None,
     commit_message: str | None,
 ) -> str | None:
-    """Write the model card of a saved bank, and push both to the Hugging Face Hub if asked to.
+    """Write the model card of a shared bank, and push both to the Hugging Face Hub if asked to.
 
     Args:
         folder: of the bank.
@@ -52,6 +53,8 @@ def publish(
 
 def warn_of_missing_files(folder: Path, tasks: Iterable[str] | None = None) -> None:
     """Warn if a folder lacks files of a bank that these tasks need, or any file if tasks is None."""
+    if not (folder / MANIFEST).exists():
+        return  # a living bank is one file
     if missing := missing_files(folder, tasks):
         warnings.warn(
             f"the bank in {folder} lacks {missing}: tasks that need these files cannot be used, no task can be "

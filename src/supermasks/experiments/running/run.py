@@ -134,7 +134,7 @@ def _learn_and_evaluate(
         "growth": {
             "seconds": [row["seconds"] for row in learned],
             "rounding": [row.get("rounding", 0.0) for row in learned],
-            "bytes": [size for file, size in folder.sizes().items() if file.startswith("tasks/")],
+            "bytes": list(folder.task_sizes().values()),
         },
         "overlap": overlap([state.mask for state in learner.bank]),
         "bytes": measure_bytes(folder),

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from supermasks.data import MappedStream, SplitStream, limited
+from supermasks.data import ImageSource, MappedStream, SplitStream, limited
 from supermasks.data.lazy import check_count
 from supermasks.datasets import load_source
 from supermasks.experiments.tasks.images import ImageTasks, at_hand, classes_per_task, held_out
@@ -25,8 +25,11 @@ class OrderedSplit(ImageTasks):
         return self.validation > 0
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
-        source = load_source(self.dataset, data)
-        return held_out(SplitStream(source, classes_per_task(source, self.tasks)), self.validation, seed)
+        return held_out(self.split(load_source(self.dataset, data)), self.validation, seed)
+
+    def split(self, source: ImageSource) -> SplitStream:
+        """Return the tasks, without validation examples."""
+        return SplitStream(source, classes_per_task(source, self.tasks))
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource:
         del limits  # five tasks are few
@@ -35,11 +38,19 @@ class OrderedSplit(ImageTasks):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitMNIST(OrderedSplit):
-    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2)."""
+    """The ten digits, two a task in their order (SupSup, Section 4.2; ExSSNeT, Table 2).
+
+    Attributes:
+        shared_labels: whether all tasks share ten outputs, one for each digit (HopSupSup; SupSup, Appendix B.3).
+    """
 
     name = "split-mnist"
 
     dataset: Literal["mnist", "fashion-mnist", "sample"] = "mnist"
+    shared_labels: bool = False
+
+    def split(self, source: ImageSource) -> SplitStream:
+        return replace(super().split(source), shared_labels=self.shared_labels)
 
 
 @dataclass(frozen=True, kw_only=True)

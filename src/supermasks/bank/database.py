@@ -1,0 +1,402 @@
+"""A living bank: one SQLite file, which any number of processes read and change.
+
+    items      what all tasks share: the header, the memory and so on; `root` has the digest of everything else
+    tasks      the name and the digests of each task; the order of `id` is the order of learning
+    contents   the bytes of each task, as in a file of a shared bank
+
+Every row has a digest, and `root` has the sum of those of the tasks: so damage is noticed wherever it is.
+
+A bank may come from anybody. The advice of sqlite.org/security.html is followed: only the expected schema is accepted,
+it is not trusted, and no length in the file is believed before it was compared with what there can be.
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from supermasks.bank.connection import DATABASE, Connection, Mode
+from supermasks.bank.files import free_name, storage, write_file
+from supermasks.bank.header import BankHeader
+from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
+from supermasks.errors import BankFormatError, SupermasksError
+
+APPLICATION, VERSION, MOVED = 0x534D424B, 8, 0
+"""In the header of the file: that it is a bank, the version of the format, and that of a bank that moved away."""
+
+SCHEMA = {
+    "items": "CREATE TABLE items (name TEXT PRIMARY KEY, sha256 BLOB NOT NULL, content BLOB NOT NULL)",
+    "tasks": "CREATE TABLE tasks (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, reference INTEGER, "
+    "after TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, seal BLOB NOT NULL)",
+    "contents": "CREATE TABLE contents (id INTEGER PRIMARY KEY, content BLOB NOT NULL)",
+}
+_OBJECTS = sorted(
+    [("table", name, name, sql) for name, sql in SCHEMA.items()]
+    + [("index", f"sqlite_autoindex_{name}_1", name, None) for name in ("items", "tasks")],
+    key=lambda row: row[1],
+)
+_COLUMNS = "id, name, reference, after, bytes, sha256, seal"
+HIGHEST = 10**12 - 1
+"""The highest id of a task: the number in the name of its file has up to twelve digits."""
+
+_quoted = json.encoder.encode_basestring_ascii
+
+FEW = 1000
+"""Of a bank with at most so many tasks, all names are read when it is opened."""
+
+
+@dataclass(frozen=True)
+class Root:
+    """What the row `root` says.
+
+    Attributes:
+        items: the SHA-256 of each other item.
+        count: how many tasks there are.
+        last: the highest id of a task; -1 if there is none.
+        total: the sum of the seals of all tasks, modulo 2**256.
+        over: the digest of the weights after all tasks; empty if none trained any.
+        edits: how often tasks were removed, renamed or replaced; appending a task does not count.
+    """
+
+    items: Mapping[str, str]
+    count: int = 0
+    last: int = -1
+    total: int = 0
+    over: str = ""
+    edits: int = 0
+
+    def encode(self) -> bytes:
+        """Return the content of the row."""
+        return json.dumps({**vars(self), "items": dict(self.items), "total": f"{self.total:064x}"}).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> "Root":
+        """Return what `encode` encoded.
+
+        Raises:
+            ValueError: the content is something else.
+        """
+        fields: dict[str, Any] = json.loads(content)
+        fields["total"] = int(fields["total"], 16)
+        root = cls(**fields)
+        types = {"count": int, "last": int, "over": str, "edits": int}
+        if any(type(getattr(root, name)) is not kind for name, kind in types.items()):
+            raise ValueError("a field has another type than expected")
+        if not (0 <= root.count <= root.last + 1 <= HIGHEST) or any(len(d) != 64 for d in root.items.values()):
+            raise ValueError(f"{root.count} tasks up to number {root.last} cannot be")
+        return root
+
+
+def seal(number: int, name: str, reference: int | None, after: str, size: int, sha256: bytes) -> bytes:
+    """Return the digest of a row of `tasks`."""
+    # As json.dumps writes it, in a third of the time: listing a bank computes one for each task.
+    text = (
+        f"[{number:d}, {_quoted(name)}, {'null' if reference is None else format(reference, 'd')}, {_quoted(after)}, "
+        f'{size:d}, "{sha256.hex()}"]'
+    )
+    return hashlib.sha256(text.encode()).digest()
+
+
+def file_of(number: int) -> str:
+    """Return the name of a task's bytes, which is that of its file in a shared bank."""
+    return f"tasks/{number:06d}.safetensors"
+
+
+def number_of(file: str) -> int:
+    """Return the id of a task by the name of its bytes."""
+    return int(file[len("tasks/") : -len(".safetensors")])
+
+
+class DatabaseReader(BankReader):
+    """Reads a living bank as it was when the reader was made, as far as it still is.
+
+    The names of the tasks are read when they are needed, if there are many.
+
+    Args:
+        path: of the folder.
+        wait: how many seconds to wait while another process writes.
+        mode: of the connection.
+        look: whether to read the header now; otherwise, call `look` inside of a transaction.
+
+    Attributes:
+        connection: to the database.
+        root: what the database said when the reader was made.
+
+    Raises:
+        BankFormatError: the file is not the database of a bank, is damaged, or of another version.
+        StorageError: it cannot be read.
+        BankBusyError: another process kept it locked.
+    """
+
+    living = True
+
+    def __init__(self, path: Path, wait: float, mode: Mode = "read", look: bool = True) -> None:
+        self.path = path
+        self.connection = Connection(path, wait, mode)
+        if look:
+            with self.connection.transaction():
+                self.look()
+
+    def look(self) -> None:
+        """Take over the bank as it is now; a transaction is open.
+
+        Raises:
+            MovedError: the bank moved to another form.
+        """
+        self._check_schema()
+        content = self._item("root")
+        try:
+            self.take(Root.decode(content))
+            fields = json.loads(self._item("header", self.root.items["header"]))
+            self.header = BankHeader.from_described(fields, self.path / DATABASE)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+            if isinstance(error, SupermasksError):
+                raise
+            raise self._damaged(f"it has no valid header: {type(error).__name__}: {error}") from error
+        if self.root.count <= FEW and self.connection.mode == "read":
+            with suppress(BankFormatError):  # which is raised again when they are needed
+                _ = self.entries  # so that they are those of this moment, whatever happens to the bank
+
+    def take(self, root: Root) -> None:
+        """Take over another root; the names of the tasks are read anew when they are needed."""
+        self.root, self._found, self._numbered = root, None, None
+        self.shared = {kind: FileEntry(f"{kind}.safetensors", root.items[kind]) for kind in KINDS if kind in root.items}
+
+    def has(self, name: str) -> bool:
+        """Return whether the index has a task of this name; all other names are not read."""
+        return bool(self.connection.rows("SELECT 1 FROM tasks WHERE name = ?", name))
+
+    def is_current(self) -> bool:
+        """Return whether the bank is still as it was when the reader was made."""
+        return self._root() == self.root
+
+    def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
+        """Return bytes of the bank, as `BankReader.read` says."""
+        if isinstance(entry, FileEntry):
+            return self._item(entry.file.removesuffix(".safetensors"), entry.sha256, most)
+        found = self._bytes("contents", "id", number_of(entry.file), most, "X''")
+        if found is None:
+            raise BankFormatError(
+                f"{what} cannot be read: {self.path / DATABASE} no longer has it; open the bank again"
+            )
+        if hashlib.sha256(found[1]).hexdigest() != entry.sha256:
+            raise BankFormatError(
+                f"{self.path / entry.file}: {what} is truncated or altered, or another process has changed the bank "
+                "since it was opened; open it again, or restore it from a copy"
+            )
+        return found[1]
+
+    def find(self, name: str) -> TaskEntry | None:
+        """Return the entry of a task; None if the bank has none of this name."""
+        if self._found is None:
+            try:
+                found = self._select("name = ?", name)
+            except UnicodeEncodeError:  # no such text can be in a database
+                return None
+            if found:
+                return found[0]
+        return self.entries.get(name)  # an index that was altered may hide a task
+
+    def at(self, file: str) -> TaskEntry:
+        """Return the entry of the task with this `file`, as `BankReader.at` says."""
+        if self._found is not None:
+            return super().at(file)
+        if not (found := self._select("id = ?", number_of(file))):
+            raise self._damaged(f"it lacks the task in {file}, which a mask is coded relative to")
+        return found[0]
+
+    @property
+    def count(self) -> int:
+        """The number of tasks; this does not read their names."""
+        return self.root.count
+
+    @property
+    def over(self) -> str:
+        """The digest of the weights after all tasks; empty if none trained any."""
+        return self.root.over
+
+    def last(self) -> TaskEntry | None:
+        """Return the entry of the last task; None if there is none."""
+        if not self.root.count:
+            return None
+        found = self._select("id = ?", self.root.last)
+        if not found:
+            raise self._damaged("its last task is missing")
+        return found[0]
+
+    def task_sizes(self) -> dict[str, int]:
+        """Return the bytes of each task, by its name."""
+        with self.held():
+            return dict(self._scan("name, bytes"))
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes on disk of the database."""
+        with storage(f"{self.path} cannot be read"):
+            return {DATABASE: (self.path / DATABASE).stat().st_size}
+
+    def overhead(self) -> int:
+        """Return the bytes of the database that belong neither to a task nor to what tasks share."""
+        ((tasks,),) = self.connection.rows("SELECT COALESCE(SUM(LENGTH(content)), 0) FROM contents")
+        ((once,),) = self.connection.rows(
+            "SELECT COALESCE(SUM(LENGTH(content)), 0) FROM items WHERE name NOT IN ('root', 'header')"
+        )
+        return self.sizes()[DATABASE] - tasks - once
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Let nothing change inside of the context; writers wait.
+
+        Raises:
+            BankFormatError: a task was removed, renamed or replaced since the reader was made.
+        """
+        if self.connection.in_transaction():
+            yield
+            return
+        with self.connection.transaction():
+            if self._root().edits != self.root.edits:
+                raise BankFormatError(
+                    f"{self.path} was changed by another process since it was opened; open the bank again"
+                )
+            yield
+
+    def put_aside(self, entry: TaskEntry | FileEntry) -> None:
+        """Write damaged bytes into a file beside the bank, if they can be read."""
+        table, key = ("items", "name") if isinstance(entry, FileEntry) else ("contents", "id")
+        value = entry.file.removesuffix(".safetensors") if isinstance(entry, FileEntry) else number_of(entry.file)
+        sql = f"SELECT content FROM {table} WHERE {key} = ? AND LENGTH(content) <= ?"
+        for (content,) in self.connection.some(sql, value, self.sizes()[DATABASE]):
+            if isinstance(content, bytes):
+                write_file(free_name(self.path / Path(entry.file).name), content)
+
+    @cached_property
+    def damage(self) -> list[tuple[str, str]]:
+        """What is damaged apart from the bytes of tasks and of what they share, as `BankReader.damage` says."""
+        messages = [message for (message,) in self.connection.some("PRAGMA integrity_check(5)")]
+        found = [(DATABASE, f"{self.path / DATABASE} is damaged: {m}") for m in messages or ["no page can be read"]]
+        try:
+            _ = self.entries
+        except BankFormatError as error:
+            self._found = self._readable()
+            return [*(found if messages != ["ok"] else []), (DATABASE, str(error))]
+        return found if messages != ["ok"] else self._surplus()
+
+    def _surplus(self) -> list[tuple[str, str]]:
+        """Return a problem if there are rows that belong to no task."""
+        with self.held():
+            ((tasks, contents),) = self.connection.rows(
+                "SELECT (SELECT COUNT(*) FROM tasks), (SELECT COUNT(*) FROM contents)"
+            )
+            expected = self._root().count
+        if tasks == contents == expected:
+            return []
+        found = f"expected {expected} tasks, found {tasks} rows of tasks and {contents} of their bytes"
+        return [(DATABASE, f"{self.path / DATABASE} is damaged: {found}")]
+
+    def _readable(self) -> dict[str, TaskEntry]:
+        """Return the entries of a damaged bank that can be read, from its beginning and from its end."""
+        found = dict[str, TaskEntry]()
+        for order in ("ASC", "DESC"):
+            sql = f"SELECT {_COLUMNS} FROM tasks ORDER BY id {order} LIMIT ?"
+            for row in self.connection.some(sql, self.root.count + 1):
+                with suppress(BankFormatError):
+                    entry = self._entry(row)
+                    found[entry.name] = entry
+        return dict(sorted(found.items(), key=lambda item: number_of(item[1].file)))
+
+    def _listed(self) -> list[TaskEntry]:
+        with self.held():
+            return self._all()
+
+    def _all(self) -> list[TaskEntry]:
+        entries, total, root = list[TaskEntry](), 0, self.root
+        for row in self._scan(_COLUMNS):
+            entries.append(self._entry(row))
+            total += int.from_bytes(row[-1], "big")
+        if len(entries) != root.count or total % 2**256 != root.total:
+            raise self._damaged(f"expected {root.count:,} tasks, found {len(entries):,}, or others")
+        return entries
+
+    def _scan(self, columns: str) -> list[tuple[Any, ...]]:
+        # One more than there should be, since a damaged database could have any number.
+        where = "FROM tasks WHERE id <= ? ORDER BY id LIMIT ?"
+        return self.connection.rows(f"SELECT {columns} {where}", self.root.last, self.root.count + 1)
+
+    def _select(self, where: str, value: object) -> list[TaskEntry]:
+        sql = f"SELECT {_COLUMNS} FROM tasks WHERE {where} AND id <= {self.root.last}"
+        with self.held():
+            return [self._entry(row) for row in self.connection.rows(sql, value)]
+
+    def _entry(self, row: tuple[Any, ...]) -> TaskEntry:
+        try:
+            number, name, reference, after, _, sha256, sealed = row
+            first = -1 if reference is None else reference
+            if seal(*row[:-1]) != sealed or not -1 <= first < number <= HIGHEST:
+                raise ValueError(f"the row of task {name!r} was altered")
+            return TaskEntry(
+                file_of(number), sha256.hex(), name, "" if reference is None else file_of(reference), after
+            )
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise self._damaged(str(error)) from error
+
+    def _root(self) -> Root:
+        self._check_schema()
+        try:
+            return Root.decode(self._item("root"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(f"it has no valid root: {error}") from error
+
+    def _item(self, name: str, sha256: str | None = None, most: int = 2**28) -> bytes:
+        """Return the content of an item, whose digest is either given or in its row."""
+        found = self._bytes("items", "name", name, most, "sha256")
+        if found is None:
+            raise self._damaged(f"its {name} is missing")
+        stored, content = found
+        digest = hashlib.sha256(content)
+        if digest.digest() != stored or (sha256 is not None and digest.hexdigest() != sha256):
+            raise self._damaged(f"its {name} is truncated or altered")
+        return content
+
+    def _bytes(self, table: str, key: str, value: object, most: int, beside: str) -> tuple[Any, bytes] | None:
+        with storage(f"{self.path} cannot be read"):
+            most = min(most, (self.path / DATABASE).stat().st_size)
+        sql = f"SELECT {beside}, LENGTH(content), CASE WHEN LENGTH(content) <= ? THEN content END, TYPEOF(content) "
+        rows = self.connection.rows(f"{sql} FROM {table} WHERE {key} = ?", most, value)
+        if not rows:
+            return None
+        digest, size, content, kind = rows[0]
+        if content is None or kind != "blob":
+            raise self._damaged(f"{value} has {size} bytes of the type {kind}, expected a blob of at most {most}")
+        return digest, content
+
+    def _check_schema(self) -> None:
+        ((application,),) = self.connection.rows("PRAGMA application_id")
+        ((version,),) = self.connection.rows("PRAGMA user_version")
+        pages = self.connection.rows("PRAGMA page_count")
+        if (application == APPLICATION and version == MOVED) or pages == [(0,)]:
+            raise MovedError(f"{self.path} was converted by another process; open the bank again")
+        if application != APPLICATION or version != VERSION:
+            known = f"it is a bank of version {version}" if application == APPLICATION else "it is not a bank"
+            raise BankFormatError(
+                f"expected a bank of version {VERSION} in {self.path / DATABASE}, but {known}; use the version of the "
+                "library that wrote it"
+            )
+        ((journal,),) = self.connection.rows("PRAGMA journal_mode")
+        found = self.connection.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name LIMIT 20")
+        if found != _OBJECTS or journal == "wal":
+            raise BankFormatError(
+                f"{self.path / DATABASE} has other tables than a bank, or a journal of another kind; do not trust it"
+            )
+
+    def _damaged(self, what: str) -> BankFormatError:
+        return BankFormatError(
+            f"{self.path / DATABASE} is damaged: {what}; restore it from a copy, or drop what is damaged by: "
+            "supermasks bank repair"
+        )
+
+
+class MovedError(BankFormatError):
+    """The database was a bank, which has moved to another form since."""

@@ -1,0 +1,284 @@
+"""The two forms of a bank: which of them a folder holds, and how one becomes the other.
+
+A folder holds one bank. If it has a database that did not move away, this is the bank; otherwise its manifest says what
+the bank is. A change of form is complete with one commit of SQLite, so that it cannot be interrupted half-way.
+"""
+
+import os
+import sqlite3
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from secrets import token_hex
+from shutil import rmtree
+
+from supermasks.bank.connection import DATABASE, Connection, asking
+from supermasks.bank.database import (
+    APPLICATION,
+    MOVED,
+    SCHEMA,
+    VERSION,
+    DatabaseReader,
+    MovedError,
+    Root,
+    file_of,
+    number_of,
+)
+from supermasks.bank.files import PARTIAL, free_name, storage, sync_folder
+from supermasks.bank.header import BankHeader
+from supermasks.bank.reader import KINDS, BankReader, TaskEntry
+from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
+from supermasks.bank.writer import BankWriter, Known
+from supermasks.encoding import encode_state
+from supermasks.errors import BankBusyError, BankFormatError, TaskError
+from supermasks.task_info import check_name
+
+PAGE = 2048
+"""Bytes of a page of the database: a task wastes a part of a page."""
+
+Tasks = Iterable[tuple[TaskEntry, bytes]]
+
+
+class ExistsError(BankFormatError):
+    """There is a database already."""
+
+
+def holds(path: Path, file: str) -> bool:
+    """Return whether a folder holds a file that is not empty."""
+    try:
+        with storage(f"{path} cannot be read", passing=(FileNotFoundError, NotADirectoryError)):
+            return (path / file).stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def open_bank(path: Path, wait: float) -> BankReader:
+    """Return a reader of the bank in a folder.
+
+    Raises:
+        BankFormatError: there is no bank, or it is damaged.
+        StorageError: it cannot be read.
+        BankBusyError: another process kept it locked.
+    """
+    if holds(path, DATABASE):
+        with suppress(MovedError):
+            return DatabaseReader(path, wait)
+    with storage(f"{path} cannot be read"):
+        if not (path / MANIFEST).exists() and not (path / MANIFEST).is_symlink():
+            raise BankFormatError(f"there is no bank in {path}: {DATABASE} or {MANIFEST} is missing; check the path")
+    return SharedReader(path)
+
+
+@contextmanager
+def open_held(path: Path, wait: float) -> Generator[BankReader]:
+    """Yield a reader of the bank in a folder; inside of the context a living bank does not change, and writers wait.
+
+    Raises:
+        SupermasksError: everything that `open_bank` raises.
+    """
+    if holds(path, DATABASE):
+        bank, moved = DatabaseReader(path, wait, look=False), True
+        with closing(bank.connection), bank.connection.transaction():
+            with suppress(MovedError):
+                bank.look()
+                moved = False
+            if not moved:
+                yield bank
+                return
+    yield open_bank(path, wait)
+
+
+def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[str, bytes], tasks: Tasks) -> None:
+    """Make the database of a living bank.
+
+    Args:
+        path: of an existing folder.
+        wait: how many seconds to wait while another process writes.
+        header: what the tasks were learned over.
+        shared: what all tasks share, by its kind.
+        tasks: in the order of learning, with increasing numbers.
+
+    Raises:
+        ExistsError: there is a bank already.
+        StorageError: the database cannot be written.
+    """
+    _discard_moved(path, wait)
+    bank = DatabaseReader(path, wait, "create", look=False)
+    connection = bank.connection
+    with closing(connection):
+        connection.rows(f"PRAGMA page_size = {PAGE}")  # of a new file only
+        with connection.transaction("EXCLUSIVE"):
+            if connection.rows("SELECT COUNT(*) FROM sqlite_master") != [(0,)]:
+                raise ExistsError(f"{path} already holds a bank; choose another folder, or append to that bank")
+            for sql in SCHEMA.values():
+                connection.rows(sql)
+            connection.rows(f"PRAGMA application_id = {APPLICATION}")
+            connection.rows(f"PRAGMA user_version = {VERSION}")
+            bank.header = header
+            bank.take(Root({}))
+            writer = BankWriter(bank, False, 0, Known())
+            writer.set_header(header)
+            for kind, content in shared.items():
+                writer.put(kind, content)
+            for entry, content in tasks:
+                writer.insert(entry, content)
+            writer.finish()
+    with storage(f"{path} cannot be written"):
+        sync_folder(path)
+        sync_folder(path.absolute().parent)
+
+
+def copied(
+    bank: BankReader, without: Collection[str] = (), names: Mapping[str, str] | None = None
+) -> Iterator[tuple[TaskEntry, bytes]]:
+    """Yield the tasks of a bank for `create_living`; their bytes stay the same where they can.
+
+    Args:
+        bank: to read.
+        without: files of tasks that are left out. Masks that are coded relative to these are coded anew.
+        names: new names of tasks.
+
+    Raises:
+        BankFormatError: a task is damaged, or its name is invalid.
+        StorageError: a task cannot be read.
+    """
+    numbers, moved = [number_of(entry.file) for entry in bank.entries.values()], dict[str, str]()
+    if any(after <= before for before, after in pairwise(numbers)):
+        numbers = list(range(len(numbers)))
+    for number, entry in zip(numbers, bank.entries.values(), strict=True):
+        if entry.file in without:
+            continue
+        name = (names or {}).get(entry.name, entry.name)
+        try:
+            check_name(name)
+        except TaskError as error:
+            raise BankFormatError(f"{bank.path / entry.file}: {error}, by: supermasks bank repair") from None
+        if entry.reference in without:
+            content = encode_state(bank.state(entry), bank.header.layout)[0]
+        else:
+            content = bank.content(entry)
+        moved[entry.file] = file = file_of(number)
+        yield entry._replace(file=file, name=name, reference=moved.get(entry.reference, "")), content
+
+
+def copied_shared(bank: BankReader, without: Collection[str] = ()) -> dict[str, bytes]:
+    """Return what all tasks of a bank share, by its kind, for `create_living`."""
+    return {kind: bank.raw(kind) for kind in KINDS if kind in bank.shared and bank.shared[kind].file not in without}
+
+
+def make_living(path: Path, wait: float) -> None:
+    """Turn the bank in a folder into a living one, if it is not; nothing but its form changes.
+
+    Raises:
+        BankFormatError: there is no bank, or a part of it is damaged.
+        StorageError: it cannot be read or written; it stays as it was.
+        BankBusyError: another process writes into it.
+    """
+    bank = open_bank(path, wait)
+    if isinstance(bank, SharedReader):
+        bank.stay()
+        with suppress(ExistsError):  # another process was faster
+            create_living(path, wait, bank.header, copied_shared(bank), copied(bank))
+    if holds(path, MANIFEST):  # also what an interrupted change of form has left
+        with suppress(BankFormatError):
+            remove_shared(path)
+
+
+def discard_shared(path: Path, wait: float, header: BankHeader) -> None:
+    """Replace a shared bank that is damaged, if there is one, by an empty one.
+
+    Args:
+        path: of the folder.
+        wait: how many seconds to wait while another process writes.
+        header: of the empty bank.
+    """
+    if not open_bank(path, wait).living:
+        create_living(path, wait, header, {}, ())
+        remove_shared(path)
+
+
+def make_shared(path: Path, wait: float) -> None:
+    """Turn the bank in a folder into a shared one, if it is not; nothing but its form changes.
+
+    Raises:
+        BankFormatError: there is no bank, or a part of it is damaged.
+        StorageError: it cannot be read or written; it stays as it was.
+        BankBusyError: another process writes into it.
+    """
+    if not open_bank(path, wait).living:
+        return
+    bank = DatabaseReader(path, wait, "write", look=False)
+    with closing(bank.connection), suppress(MovedError), bank.connection.transaction("EXCLUSIVE"):
+        bank.look()
+        write_shared(bank, path)
+        # Processes that have the file open must not write into it any more.
+        bank.connection.rows(f"PRAGMA user_version = {MOVED}")
+    _discard_moved(path, wait)
+
+
+def rebuild(bank: DatabaseReader, without: Collection[str], names: Mapping[str, str]) -> None:
+    """Write a damaged database anew, in its place, with what can be read; the damaged one is kept beside it.
+
+    Args:
+        bank: the damaged one.
+        without: files that are left out.
+        names: new names of tasks.
+
+    Raises:
+        BankBusyError: another process has changed the bank since it was read.
+        StorageError: it cannot be written.
+    """
+    path, wait, beside = bank.path, bank.connection.wait, bank.path / f"{token_hex(8)}{PARTIAL}"
+    with storage(f"{path} cannot be written"):
+        beside.mkdir()
+    try:
+        create_living(beside, wait, bank.header, copied_shared(bank, without), copied(bank, without, names))
+        source = Connection(beside, wait)
+        if not bank.is_current():
+            raise BankBusyError(f"another process changed {path} while it was repaired; try again")
+        # By SQLite: a process that opens and closes the file in another way gives up its locks.
+        with asking(path, "written"), closing(sqlite3.connect(free_name(path / DATABASE))) as kept:
+            bank.connection.copy_to(kept)
+        with closing(source):
+            source.copy_to(bank.connection)
+    finally:
+        rmtree(beside, ignore_errors=True)
+
+
+def back_up(bank: DatabaseReader, target: Path) -> None:
+    """Copy a living bank into another folder, as it is now.
+
+    Raises:
+        BankFormatError: the other folder holds a bank.
+        StorageError: the bank cannot be read, or the copy cannot be written.
+    """
+    if holds(target, DATABASE) or holds(target, MANIFEST):
+        raise BankFormatError(f"{target} already holds a bank; choose another folder")
+    partial = target / f"{DATABASE}.{token_hex(8)}{PARTIAL}"
+    with storage(f"{target} cannot be written"):
+        target.mkdir(parents=True, exist_ok=True)
+    try:
+        with asking(target, "written"), closing(sqlite3.connect(partial)) as copy:
+            bank.connection.copy_to(copy)
+        with storage(f"{target} cannot be written"):
+            os.replace(partial, target / DATABASE)
+            sync_folder(target)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def _discard_moved(path: Path, wait: float) -> None:
+    """Remove a database whose bank moved to another form."""
+    file = path / DATABASE
+    if not holds(path, DATABASE):
+        return
+    before, connection = file.stat().st_ino, Connection(path, wait, "write")
+    # Only the process that has locked such a file may remove it: another bank may be made under its name.
+    with closing(connection), connection.transaction("EXCLUSIVE"):
+        marks = connection.rows("PRAGMA application_id") + connection.rows("PRAGMA user_version")
+        with storage(f"{file} cannot be removed"), suppress(FileNotFoundError):
+            if marks == [(APPLICATION,), (MOVED,)] and file.stat().st_ino == before:
+                file.unlink()
+                sync_folder(path)

@@ -1,0 +1,349 @@
+"""A shared bank: a folder with a file for each task, and `manifest.json`, which lists them.
+
+It is written once, and then only read. Earlier versions of this library kept every bank in this form.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from supermasks.bank.connection import DATABASE
+from supermasks.bank.database import HIGHEST, DatabaseReader
+from supermasks.bank.files import free_name, read_bytes, read_file, storage, sync_folder, write_file
+from supermasks.bank.header import BankHeader
+from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
+from supermasks.encoding import has_statistics
+from supermasks.errors import BankFormatError, StorageError, SupermasksError
+from supermasks.version import __version__
+
+FORMAT = "supermasks-bank"
+READ = (5, 6, 7)
+"""The versions that are read; 6 adds kinds of changes and `weights` to 5, and 7 adds statistics of tasks."""
+
+PLAIN, COUNTED = 6, 7
+"""The versions that are written: of a bank without and with statistics. A reader of version 6 would lose them."""
+
+MANIFEST = "manifest.json"
+TASKS = "tasks"
+
+WAIT = 60.0
+"""Seconds to wait for a writer of the living bank that a shared one has become."""
+
+LARGEST = 2**28
+"""The most bytes of a manifest: enough for a million tasks."""
+
+_TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
+_SHARED_FILES = {kind: re.compile(rf"{kind}-[0-9]{{6,12}}\.safetensors") for kind in KINDS}
+_SHARED_FILES["kept"] = re.compile(r"kept(-[0-9]{6,12})?\.safetensors")
+_NUMBER = re.compile(r"(?:[a-z]+-)?([0-9]{6,12})\.safetensors")
+_END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
+_END_BYTES = len('"digest": ""\n}') + 64
+_OTHER_VERSION = re.compile(rb'"version": (?!(?:5|6|7)\b)([0-9]{1,9})')
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`.
+
+    Attributes:
+        header: what the tasks were learned over.
+        tasks: in the order of learning.
+        shared: what all tasks share, by its kind.
+        version: of the format.
+        digest: of the manifest that was read; empty if it was not read from a file.
+    """
+
+    header: BankHeader
+    tasks: tuple[TaskEntry, ...] = ()
+    shared: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
+    version: int = PLAIN
+    digest: str = field(default="", compare=False)
+
+    def encode(self) -> bytes:
+        """Return the content of `manifest.json`: a line for each field and each task."""
+        # Readers of version 5 expect the first two of `KINDS`.
+        once = {kind: self.shared[kind]._asdict() if kind in self.shared else None for kind in KINDS}
+        fields = {
+            "format": FORMAT,
+            "version": self.version,
+            "library": __version__,
+            **self.header.described(),
+            **{kind: entry for kind, entry in once.items() if entry or kind in ("kept", "memory")},
+        }
+        lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
+        # Line by line: with `indent`, json does not use its fast encoder.
+        tasks = ",\n".join(json.dumps(entry._asdict()) for entry in self.tasks)
+        before = ("{\n" + ",\n".join([*lines, f'"tasks": [\n{tasks}\n]']) + ",\n").encode()
+        return before + b'"digest": "%s"\n}' % hashlib.sha256(before).hexdigest().encode()
+
+    def files(self) -> Iterator[str]:
+        """Return the files of the bank other than the manifest."""
+        yield from (entry.file for entry in (*self.tasks, *self.shared.values()))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Return the manifest of a folder.
+
+        Raises:
+            BankFormatError: it is missing, damaged, or of another version.
+            StorageError: it cannot be read.
+        """
+        file = folder / MANIFEST
+        try:
+            content = read_bytes(file, LARGEST)
+        except (FileNotFoundError, StorageError) as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                raise
+            raise BankFormatError(f"there is no bank in {folder}: {MANIFEST} is missing; check the path") from None
+        # Checked before parsing, which takes many times the memory of the file.
+        end = _END.search(content, max(0, len(content) - _END_BYTES))
+        if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:
+            version = _OTHER_VERSION.search(content, 0, 200)
+            of = (
+                f"; it may be of version {version[1].decode()}, while this library reads {READ[0]} to {READ[-1]}"
+                if version
+                else ""
+            )
+            raise BankFormatError(
+                f"{file} was altered, or is not the manifest of a bank: its digest does not match its content{of}; "
+                "restore it from a copy"
+            )
+        try:
+            return _parsed(json.loads(content), file, end[1].decode())
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            if isinstance(error, SupermasksError):
+                raise
+            raise BankFormatError(
+                f"{file} is not a manifest of a bank: {type(error).__name__}: {error}; restore it from a copy"
+            ) from error
+
+
+class SharedReader(BankReader):
+    """Reads a shared bank.
+
+    Args:
+        path: of its folder.
+
+    Raises:
+        BankFormatError: there is no manifest, or it is damaged.
+        StorageError: it cannot be read.
+    """
+
+    living = False
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.manifest = path, Manifest.read(path)
+        self.header, self.shared = self.manifest.header, self.manifest.shared
+        self._follows = True
+
+    def stay(self) -> None:
+        """Do not look for a living bank in place of files that are missing: it is about to be made.
+
+        Raises:
+            StorageError: the files of all tasks are missing at once.
+        """
+        self._follows = False
+        with storage(f"{self.path} cannot be read"):
+            if self.manifest.tasks and not (self.path / TASKS).exists():
+                raise StorageError(f"{self.path / TASKS} is missing, with all its tasks; check the disk and the path")
+
+    def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
+        """Return the content of a file, as `BankReader.read` says."""
+        try:
+            return read_file(self.path / entry.file, entry.sha256, what, most)
+        except BankFormatError as error:
+            return self._moved(entry, what, most, error)
+
+    def _moved(self, entry: FileEntry | TaskEntry, what: str, most: int, error: BankFormatError) -> bytes:
+        """Return the same bytes from the living bank that this one has become since; raise the error if it has not."""
+        if not self._follows or not (self.path / DATABASE).exists():
+            raise error
+        if isinstance(entry, FileEntry):
+            kind = entry.file.removesuffix(".safetensors").partition("-")[0]
+            entry = entry._replace(file=f"{kind}.safetensors")
+        try:
+            return DatabaseReader(self.path, WAIT).read(entry, what, most)
+        except BankFormatError:
+            raise error from None
+
+    def _listed(self) -> list[TaskEntry]:
+        return list(self.manifest.tasks)
+
+    def find(self, name: str) -> TaskEntry | None:
+        """Return the entry of a task; None if the bank has none of this name."""
+        return self.entries.get(name)
+
+    @property
+    def count(self) -> int:
+        """The number of tasks."""
+        return len(self.entries)
+
+    @property
+    def over(self) -> str:
+        """The digest of the weights after all tasks; empty if none trained any."""
+        return next((entry.after for entry in reversed(self.manifest.tasks) if entry.after), "")
+
+    def last(self) -> TaskEntry | None:
+        """Return the entry of the last task; None if there is none."""
+        return self.manifest.tasks[-1] if self.manifest.tasks else None
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes on disk of each file, by its path in the folder.
+
+        Raises:
+            BankFormatError: a file is missing.
+            StorageError: a file cannot be accessed.
+        """
+        try:
+            with storage(f"{self.path} cannot be read", passing=(FileNotFoundError,)):
+                return {file: (self.path / file).stat().st_size for file in (MANIFEST, *self.manifest.files())}
+        except FileNotFoundError as error:
+            raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
+
+    def task_sizes(self) -> dict[str, int]:
+        """Return the bytes of each task, by its name."""
+        sizes = self.sizes()
+        return {name: sizes[entry.file] for name, entry in self.entries.items()}
+
+    def put_aside(self, entry: TaskEntry | FileEntry) -> None:
+        """Rename a damaged file."""
+        file = self.path / entry.file
+        with storage(f"{file} cannot be put aside"), suppress(FileNotFoundError):
+            os.replace(file, free_name(file))
+
+    def overhead(self) -> int:
+        """Return the bytes of the manifest."""
+        return self.sizes()[MANIFEST]
+
+
+def write_shared(bank: BankReader, path: Path) -> None:
+    """Write a bank as files into a folder, and the manifest last. Files of an earlier shared bank there are replaced.
+
+    Args:
+        bank: to write.
+        path: of the folder.
+
+    Raises:
+        BankFormatError: a part of the bank is damaged, or the folder holds links that would be followed.
+        StorageError: the bank cannot be read, or the folder cannot be written to.
+    """
+    with storage(f"{path} cannot be written"):
+        (path / TASKS).mkdir(parents=True, exist_ok=True)
+        if (path / TASKS).is_symlink():
+            raise BankFormatError(f"{path / TASKS} is a symbolic link; replace it by a real folder")
+        present = [*os.listdir(path), *os.listdir(path / TASKS)]
+        earlier = {*Manifest.read(path).files()} if (path / MANIFEST).exists() else set[str]()
+    # Above every number that is there: a file never changes under its name.
+    first = max((int(found[1]) for found in map(_NUMBER.fullmatch, present) if found), default=-1) + 1
+    written = list[str]()
+    try:
+        manifest = _write_files(bank, path, first, written)
+        write_file(path / MANIFEST, manifest.encode())
+    except BaseException:
+        with suppress(StorageError):
+            _remove(path, written)
+        raise
+    _remove(path, earlier.difference(manifest.files()))
+
+
+def _write_files(bank: BankReader, path: Path, first: int, written: list[str]) -> Manifest:
+    """Write all files except the manifest, which is returned; note their paths in `written`."""
+    moved, tasks, shared, number = dict[str, str](), list[TaskEntry](), dict[str, FileEntry](), first
+    version = COUNTED if "moments" in bank.shared else PLAIN
+    for entry in bank.entries.values():
+        number = _number(entry.file) + first
+        moved[entry.file] = file = f"{TASKS}/{number:06d}.safetensors"
+        written.append(file)
+        content = bank.content(entry)
+        write_file(path / file, content, sync=False)
+        version = COUNTED if has_statistics(content) else version
+        tasks.append(entry._replace(file=file, reference=moved.get(entry.reference, "")))
+    for kind, entry in bank.shared.items():
+        alone = kind == "kept" and not (path / "kept.safetensors").exists()
+        file = "kept.safetensors" if alone else f"{kind}-{number + 1:06d}.safetensors"
+        shared[kind] = FileEntry(file, entry.sha256)
+        written.append(file)
+        write_file(path / file, bank.raw(kind), sync=False)
+    if number > HIGHEST:
+        raise BankFormatError(f"{path} has a file with the highest possible number; move that file to another folder")
+    with storage(f"{path} cannot be written"):
+        sync_folder(path / TASKS)
+        sync_folder(path)
+    return Manifest(bank.header, tuple(tasks), shared, version)
+
+
+def _number(file: str) -> int:
+    return int(Path(file).stem)
+
+
+def remove_shared(path: Path) -> None:
+    """Remove the files of a shared bank, the manifest last.
+
+    Raises:
+        BankFormatError: the manifest is damaged.
+        StorageError: a file cannot be removed.
+    """
+    _remove(path, Manifest.read(path).files())
+    _remove(path, [MANIFEST, ".lock"])
+    with storage(f"{path / TASKS} cannot be removed"):
+        if (path / TASKS).is_dir() and not os.listdir(path / TASKS):
+            (path / TASKS).rmdir()
+
+
+def _remove(path: Path, files: Iterable[str]) -> None:
+    with storage(f"files in {path} cannot be removed"):
+        for file in files:
+            (path / file).unlink(missing_ok=True)
+
+
+def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
+    if manifest["format"] != FORMAT or manifest["version"] not in READ:
+        raise BankFormatError(
+            f"expected {FORMAT} version {READ[0]} to {READ[-1]}, but {file} is {manifest['format']!r} version "
+            f"{manifest['version']!r}; use the version of the library that wrote it"
+        )
+    shared = {
+        kind: FileEntry(_checked_path(manifest[kind], pattern, file), str(manifest[kind]["sha256"]))
+        for kind, pattern in _SHARED_FILES.items()
+        if manifest.get(kind)
+    }
+    header = BankHeader.from_described(manifest, file)
+    return Manifest(header, _tasks(manifest["tasks"], file), shared, manifest["version"], digest)
+
+
+def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:
+    tasks, depths = list[TaskEntry](), dict[str, int]()
+    for entry in stored:
+        path, sha256, name = _checked_path(entry, _TASK_FILE, file), entry["sha256"], entry["name"]
+        reference, after = entry["reference"], entry["after"]
+        if not isinstance(name, str):
+            name = f"\0{json.dumps(name)}"  # an invalid name: only this task is refused, when it is read
+        if reference and reference not in depths:
+            raise BankFormatError(
+                f"{file} refers to {reference!r} for {name!r}, which is not an earlier task; do not trust it"
+            )
+        for digest in (sha256, after) if after else (sha256,):
+            if not _DIGEST.fullmatch(digest):
+                raise BankFormatError(f"{file} has {digest!r} for {name!r}, expected a SHA-256; do not trust it")
+        if path in depths:
+            raise BankFormatError(f"{file} names {path} twice; do not trust it")
+        depths[path] = depth = depths[reference] + 1 if reference else 1
+        if depth > DEEPEST:
+            raise BankFormatError(f"{file} needs more than {DEEPEST} tasks to read {name!r}; do not trust it")
+        tasks.append(TaskEntry(path, sha256, name, reference or "", after or ""))
+    return tuple(tasks)
+
+
+def _checked_path(stored: Mapping[str, Any], pattern: re.Pattern[str], manifest: Path) -> str:
+    path = stored["file"]
+    if not pattern.fullmatch(path):
+        raise BankFormatError(f"{manifest} names files outside of its folder of tasks; do not trust it")
+    return path

@@ -1,0 +1,136 @@
+"""Hopfield recovery: finds the mask of unlabelled inputs in a memory, without a list of masks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from supermasks import Learner, Network, Task
+from supermasks.bases import RandomBase
+from supermasks.errors import BaseMismatchError, ConfigError, InputError, MaskError, TaskError
+from supermasks.hopfield import HopfieldMemory
+from supermasks.inference import HopfieldRecovery
+from supermasks.masks import Mask
+from supermasks.methods import SupSup
+from supermasks.nets import gated_fully_connected, gates
+from supermasks.scores import Constant
+from supermasks.training import RMSprop, Training
+from supermasks.types import Examples
+
+
+def examples(first: int, count: int, seed: int) -> Examples:
+    """Points around two of six prototypes; the targets are places among all six."""
+    prototypes = 2 * torch.randn(6, 20, generator=torch.Generator().manual_seed(7))
+    targets = first + torch.arange(count) % 2
+    noise = torch.randn(count, 20, generator=torch.Generator().manual_seed(seed))
+    return Examples(prototypes[targets] + 0.5 * noise, targets)
+
+
+TASKS = [Task(f"task-{n}", tuple(range(6)), examples(2 * n, 640, n), examples(2 * n, 256, 10 + n)) for n in range(3)]
+
+
+@pytest.fixture(scope="module")
+def learner() -> Learner:
+    module = gated_fully_connected([20, 512, 512, 6])
+    network = Network(module, RandomBase(0), select=gates(module), norm="batch")
+    method, training = SupSup(initial=Constant(0.0)), Training(epochs=3, batch_size=32, optimiser=RMSprop(1e-3))
+    made = Learner(network, method=method, training=training, inference=HopfieldRecovery())
+    for task in TASKS:
+        made.learn(task)
+    return made
+
+
+def test_the_mask_of_a_task_is_recovered_from_a_memory_alone(learner: Learner) -> None:
+    masks = [state.mask for state in learner.bank]
+    memory = HopfieldMemory.empty(learner.network).plus(*masks)
+    for number, task in enumerate(TASKS):
+        assert task.test is not None
+        found = HopfieldRecovery().recover(learner.network, memory, task.test.batch(torch.arange(256))[0], masks)
+        assert found.mask == masks[number]
+        assert len(found.best.objective) == len(found.best.distances) == 30
+        assert found.best.distances[-1][number] == 0
+        for other, mask in enumerate(masks):
+            assert found.best.distances[-1][other] == (mask - found.mask).count() + (found.mask - mask).count()
+
+
+def test_the_learner_finds_the_task(learner: Learner) -> None:
+    for number, task in enumerate(TASKS):
+        assert task.test is not None
+        belief = learner.infer(task.test.batch(torch.arange(256))[0], together=True)
+        assert list(belief.tasks) == [task.name]
+        assert float(belief.evidence[0, number]) == 0.0
+
+
+def test_the_first_objective_is_that_of_equation_7(learner: Learner) -> None:
+    masks = [state.mask for state in learner.bank]
+    memory, inputs = HopfieldMemory.empty(learner.network).plus(*masks), TASKS[0].train.batch(torch.arange(50))[0]
+    found = HopfieldRecovery(steps=4, tries=1).recover(learner.network, memory, inputs).best
+    gates_of = {name: (mean.double() + 1) / 2 for name, mean in memory.means.items()}
+    p = learner.network.forward(inputs, {name: value.float() for name, value in gates_of.items()}).double().softmax(1)
+    energy = -sum(float(m.double() @ memory.matrices[n].double() @ m.double()) for n, m in memory.means.items())
+    expected = 1.5e-3 / 4 * energy + 3 / 4 * float(-(p * p.log()).sum(dim=1).mean())
+    assert found.objective[0] == pytest.approx(expected, rel=1e-4)
+    assert found.distances == ((), (), (), ())
+
+
+def test_one_step_is_one_step_of_gradient_descent(learner: Learner) -> None:
+    # In the only step of one, the entropy has no weight: z = mu - rate (-2 gamma Psi mu).
+    memory = HopfieldMemory.empty(learner.network).plus(*(state.mask for state in learner.bank))
+    inputs = TASKS[0].train.batch(torch.arange(20))[0]
+    plain = HopfieldRecovery(steps=1, momentum=0.0, weight_decay=0.0, bounded=False, tries=1)
+    found = plain.recover(learner.network, memory, inputs)
+    z = {n: m + 500 * 1.5e-3 * 2 * (memory.matrices[n] @ m) for n, m in memory.means.items()}
+    assert found.mask == memory.mask(z)
+
+
+def test_the_try_of_smallest_entropy_is_the_result(learner: Learner) -> None:
+    network = learner.network
+    memory = HopfieldMemory.empty(network).plus(*(state.mask for state in learner.bank))
+    inputs = TASKS[1].train.batch(torch.arange(128))[0]
+    found = HopfieldRecovery(steps=3, batch_size=16, tries=5).recover(network, memory, inputs)
+    assert len(found.tries) == 5
+    assert len({each.objective for each in found.tries}) == 5  # each takes the inputs in another order
+    assert found.best.entropy == min(each.entropy for each in found.tries)
+    assert found.mask == found.best.mask
+    first = found.tries[0]  # takes the inputs as they are
+    effective = {name: first.mask[name].float() for name in first.mask}
+    p = torch.cat([network.forward(some, effective) for some in inputs.tensor_split(8)]).double().softmax(1)
+    assert first.entropy == pytest.approx(float(-(p * p.log()).sum(dim=1).mean()), rel=1e-4)
+
+
+def test_all_inputs_are_used_and_few_are_used_again(learner: Learner) -> None:
+    memory = HopfieldMemory.empty(learner.network).plus(learner.bank["task-0"].mask)
+    inputs, recovery = TASKS[0].train.batch(torch.arange(640))[0], HopfieldRecovery(batch_size=16)
+    assert len(recovery.recover(learner.network, memory, inputs).best.objective) == 40
+    assert len(recovery.recover(learner.network, memory, inputs[:33]).best.objective) == 30
+
+
+def test_without_bounds_many_steps_end_in_an_error_that_says_what_to_do(learner: Learner) -> None:
+    memory = HopfieldMemory.empty(learner.network).plus(*(state.mask for state in learner.bank))
+    inputs = TASKS[0].train.batch(torch.arange(64))[0]
+    with pytest.raises(InputError, match="set bounded=True"):
+        HopfieldRecovery(steps=400, bounded=False).recover(learner.network, memory, inputs)
+
+
+def test_what_cannot_be_recovered_is_an_error(learner: Learner) -> None:
+    network, recovery = learner.network, HopfieldRecovery()
+    memory, inputs = HopfieldMemory.empty(network), TASKS[0].train.batch(torch.arange(64))[0]
+    with pytest.raises(TaskError, match="got an empty one"):
+        recovery.recover(network, memory, inputs)
+    memory = memory.plus(learner.bank["task-0"].mask)
+    with pytest.raises(InputError, match="got none"):
+        recovery.recover(network, memory, inputs[:0])
+    with pytest.raises(BaseMismatchError, match="expected the network with fingerprint"):
+        recovery.recover(network, replace(memory, fingerprint="another"), inputs)
+    with pytest.raises(MaskError, match="expected a mask over parameters"):
+        recovery.recover(network, memory, inputs, [Mask.pack({"w": torch.ones(2, dtype=torch.bool)})])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"gamma": -1.0}, {"learning_rate": float("nan")}, {"batch_size": 0}, {"steps": 0}, {"tries": 0}],
+    ids=str,
+)
+def test_invalid_settings_are_rejected(settings: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(settings))):
+        HopfieldRecovery(**settings)  # pyright: ignore[reportArgumentType]
