@@ -33,6 +33,7 @@ RUN = [
     *(("supsup", "3", what) for what in ("PSP (GG)", "BatchE (GG)", "Upper Bound")),
     ("supsup", "5", "SupSup (NNs H)"),
     ("supsup", "8", "Lower Bound"),
+    ("supsup", "figure-8", "HopSupSup"),
     ("supsup", "figure-10", "ABatchE (GNu H), b = 1, LeNet 300-100"),
     ("supsup", "figure-10", "ABatchE (GNu M), b = 16, LeNet 300-100"),
     *(
@@ -102,6 +103,7 @@ def test_rows_that_are_not_run_say_why() -> None:
     assert row("exssnet", "1", "LAMOL, S5").missing == row("exssnet", "15", "IDBR, S2").missing
     assert "quoted" not in row("exssnet", "1", "IDBR, S2").missing  # the paper measured it
     assert "no settings" in row("exssnet", "2", "CGATE, S-MNIST").missing
+    assert "hopfield" in row("supsup", "figure-7", "HopSupSup").missing
     assert "one head" in row("exssnet", "12", "DER++").missing
 
 
