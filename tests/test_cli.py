@@ -164,6 +164,29 @@ def test_paper_lists_tables_what_they_need_and_their_records(capsys: pytest.Capt
     assert "Exclusive Supermask" not in capsys.readouterr().out
 
 
+def test_rows_of_a_table_are_shown_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["paper", "exssnet", "2", "--dry", "--only", "*, S-MNIST", "--out", str(tmp_path / "none")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "DER++, S-MNIST" in shown
+    assert "S-CIFAR100" not in shown.partition("needs")[0]
+    assert "left out: the gates of CGATE" in shown
+    assert "split-mnist-lenet-300-100-packnet" not in shown
+    assert "runs 13;" in shown
+    assert not (tmp_path / "none").exists()
+
+
+def test_one_row_of_a_table_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["paper", "exssnet", "2", "--scale", "small", "--epochs", "0.1", "--steps", "4", "--out", str(tmp_path)]
+    assert main([*words, "--only", "ER, S-MNIST"]) == 0
+    (folder,) = tmp_path.rglob("record.json")
+    assert "-er-60-" in folder.parent.name
+    assert "DER" not in capsys.readouterr().out
+    assert main([*words, "--only", "ER"]) == 2
+    assert "expected the name of a row of Table 2, got 'ER'; its rows are: Multitask, S-MNIST;" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_a_small_table_prints_the_papers_numbers_beside_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,9 +197,9 @@ def test_a_small_table_prints_the_papers_numbers_beside_ours(
     shown = capsys.readouterr().out
     assert "93.65" in shown
     assert "after all 2 tasks" in shown
-    assert "left out: needs PSP, not built yet" in shown
+    assert "left out" not in shown
     assert "data: sample instead of mnist" in shown
-    assert len(list(tmp_path.rglob("record.json"))) == 3  # H and G are one run; BatchEnsemble, and the upper bound
+    assert len(list(tmp_path.rglob("record.json"))) == 4  # H and G are one run; PSP, BatchEnsemble, the upper bound
 
 
 def test_a_damaged_bank_is_named(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

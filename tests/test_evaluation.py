@@ -1,4 +1,4 @@
-"""The three scorings, on a learner whose task inference is replaced by one with a known answer."""
+"""The four scorings, on a learner whose task inference is replaced by one with a known answer."""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from supermasks import GNS, GNU, Examples, Learner, Task
-from supermasks.errors import TaskError, UnknownTaskError
-from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, shuffled
-from supermasks.inference import Entropy, Objective, TaskInference
+from supermasks.errors import ConfigError, TaskError, UnknownTaskError
+from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch, SomeOfBatch, shuffled
+from supermasks.inference import Entropy, Exhaustive, MaxProbability, Objective, TaskInference
 from supermasks.inference.task_inference import decide
 from supermasks.nets import fully_connected
 from supermasks.seeding import generator
@@ -84,6 +84,49 @@ def test_a_full_batch_decides_together(learner: Learner) -> None:
     assert score.identification == len(right) / 3
 
 
+def test_some_images_decide_for_their_batch(learner: Learner) -> None:
+    # Batches of 3, of which 2 decide; the last batch has one image.
+    signs = [-3.0, 5.0, 1.0, 2.0, 2.0, -1.0, 1.0]
+    order = generator(learner.seed, "test-batches", "plain").permutation(7).tolist()
+    batches = [[signs[n] for n in order[i : i + 3]] for i in (0, 3, 6)]
+    right = [len(batch) for batch in batches if sum(batch[:2]) > 0]
+    whole = [len(batch) for batch in batches if sum(batch) > 0]
+    assert right != whole
+    score = SomeOfBatch(images=2, batch_size=3).score(learner, "plain", examples(signs), GNU)
+    assert score.accuracy == sum(right) / 7
+    assert score.identification == len(right) / 3
+    everyone = SomeOfBatch(images=3, batch_size=3).score(learner, "plain", examples(signs), GNU)
+    assert everyone == FullBatch(batch_size=3).score(learner, "plain", examples(signs), GNU)
+
+
+@pytest.mark.parametrize("objective", [Entropy(), MaxProbability()])
+def test_images_that_decide_together_have_the_smallest_sum_of_the_objective(
+    learner: Learner, objective: Objective
+) -> None:
+    """Equation 15 of SupSup, worked out mask by mask."""
+    random = torch.Generator().manual_seed(1)
+    data = Examples(torch.randn(23, 3, generator=random), torch.ones(23, dtype=torch.int64))
+    mixed, names = shuffled(data, "plain", learner.seed), learner.tasks
+    decided = list[str]()
+    for inputs, _ in mixed.batches(5):
+        logits = [learner.network.logits(inputs[:4], learner.bank[name]) for name in names]
+        sums = [float(objective(of_task, 2).double().sum()) for of_task in logits]
+        decided.append(names[sums.index(min(sums))])
+    assert len(set(decided)) == 2
+    before, learner.inference = learner.inference, Exhaustive(objective)
+    try:
+        score = SomeOfBatch(images=4, batch_size=5).score(learner, "plain", data, GNU)
+    finally:
+        learner.inference = before
+    assert score.identification == decided.count("plain") / len(decided)
+
+
+@pytest.mark.parametrize("images", [0, 4])
+def test_more_images_than_a_batch_has_cannot_decide(images: int) -> None:
+    with pytest.raises(ConfigError, match=f"from 1 to the batch size, 3, got {images}"):
+        SomeOfBatch(images=images, batch_size=3)
+
+
 def test_full_batches_mix_the_order_of_the_data_and_hold_each_example_once(learner: Learner) -> None:
     data = Examples(torch.arange(20.0).view(10, 2), torch.arange(10), rows=torch.arange(10).flip(0))
     mixed = shuffled(data, "a", 0)
@@ -97,13 +140,13 @@ def test_full_batches_mix_the_order_of_the_data_and_hold_each_example_once(learn
 
 def test_a_wrong_label_of_the_right_task_is_wrong(learner: Learner) -> None:
     wrong = Examples(examples([1, 1]).inputs, torch.tensor([1, 0]))
-    for scoring in (EachInput(), FirstOfBatch(), FullBatch()):
+    for scoring in (EachInput(), FirstOfBatch(), FullBatch(), SomeOfBatch()):
         assert scoring.score(learner, "plain", wrong, GNU).accuracy == 0.5
 
 
 def test_nothing_to_score_is_an_error(learner: Learner) -> None:
     empty = Examples(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
-    for scoring in (EachInput(), FirstOfBatch(), FullBatch()):
+    for scoring in (EachInput(), FirstOfBatch(), FullBatch(), SomeOfBatch()):
         with pytest.raises(TaskError):
             scoring.score(learner, "plain", empty, GNU)
         with pytest.raises(UnknownTaskError):

@@ -1,4 +1,4 @@
-"""How well a learner does on test data when it must find the task itself: three ways of scoring."""
+"""How well a learner does on test data when it must find the task itself: four ways of scoring."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
@@ -36,10 +36,11 @@ class Scoring(Settings, ABC):
     """Decides how many inputs a task is inferred from, and what a wrong inference costs.
 
     Attributes:
-        together: whether all inputs of a batch decide together; otherwise a single input decides.
+        together: whether all inputs of a batch decide together; None if some of them do; otherwise a single input
+            decides.
     """
 
-    together: ClassVar[bool] = False
+    together: ClassVar[bool | None] = False
 
     @abstractmethod
     def score(
@@ -154,9 +155,64 @@ class FullBatch(Scoring):
         return _score_batches(learner, task, mixed, scenario, self.batch_size, decided)
 
 
+@dataclass(frozen=True)
+class SomeOfBatch(Scoring):
+    """The first `images` of a batch together decide its task (SupSup, Appendix C, where `images` is `b`).
+
+    Unless labels are shared, a wrong task costs the whole batch. Batches are drawn at random, as in `FullBatch`. A
+    batch with fewer images is decided by all of them.
+
+    Attributes:
+        images: how many images decide, at most `batch_size`.
+        batch_size: 128 in the paper (Section 4.2).
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    together = None
+
+    images: int = 16
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.images <= self.batch_size:
+            raise ConfigError(
+                f"images must be from 1 to the batch size, {self.batch_size}, got {self.images}; to decide by all "
+                "images of a batch, use FullBatch()"
+            )
+
+    def score(
+        self,
+        learner: Learner,
+        task: str,
+        examples: Examples,
+        scenario: Scenario,
+        among: Sequence[str] | None = None,
+    ) -> Score:
+        _check(learner, task, examples, scenario)
+        mixed = shuffled(examples, task, learner.seed)
+        firsts = [inputs[: self.images] for inputs, _ in mixed.batches(self.batch_size)]
+        decided = _decided(learner, firsts, among)
+        return _score_batches(learner, task, mixed, scenario, self.batch_size, decided)
+
+
 def shuffled(examples: Examples, task: str, seed: int, count: int | None = None) -> Examples:
     """Return the test examples of a task in the random order in which full batches are drawn, or so many of them."""
     return reordered(examples, generator(seed, "test-batches", task).permutation(len(examples))[:count])
+
+
+def _decided(learner: Learner, batches: Sequence[Tensor], among: Sequence[str] | None) -> list[str]:
+    """Return for each batch the task that all its inputs together decide."""
+    alone = learner.network.norm != "batch" and learner.calibration is None
+    if not (alone and learner.inference.averages):
+        return [learner.infer(inputs, together=True, among=among).tasks[0] for inputs in batches]
+    # The evidence of a batch is the mean over its inputs. So each mask is computed once, not once for each batch.
+    belief = learner.infer(torch.cat(list(batches)), among=among)
+    parts = belief.evidence.split([len(inputs) for inputs in batches])
+    largest = torch.stack([part.double().mean(dim=0) for part in parts]).max(dim=1)  # the first of the largest
+    return [belief.candidates[index] for index in largest.indices.tolist()]
 
 
 def _score_batches(

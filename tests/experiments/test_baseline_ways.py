@@ -6,8 +6,10 @@ import pytest
 from small_experiments import split
 
 from supermasks.bank import BankFolder
+from supermasks.bases import RandomBase
 from supermasks.experiments import read_record, run
 from supermasks.experiments.ways.trunk import TRUNK
+from supermasks.spec import describe
 
 KEEPS = ("packnet", "wsn", "multitask")
 FORGETS = ("si", "lwf", "er", "agem", "der", "derpp", "icarl", "psp")
@@ -37,3 +39,9 @@ def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:
     }
     examples = {name for name in BankFolder(tmp_path / "bank").open().memory if name.startswith("example ")}
     assert examples >= {"example inputs", "example logits", "example targets"}
+
+
+def test_batch_ensemble_begins_with_the_weights_of_its_paper(tmp_path: Path) -> None:
+    for name in ("signed_kaiming_constant", "kaiming_normal"):
+        run(split("batch-ensemble", tasks=1, initialisation=name), tmp_path / name, command=["supermasks"])
+        assert BankFolder(tmp_path / name / "bank").open().header.base == describe(RandomBase(0, name))

@@ -78,6 +78,11 @@ def test_each_method_learns_and_stores_what_it_trains(small: Make, data: Path, m
     assert learner.predict(finished.tasks[0].train.inputs[torch.tensor([0])], task="two").tasks == ["two"]
 
 
+def test_pretrained_weights_are_not_drawn_at_random(small: Make, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="are pretrained; leave it out"):
+        run(small("batch-ensemble", initialisation="kaiming_normal"), tmp_path / "run", data)
+
+
 def test_the_layers_of_the_encoder_are_masked_and_begin_as_they_are(
     small: Make, data: Path, net: Path, tmp_path: Path
 ) -> None:

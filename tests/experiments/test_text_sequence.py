@@ -55,6 +55,14 @@ def test_each_method_learns_over_either_embedding(
         assert record["accuracy"]["forgetting"] == 0
 
 
+@pytest.mark.parametrize("way", ["sequential", "er", "multitask"])
+def test_baselines_learn_over_embeddings(way: str, data: Path, vectors: Path, tmp_path: Path) -> None:
+    experiment = changed(small(vectors, "individual"), way=EXPERIMENTS["webnlp"].of(way).way)
+    record = run(experiment, tmp_path / "run", data).record
+    assert record["accuracy"]["mean"] > 0.6
+    assert (record["bytes"]["examples"] > 0) == (way == "er")
+
+
 def test_the_inputs_are_the_embeddings_of_the_tokens(data: Path, net: Path, vectors: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 

@@ -14,7 +14,7 @@ from supermasks.experiments.ways.supsup import SupSupWay
 from supermasks.inference import Entropy, OneShot, SuperfluousNeurons
 from supermasks.masks import ER, TopK
 from supermasks.papers import matching_rows, published
-from supermasks.papers.supsup import permuted
+from supermasks.papers.supsup_settings import permuted
 from supermasks.scores import KKT, MeanOfScores
 from supermasks.spec import describe
 from supermasks.training import Adam

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from supermasks.evaluation import FirstOfBatch
+from supermasks.evaluation import FirstOfBatch, SomeOfBatch
 from supermasks.inference import Entropy, OneShot, SuperfluousNeurons
 from supermasks.masks import TopK
 from supermasks.report import Row, summarise
@@ -75,6 +75,14 @@ def test_each_scoring_is_held_against_the_router_that_sees_as_much(record: Make,
     run["evaluations"] = [evaluation(0.9, 0.97, scoring=scoring) for scoring in scorings]
     assert [row.router for row in summarise([run])] == [75, 75, 87.5]
     assert summarise([run])[2].how == "one-shot by entropy, full batch of 128"
+
+
+def test_no_router_sees_as_much_as_some_images_of_a_batch(record: Make) -> None:
+    run = record()
+    run["evaluations"][0]["scoring"] = describe(SomeOfBatch(images=16))
+    row = summarise([run])[0]
+    assert row.how == "one-shot by entropy, 16 of a batch of 128"
+    assert row.router is None
 
 
 def test_the_papers_figure_needs_the_same_objective_and_scoring(record: Make) -> None:

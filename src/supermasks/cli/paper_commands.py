@@ -3,10 +3,12 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from supermasks.cli.extra import Table, tyro
+from supermasks.cli.extra import Table, Text, tyro
 from supermasks.cli.screen import literal, wide_console, with_bars
 from supermasks.errors import ConfigError, RunStateError
 from supermasks.papers import PAPERS, Paper, Result, Scale, matching_rows, run_table
@@ -21,6 +23,8 @@ def paper(
     name: tyro.conf.Positional[str | None] = None,
     table: tyro.conf.Positional[str | None] = None,
     scale: Literal["paper", "small"] = "paper",
+    dry: bool = False,
+    only: str | None = None,
     seed: int = 0,
     out: Path = Path("runs/papers"),
     data: Path | None = None,
@@ -34,6 +38,8 @@ def paper(
         name: "supsup" or "exssnet"; without it both are listed.
         table: such as 2 or figure-11; without it the paper's tables are listed.
         scale: "paper" for the paper's data, tasks and training; "small" for real data at hand, in minutes.
+        dry: show the rows of the table, what each run would be and why others are left out; run nothing.
+        only: the names of rows, with "*" for any text, such as "*, S-MNIST"; by default all rows.
         seed: of the runs.
         out: folder of the runs; a stopped or finished run in it is resumed.
         data: folder of the data sets; by default $SUPERMASKS_DATA and the cache.
@@ -44,7 +50,11 @@ def paper(
     if name is None or table is None:
         _list([_paper(name)] if name else list(PAPERS.values()), results)
         return
-    chosen, of = _paper(name).table(table), _paper(name)
+    of = _paper(name)
+    chosen = _rows(of.table(table), only)
+    if dry:
+        _plan(of, chosen)
+        return
     folder = out / of.name / chosen.number / scale
     words = ["supermasks", *sys.argv[1:]]
     limits = small if scale == "small" else None
@@ -62,6 +72,17 @@ def _paper(name: str) -> Paper:
     return PAPERS[name]
 
 
+def _rows(table: PaperTable, only: str | None) -> PaperTable:
+    """Return a table with some of its rows; None keeps all."""
+    if only is None:
+        return table
+    rows = tuple(row for row in table.rows if fnmatchcase(row.what, only))
+    if not rows:
+        names = "; ".join(row.what for row in table.rows) or "none, since nothing is measured"
+        raise ConfigError(f"expected the name of a row of {table.heading}, got {only!r}; its rows are: {names}")
+    return replace(table, rows=rows)
+
+
 def _list(papers: Sequence[Paper], results: Path) -> None:
     found = _records(results)
     for paper in papers:
@@ -74,7 +95,34 @@ def _list(papers: Sequence[Paper], results: Path) -> None:
             words = [one.number, _about(one), f"{can} of {len(one.rows)}" if one.rows else NOTHING]
             table.add_row(*map(literal, [*words, str(there or NOTHING), one.needs or NOTHING, one.time or NOTHING]))
         wide_console().print(table)
-    print("run a table:  supermasks paper supsup 2 --scale small")
+    print("rows of a table:  supermasks paper supsup 2 --dry\nrun a table:  supermasks paper supsup 2 --scale small")
+
+
+def _plan(paper: Paper, chosen: PaperTable) -> None:
+    """Show the rows of a table: the numbers of the paper, the run, and what differs or why there is none."""
+    table = Table(title=_heading(paper, chosen), title_justify="left", show_lines=True)
+    for header in ("row", "measured", "paper", "run", ""):
+        table.add_column(header, overflow="fold", justify="right" if header == "paper" else "left")
+    for row in chosen.rows:
+        measured, theirs, _ = zip(*_lines(Result(row, None)), strict=True)
+        title = row.experiment.title if row.experiment else NOTHING
+        said = f"{LEFT_OUT}: {row.missing}" if row.missing else row.differs
+        table.add_row(*_cells([row.what, "\n".join(measured), "\n".join(theirs), title, said]))
+    if chosen.rows:
+        wide_console().print(table)
+    for what, words in (("needs", chosen.needs), ("time ", chosen.time), ("note ", _about(chosen))):
+        if words:
+            print(f"{what}  {words}")
+    print(f"runs   {len({row.experiment for row in chosen.rows if row.experiment})}; equal experiments share a run")
+
+
+def _cells(cells: Sequence[str]) -> list[Text | str]:
+    """Return cells as they are shown: of several lines only where they are ours."""
+    return [literal(cell) if "\n" not in cell else cell for cell in cells]
+
+
+def _heading(paper: Paper, table: PaperTable) -> str:
+    return f"{paper.short}, {table.heading}: {table.title}"
 
 
 def _about(table: PaperTable) -> str:
@@ -92,7 +140,7 @@ def _records(results: Path) -> Counter[tuple[str, str, int]]:
 
 
 def _show(paper: Paper, chosen: PaperTable, made: Sequence[Result], scale: str, folder: Path) -> None:
-    table = Table(title=f"{paper.short}, {chosen.heading}: {chosen.title}", title_justify="left", show_lines=True)
+    table = Table(title=_heading(paper, chosen), title_justify="left", show_lines=True)
     for header, justify in (("row", "left"), ("measured", "left"), ("paper", "right"), ("ours", "right")):
         table.add_column(header, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
     table.add_column("", overflow="fold")
@@ -102,7 +150,7 @@ def _show(paper: Paper, chosen: PaperTable, made: Sequence[Result], scale: str, 
         own = [words for words in result.differs if words not in everywhere]
         said = f"{LEFT_OUT}: {result.reason}" if result.reason else "; ".join(own)
         cells = [result.row.what, *("\n".join(column) for column in zip(*lines, strict=True)), said]
-        table.add_row(*(literal(cell) if "\n" not in cell else cell for cell in cells))
+        table.add_row(*_cells(cells))
     wide_console().print(table)
     if chosen.see:
         print(f"{_about(chosen)}")

@@ -14,6 +14,11 @@ def needs(what: str) -> str:
     return f"needs {what}, not built yet"
 
 
+def quoted(source: str) -> str:
+    """Say that the paper did not measure a number itself."""
+    return f"quoted by the paper from {source}; there is nothing to run"
+
+
 def accuracy(percent: float, forgetting: float | None = None) -> tuple[Value, ...]:
     """Return an accuracy, and the forgetting where the paper has it."""
     forgotten = () if forgetting is None else (Value(Forgetting(), forgetting),)
@@ -35,6 +40,11 @@ def among(
     """Return accuracies among so many tasks by One-Shot, with the first image of a batch, and their average."""
     how: TaskInference = OneShot(objective)
     return _after([Among(count, how, scoring or FirstOfBatch()) for count in counts], percents, average)
+
+
+def curve(counts: Sequence[int], inference: TaskInference, scoring: Scoring) -> tuple[Value, ...]:
+    """Return accuracies among so many tasks, of which the paper gives a picture only."""
+    return tuple(Value(Among(count, inference, scoring), None) for count in counts)
 
 
 def columns(

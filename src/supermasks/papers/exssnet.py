@@ -1,5 +1,6 @@
 """Exclusive Supermask Subnetwork Training (Yadav and Bansal, ACL 2023 Findings): its tables and figures."""
 
+from supermasks.papers import exssnet_figures as figures
 from supermasks.papers import exssnet_images as images
 from supermasks.papers import exssnet_texts as texts
 from supermasks.papers.table import Paper, Table
@@ -27,16 +28,11 @@ EXSSNET = Paper(
         texts.TABLE_14,
         texts.TABLE_15,
         Table("figure-1", "A diagram of ExSSNeT", note=NO_NUMBERS),
-        images.FIGURE_2,
-        images.FIGURE_3,
-        images.FIGURE_4,
-        images.FIGURE_5,
-        Table(
-            "figure-6",
-            "SplitCIFAR-100: accuracy on all tasks so far",
-            note="The curves of Table 2, as `accuracy.so_far` of the records has them.",
-            see=("2",),
-        ),
+        figures.FIGURE_2,
+        figures.FIGURE_3,
+        figures.FIGURE_4,
+        figures.FIGURE_5,
+        figures.FIGURE_6,
         Table("figure-7", "A diagram of SupSup", note=NO_NUMBERS),
     ),
 )

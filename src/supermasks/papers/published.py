@@ -6,7 +6,7 @@ from typing import Any
 
 from supermasks.errors import ConfigError
 from supermasks.experiments import Experiment
-from supermasks.experiments.evaluations import TaskGiven, TaskInferred
+from supermasks.experiments.evaluations import Evaluation, TaskGiven, TaskInferred, TaskUnknown
 from supermasks.experiments.tasks.images import ImageTasks
 from supermasks.papers.exssnet import EXSSNET
 from supermasks.papers.measures import Accuracy, Among, Given, Record, is_scored_in
@@ -33,7 +33,7 @@ def published(record: Record) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for paper, table, row, value in _values():
         theirs, measure = row.experiment, value.measure
-        if theirs is None:
+        if theirs is None or value.expected is None:
             continue
         if isinstance(measure, (Among, Given)):
             theirs = _with_tasks(theirs, measure.tasks)
@@ -105,14 +105,23 @@ def _same(one: Experiment, other: Experiment) -> bool:
 
 def _learning(experiment: Experiment) -> Experiment:
     training = replace(experiment.training, precision="float32")
+    return replace(experiment, seed=0, training=training, evaluation=_plain(experiment))
+
+
+def _plain(experiment: Experiment) -> Evaluation:
+    """Return the evaluation of an experiment without anything that changes only how the tasks are scored."""
     evaluation = experiment.evaluation
     if evaluation.calibrated:
-        plain = TaskInferred(calibrate=True)
-    elif experiment.way.heads or evaluation.scenario.id_at_test:
-        plain = TaskGiven()
-    else:
-        plain = type(evaluation)()
-    return replace(experiment, seed=0, training=training, evaluation=plain)
+        return TaskInferred(calibrate=True)
+    if experiment.way.heads or evaluation.scenario.id_at_test:
+        return TaskGiven()
+    if isinstance(evaluation, TaskUnknown):  # what opens masks changes what they learn
+        usual = TaskUnknown()
+        scored = {name: getattr(usual, name) for name in ("checkpoints", "inference", "scoring", "further")}
+        most = evaluation.max_tasks
+        budget = None if most is None or most > experiment.tasks.count else most
+        return replace(evaluation, **scored, judged_inputs=None, max_tasks=budget)
+    return type(evaluation)()
 
 
 def _how(experiment: Experiment, measure: Accuracy | Among | Given) -> tuple[Any, Any]:

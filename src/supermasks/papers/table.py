@@ -13,11 +13,11 @@ class Value:
 
     Attributes:
         measure: what it measures.
-        expected: the paper's number, in the unit of the table.
+        expected: the paper's number, in the unit of the table; None if the paper gives it as a picture only.
     """
 
     measure: Measure
-    expected: float
+    expected: float | None
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,11 @@ def _inference_in_words(inference: Any) -> str:
 
 
 def _scoring_in_words(scoring: Any) -> str:
-    """Return a described scoring in words: "full batch of 128"."""
+    """Return a described scoring in words: "full batch of 128", or "16 of a batch of 128"."""
     if not isinstance(scoring, dict):
         return str(scoring)
+    if "images" in scoring and "batch_size" in scoring:
+        return f"{scoring['images']} of a batch of {scoring['batch_size']}"
     size = f" of {scoring['batch_size']}" if "batch_size" in scoring else ""
     return _spaced(scoring.get("type"), " ") + size
 
@@ -203,11 +205,13 @@ def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training
 
 
 def _router(scoring: Any) -> str | None:
-    """Return the baseline that decides by as many inputs as a scoring does: by one, or by a batch."""
+    """Return the baseline that decides by as many inputs as a scoring does (one, or a batch); None without one."""
     kind = next(
         (kind for kind in kinds(Scoring) if isinstance(scoring, dict) and kind.__name__ == scoring["type"]), None
     )
-    return None if kind is None else "full_batch" if kind.together else "each_input"
+    if kind is None or kind.together is None:
+        return None
+    return "full_batch" if kind.together else "each_input"
 
 
 def _given(records: Sequence[Record], training: str) -> Row:
