@@ -18,7 +18,7 @@ from supermasks.datasets import fetch as fetch_data
 from supermasks.errors import SupermasksError
 from supermasks.experiments import run_demo
 from supermasks.experiments.sequences import ONLY_HERE
-from supermasks.report import write_html, write_report
+from supermasks.report import write_html, write_mammoth, write_report
 from supermasks.version import __version__
 
 DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
@@ -36,16 +36,23 @@ def demo(out: Path = Path("runs/demo")) -> None:
     finish(out)
 
 
-def report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, html: Path | None = None) -> None:
+def report(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    out: Path | None = None,
+    html: Path | None = None,
+    mammoth: Path | None = None,
+) -> None:
     """Make tables and pictures from the records of runs, with the papers' numbers beside.
 
     Args:
         runs: folders of runs, or folders of such folders.
-        out: folder for report.md and the pictures; by default "report", or none if there is an HTML file.
+        out: folder for report.md and the pictures; by default "report", or none if another form was asked for.
         html: one HTML file with everything in it, such as "report.html"; it makes no request.
+        mammoth: folder for lines of JSON with the keys of Mammoth's logs, which other tools can draw.
     """
     paths = [] if html is None else [write_html(runs, html)]
-    if out is not None or html is None:
+    paths += [] if mammoth is None else write_mammoth(runs, mammoth)
+    if out is not None or not paths:
         paths.append(write_report(runs, out or Path("report")))
     print_table(runs)
     for path in paths:

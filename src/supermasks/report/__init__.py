@@ -2,6 +2,7 @@
 
 from supermasks.report.comparison import plot_runs
 from supermasks.report.html import write_html
+from supermasks.report.mammoth import write_mammoth
 from supermasks.report.measures import measures_markdown
 from supermasks.report.plots import plot_record
 from supermasks.report.summary import Row, summarise
@@ -18,5 +19,6 @@ __all__ = [
     "rich_table",
     "summarise",
     "write_html",
+    "write_mammoth",
     "write_report",
 ]

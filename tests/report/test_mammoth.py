@@ -1,0 +1,48 @@
+"""Results as lines of JSON with Mammoth's keys, against the numbers of the record."""
+
+import json
+from pathlib import Path
+
+import pytest
+from small_experiments import permuted, split
+
+from supermasks.experiments import run
+from supermasks.report import read_runs, write_mammoth
+
+RESULTS = Path(__file__).parent.parent.parent / "results"
+
+
+def test_the_task_given_and_unknown(tmp_path: Path) -> None:
+    record = run(permuted(), tmp_path / "run").record
+    files = write_mammoth([tmp_path / "run"], tmp_path / "out")
+    given, inferred = files
+    assert given == tmp_path / "out" / "task-il" / "sample" / "supsup" / "logs.jsonl"
+    assert inferred == tmp_path / "out" / "class-il" / "sample" / "supsup" / "logs.jsonl"
+    (line,) = map(json.loads, given.read_text().splitlines())
+    matrix = record["accuracy"]["matrix"]
+    for after in range(3):
+        for task in range(after + 1):
+            assert line[f"accuracy_{task + 1}_task{after + 1}"] == pytest.approx(100 * matrix[after][task])
+        mean = sum(matrix[after][: after + 1]) / (after + 1)
+        assert line[f"accmean_task{after + 1}"] == pytest.approx(100 * mean)
+    assert line["forgetting"] == pytest.approx(100 * record["accuracy"]["forgetting"])
+    assert (line["dataset"], line["model"], line["seed"], line["n_tasks"]) == ("sample", "supsup", 0, 3)
+    (line,) = map(json.loads, inferred.read_text().splitlines())
+    assert line["accmean_task3"] == pytest.approx(100 * record["accuracy"]["mean"])
+    assert "accmean_task2" not in line
+    assert line["forgetting"] is None
+
+
+def test_runs_of_one_way_are_lines_of_one_file(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run(split(seed=seed, tasks=2), tmp_path / f"run-{seed}")
+    (file,) = write_mammoth([tmp_path / "run-0", tmp_path / "run-1"], tmp_path / "out")
+    assert [json.loads(line)["seed"] for line in file.read_text().splitlines()] == [0, 1]
+
+
+def test_all_results_of_this_project_can_be_written(tmp_path: Path) -> None:
+    files = write_mammoth([RESULTS], tmp_path)
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    records = read_runs([RESULTS])
+    assert len(lines) == len(records) + sum(bool(record["evaluations"]) for record in records.values())
+    assert all(0 <= line[f"accmean_task{line['n_tasks']}"] <= 100 for line in lines)
