@@ -84,8 +84,10 @@ def test_a_closed_task_never_changes_again() -> None:
     observed(of, stream, 0, 80)
     assert of.open_tasks == ["task-0001"]
     first = of.bank["task-0000"]
+    trend = of.trend("task-0000")
     seen = observed(of, stream, 80)
     now = of.bank["task-0000"]
+    assert of.trend("task-0000") == trend
     assert all(torch.equal(first.mask[name], now.mask[name]) for name in first.mask)
     assert [each.trained for each in seen] == [True] * 40 + [False] * 80 + [True] * 40
     assert of.tasks == ["task-0000", "task-0001", "task-0002"]

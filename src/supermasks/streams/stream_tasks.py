@@ -114,9 +114,9 @@ class StreamTasks:
             self.close(next(iter(self.open)))
 
     def note(self, name: str, loss: float, inputs: Tensor, targets: Tensor) -> None:
-        """Note that a batch was learned."""
-        self.trends[name] = self.trends[name].plus(loss)
+        """Note that a batch was learned. The trend of a closed task stays: it says what the task answers well."""
         if name in self.open:
+            self.trends[name] = self.trends[name].plus(loss)
             self.open[name] = self.open.pop(name)
             self.recent[name] = [*self.recent[name][1 - RECENT :], (inputs, targets)]
 
