@@ -19,18 +19,18 @@ from supermasks.brief import brief
 from supermasks.data import make_task
 from supermasks.data.gather import plain_labels
 from supermasks.errors import ConfigError, LabelError, TaskError, TrainingError
-from supermasks.inference import Objective, TaskInference
+from supermasks.inference import TaskInference
 from supermasks.learner import Learner
 from supermasks.learner_checks import check_part
 from supermasks.methods import Method
 from supermasks.network import Network
 from supermasks.seeding import generator
 from supermasks.spec import describe
+from supermasks.streams.batch_scene import BatchScene
 from supermasks.streams.consolidation import Dropped, consolidated
 from supermasks.streams.loss_jump import LossJump
 from supermasks.streams.loss_trend import LossTrend
 from supermasks.streams.novelty_rule import Judged, NoveltyRule
-from supermasks.streams.open_task import Looked, OpenTask
 from supermasks.streams.stream_file import read_stream, write_stream
 from supermasks.streams.stream_tasks import StreamTasks
 from supermasks.training import Training
@@ -206,7 +206,7 @@ class StreamLearner:
             computing_in(torch.float32, device),
             seeded_layers(device, random),
         ):
-            scene = _Scene(self._tasks, self._current, self.batches, x, targets)
+            scene = BatchScene(self._tasks, self._current, self.batches, x, targets)
             judged = self.novelty.judge(scene) if self._current else Judged(True, "", {})
             return self._learn(scene, judged)
 
@@ -283,7 +283,7 @@ class StreamLearner:
         self.batches, self._current = own["batches"], own["current"]
         return self.batches
 
-    def _learn(self, scene: "_Scene", judged: Judged | None) -> Observed:
+    def _learn(self, scene: BatchScene, judged: Judged | None) -> Observed:
         tasks, x, targets = self._tasks, scene.inputs, scene.targets
         name, new = self._destination(judged)
         opened = tasks.begin(tasks.task(name, x, targets)) if new else tasks.open.get(name)
@@ -348,53 +348,6 @@ class StreamLearner:
             "max_tasks": self.max_tasks,
             "when_full": self.when_full,
         }
-
-
-class _Scene:
-    """A batch before it is learned (`Scene`)."""
-
-    def __init__(self, tasks: StreamTasks, current: str, batch: int, inputs: Tensor, targets: Tensor) -> None:
-        self.inputs, self.targets = inputs, targets
-        self._tasks, self._current, self._batch = tasks, current, batch
-        self._looked: Looked | None = None
-
-    @property
-    def batch(self) -> int:
-        return self._batch
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self._tasks.names
-
-    @property
-    def current(self) -> str:
-        return self._current
-
-    def trend(self, name: str) -> LossTrend:
-        return self._tasks.trends[name]
-
-    def loss(self) -> float:
-        opened = self._tasks.open.get(self._current)
-        if opened is None:
-            return self.losses([self._current])[self._current]
-        return float(self.looked(opened).loss.detach())
-
-    def losses(self, names: Sequence[str]) -> Mapping[str, float]:
-        return self._tasks.losses(names, self.inputs, self.targets)
-
-    def nearest(self, count: int) -> Sequence[str]:
-        return self._tasks.nearest(count, self.inputs, self.targets)
-
-    def evidence(self, objective: Objective, floor: int) -> Tensor:
-        return self._tasks.evidence(self.inputs, objective, floor)
-
-    def looked(self, opened: OpenTask) -> Looked:
-        """Return the look of a task at the batch; that of the current task is taken once."""
-        if opened.name != self._current:
-            return opened.look(self.inputs, self.targets)
-        if self._looked is None:
-            self._looked = opened.look(self.inputs, self.targets)
-        return self._looked
 
 
 def _check_for_streams(learner: Learner) -> None:
