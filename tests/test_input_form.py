@@ -269,7 +269,8 @@ def test_the_form_is_stored_with_the_task(tmp_path: Path) -> None:
     assert loaded.predict(PIXELS, task="a").labels == learner.predict(PIXELS, task="a").labels
     with pytest.raises(InputError):
         loaded.predict(PIXELS.astype(np.float32), task="a")
-    texts = [stored_json(file) for file in sorted((tmp_path / "bank" / "tasks").iterdir())]
+    learner.save_pretrained(tmp_path / "shared")
+    texts = [stored_json(file) for file in sorted((tmp_path / "shared" / "tasks").iterdir())]
     assert [text.get("input_form", "none") for text in texts] == ["pixels", "none"]
 
 

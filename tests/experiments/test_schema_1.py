@@ -19,7 +19,9 @@ RESULTS = Path(__file__).parents[2] / "results"
 KKT_RUN = "split-cifar-cifar10-exssnet-er16-transfer-kkt-together-sgd-rate50-mirrored-seed0"
 
 
-@pytest.mark.parametrize("folder", sorted(RESULTS.iterdir()), ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", sorted(file.parent for file in RESULTS.glob("*/record.json")), ids=lambda folder: folder.name
+)
 def test_every_result_is_read(folder: Path) -> None:
     stored = json.loads((folder / "record.json").read_text())
     record = read_record(folder)
