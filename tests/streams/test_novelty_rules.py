@@ -24,6 +24,7 @@ class Told:
     batch: int = 0
     names: Sequence[str] = ("a", "b", "c")
     current: str = "a"
+    previous: str | None = None
     trends: Mapping[str, LossTrend] = field(default_factory=dict)
     here: float = 0.0
     elsewhere: Mapping[str, float] = field(default_factory=dict)
@@ -122,6 +123,15 @@ def test_a_jump_to_a_task_that_fits_returns_to_it() -> None:
 def test_a_young_task_is_not_judged() -> None:
     scene = Told(trends={"a": steady(1.0, count=19)}, here=50.0)
     assert LossJump(settle=20).judge(scene) is None
+
+
+def test_a_young_task_gives_way_to_the_task_before_it() -> None:
+    trends = {"a": steady(1.0, count=5), "b": steady(0.5)}
+    fits = Told(trends=trends, previous="b", here=5.0, elsewhere={"b": 0.6})
+    judged = LossJump().judge(fits)
+    assert judged is not None
+    assert (judged.new, judged.nearest) == (False, "b")
+    assert LossJump().judge(Told(trends=trends, previous="b", here=0.1, elsewhere={"b": 5.0})) is None
 
 
 def test_a_window_sees_a_smaller_jump_later() -> None:

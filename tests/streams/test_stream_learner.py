@@ -348,3 +348,105 @@ def test_a_stream_of_batches_does_not_depend_on_where_it_starts() -> None:
             BatchStream(stream.tasks, wrong)
     with pytest.raises(ConfigError):
         replace(stream, batch_size=0)
+
+
+class Breaking(torch.autograd.Function):
+    """The identity, whose backward pass can be made to fail."""
+
+    broken = False
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        if Breaking.broken:
+            raise torch.OutOfMemoryError("out of memory")
+        return gradient
+
+
+class Fragile(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(784, 60, bias=False), nn.Linear(60, 40, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(Breaking.apply(self.first(x.flatten(1))).relu())
+
+
+@pytest.mark.parametrize("most_open", [1, 4])
+def test_a_step_that_fails_opens_and_closes_nothing(most_open: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = permuted(((0, 40), (1, 3)))
+    settings: dict[str, Any] = {"seed": 1, "training": Training(optimiser=RMSprop(3e-3)), "open_tasks": most_open}
+    of, untouched = (StreamLearner(Fragile(), DIGITS, **settings) for _ in range(2))
+    observed(untouched, stream)
+    observed(of, stream, 0, 40)
+    monkeypatch.setattr(Breaking, "broken", True)
+    with pytest.raises(torch.OutOfMemoryError):
+        observed(of, stream, 40)
+    assert (of.tasks, of.open_tasks, of.batches) == (["task-0000"], ["task-0000"], 40)
+    monkeypatch.setattr(Breaking, "broken", False)
+    observed(of, stream, 40)
+    assert of.tasks == untouched.tasks
+    assert same_bits(of, untouched)
+
+
+def test_a_caller_may_use_one_tensor_for_all_batches() -> None:
+    stream, of, plain = permuted(((0, 40), (1, 40))), learner(), learner()
+    observed(plain, stream)
+    buffer = torch.zeros(64, 1, 28, 28)
+    for batch in stream.batches():
+        buffer.copy_(batch.inputs)
+        of.observe(buffer, batch.labels)
+    assert same_bits(of, plain)
+    assert of.consolidate(0.2) == plain.consolidate(0.2) == []
+
+
+def test_inputs_made_in_inference_mode_are_learned() -> None:
+    of = learner()
+    with torch.inference_mode():
+        batches = [(torch.rand(8, 1, 28, 28), list(range(8))) for _ in range(2)]
+        of.observe(*batches[0])
+    assert of.observe(*batches[1]).batch == 1
+
+
+def test_after_one_odd_batch_the_stream_goes_on_where_it_was() -> None:
+    of, stream = learner(), permuted(((0, 70),))
+    observed(of, stream, 0, 60)
+    odd = next(iter(permuted(((1, 1),)).batches()))
+    assert of.observe(odd.inputs.flip(3), odd.labels).new
+    seen = observed(of, stream, 60)
+    assert {each.task for each in seen} == {"task-0000"}
+
+
+@pytest.mark.parametrize("count", [63, 65, 70])
+def test_a_window_finds_boundaries_within_it(count: int) -> None:
+    of = learner(novelty=LossJump(window=10))
+    observed(of, permuted(((0, count), (1, count), (2, count))))
+    assert len(of.tasks) == 3
+
+
+def test_checkpoints_may_take_turns_between_folders(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    of, stream = learner(), permuted(((0, 4),))
+    monkeypatch.chdir(tmp_path)
+    for batch, folder in zip(stream.batches(), ("a", "b", tmp_path / "a", "b"), strict=True):
+        of.observe(batch.inputs, batch.labels)
+        of.checkpoint(folder)
+    assert learner().resume("a") == 3
+    assert learner().resume("b") == 4
+
+
+class Wrong(LossJump):
+    """A rule that returns a name in place of a decision."""
+
+    def judge(self, scene: Any) -> Any:
+        return scene.current
+
+
+def test_a_rule_must_judge() -> None:
+    of, stream = learner(novelty=Wrong()), permuted(((0, 2),))
+    observed(of, stream, 0, 1)
+    with pytest.raises(ConfigError, match="must return a Judged"):
+        observed(of, stream, 1)
+    assert of.batches == 1

@@ -16,14 +16,17 @@ class BatchScene:
     Args:
         tasks: of the stream.
         current: the task of the batch before.
+        previous: the task before that one; "" if there is none.
         batch: its number.
         inputs: `batch x ...`.
         targets: `batch`, indices of classes.
     """
 
-    def __init__(self, tasks: StreamTasks, current: str, batch: int, inputs: Tensor, targets: Tensor) -> None:
+    def __init__(
+        self, tasks: StreamTasks, current: str, previous: str, batch: int, inputs: Tensor, targets: Tensor
+    ) -> None:
         self.inputs, self.targets = inputs, targets
-        self._tasks, self._current, self._batch = tasks, current, batch
+        self._tasks, self._current, self._previous, self._batch = tasks, current, previous, batch
         self._looked: Looked | None = None
 
     @property
@@ -37,6 +40,10 @@ class BatchScene:
     @property
     def current(self) -> str:
         return self._current
+
+    @property
+    def previous(self) -> str | None:
+        return self._previous or None
 
     def trend(self, name: str) -> LossTrend:
         return self._tasks.trends[name]

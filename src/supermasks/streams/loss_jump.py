@@ -26,7 +26,8 @@ class LossJump(NoveltyRule):
     Attributes:
         threshold: in standard deviations.
         least: the least standard deviation, in nats; it must exceed the noise of the loss from batch to batch.
-        settle: the number of batches of a task before its losses count.
+        settle: the number of batches of a task before its losses count. Until then the rule only looks at the
+            task before: if that fits, it has returned, as after a single odd batch. With a window it waits.
         window: how many batches are judged together, 1 to 50.
         candidates: how many tasks are compared after a jump, those of steepest descent.
 
@@ -52,17 +53,28 @@ class LossJump(NoveltyRule):
 
     def judge(self, scene: Scene) -> Judged | None:
         trend = scene.trend(scene.current)
-        if trend.count < self.settle + self.window - 1 or scene.batch % self.window:
+        if trend.count < self.settle + self.window - 1:
+            return self._young(scene)
+        if scene.batch % self.window:
             return None
-        if self._of_window(trend, scene.loss()) <= self.threshold:
+        jump = self._of_window(trend, scene.loss())
+        if jump <= self.threshold:
             return None
         losses = scene.losses(list(dict.fromkeys([*scene.nearest(self.candidates), scene.current])))
-        trends = {name: scene.trend(name) for name in losses}
-        trends[scene.current] = trend.without(self.window - 1)  # what was learned within the window may be of another
-        surprises = {name: trends[name].surprise(loss, self.least) for name, loss in losses.items()}
+        surprises = {name: scene.trend(name).surprise(loss, self.least) for name, loss in losses.items()}
+        if self.window > 1:  # by now the current mask may be trained on batches of the next task
+            surprises[scene.current] = jump
         nearest = min(surprises, key=lambda name: surprises[name])
         scores = {name: -surprise for name, surprise in surprises.items()}
-        return Judged(surprises[nearest] > self.threshold, nearest, scores)
+        return Judged(surprises[nearest] > self.threshold, nearest, scores, doubtful=self.window - 1)
+
+    def _young(self, scene: Scene) -> Judged | None:
+        """Return to the task before a young one, if that fits."""
+        before = scene.previous
+        if before is None or self.window > 1:  # with a window, the task before was trained on some batches of this one
+            return None
+        surprise = scene.trend(before).surprise(scene.losses([before])[before], self.least)
+        return Judged(False, before, {before: -surprise}) if surprise <= self.threshold else None
 
     def _of_window(self, trend: LossTrend, loss: float) -> float:
         """Return the surprise of the last losses of a task, the newest of which is not in its trend yet."""

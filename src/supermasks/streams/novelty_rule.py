@@ -30,6 +30,11 @@ class Scene(Protocol):
         """The task of the batch before."""
         ...
 
+    @property
+    def previous(self) -> str | None:
+        """The task before the current one; None if there was none, or if it was dropped."""
+        ...
+
     def trend(self, name: str) -> LossTrend:
         """Return the losses of a task so far."""
         ...
@@ -67,11 +72,14 @@ class Judged:
         new: whether the batch belongs to no task so far.
         nearest: the task that it belongs to, or else the task that is nearest.
         scores: what the rule compared, by task; larger is nearer.
+        doubtful: how many batches before this one may have been of another task than the current one. If that task
+            ends here, their losses no longer count for it.
     """
 
     new: bool
     nearest: str
     scores: Mapping[str, float]
+    doubtful: int = 0
 
 
 class NoveltyRule(Settings, ABC):

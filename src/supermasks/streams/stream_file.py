@@ -40,7 +40,9 @@ def write_stream(
                 f"{path} already holds a checkpoint; resume it with a new learner, or choose another folder"
             )
         # So that a process that is killed before the end of this function leaves a valid checkpoint, of no batch.
-        save_checkpoint(path / FILE, identity, {"own": {"batches": 0, "current": ""}, "tasks": dict(NOTHING)})
+        save_checkpoint(
+            path / FILE, identity, {"own": {"batches": 0, "current": "", "previous": ""}, "tasks": dict(NOTHING)}
+        )
         folder.create(bank.header, bank.kept)
     stored = folder.open()
     for name in tasks.closed:
@@ -60,7 +62,13 @@ def read_stream(path: Path, tasks: StreamTasks, identity: Mapping[str, Any]) -> 
     """
     if not has_checkpoint(path / FILE):
         raise RunStateError(f"{path} holds no checkpoint of a stream; start the stream anew, or name its folder")
-    state = load_checkpoint(path / FILE, identity)
+    try:
+        state = load_checkpoint(path / FILE, identity)
+    except RunStateError as error:
+        raise RunStateError(
+            f"{error}. This is the checkpoint of a stream: build the learner with the same settings, and the network "
+            "with the same initial values (call torch.manual_seed before), or start anew in another folder"
+        ) from error
     described, folder = state["tasks"], BankFolder(path / BANK)
     if not folder.exists():
         folder.create(tasks.learner.bank.header, tasks.learner.bank.kept)

@@ -143,15 +143,19 @@ class StreamLearner:
         self._token_ids = token_ids
         self._tasks = StreamTasks(learner, labels, prefix, open_tasks)
         self._numbers = {label: number for number, label in enumerate(labels)}
-        self._current = ""
-        self._home: Path | None = None
+        self._current = self._previous = ""
+        self._homes = set[Path]()
+        self._identity()  # rejects a rule that cannot be stored
 
     def __repr__(self) -> str:
         return f"StreamLearner({self.batches:,} batches; {self._tasks.learner!r}; {type(self.novelty).__name__})"
 
     @property
     def learner(self) -> Learner:
-        """The learner with all tasks as they are now, to predict, calibrate, export and share. Do not add tasks."""
+        """The learner with all tasks as they are now, to predict, calibrate, export and share.
+
+        Its tasks belong to the stream: do not add, remove or rename any.
+        """
         self._tasks.store_open()
         return self._tasks.learner
 
@@ -197,7 +201,8 @@ class StreamLearner:
             TaskError: there are `max_tasks` tasks, the batch is of a new one, and `when_full` is "refuse".
             TrainingError: the loss is not finite, or the network refuses the batch.
         """
-        x, targets = self._batch(inputs, labels)
+        with torch.inference_mode(False):
+            x, targets = self._batch(inputs, labels)
         device = self._tasks.learner.network.device
         random = generator(self.seed, "stream", str(self.batches))
         with (
@@ -206,8 +211,10 @@ class StreamLearner:
             computing_in(torch.float32, device),
             seeded_layers(device, random),
         ):
-            scene = BatchScene(self._tasks, self._current, self.batches, x, targets)
+            scene = BatchScene(self._tasks, self._current, self._previous, self.batches, x, targets)
             judged = self.novelty.judge(scene) if self._current else Judged(True, "", {})
+            if judged is not None and not isinstance(judged, Judged):  # pyright: ignore - a rule of a user
+                raise ConfigError(f"a novelty rule must return a Judged, or None, got {brief(judged)}")
             return self._learn(scene, judged)
 
     def consolidate(self, tolerance: float = 0.01) -> list[Dropped]:
@@ -228,18 +235,23 @@ class StreamLearner:
         into = {each.task: each.into for each in dropped}
         while self._current in into:
             self._current = into[self._current]
+        if self._previous in into or self._previous == self._current:
+            self._previous = ""
         return dropped
 
     def predict(self, inputs: Inputs, task: str | None = None, **options: Any) -> Prediction:
         """Return the label of each input; see `Learner.predict`."""
+        self._require_tasks()
         return self.learner.predict(inputs, task, **options)
 
     def infer(self, inputs: Inputs, **options: Any) -> Belief:
         """Return to which task inputs belong; see `Learner.infer`."""
+        self._require_tasks()
         return self.learner.infer(inputs, **options)
 
     def score(self, inputs: Inputs, labels: object, task: str | None = None, **options: Any) -> float:
         """Return the fraction of inputs that `predict` labels rightly; see `Learner.score`."""
+        self._require_tasks()
         return self.learner.score(inputs, labels, task, **options)
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -260,9 +272,10 @@ class StreamLearner:
             StorageError: the folder cannot be written.
             RunStateError: it holds a checkpoint that this learner has neither written nor resumed.
         """
-        path, own = Path(folder), {"batches": self.batches, "current": self._current}
-        write_stream(path, self._tasks, self._identity(), own, ours=path == self._home)
-        self._home = path
+        path = Path(folder).resolve()
+        own = {"batches": self.batches, "current": self._current, "previous": self._previous}
+        write_stream(path, self._tasks, self._identity(), own, ours=path in self._homes)
+        self._homes.add(path)
 
     def resume(self, folder: str | os.PathLike[str]) -> int:
         """Set this new learner to a checkpoint, and return how many batches it had observed: feed it the next one.
@@ -277,11 +290,17 @@ class StreamLearner:
         """
         if self.batches:
             raise ConfigError(f"only a new learner can resume a stream, this one has observed {self.batches} batches")
-        path = Path(folder)
+        path = Path(folder).resolve()
         own = read_stream(path, self._tasks, self._identity())
-        self._home = path
-        self.batches, self._current = own["batches"], own["current"]
+        self._homes.add(path)
+        self.batches, self._current, self._previous = own["batches"], own["current"], own["previous"]
         return self.batches
+
+    def _require_tasks(self) -> None:
+        if not self.tasks:
+            raise TaskError(
+                "no batch was observed yet, so nothing can be predicted; call observe(inputs, labels) first"
+            )
 
     def _learn(self, scene: BatchScene, judged: Judged | None) -> Observed:
         tasks, x, targets = self._tasks, scene.inputs, scene.targets
@@ -296,11 +315,14 @@ class StreamLearner:
                 raise TrainingError(
                     f"the loss of batch {self.batches} is {value}; lower the learning rate, or check the inputs"
                 )
+            opened.step(looked)
             if new:
                 tasks.add(opened)
-            opened.step(looked)
         tasks.note(name, value, x, targets)
-        self._current = name
+        if name != self._current:
+            if judged is not None and judged.doubtful and self._current:
+                tasks.trends[self._current] = tasks.trends[self._current].without(judged.doubtful)
+            self._previous, self._current = self._current, name
         self.batches += 1
         scores = {} if judged is None else judged.scores
         return Observed(self.batches - 1, name, new, opened is not None, value, MappingProxyType(dict(scores)))
@@ -326,7 +348,8 @@ class StreamLearner:
             self._tasks.form = first.input_form
             return first.train.batch(torch.arange(len(first.train)))
         state = self._tasks.state(self.tasks[0])
-        x = network_inputs(inputs, state, state.input_form).detach()
+        # Copied: a caller may write the next batch into the same tensor, and some batches are kept.
+        x = network_inputs(inputs, state, state.input_form).detach().clone()
         given = plain_labels(labels, "observe(inputs, labels)")
         if len(given) != len(x):
             raise LabelError(f"each input must have one label, got {len(x)} inputs and {len(given)} labels")

@@ -103,15 +103,22 @@ class StreamTasks:
         self._is_clear = look.is_clear
 
     def add(self, opened: OpenTask) -> None:
-        """Add a task that was begun. If too many are open, close the one that was least recently trained."""
+        """Add a task that was begun. If too many are open, close the one that was least recently trained.
+
+        Raises:
+            TrainingError: the task to close has values that are not finite; nothing has changed.
+        """
+        full = self.most_open is not None and len(self.open) >= self.most_open
+        closing = next(iter(self.open)) if full else None
+        state = None if closing is None else self.open[closing].finish(self._is_clear).state
         self.learner.bank.add(opened.snapshot())
+        if closing is not None and state is not None:
+            self._close(closing, state)
         self.count += 1
         if self._example is None:
             self._example = opened.examples
         self.open[opened.name], self.trends[opened.name] = opened, LossTrend()
         self.recent[opened.name] = []
-        if self.most_open is not None and len(self.open) > self.most_open:
-            self.close(next(iter(self.open)))
 
     def note(self, name: str, loss: float, inputs: Tensor, targets: Tensor) -> None:
         """Note that a batch was learned. The trend of a closed task stays: it says what the task answers well."""
@@ -120,9 +127,8 @@ class StreamTasks:
             self.open[name] = self.open.pop(name)
             self.recent[name] = [*self.recent[name][1 - RECENT :], (inputs, targets)]
 
-    def close(self, name: str) -> None:
+    def _close(self, name: str, state: TaskState) -> None:
         """End the training of a task: from now on it never changes."""
-        state = self.open[name].finish(self._is_clear).state
         self.learner.bank.replace(state)
         del self.open[name], self.recent[name]
         self._stored.pop(name, None)
