@@ -5,9 +5,9 @@
     python benchmarks/hopfield.py figures FOLDER [--out FOLDER]
 
 "recovery" learns the five tasks of SplitMNIST, one epoch each, and recovers the mask of each task by the paper's
-rule, with z in -1..1 ("bounded"), and as the best of four such tries ("best of 4"). "test" recovers from the test images that
-are then scored (transductive, as in the paper). "held out" recovers from 1,920 training images that no task has learned,
-without their labels. It writes a line a seed, and skips seeds that are already in the file.
+rule, with z in -1..1 ("bounded"), and as the best of four such tries ("best of 4"). "test" recovers from the test
+images that are then scored (transductive, as in the paper). "held out" recovers from 1,920 training images that no task
+has learned, without their labels. It writes a line a seed, and skips seeds that are in the file.
 
 "capacity" stores random masks of 2048 bits, and masks that one network has learned on permutations of MNIST (with
 `--data`). A mask counts as held if it is a fixed point, and as recovered if ten updates find it again after a tenth of
