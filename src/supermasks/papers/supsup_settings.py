@@ -12,7 +12,7 @@ from supermasks.experiments.tasks.permuted import PermutedMNIST
 from supermasks.experiments.ways.batch_ensemble import BatchEnsembleWay
 from supermasks.experiments.ways.individual import WarmWay
 from supermasks.experiments.ways.psp import PSPWay
-from supermasks.experiments.ways.sequential import SequentialWay
+from supermasks.experiments.ways.sequential import OneHeadWay
 from supermasks.inference import Entropy, Exhaustive, MaxProbability, OneShot, SuperfluousNeurons
 from supermasks.training import RMSprop
 
@@ -41,9 +41,14 @@ def fc(outputs: int) -> Experiment:
     return permuted(FC1024(outputs))
 
 
-def bound(experiment: Experiment, way: WarmWay | SequentialWay) -> Experiment:
-    """Return the upper or the lower bound of an experiment: the same training of all weights, with the task given."""
-    return replace(experiment, way=way, evaluation=TaskGiven())
+def upper_bound(experiment: Experiment) -> Experiment:
+    """Return an experiment where each task trains its own copy of all weights, with the task given."""
+    return replace(experiment, way=WarmWay(), evaluation=TaskGiven())
+
+
+def lower_bound(experiment: Experiment, net: Architecture) -> Experiment:
+    """Return an experiment where all tasks train one network in turn: it has an output for each class."""
+    return replace(experiment, net=net, way=OneHeadWay(), evaluation=TaskGiven())
 
 
 def psp(experiment: Experiment, net: Architecture) -> Experiment:

@@ -27,11 +27,12 @@ from supermasks.papers.supsup_settings import (
     H,
     batch_ensemble,
     batch_ensemble_inferred,
-    bound,
     fc,
     lenet,
+    lower_bound,
     permuted,
     psp,
+    upper_bound,
 )
 from supermasks.papers.table import Row, Table, Value
 from supermasks.scores import MeanOfScores
@@ -40,12 +41,12 @@ from supermasks.training import Adam
 LENET_UPPER = Row(
     "Upper Bound",
     given(FIRST, (94.94, 95.01, 94.99, 94.95, 94.91, 94.86), 94.94),
-    bound(lenet(100), WarmWay()),
+    upper_bound(lenet(100)),
 )
 FC_UPPER = Row(
     "Upper Bound",
     given(FIRST, (96.76, 96.70, 96.68, 96.66, 96.63, 96.61), 96.67),
-    bound(fc(500), WarmWay()),
+    upper_bound(fc(500)),
 )
 
 # Table 2 -----------------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ TABLE_5 = Table(
             UNNAMED,
             differs="only the four masks that were trained last can be trained further",
         ),
-        Row("Upper Bound", given(LATER, (94.71,) * 5, 94.71), bound(permuted(LeNet300(500), 2500), WarmWay())),
+        Row("Upper Bound", given(LATER, (94.71,) * 5, 94.71), upper_bound(permuted(LeNet300(500), 2500))),
     ),
     needs=MNIST,
     time="2.2 s a task with two workers on two cores, then 45 minutes of recognition: 2.5 hours",
@@ -159,8 +160,8 @@ TABLE_6 = Table(
         ),
         Row("BatchE (GG)", accuracy(92.40), batch_ensemble(ROTATED)),
         Row("PSP (GG)", accuracy(95.87), psp(ROTATED, FC1024(10))),
-        Row("Lower Bound", accuracy(48.71), bound(ROTATED, SequentialWay())),
-        Row("Upper Bound", accuracy(98.01), bound(ROTATED, WarmWay())),
+        Row("Lower Bound", accuracy(48.71), lower_bound(ROTATED, FC1024(10))),
+        Row("Upper Bound", accuracy(98.01), upper_bound(ROTATED)),
     ),
     needs=MNIST,
     time="10 minutes a row on two cores",
@@ -198,7 +199,7 @@ TABLE_8 = Table(
         Row(
             "Lower Bound",
             given(FIRST, (71.67, 41.82, 30.52, 26.40, 23.31, 20.88), 35.77),
-            bound(lenet(100), SequentialWay()),
+            lower_bound(lenet(100), LeNet300(10)),
         ),
         LENET_UPPER,
     ),
@@ -218,7 +219,7 @@ TABLE_9 = Table(
         Row(
             "Lower Bound",
             given(FIRST, (76.89, 49.40, 38.93, 34.53, 31.30, 29.36), 43.40),
-            bound(fc(500), SequentialWay()),
+            lower_bound(fc(500), FC1024(10)),
         ),
         FC_UPPER,
     ),
