@@ -79,7 +79,7 @@ class _Pairs:
         return self._examples.batch(torch.tensor([int(index)]))[0][0], self.targets[index]
 
 
-class Experiences:
+class _Experiences:
     """A learner of the experiences of Avalanche.
 
     Args:
@@ -133,7 +133,7 @@ def _strategy_class() -> Any:
 
         def __init__(self, *, learner: Learner, given: bool = True, **settings: Any) -> None:
             super().__init__(model=nn.Module(), optimizer=None, **settings)
-            self.experiences, self.given = Experiences(learner), given
+            self.experiences, self.given = _Experiences(learner), given
 
         def check_model_and_optimizer(self, **settings: Any) -> None:
             """Do nothing: the learner has its own network."""
