@@ -7,9 +7,9 @@ file of torch with a tensor for each layer.
     layers      one probability a layer (way 1 of docs/format.md), in bytes
     coded       what `encode_mask` returns
     entropy     the numbers of dropped weights of rows and columns at their entropy, and any matrix with these numbers
-    Mbit/s      millions of mask entries encoded, and decoded, a second
+    Mbit/s      millions of mask entries encoded, and decoded, in a second of a processor core
 
-    python benchmarks/dropped_codec.py [--scores FILE] [--shares 0.001 0.003 0.01 0.03] [--threads N]
+    python benchmarks/dropped_codec.py [--scores FILE] [--shares 0.001 0.003 0.01 0.03] [--patterns NAMES]
 
 The claims: coded is never more than layers; where dropped weights cluster, it is within 2% of the entropy.
 """
@@ -18,7 +18,7 @@ import argparse
 from collections.abc import Mapping
 from math import lgamma, log
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -68,11 +68,11 @@ def report(pattern: str, share: float, scores: Mapping[str, Tensor]) -> None:
     """Print a row."""
     mask = Mask.pack({name: kept > 0.5 for name, kept in Drop(share=share).masks(scores).items()})
     layers = 1 + len(_encode(mask, None))
-    start = perf_counter()
+    start = process_time()
     code = encode_mask(mask)
-    middle = perf_counter()
+    middle = process_time()
     assert decode_mask(code, mask.shapes) == mask
-    end = perf_counter()
+    end = process_time()
     entropy = sum(entropy_bytes(~mask[name]) for name in mask)
     ratio = "" if pattern == "neurons" else f"{len(code) / entropy:.4f}"  # whole rows have other bounds
     print(
@@ -87,13 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", type=Path)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.001, 0.003, 0.01, 0.03])
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--patterns", nargs="+", default=["scattered", "clustered", "neurons"])
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     print(f"{'pattern':>10} {'share':>7} {'dropped':>9} {'layers':>9} {'coded':>9} {'entropy':>9} {'ratio':>8}", end="")
     print(f" {'encode':>8} {'decode':>8}  (bytes; Mbit/s)")
-    for pattern in ["trained"] if options.scores else ["scattered", "clustered", "neurons"]:
+    for pattern in ["trained"] if options.scores else options.patterns:
         scores = torch.load(options.scores) if options.scores else scores_of(pattern)
         for share in options.shares:
             report(pattern, share, scores)
