@@ -12,6 +12,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from safetensors import SafetensorError
+
 from supermasks.errors import BankFormatError, ConfigError, StorageError, SupermasksError
 
 PARTIAL = ".partial"
@@ -21,6 +23,8 @@ PARTIAL = ".partial"
 _NO_SPACE = ("ENOSPC", "EFBIG", "EDQUOT")
 _NO_PERMISSION = ("EACCES", "EPERM", "EROFS")
 _CANNOT_SYNC = ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", *_NO_PERMISSION)
+
+_PARSING = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError, SafetensorError)
 
 
 @contextmanager
@@ -45,6 +49,21 @@ def storage(what: str, passing: tuple[type[OSError], ...] = ()) -> Generator[Non
         refused = StorageError(f"{what}: {error.strerror or error}; {advice}")
         refused.errno = error.errno
         raise refused from error
+
+
+@contextmanager
+def parsing(what: str) -> Generator[None]:
+    """Turn errors about data of an unexpected form into a BankFormatError.
+
+    Args:
+        what: what is wrong then, as in "photos.json is not a list of photos".
+    """
+    try:
+        yield
+    except SupermasksError:
+        raise
+    except _PARSING as error:
+        raise BankFormatError(f"{what}: {type(error).__name__}: {error}; restore it from a copy") from error
 
 
 def as_path(path: Any) -> Path:
