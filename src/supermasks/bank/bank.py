@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.database import file_of
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
+from supermasks.bank.reader import KINDS, BankReader, TaskEntry
 from supermasks.bank.recent import RecentStates
-from supermasks.bank.shared import COUNTED, PLAIN, Manifest
+from supermasks.bank.shared import manifest_of
 from supermasks.bank.succession import (
     Succession,
     added,
@@ -474,11 +474,7 @@ class MaskBank:
         entries = [TaskEntry(file_of(n), digest, name, "", t.after) for n, (name, t) in enumerate(self._tasks.items())]
         tensors = {kind: self.tensors(kind) for kind in KINDS}
         sizes = {kind: len(encode_tensors(values, KINDS[kind])) if values else 0 for kind, values in tensors.items()}
-        files = {kind: f"{kind}-{len(self):06d}.safetensors" for kind, size in sizes.items() if size}
-        if "kept" in files:
-            files["kept"] = "kept.safetensors"
-        shared = {kind: FileEntry(file, digest) for kind, file in files.items()}
-        manifest = Manifest(self.header, tuple(entries), shared, COUNTED if "moments" in files else PLAIN).encode()
+        manifest = manifest_of(self.header, entries, {kind: digest for kind, size in sizes.items() if size}).encode()
         tasks = ((state, encode_state(state, self.header.layout)[0]) for state in self)
         return measure(tasks, len(manifest), sizes, self.memory)
 

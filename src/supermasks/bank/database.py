@@ -171,20 +171,7 @@ class DatabaseReader(BankReader):
 
     def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
         """Return bytes of the bank, as `BankReader.read` says."""
-        table, key, value = _place(entry)
-        if table == "items":
-            return self._item(value, entry.sha256, most)
-        found = self._bytes(table, key, value, most, "X''")
-        if found is None:
-            raise BankFormatError(
-                f"{what} cannot be read: {self.path / DATABASE} no longer has it; open the bank again"
-            )
-        if hashlib.sha256(found[1]).hexdigest() != entry.sha256:
-            raise BankFormatError(
-                f"{self.path / entry.file}: {what} is truncated or altered, or another process has changed the bank "
-                "since it was opened; open it again, or restore it from a copy"
-            )
-        return found[1]
+        return self._content(*_place(entry), what, most, entry.sha256)
 
     def find(self, name: str) -> TaskEntry | None:
         """Return the entry of a task; None if the bank has none of this name."""
@@ -253,26 +240,19 @@ class DatabaseReader(BankReader):
     @cached_property
     def damage(self) -> list[tuple[str, str]]:
         """What is damaged apart from the bytes of tasks and of what they share, as `BankReader.damage` says."""
-        messages = [message for (message,) in self.connection.some("PRAGMA integrity_check(5)")]
-        found = [(DATABASE, f"{self.path / DATABASE} is damaged: {m}") for m in messages or ["no page can be read"]]
+        messages = [message for (message,) in self.connection.some("PRAGMA integrity_check(5)")] or ["it has no page"]
         try:
             _ = self.entries
         except BankFormatError as error:
             self._found = self._readable()
-            return [*(found if messages != ["ok"] else []), (DATABASE, str(error))]
-        return found if messages != ["ok"] else self._surplus()
-
-    def _surplus(self) -> list[tuple[str, str]]:
-        """Return a problem if there are rows that belong to no task."""
-        with self.held():
-            ((tasks, contents),) = self.connection.rows(
-                "SELECT (SELECT COUNT(*) FROM tasks), (SELECT COUNT(*) FROM contents)"
-            )
-            expected = self._root().count
-        if tasks == contents == expected:
-            return []
-        found = f"expected {expected} tasks, found {tasks} rows of tasks and {contents} of their bytes"
-        return [(DATABASE, f"{self.path / DATABASE} is damaged: {found}")]
+            messages.append(str(error))
+        if messages == ["ok"]:  # are there rows that belong to no task?
+            sql = "SELECT (SELECT COUNT(*) FROM tasks), (SELECT COUNT(*) FROM contents)"
+            with self.held():
+                found, count = self.connection.rows(sql), self._root().count
+            if found != [(count, count)]:
+                messages = [f"expected {count} tasks, found this many rows of tasks and of their bytes: {found[0]}"]
+        return [(DATABASE, f"{self.path / DATABASE} is damaged: {m}") for m in messages if m != "ok"]
 
     def _readable(self) -> dict[str, TaskEntry]:
         """Return the entries of a damaged bank that can be read, from its beginning and from its end."""
@@ -310,34 +290,46 @@ class DatabaseReader(BankReader):
         with parsing(f"{self.path / DATABASE} has no valid root"):
             return Root.decode(self._item("root"))
 
-    def _item(self, name: str, sha256: str | None = None, most: int = 2**28) -> bytes:
-        """Return the content of an item, whose digest is either given or in its row."""
-        found = self._bytes("items", "name", name, most, "sha256")
-        if found is None:
-            raise self._damaged(f"its {name} is missing")
-        stored, content = found
-        digest = hashlib.sha256(content)
-        if digest.digest() != stored or (sha256 is not None and digest.hexdigest() != sha256):
-            raise self._damaged(f"its {name} is truncated or altered")
-        return content
+    def _item(self, name: str, sha256: str = "") -> bytes:
+        return self._content("items", "name", name, f"its {name}", 2**28, sha256)
 
-    def _bytes(self, table: str, key: str, value: object, most: int, beside: str) -> tuple[Any, bytes] | None:
+    def _content(self, table: str, key: str, value: object, what: str, most: int, sha256: str) -> bytes:
+        """Return bytes of the database, as `BankReader.read` says.
+
+        Args:
+            table: that has them, in a row with this `value` of the column `key`.
+            key: as above.
+            value: as above.
+            what: names them in errors.
+            most: the most bytes to accept.
+            sha256: their digest; empty if only their row has it.
+        """
         with storage(f"{self.path} cannot be read"):
             most = min(most, (self.path / DATABASE).stat().st_size)
-        sql = f"SELECT {beside}, LENGTH(content), CASE WHEN LENGTH(content) <= ? THEN content END, TYPEOF(content) "
+        kept = "sha256" if table == "items" else "NULL"
+        sql = f"SELECT {kept}, LENGTH(content), CASE WHEN LENGTH(content) <= ? THEN content END, TYPEOF(content)"
         rows = self.connection.rows(f"{sql} FROM {table} WHERE {key} = ?", most, value)
         if not rows:
-            return None
-        digest, size, content, kind = rows[0]
+            raise BankFormatError(
+                f"{what} is missing: {self.path / DATABASE} does not have it now; open the bank again"
+            )
+        stored, size, content, kind = rows[0]
         if content is None or kind != "blob":
-            raise self._damaged(f"{value} has {size} bytes of the type {kind}, expected a blob of at most {most}")
-        return digest, content
+            raise self._damaged(f"{what} has {size} bytes of the type {kind}, expected a blob of at most {most}")
+        digest = hashlib.sha256(content)
+        if sha256 not in ("", digest.hexdigest()) or (table == "items" and stored != digest.digest()):
+            raise BankFormatError(
+                f"{self.path / DATABASE}: {what} is truncated or altered, or another process has changed the bank "
+                "since it was opened; open it again, or restore it from a copy"
+            )
+        return content
 
     def _check_schema(self) -> None:
-        ((application,),) = self.connection.rows("PRAGMA application_id")
-        ((version,),) = self.connection.rows("PRAGMA user_version")
-        pages = self.connection.rows("PRAGMA page_count")
-        if (application == APPLICATION and version == MOVED) or pages == [(0,)]:
+        application, version, pages, journal = (
+            self.connection.rows(f"PRAGMA {name}")[0][0]
+            for name in ("application_id", "user_version", "page_count", "journal_mode")
+        )
+        if (application == APPLICATION and version == MOVED) or pages == 0:
             raise MovedError(f"{self.path} was converted by another process; open the bank again")
         if application != APPLICATION or version != VERSION:
             known = f"it is a bank of version {version}" if application == APPLICATION else "it is not a bank"
@@ -345,7 +337,6 @@ class DatabaseReader(BankReader):
                 f"expected a bank of version {VERSION} in {self.path / DATABASE}, but {known}; use the version of the "
                 "library that wrote it"
             )
-        ((journal,),) = self.connection.rows("PRAGMA journal_mode")
         found = self.connection.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name LIMIT 20")
         if found != _OBJECTS or journal == "wal":
             raise BankFormatError(

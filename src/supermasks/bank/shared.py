@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,6 +177,33 @@ class SharedReader(BankReader):
             os.replace(file, free_name(file))
 
 
+def manifest_of(
+    header: BankHeader, entries: Collection[TaskEntry], shared: Mapping[str, str], first: int = 0, kept: bool = True
+) -> Manifest:
+    """Return a manifest of new files.
+
+    Args:
+        header: of the bank.
+        entries: its tasks, of which each gets a file with its own number.
+        shared: the digests of what they share, by its kind.
+        first: added to all numbers.
+        kept: whether the name `kept.safetensors` is free.
+
+    Raises:
+        BankFormatError: there is no number left.
+    """
+    moved = {entry.file: file_of(number_of(entry.file) + first) for entry in entries}
+    highest = max(map(number_of, moved.values()), default=first)
+    if highest >= HIGHEST:
+        raise BankFormatError("a file has the highest possible number; move that file to another folder")
+    tasks = (entry._replace(file=moved[entry.file], reference=moved.get(entry.reference, "")) for entry in entries)
+    files = {kind: f"{kind}-{highest + 1:06d}.safetensors" for kind in shared}
+    if "kept" in files and kept:
+        files["kept"] = "kept.safetensors"
+    once = {kind: FileEntry(file, shared[kind]) for kind, file in files.items()}
+    return Manifest(header, tuple(tasks), once, COUNTED if "moments" in once else PLAIN)
+
+
 def write_shared(bank: BankReader, path: Path) -> None:
     """Write a bank as files into a folder, and the manifest last. Files of an earlier shared bank there are replaced.
 
@@ -196,25 +223,17 @@ def write_shared(bank: BankReader, path: Path) -> None:
         earlier = {*Manifest.read(path).files()} if (path / MANIFEST).exists() else set[str]()
     # Above every number that is there: a file never changes under its name.
     first = max((int(found[1]) for found in map(_NUMBER.fullmatch, present) if found), default=-1) + 1
-    moved = {entry.file: file_of(number_of(entry.file) + first) for entry in bank.entries.values()}
-    highest = max(map(number_of, moved.values()), default=first)
-    if highest >= HIGHEST:
-        raise BankFormatError(f"{path} has a file with the highest possible number; move that file to another folder")
-    tasks = [
-        entry._replace(file=moved[entry.file], reference=moved.get(entry.reference, ""))
-        for entry in bank.entries.values()
-    ]
-    shared = {kind: FileEntry(f"{kind}-{highest + 1:06d}.safetensors", e.sha256) for kind, e in bank.shared.items()}
-    if "kept" in shared and "kept.safetensors" not in present:
-        shared["kept"] = shared["kept"]._replace(file="kept.safetensors")
-    manifest = Manifest(bank.header, tuple(tasks), shared, COUNTED if "moments" in shared else PLAIN)
+    kept = "kept.safetensors" not in present
+    manifest = manifest_of(
+        bank.header, bank.entries.values(), {k: e.sha256 for k, e in bank.shared.items()}, first, kept
+    )
     try:
-        for before, after in zip(bank.entries.values(), tasks, strict=True):
+        for before, after in zip(bank.entries.values(), manifest.tasks, strict=True):
             content = bank.content(before)
             write_file(path / after.file, content, sync=False)
             if has_statistics(content):
                 manifest = replace(manifest, version=COUNTED)
-        for kind, entry in shared.items():
+        for kind, entry in manifest.shared.items():
             write_file(path / entry.file, bank.raw(kind), sync=False)
         with storage(f"{path} cannot be written"):
             for folder in (path / TASKS, path, path.absolute().parent):
