@@ -407,7 +407,7 @@ class MaskBank:
         needed = {name for each in over if each in after for name in owners[: after.index(each) + 1]}
         if lacking := [name for name in owners if name in needed.difference(names)]:
             raise MaskError(
-                f"tasks were learned over weights that {lacking} own; load these too: "
+                f"a task was learned over the weights that {lacking} own; load these too: "
                 f"tasks={[name for name in self.names if name in needed.union(names)]}"
             )
         for name in names:  # notices damage

@@ -166,8 +166,8 @@ class Connection:
         try:
             for pragma in _PRAGMAS:
                 made.execute(f"PRAGMA {pragma}")
-            # A transaction that does not fit into the cache would lock out readers, this process among them.
-            made.execute("PRAGMA query_only = ON" if self.mode == "read" else "PRAGMA cache_spill = OFF")
+            if self.mode == "read":
+                made.execute("PRAGMA query_only = ON")
         except BaseException:
             made.close()
             raise

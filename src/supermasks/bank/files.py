@@ -5,7 +5,8 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -89,7 +90,7 @@ def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
     Args:
         path: of the file.
         parts: of its content, one after the other.
-        sync: also sync the folder; otherwise the caller does it, once for many files.
+        sync: whether the file survives a power cut. Otherwise the caller syncs it, and its folder.
 
     Raises:
         StorageError: it cannot be written; the file is as it was before.
@@ -103,7 +104,8 @@ def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
                     stream.write(part)
                     digest.update(part)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if sync:
+                    os.fsync(stream.fileno())
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -127,8 +129,7 @@ def move_file(source: Path, path: Path) -> None:
         StorageError: it cannot be moved; the file at `path` is as it was before.
     """
     with storage(f"{path} cannot be written"):
-        with open(source, "rb+") as stream:
-            os.fsync(stream.fileno())
+        _sync(source)
         os.replace(source, path)
         sync_folder(path.parent)
 
@@ -191,6 +192,17 @@ def read_bytes(path: Path, largest: int) -> bytes:
         if path.is_symlink():  # its target may be on a disk that is not mounted now
             raise StorageError(f"{path} cannot be read: it is a link to a file that is missing") from error
         raise
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make the content of files survive a power cut. A disk writes many at once in the time of a few."""
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
 
 
 def sync_folder(path: Path) -> None:

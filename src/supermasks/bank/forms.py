@@ -98,9 +98,12 @@ def open_living(path: Path, wait: float, mode: Mode = "write", kind: str = "IMME
         SupermasksError: everything that `DatabaseReader` raises.
     """
     bank = DatabaseReader(path, wait, mode, look=False)
-    with closing(bank.connection), bank.connection.transaction(kind):
-        bank.look()
-        yield bank
+    with closing(bank.connection):
+        # What does not fit into the cache would lock out readers before the commit, this process among them.
+        bank.connection.rows("PRAGMA cache_spill = OFF")
+        with bank.connection.transaction(kind):
+            bank.look()
+            yield bank
 
 
 def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[str, bytes], tasks: Tasks) -> None:

@@ -16,7 +16,16 @@ from typing import Any
 
 from supermasks.bank.connection import DATABASE
 from supermasks.bank.database import HIGHEST, DatabaseReader, file_of, number_of
-from supermasks.bank.files import free_name, parsing, read_bytes, read_file, storage, sync_folder, write_file
+from supermasks.bank.files import (
+    free_name,
+    parsing,
+    read_bytes,
+    read_file,
+    storage,
+    sync_files,
+    sync_folder,
+    write_file,
+)
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.encoding import has_statistics
@@ -236,6 +245,7 @@ def write_shared(bank: BankReader, path: Path) -> None:
         for kind, entry in manifest.shared.items():
             write_file(path / entry.file, bank.raw(kind), sync=False)
         with storage(f"{path} cannot be written"):
+            sync_files(path / file for file in manifest.files())
             for folder in (path / TASKS, path, path.absolute().parent):
                 sync_folder(folder)
         write_file(path / MANIFEST, manifest.encode())
