@@ -161,10 +161,6 @@ class DatabaseReader(BankReader):
         self.root, self._found, self._numbered = root, None, None
         self.shared = {kind: FileEntry(f"{kind}.safetensors", root.items[kind]) for kind in KINDS if kind in root.items}
 
-    def has(self, name: str) -> bool:
-        """Return whether the index has a task of this name; all other names are not read."""
-        return bool(self.connection.rows("SELECT 1 FROM tasks WHERE name = ?", name))
-
     def is_current(self) -> bool:
         """Return whether the bank is still as it was when the reader was made."""
         return self._root() == self.root

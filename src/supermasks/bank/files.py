@@ -82,8 +82,8 @@ def as_path(path: Any) -> Path:
     return made
 
 
-def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
-    """Write a file whole or not at all, whatever crashes; return its SHA-256.
+def write_file(path: Path, *parts: bytes, sync: bool = True) -> None:
+    """Write a file whole or not at all, whatever crashes.
 
     It is written as a new file under a temporary name, and then renamed. It never follows a link.
 
@@ -96,13 +96,11 @@ def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
         StorageError: it cannot be written; the file is as it was before.
     """
     # A file name has at most 255 bytes, and a character up to four.
-    temporary, digest = path.with_name(f"{path.name[:50]}.{token_hex(8)}{PARTIAL}"), hashlib.sha256()
+    temporary = path.with_name(f"{path.name[:50]}.{token_hex(8)}{PARTIAL}")
     with storage(f"{path} cannot be written"):
         try:
             with open(temporary, "xb") as stream:
-                for part in parts:
-                    stream.write(part)
-                    digest.update(part)
+                stream.writelines(parts)
                 stream.flush()
                 if sync:
                     os.fsync(stream.fileno())
@@ -113,7 +111,6 @@ def write_file(path: Path, *parts: bytes, sync: bool = True) -> str:
             raise
         if sync:
             sync_folder(path.parent)
-    return digest.hexdigest()
 
 
 def free_name(path: Path) -> Path:

@@ -26,7 +26,7 @@ from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
 from supermasks.bank.repair import repair
 from supermasks.bank.shared import MANIFEST, write_shared
-from supermasks.bank.succession import check_left, require_new, with_task
+from supermasks.bank.succession import check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import check_storable, encode_state, encode_tensors
 from supermasks.errors import BankBusyError, BankFormatError, ConfigError
@@ -327,7 +327,6 @@ class BankFolder:
             entry = self._entry(writer, name)
             check_name(new)
             if new != name:
-                require_new(new, [new] if writer.bank.has(new) else [])
                 writer.rename(entry, new)
 
     def remove(self, name: str) -> None:

@@ -63,9 +63,6 @@ def open_bank(path: Path, wait: float) -> BankReader:
     if holds(path, DATABASE):
         with suppress(MovedError):
             return DatabaseReader(path, wait)
-    with storage(f"{path} cannot be read"):
-        if not (path / MANIFEST).exists() and not (path / MANIFEST).is_symlink():
-            raise BankFormatError(f"there is no bank in {path}: {DATABASE} or {MANIFEST} is missing; check the path")
     return SharedReader(path)
 
 

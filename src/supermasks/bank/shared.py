@@ -109,7 +109,9 @@ class Manifest:
         except (FileNotFoundError, StorageError) as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            raise BankFormatError(f"there is no bank in {folder}: {MANIFEST} is missing; check the path") from None
+            raise BankFormatError(
+                f"there is no bank in {folder}: {DATABASE} or {MANIFEST} is missing; check the path"
+            ) from None
         # Checked before parsing, which takes many times the memory of the file.
         end = _END.search(content, max(0, len(content) - _END_BYTES))
         if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:

@@ -67,7 +67,7 @@ class BankWriter:
             DuplicateTaskError: the bank has a task of this name.
             TaskError: the task takes too many bytes to be read again.
         """
-        require_new(state.name, [state.name] if self.bank.has(state.name) else [])
+        self._require_new(state.name)
         self.order.check(state, self._masks)
         before, depth, last = self._reference()
         content, relative = encode_state(state, self.bank.header.layout, before)
@@ -114,7 +114,12 @@ class BankWriter:
         self.bank.header = header
 
     def rename(self, entry: TaskEntry, new: str) -> None:
-        """Give a task another name."""
+        """Give a task another name.
+
+        Raises:
+            DuplicateTaskError: another task has the new name.
+        """
+        self._require_new(new)
         self._replace_row(entry, entry._replace(name=new))
         self._now(edits=self.bank.root.edits + 1)
 
@@ -186,6 +191,9 @@ class BankWriter:
         columns = "name = ?, reference = ?, after = ?, bytes = ?, sha256 = ?, seal = ?"
         self._rows(f"UPDATE tasks SET {columns} WHERE id = ?", *row[1:], number)
         self._now(row[-1], sealed)
+
+    def _require_new(self, name: str) -> None:
+        require_new(name, [name] if self._rows("SELECT 1 FROM tasks WHERE name = ?", name) else [])
 
     def _masks(self) -> Iterator[Mask]:
         shapes = self.bank.header.shapes
