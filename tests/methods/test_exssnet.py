@@ -1,11 +1,11 @@
 """ExSSNeT and SSNeT: what is trained, what is protected, what is stored."""
 
-from collections.abc import hashlib
+import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
-import Callable
 import pytest
 import torch
 from torch import Tensor, nn
