@@ -9,11 +9,10 @@ import pytest
 import torch
 from small_experiments import changed
 
-from supermasks import Learner
 from supermasks.bank import BankFolder
 from supermasks.experiments import EXPERIMENTS, Experiment, run
 from supermasks.experiments.architectures.text import Encoder
-from supermasks.experiments.ways.adapters import AdapterWay, TrainedPartWay
+from supermasks.experiments.ways.adapters import TrainedPartWay
 from supermasks.methods import Individual
 from supermasks.methods.sequential import Sequential
 from supermasks.spec import kinds
@@ -90,7 +89,9 @@ def test_each_task_has_its_own_part_in_few_bytes(
 
 
 @pytest.mark.parametrize("name", ["lora", "bitfit", "vera"])
-def test_one_part_for_all_tasks_forgets(name: str, small: Callable[..., Experiment], data: Path, tmp_path: Path) -> None:
+def test_one_part_for_all_tasks_forgets(
+    name: str, small: Callable[..., Experiment], data: Path, tmp_path: Path
+) -> None:
     experiment = small(name, shared=True, optimiser=Adam(3e-2))
     finished = run(experiment, tmp_path, data)
     assert finished.learner.method == Sequential()

@@ -14,8 +14,8 @@ class Replaced(Change):
     """`E = V`, whatever the shared weight.
 
     Args:
-        value: `V`, copied; in the shape of the parameter, or in any shape for a head. It is stored in its own type, such
-            as float16, and applied in that of the parameter.
+        value: `V`, copied; in the shape of the parameter, or in any shape for a head. Its type, such as float16, is
+            that of its storage; the parameter keeps its own.
 
     Example:
         >>> Replaced(torch.ones(2)).applied(torch.zeros(2))

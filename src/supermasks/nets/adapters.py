@@ -35,8 +35,8 @@ def add_adapter(module: nn.Module, config: Any, seed: int = 0) -> list[str]:
         ['encoder.base_model.model.encoder.layer.0.attention.self.key.ia3_l.default']
     """
     peft = peft_library()
-    place = {HuggingFaceEncoder: "encoder", HuggingFaceClassifier: "model"}.get(type(module))
-    if place is None:
+    place = "encoder" if isinstance(module, HuggingFaceEncoder) else "model"
+    if not isinstance(module, (HuggingFaceEncoder, HuggingFaceClassifier)):
         raise ConfigError(
             f"expected a HuggingFaceEncoder or a HuggingFaceClassifier, got a {type(module).__name__}; wrap the model "
             "of transformers in one of them"
