@@ -1,7 +1,7 @@
 """The settings of a mask as an adapter of PEFT."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from peft import PeftConfig
@@ -63,7 +63,6 @@ class SupermaskConfig(PeftConfig):
     layers_to_transform: list[int] | int | None = None
     layers_pattern: list[str] | str | None = None
     fingerprint: str | None = None
-    init_weights: bool = field(default=True, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -59,6 +59,11 @@ class SupermaskModel(BaseTuner):
         scores = None if config.inference_mode else fresh_scores(config, adapter_name, current_key, shape)
         target.add(adapter_name, AdapterMask(shape, scores), bool(config.inference_mode))
 
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        # PEFT would also copy the weight of the child, which layers made of layers do not have, as RoBERTa's head.
+        del child
+        setattr(parent, child_name, new_module)
+
     @classmethod
     def _get_adapter_state_dict(
         cls,
