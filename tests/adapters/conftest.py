@@ -75,7 +75,15 @@ KINDS = {
         _made(
             "GPT2ForSequenceClassification",
             "GPT2Config",
-            **{**TEXT, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 1, "eos_token_id": 1},
+            **{
+                **TEXT,
+                "n_positions": 16,
+                "n_embd": 16,
+                "n_layer": 2,
+                "n_head": 2,
+                "bos_token_id": 1,
+                "eos_token_id": 1,
+            },
         ),
         ["score"],
         "transformer.h.1.attn.c_attn",

@@ -307,7 +307,5 @@ def test_a_file_without_masks_is_rejected(kind: Kind) -> None:
 def test_files_are_kilobytes(kind: Kind, tmp_path: Path) -> None:
     model = trained(adapted(kind))
     model.save_pretrained(tmp_path)
-    heads = sum(
-        parameter.numel() * 4 for name, parameter in model.named_parameters() if ".modules_to_save." in name
-    )
+    heads = sum(parameter.numel() * 4 for name, parameter in model.named_parameters() if ".modules_to_save." in name)
     assert os.path.getsize(tmp_path / "adapter_model.safetensors") - heads < 3000

@@ -72,7 +72,9 @@ def take_code(state: dict[str, Tensor]) -> Tensor:
     for name in list(state):
         if name.rpartition(".")[2] == CODE.rpartition(".")[2]:
             return state.pop(name)
-    raise MaskError(f"expected the tensor {CODE!r} in the file of the adapter, got {list(state)[:5]}; get the file again")
+    raise MaskError(
+        f"expected the tensor {CODE!r} in the file of the adapter, got {list(state)[:5]}; get the file again"
+    )
 
 
 def without_spare_scores(state: dict[str, Tensor], layers: Layers, adapter_name: str) -> dict[str, Tensor]:

@@ -95,14 +95,21 @@ def adapter_from_task(
     prefix = _prefix_in(model, network)
     masks = {name.removeprefix(prefix): change.used() for name, change in state.changes.items() if _masks(change)}
     _check_weights(model, network, masks, prefix)
-    layers = [name.removesuffix(WEIGHT) for name, entries in masks.items() if not bool(entries.all())]
-    others = {name.removeprefix(prefix): of for name, of in state.changes.items() if not isinstance(of, Masked)}
-    whole = sorted({name.rpartition(".")[0] for name in others})
-    of_task: dict[str, Any] = {"target_modules": layers, "modules_to_save": whole or None, "fingerprint": None}
+    values = {
+        name.removeprefix(prefix): change.applied(torch.zeros(change.shape, dtype=torch.float32))
+        for name, change in state.changes.items()
+        if not isinstance(change, Masked)
+    }
+    whole = {name.rpartition(".")[0] for name in values}
+    # PEFT takes `pre_classifier` for a `classifier` that is saved whole. So such a layer is saved whole, too.
+    alike = {name for name in masks if any(name.removesuffix(WEIGHT).endswith(each) for each in whole)}
+    values |= {name: network.weights[prefix + name] * masks[name] for name in alike}
+    layers = [name.removesuffix(WEIGHT) for name, kept in masks.items() if name not in alike and not bool(kept.all())]
+    of_task: dict[str, Any] = {"target_modules": layers, "modules_to_save": sorted(whole) or None, "fingerprint": None}
     of_task |= {"drop": None, "keep": None, "rule": Threshold(0.0)}
     made = replace(config or SupermaskConfig(), **of_task)
     adapted = get_peft_model(model, made, adapter_name=adapter_name)  # pyright: ignore[reportArgumentType]
-    _put(adapted.get_base_model(), made, adapter_name, masks, {name: of.applied(_zero(of)) for name, of in others.items()})
+    _put(adapted.get_base_model(), made, adapter_name, masks, values)
     return adapted
 
 
@@ -187,7 +194,3 @@ def _masks(change: Change) -> bool:
     if isinstance(change, (Masked, Replaced)):
         return isinstance(change, Masked)
     raise MaskError(f"an adapter of masks cannot hold a {type(change).__name__}; export the task with learner.export")
-
-
-def _zero(change: Change) -> Tensor:
-    return torch.zeros(change.shape, dtype=torch.float32)
