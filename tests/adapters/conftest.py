@@ -93,7 +93,7 @@ KINDS = {
         _made(
             "LlamaForSequenceClassification",
             "LlamaConfig",
-            **{**TEXT, **SMALL, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 1},
+            **{**TEXT, **SMALL, "num_key_value_heads": 1, "eos_token_id": 1},
         ),
         ["score"],
         "model.layers.0.mlp.up_proj",

@@ -1,6 +1,7 @@
 """The mask of one adapter over one layer: scores while it is trained, a bit a weight afterwards."""
 
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class AdapterMask(nn.Module):
 
     Args:
         shape: of the weight.
-        scores: the initial ones, in the shape of the weight; None for a mask of bits, which keeps everything at first.
+        scores: the initial ones, in the shape of the weight; None for a mask of bits, which must then be loaded.
     """
 
     scores: nn.Parameter | None
@@ -34,8 +35,17 @@ class AdapterMask(nn.Module):
         self.shape = shape
         self.rule: MaskRule = Threshold()
         self.scores = None if scores is None else nn.Parameter(scores)
-        kept = None if scores is not None else pack_bits(torch.ones(shape, dtype=torch.bool))
-        self.register_buffer("bits", kept)
+        self.is_loaded = scores is not None
+        self.register_buffer("bits", None if scores is not None else pack_bits(torch.zeros(shape, dtype=torch.bool)))
+
+    def hold(self, entries: Tensor) -> None:
+        """Take over a mask, as bits; the mask must have no scores."""
+        assert self.bits is not None
+        self.bits, self.is_loaded = pack_bits(entries).to(self.bits.device), True
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.is_loaded = self.is_loaded or f"{prefix}bits" in state_dict
 
     def factor(self, dtype: torch.dtype) -> Tensor:
         """Return the mask as 0 and 1, differentiable in the scores."""
@@ -50,9 +60,18 @@ class AdapterMask(nn.Module):
         return self.rule.masked({ONLY: weight.detach()}, {ONLY: self.scores})[ONLY].to(weight.dtype)
 
     def entries(self) -> Tensor:
-        """Return the mask, boolean, in the shape of the weight."""
+        """Return the mask, boolean, in the shape of the weight.
+
+        Raises:
+            ConfigError: the adapter was put into a model for inference, and its mask was not loaded.
+        """
         if self.scores is None:
             assert self.bits is not None
+            if not self.is_loaded:
+                raise ConfigError(
+                    "an adapter for inference has no mask yet; load it with PeftModel.from_pretrained or "
+                    "PeftModel.load_adapter (model.load_adapter of transformers cannot read coded masks)"
+                )
             return unpack_bits(self.bits, prod(self.shape)).view(self.shape)
         return self.entries_of(self.scores)
 

@@ -118,8 +118,8 @@ def check_fingerprint(expected: str | None, layers: Layers) -> None:
             "base_model_name_or_path names"
         )
     warnings.warn(
-        "this adapter was trained over other weights of the same shapes, so its mask has no meaning for these; load it "
-        "into the model that it was trained over",
+        "this adapter was trained over other weights of the same shapes, and its mask says nothing about these; load "
+        "it into the model that it was trained over",
         SupermasksWarning,
         stacklevel=2,
     )

@@ -18,22 +18,22 @@ USUAL_DROP = 0.01
 class SupermaskConfig(PeftConfig):
     """A mask over the frozen weights of a model: `W * M`. Each weight has a trained score, and the scores decide `M`.
 
-    Say how many weights the mask drops by one of `drop`, `keep` and `rule`. A file of 1% dropped weights takes about a
-    byte for each dropped weight.
+    Set one of `drop`, `keep` and `rule`. In a file, a mask that drops 1% of the weights takes about a byte for each
+    dropped weight.
 
-    Scores begin uniform between 0 and `spread`, so their learning rate should be about `spread / 100`. The default suits
-    learning rates around 1e-3, as for LoRA.
+    Scores begin uniform between 0 and `spread`. A good learning rate is about `spread / 100`, so the default suits
+    rates around 1e-3, as for LoRA.
 
     Attributes:
-        drop: the share of each layer that is dropped (a float, such as 0.01), or the number of weights that are dropped in
-            the whole model (an integer), shared among the layers by their size. Default: 0.01.
-        keep: the same, by what is kept.
-        rule: a `MaskRule` for each layer instead, such as `Threshold(0.0)`. Settings files hold it as JSON.
+        drop: a share (float) of each layer, such as 0.01; or a number of weights (integer) in the whole model, shared
+            among the layers by their size. Default: 0.01.
+        keep: the same, but what is kept.
+        rule: a `MaskRule` for each layer instead, such as `Threshold(0.0)`.
         spread: the range of the initial scores.
         seed: of the initial scores.
-        save_scores: also save the scores (4 bytes a weight), so that training can be resumed exactly. Otherwise the file
-            holds the mask alone, which takes kilobytes. Training can go on from a mask, too, but not exactly.
-        target_modules: names or a pattern of the layers that are masked, as for LoRA. Default: all linear layers but the
+        save_scores: also save the scores (4 bytes a weight). Training can then be resumed exactly. By default the file
+            has only the mask, in kilobytes. Training can start from such a file too, but the scores begin anew.
+        target_modules: names or a pattern of the masked layers, as for LoRA. Default: all linear layers except the
             head.
         exclude_modules: names or a pattern of layers that are not masked.
         modules_to_save: names of layers that are trained and saved whole, such as the head.

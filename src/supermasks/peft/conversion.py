@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from supermasks.changes import Change, Masked, Replaced
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError
-from supermasks.masks import Mask, Threshold, pack_bits
+from supermasks.masks import Mask, Threshold
 from supermasks.network import Network
 from supermasks.peft import coding
 from supermasks.peft.config import SupermaskConfig
@@ -51,8 +51,8 @@ def task_from_adapter(model: PeftModel, network: Network, info: TaskInfo, adapte
         parameter = f"{prefix}{name}{WEIGHT}"
         if not torch.equal(layer.original_weight().detach().cpu(), network.weights[parameter].cpu()):
             raise BaseMismatchError(
-                f"expected the network to have the weights of the model, got others in {parameter!r}; build both from the "
-                "same pretrained model"
+                f"expected the network to have the weights of the model, got others in {parameter!r}; build both from "
+                "the same pretrained model"
             )
         entries[parameter] = layer.mask(adapter_name).entries().cpu()
     changes: dict[str, Change] = {**Masked.of(Mask.pack(entries))}
@@ -124,7 +124,7 @@ def _put(
     for name, layer in coding.masks_of(inner, adapter_name).items():
         mask, entries = layer.mask(adapter_name), masks[name + WEIGHT]
         if mask.scores is None:
-            mask.bits = pack_bits(entries).to(layer.get_base_weight().device)
+            mask.hold(entries)
             continue
         scores = mask.scores.detach().cpu()
         mask.scores.data.copy_(mask.scores_of(entries, scores, config.lowest, config.spread))
@@ -174,8 +174,8 @@ def _prefix_in(model: nn.Module, network: Network) -> str:
         if all(name.startswith(prefix) and name.removeprefix(prefix) in known for name in wanted):
             return prefix
     raise ConfigError(
-        f"expected a model with the parameters {wanted[:3]}... of the network, got {sorted(known)[:3]}...; pass the model "
-        "of transformers that the network was made of"
+        f"expected a model with the parameters {wanted[:3]}... of the network, got {sorted(known)[:3]}...; pass the "
+        "model of transformers that the network was made of"
     )
 
 
@@ -186,7 +186,8 @@ def _check_weights(model: nn.Module, network: Network, masks: Mapping[str, Tenso
             raise ConfigError(f"expected a plain layer with the parameter 'weight' for each mask, got {name!r}")
         if not torch.equal(parameter.detach().cpu(), network.weights[prefix + name].cpu()):
             raise BaseMismatchError(
-                f"expected a model with the weights of the network, got others in {name!r}; load the same pretrained model"
+                f"expected a model with the weights of the network, got others in {name!r}; load the same pretrained "
+                "model"
             )
 
 

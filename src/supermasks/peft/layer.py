@@ -52,6 +52,10 @@ class SupermaskLayer(nn.Module, BaseTunerLayer):
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
+    def follow(self, active: list[str]) -> None:
+        """Take over which adapters are active in the model."""
+        self._active_adapter = active
+
     def mask(self, adapter_name: str) -> AdapterMask:
         """Return the mask of an adapter."""
         found = self.supermask_masks[adapter_name]
@@ -73,7 +77,7 @@ class SupermaskLayer(nn.Module, BaseTunerLayer):
         Args:
             adapter_names: those that this layer does not have are ignored.
         """
-        weight = self.get_base_layer().weight
+        weight = self.weight
         masks = [self.mask(name) for name in adapter_names if name in self.supermask_masks]
         if len(masks) == 1:
             return masks[0].applied(weight)
@@ -123,7 +127,7 @@ class SupermaskLayer(nn.Module, BaseTunerLayer):
         # PEFT would also convert scores to the type of the weights. In bfloat16 many scores would be equal.
         mask = self.mask(adapter_name)
         if not any(tensor.is_meta for tensor in mask.state_dict().values()):
-            mask.to(self.get_base_layer().weight.device if device is None else device)
+            mask.to(self.weight.device if device is None else device)
 
     def __repr__(self) -> str:
         return "supermask." + super().__repr__()

@@ -52,7 +52,7 @@ class SupermaskModel(BaseTuner):
         if not isinstance(target, SupermaskLayer):
             linear = isinstance(target, nn.Linear) or is_conv1d(target)
             layer = SupermaskLinear(target) if linear else SupermaskLayer(target)
-            layer._active_adapter = self.active_adapters
+            layer.follow(self.active_adapters)
             self._replace_module(parent, target_name, layer, target)
             target = layer
         shape = tuple(target.get_base_weight().shape)

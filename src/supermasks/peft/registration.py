@@ -1,7 +1,7 @@
 """Makes a method known to PEFT.
 
-PEFT has `register_peft_method`, but it accepts only names that are members of its enum `PeftType`. So the member is added
-first, in the way in which `enum` itself stores members.
+PEFT has `register_peft_method`, which accepts only names in its enum `PeftType`. So the name is added to the enum
+first, the way `enum` itself stores members.
 """
 
 from typing import Any
