@@ -1,7 +1,6 @@
 """Six tiny models of transformers, and what the tests of masks as adapters ask of them."""
 
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,14 +104,6 @@ KINDS = {
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
     return KINDS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """PEFT 0.21 reads an attribute that transformers 5 has renamed."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        yield
 
 
 def inputs_of(model: nn.Module, count: int = 6, seed: int = 1) -> dict[str, Tensor]:

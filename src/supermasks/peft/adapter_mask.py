@@ -43,8 +43,8 @@ class AdapterMask(nn.Module):
         assert self.bits is not None
         self.bits, self.is_loaded = pack_bits(entries).to(self.bits.device), True
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self.is_loaded = self.is_loaded or f"{prefix}bits" in state_dict
 
     def factor(self, dtype: torch.dtype) -> Tensor:
