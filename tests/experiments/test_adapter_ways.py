@@ -30,6 +30,7 @@ EXPECTED = {
     "fourierft": (LAYERS * 2 * 20, {"frequencies": 20}),
     "ln-tuning": ((1 + 2 * LAYERS) * 2 * WIDTH, {}),
     "prompt-tuning": (2 * WIDTH, {"tokens": 2}),
+    "prefix-tuning": (2 * LAYERS * 2 * WIDTH, {"tokens": 2}),
 }
 """How many numbers each way trains, with these settings."""
 

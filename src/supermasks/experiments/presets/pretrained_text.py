@@ -12,6 +12,7 @@ from supermasks.experiments.ways.adapters import (
     IA3Way,
     LNTuningWay,
     LoRAWay,
+    PrefixTuningWay,
     PromptTuningWay,
     TrainedPartWay,
     VeRAWay,
@@ -44,6 +45,7 @@ RATES: dict[type[TrainedPartWay], float] = {
     FourierFTWay: 3e-2,
     LNTuningWay: 1e-3,
     PromptTuningWay: 1e-2,
+    PrefixTuningWay: 1e-2,
 }
 SMALL_PARTS = tuple(
     replace(MASKS, way=way(), training=replace(MASKS.training, optimiser=Adam(rate))) for way, rate in RATES.items()

@@ -182,5 +182,23 @@ class PromptTuningWay(AdapterWay):
         return peft_library().PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=self.tokens)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrefixTuningWay(AdapterWay):
+    """Trained keys and values come before those of each text, in every layer (prefix tuning; Li and Liang 2021).
+
+    Attributes:
+        tokens: how many keys and values a layer.
+    """
+
+    name = "prefix-tuning"
+    label = "prefix tuning"
+    colour = "pink"
+
+    tokens: int = 20
+
+    def config(self) -> Any:
+        return peft_library().PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=self.tokens)
+
+
 def _targets(layers: Layers) -> list[str] | str:
     return "all-linear" if layers == "all" else ATTENDED
