@@ -194,9 +194,8 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        scores, weights = (
-            (ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]) if ctx.signed else ((), ctx.saved_tensors)
-        )
+        saved = ctx.saved_tensors  # once: under activation checkpointing, a second look is an error
+        scores, weights = (saved[: ctx.count], saved[ctx.count :]) if ctx.signed else ((), saved)
         if weights:
             gradients = tuple(g if g is None else g * w for g, w in zip(gradients, weights, strict=True))
         if ctx.signed:
