@@ -1,0 +1,39 @@
+"""What no task changes: the layers before the first one that tasks mask, computed once for many tasks."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from supermasks.changes import Unchanged
+from supermasks.network import Network
+from supermasks.replayed import Records
+from supermasks.state import TaskState
+
+
+def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState]) -> Records:
+    """Return the outputs of the layers that are the same for all tasks; `Network.logits` takes them.
+
+    These are the layers that are called before the first one whose parameters or buffers a task changes.
+
+    Args:
+        network: over which the tasks were learned.
+        inputs: `batch x ...`.
+        states: of the tasks, at least one.
+
+    Returns:
+        nothing if the first layer differs already, or if the network does not take the inputs.
+    """
+    for state in states:
+        network.check_once(state)
+    if network.backbone.compiled:
+        return {}
+    changed = {n for state in states for n, change in state.changes.items() if not isinstance(change, Unchanged)}
+    buffers = {name for state in states for name in state.buffers}
+    values = network.effective(states[0])
+    for name in changed | buffers:
+        value = values.get(name, network.constants.get(name))
+        value = network.backbone.buffers[name] if value is None else value
+        if value.is_floating_point():
+            values[name] = torch.full_like(value, torch.nan)
+    return network.backbone.trunk(inputs, values, changed | buffers)
