@@ -4,9 +4,10 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from supermasks.bank import MaskBank
+from supermasks.bank.bank import unknown_tasks
 from supermasks.bank.files import as_path
 from supermasks.brief import brief
 from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError
@@ -66,6 +67,29 @@ def check_tasks(tasks: Iterable[Task], bank: MaskBank) -> None:
         if task.name in names:
             raise TaskError(f"tasks must have different names, got {task.name!r} twice")
         names.add(task.name)
+
+
+def known_names(tasks: object, bank: MaskBank, what: str) -> list[str]:
+    """Return names of tasks as a list.
+
+    Args:
+        tasks: names, in any sequence.
+        bank: that must have these tasks.
+        what: is expected, for an error.
+
+    Raises:
+        ConfigError: it is no sequence of names, or is empty.
+        UnknownTaskError: the bank lacks some of the tasks; the error names all of these.
+    """
+    if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
+        raise ConfigError(f"tasks must be {what}, got {brief(tasks)}")
+    names: list[Any] = list(cast("Iterable[Any]", tasks))
+    if not names:
+        raise ConfigError(f"tasks must be {what}, got none")
+    wrong = {repr(name): name for name in names if not isinstance(name, str) or name not in bank}
+    if wrong:
+        raise unknown_tasks([*wrong.values()], bank.names)
+    return names
 
 
 def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:

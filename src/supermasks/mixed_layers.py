@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.anatomy import BATCH_NORM
-from supermasks.calls import can_be_recorded, called_with
+from supermasks.calls import called_with, can_be_recorded
 from supermasks.changes import Change, Masked
 from supermasks.masks import masked_weight, row_products
 
@@ -54,7 +54,8 @@ def own_value(change: Change | Tensor, shared: Tensor) -> Tensor:
 
 
 def _linear(own: Own, shared: Mapping[str, Tensor], counts: Sequence[int]) -> MixedLayer:
-    masks: list[Any] = [change.bits for change in own["weight"] if isinstance(change, Masked)]
+    changes = [change for change in own["weight"] if isinstance(change, Masked)]
+    masks, addresses = [change.bits for change in changes], [change.address for change in changes]
     biases = None
     if "bias" in own:
         each = torch.stack([own_value(change, shared["bias"]) for change in own["bias"]])
@@ -62,8 +63,8 @@ def _linear(own: Own, shared: Mapping[str, Tensor], counts: Sequence[int]) -> Mi
 
     def call(inputs: Tensor) -> Tensor:
         places = inputs[0, ..., 0].numel()
-        flat = inputs.reshape(-1, inputs.shape[-1])
-        output = row_products(flat, shared["weight"], masks, [count * places for count in counts])
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        output = row_products(rows, shared["weight"], masks, [count * places for count in counts], addresses)
         output = output.view(*inputs.shape[:-1], -1)
         if biases is not None:
             return output.add_(biases.view(len(inputs), *[1] * (inputs.dim() - 2), -1))

@@ -92,8 +92,7 @@ class _Batch:
     def __init__(self, network: Network, states: Sequence[TaskState], counts: Sequence[int]) -> None:
         self._network, self._counts = network, list(counts)
         self._states = states
-        changed = {n for state in states for n, change in state.changes.items() if not isinstance(change, Unchanged)}
-        self.names = frozenset(changed.union(*(state.buffers for state in states)))
+        self.names = frozenset[str]().union(*(state.changed for state in states))
 
     def logits(self, inputs: Tensor, tried: bool) -> Tensor | None:
         """Return the logits of all rows in one pass; None if that is not possible.

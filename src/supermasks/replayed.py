@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
@@ -22,6 +21,7 @@ def forwards(replaced: Mapping[nn.Module, Forward]) -> Generator[None]:
     """Let layers call other functions in the place of their `forward`.
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(1, 1)
         >>> with forwards({layer: lambda x: x + 1}):
         ...     layer(torch.ones(1, 1))
@@ -44,6 +44,7 @@ def replayed(records: Records) -> Generator[None]:
     """Let layers return their recorded outputs, call by call. Later calls than those recorded are computed.
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(1, 1)
         >>> with replayed({layer: [torch.zeros(1, 1)]}):
         ...     layer(torch.ones(1, 1))
@@ -80,6 +81,7 @@ def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable
         call: calls the module.
 
     Example:
+        >>> import torch
         >>> module = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU())
         >>> records = recorded_trunk(module, [module[1]], lambda: module(torch.ones(1, 1)))
         >>> [type(layer).__name__ for layer in records]
@@ -123,4 +125,8 @@ def _free(module: nn.Module, stops: set[nn.Module]) -> list[nn.Module]:
 
 def _copied(output: Any) -> Any:
     """Return an output whose tensors are copies: whoever gets it may change them in place."""
-    return _pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, output)
+
+    def copied(leaf: Any) -> Any:
+        return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+    return _pytree.tree_map(copied, output)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from supermasks.changes import Unchanged
 from supermasks.network import Network
 from supermasks.replayed import Records
 from supermasks.state import TaskState
@@ -28,12 +27,11 @@ def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState])
         network.check_once(state)
     if network.backbone.compiled:
         return {}
-    changed = {n for state in states for n, change in state.changes.items() if not isinstance(change, Unchanged)}
-    buffers = {name for state in states for name in state.buffers}
+    changed = frozenset[str]().union(*(state.changed for state in states))
     values = network.effective(states[0])
-    for name in changed | buffers:
+    for name in changed:
         value = values.get(name, network.constants.get(name))
         value = network.backbone.buffers[name] if value is None else value
         if value.is_floating_point():
             values[name] = torch.full_like(value, torch.nan)
-    return network.backbone.trunk(inputs, values, changed | buffers)
+    return network.backbone.trunk(inputs, values, changed)

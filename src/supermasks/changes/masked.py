@@ -41,6 +41,11 @@ class Masked(Change):
         """The packed bits, looked up once: for thousands of tasks that takes longer than some products."""
         return self.mask.bits(self.name)
 
+    @cached_property
+    def address(self) -> int:
+        """Where the packed bits begin in memory."""
+        return self.bits.__array_interface__["data"][0]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Masked, (self.mask, self.name)
 

@@ -7,7 +7,7 @@ from supermasks.masks.mask import Mask
 from supermasks.masks.overlap import sparse_overlap, total_overlap
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 from supermasks.masks.products import listed_products, mask_products
-from supermasks.masks.row_products import masked_weight, row_products
+from supermasks.masks.rows import masked_weight, row_products
 from supermasks.masks.rules import MaskRule, Threshold, TopK
 
 __all__ = [

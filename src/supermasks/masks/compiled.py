@@ -236,4 +236,4 @@ def masked(weight, bits, result, size):
         size: the number of weights.
     """
     for place in range(0, size - LANES + 1, LANES):
-        _keep(weight, bits, result, place)
+        _keep(weight, bits, result, place)  # pyright: ignore[reportCallIssue]

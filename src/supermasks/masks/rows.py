@@ -1,11 +1,13 @@
 """Products of rows with masked weights: each group of rows has a mask of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,7 +19,13 @@ FEW_ROWS = 12
 """Up to so many rows, a compiled product from packed bits is faster than making the masked weight first."""
 
 
-def row_products(inputs: Tensor, weight: Tensor, masks: Sequence[PackedBits], counts: Sequence[int]) -> Tensor:
+def row_products(
+    inputs: Tensor,
+    weight: Tensor,
+    masks: Sequence[PackedBits],
+    counts: Sequence[int],
+    addresses: Sequence[int] | None = None,
+) -> Tensor:
     """Return `(W * M_g) x_r` for each row `r` of each group `g`: a linear layer with a mask for each group.
 
     With numba (extra `fast`), groups of a few rows are computed on the CPU straight from the packed bits. Otherwise the
@@ -29,6 +37,7 @@ def row_products(inputs: Tensor, weight: Tensor, masks: Sequence[PackedBits], co
         weight: `W`, `out x in`, float32.
         masks: the packed bits of the mask of each group, as `Mask.bits` returns them.
         counts: the number of rows of each group.
+        addresses: of the first byte of each mask, where they are known; asking numpy takes a while for many masks.
 
     Returns:
         `rows x out`, on the device of the weight.
@@ -44,30 +53,30 @@ def row_products(inputs: Tensor, weight: Tensor, masks: Sequence[PackedBits], co
                 [11.]])
     """
     _check(inputs, weight, masks, counts)
-    groups = list(zip(masks, inputs.split(list(counts)), strict=True))
     code = compiled() if _is_plain(weight) and _is_plain(inputs) else None
-    if code is None or min(counts, default=0) > FEW_ROWS:
-        buffer = torch.empty_like(weight)
-        parts = [rows @ masked_weight(weight, bits, buffer).T for bits, rows in groups]
-        return torch.cat(parts) if parts else inputs.new_zeros(0, len(weight))
+    if not len(counts):
+        return inputs.new_zeros(0, len(weight))
+    if code is None or min(counts) > FEW_ROWS:
+        return torch.cat([*_dense(inputs.split(list(counts)), weight, masks)])
+    weight = weight.contiguous()
+    known = [_address(bits) for bits in masks] if addresses is None else addresses
+    of_masks = np.array(known, dtype=np.uint64)
+    if max(counts) <= FEW_ROWS:
+        return _compiled(code, inputs, weight, of_masks if len(masks) == len(inputs) else of_masks.repeat(counts))
     result = torch.empty(len(inputs), len(weight), dtype=torch.float32)
-    weight, buffer = weight.contiguous(), None
-    few = [each for each, count in enumerate(counts) if count <= FEW_ROWS]
-    if len(few) < len(counts):
-        for (bits, rows), part in zip(groups, result.split(list(counts)), strict=True):
-            if len(rows) > FEW_ROWS:
-                buffer = torch.empty_like(weight) if buffer is None else buffer
-                torch.mm(rows, masked_weight(weight, bits, buffer).T, out=part)
-    repeats = np.array(counts)
-    addresses = np.array([_address(masks[each]) for each in few], dtype=np.uint64).repeat(repeats[few])
-    if len(few) == len(counts):
-        _write_products(code, inputs.contiguous(), weight, addresses, result)
-        return result
-    rows = torch.from_numpy(np.repeat(repeats <= FEW_ROWS, repeats)).nonzero().flatten()
-    some = torch.empty(len(rows), len(weight), dtype=torch.float32)
-    _write_products(code, inputs[rows], weight, addresses, some)
-    result[rows] = some
+    few = np.array(counts) <= FEW_ROWS
+    rows = torch.from_numpy(few.repeat(counts))
+    result[rows] = _compiled(code, inputs[rows], weight, of_masks[few].repeat(np.array(counts)[few]))
+    many = [(bits, part) for bits, part in zip(masks, inputs.split(list(counts)), strict=True) if len(part) > FEW_ROWS]
+    result[~rows] = torch.cat([*_dense([part for _, part in many], weight, [bits for bits, _ in many])])
     return result
+
+
+def _dense(groups: Sequence[Tensor], weight: Tensor, masks: Sequence[PackedBits]) -> Iterator[Tensor]:
+    """Yield the products of each group with its masked weight, which is made for it."""
+    buffer = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    for rows, bits in zip(groups, masks, strict=True):
+        yield rows @ masked_weight(weight, bits, buffer).T
 
 
 def masked_weight(weight: Tensor, bits: PackedBits, out: Tensor | None = None) -> Tensor:
@@ -104,12 +113,15 @@ def compiled() -> ModuleType | None:
     return code
 
 
-def _write_products(code: ModuleType, inputs: Tensor, weight: Tensor, addresses: np.ndarray, result: Tensor) -> None:
+def _compiled(code: ModuleType, inputs: Tensor, weight: Tensor, addresses: npt.NDArray[np.uint64]) -> Tensor:
+    """Return the products of rows with the masks at these addresses, one for each row."""
+    inputs, result = inputs.contiguous(), torch.empty(len(inputs), len(weight), dtype=torch.float32)
     pointers = (weight.data_ptr(), inputs.data_ptr(), _address(addresses), result.data_ptr())
     code.products(*map(np.uint64, pointers), len(inputs), *weight.shape)
+    return result
 
 
-def _address(array: np.ndarray) -> int:
+def _address(array: npt.NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]
 
 
@@ -119,15 +131,13 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _check(inputs: Tensor, weight: Tensor, masks: Sequence[PackedBits], counts: Sequence[int]) -> None:
     needed = -(-weight.numel() // 8)
-    if wrong := [bits for bits in masks if bits.shape != (needed,) or bits.dtype != np.uint8]:
+    if kinds := {(bits.size, bits.itemsize, bits.strides) for bits in masks} - {(needed, 1, (1,))}:
         raise MaskError(
-            f"expected masks of {needed} bytes (uint8) for a weight of shape {tuple(weight.shape)}, got "
-            f"{wrong[0].dtype} of shape {wrong[0].shape}"
+            f"expected masks of {needed} bytes, without gaps, for a weight of shape {tuple(weight.shape)}, got "
+            f"(entries, bytes, strides) {next(iter(kinds))}"
         )
     if inputs.shape != (sum(counts), weight.shape[1]) or len(counts) != len(masks) or min(counts, default=1) < 1:
         raise MaskError(
             f"expected rows of {weight.shape[1]} entries, at least one for each of {len(masks)} masks, got shape "
             f"{tuple(inputs.shape)} in groups of {list(counts)}"
         )
-    if wrong := [bits for bits in masks if not bits.flags.c_contiguous]:
-        raise MaskError("expected contiguous masks, got a view with gaps; use numpy.ascontiguousarray(bits)")
