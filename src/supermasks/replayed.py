@@ -71,8 +71,8 @@ def replayed(records: Records) -> Generator[None]:
 def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable[[], object]) -> Records:
     """Return the outputs of layers that are called before the first of some layers, and hold none of these.
 
-    A layer is left out if its outputs are not tensors or containers of tensors. The call ends early: at the first of
-    the layers, or where an output has a NaN.
+    Of layers within each other only the outermost is recorded. The call ends early: at the first of the given layers, or
+    where an output has a NaN or is something else than tensors and containers of tensors.
 
     Args:
         module: whose layers are meant.
@@ -87,20 +87,27 @@ def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable
         >>> [type(layer).__name__ for layer in records]
         ['Flatten']
     """
-    stops, records = set(stops), dict[nn.Module, list[Any]]()
+    stops, records, within = set(stops), dict[nn.Module, list[Any]](), list[nn.Module]()
 
     def stop(layer: nn.Module, args: Any) -> None:
         raise _ReachedError
 
+    def enter(layer: nn.Module, args: Any) -> None:
+        within.append(layer)
+
     def record(layer: nn.Module, args: Any, output: Any) -> None:
+        within.pop()
+        if within:
+            return
         leaves = _pytree.tree_leaves(output)
-        if any(isinstance(leaf, Tensor) and leaf.is_floating_point() and bool(leaf.isnan().any()) for leaf in leaves):
+        if not all(isinstance(leaf, _KNOWN) for leaf in leaves) or any(map(_has_nan, leaves)):
             raise _ReachedError
-        if all(isinstance(leaf, _KNOWN) for leaf in leaves):
-            records.setdefault(layer, []).append(_copied(output))
+        records.setdefault(layer, []).append(_copied(output))
 
     handles = [layer.register_forward_pre_hook(stop) for layer in stops]
-    handles += [layer.register_forward_hook(record) for layer in _free(module, stops)]
+    for layer in module.modules():
+        if stops.isdisjoint(layer.modules()):
+            handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(record)]
     try:
         call()
     except _ReachedError:
@@ -115,12 +122,8 @@ class _ReachedError(Exception):
     """The first layer that differs from task to task is called."""
 
 
-def _free(module: nn.Module, stops: set[nn.Module]) -> list[nn.Module]:
-    """Return the outermost layers that hold none of these, each once."""
-    if not any(layer in stops for layer in module.modules()):
-        return [module]
-    found = [layer for child in module.children() for layer in _free(child, stops)] if module not in stops else []
-    return list(dict.fromkeys(found))
+def _has_nan(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and bool(value.isnan().any())
 
 
 def _copied(output: Any) -> Any:
