@@ -1,7 +1,7 @@
 """Layers that answer rows of different tasks in one call: each group of rows with the parameters of its task."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ def mixed_layer(layer: nn.Module, own: Own, shared: Mapping[str, Tensor], counts
         return _normalising(layer, own, shared, counts)
     if not can_be_recorded(layer):
         return None
-    if type(layer) is nn.Linear and all(isinstance(change, Masked) for change in own.get("weight", [None])):
+    if type(layer) is nn.Linear and {*map(type, own.get("weight", []))} == {Masked}:
         return _linear(own, shared, counts)
     return _group_by_group(layer, own, shared, counts)
 
@@ -54,7 +54,7 @@ def own_value(change: Change | Tensor, shared: Tensor) -> Tensor:
 
 
 def _linear(own: Own, shared: Mapping[str, Tensor], counts: Sequence[int]) -> MixedLayer:
-    changes = [change for change in own["weight"] if isinstance(change, Masked)]
+    changes = cast("Sequence[Masked]", own["weight"])
     masks, addresses = [change.bits for change in changes], [change.address for change in changes]
     biases = None
     if "bias" in own:

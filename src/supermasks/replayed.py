@@ -71,8 +71,8 @@ def replayed(records: Records) -> Generator[None]:
 def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable[[], object]) -> Records:
     """Return the outputs of layers that are called before the first of some layers, and hold none of these.
 
-    Of layers within each other only the outermost is recorded. The call ends early: at the first of the given layers, or
-    where an output has a NaN or is something else than tensors and containers of tensors.
+    Of layers within each other only the outermost is recorded. The call ends early: at the first of the given layers,
+    or where an output has a NaN or is something else than tensors and containers of tensors.
 
     Args:
         module: whose layers are meant.

@@ -21,7 +21,7 @@ def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState])
         states: of the tasks, at least one.
 
     Returns:
-        nothing if the first layer differs already, or if the network does not take the inputs.
+        nothing if the first layer with parameters differs already.
     """
     for state in states:
         network.check_once(state)
@@ -34,4 +34,6 @@ def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState])
         value = network.backbone.buffers[name] if value is None else value
         if value.is_floating_point():
             values[name] = torch.full_like(value, torch.nan)
-    return network.backbone.trunk(inputs, values, changed)
+    records = network.backbone.trunk(inputs, values, changed)
+    costly = any(True for layer in records for _ in layer.parameters())
+    return records if costly else {}
