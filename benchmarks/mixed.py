@@ -15,7 +15,8 @@ Both sides of a ratio are measured in turns, in one process and by default in on
         [--tokens 64] [--inputs 4] [--clock cpu]
 
 The claims: lenet <= 3, linear <= 4, random <= 2, predict_all of 20 <= 5 and of 100 <= 20. They need the extra `fast`;
---portable measures without it. On a busy machine, --clock cpu counts the time of this process only. Ratios are of medians; those of the fastest rounds stand beside them.
+--portable measures without it. On a busy machine, --clock cpu counts only the time
+of this process. Ratios are of medians; those of the fastest rounds stand beside them.
 """
 
 import argparse

@@ -58,21 +58,40 @@ def most_probable_of_each(
     Raises:
         InputError: an output is not finite, or an embedding lacks a token.
     """
-    sizes = torch.tensor([len(state.classes) for state in states])
+    sizes = [len(state.classes) for state in states]
+    if network.head is None or len({*sizes}) == 1:
+        return _of_each(network, inputs, states, which, chunk)
     # A layer with its own head for each task gives as many logits as the task has classes.
-    widths = sizes if network.head is not None else torch.zeros_like(sizes)
     classes, confidence = torch.zeros(len(inputs), dtype=torch.int64), torch.zeros(len(inputs), dtype=torch.float32)
-    for width in widths.unique().tolist():
-        rows = (widths[which] == width).nonzero().flatten()
-        rows = rows[which[rows].argsort(stable=True)]
-        for part in rows.split(chunk):
-            tasks, counts = which[part].unique_consecutive(return_counts=True)
-            chosen = [states[task] for task in tasks.tolist()]
-            with readable_lookups():
-                logits = _checked(mixed_logits(network, inputs[part], chosen, counts.tolist()))
-            superfluous = torch.arange(logits.shape[1]) >= sizes[which[part]][:, None]
-            confidence[part], classes[part] = logits.masked_fill(superfluous, -torch.inf).softmax(dim=1).max(dim=1)
+    for size in dict.fromkeys(sizes):
+        rows = (torch.tensor(sizes)[which] == size).nonzero().flatten()
+        classes[rows], confidence[rows] = _of_each(network, inputs[rows], states, which[rows], chunk)
     return classes, confidence
+
+
+def _of_each(
+    network: Network, inputs: Tensor, states: Sequence[TaskState], which: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Do what `most_probable_of_each` does, for tasks with as many logits."""
+    sizes = [len(state.classes) for state in states]
+    sort = bool((which[1:] < which[:-1]).any())
+    order = which.argsort(stable=True) if sort else torch.arange(len(which))
+    if sort:
+        inputs, which = inputs[order], which[order]
+    parts: list[Tensor] = []
+    with readable_lookups():
+        for rows, of in zip(inputs.split(chunk), which.split(chunk), strict=True):
+            tasks, counts = of.unique_consecutive(return_counts=True)
+            parts.append(mixed_logits(network, rows, [states[task] for task in tasks.tolist()], counts.tolist()))
+    logits = _checked(torch.cat(parts))
+    if min(sizes) < logits.shape[1]:
+        superfluous = torch.arange(logits.shape[1]) >= torch.tensor(sizes)[which][:, None]
+        logits = logits.masked_fill(superfluous, -torch.inf)
+    confidence, classes = logits.softmax(dim=1).max(dim=1)
+    if not sort:
+        return classes, confidence
+    back = order.argsort()
+    return classes[back], confidence[back]
 
 
 def most_probable_of_all(

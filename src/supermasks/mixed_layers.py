@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from supermasks.anatomy import BATCH_NORM
 from supermasks.calls import called_with, can_be_recorded
 from supermasks.changes import Change, Masked
-from supermasks.masks import masked_weight, row_products
+from supermasks.masks import checked_row_products, masked_weight
 
 MixedLayer = Callable[[Tensor], Tensor]
 """From the inputs of a layer, `rows x ...`, to its outputs."""
@@ -54,8 +54,7 @@ def own_value(change: Change | Tensor, shared: Tensor) -> Tensor:
 
 
 def _linear(own: Own, shared: Mapping[str, Tensor], counts: Sequence[int]) -> MixedLayer:
-    changes = cast("Sequence[Masked]", own["weight"])
-    masks, addresses = [change.bits for change in changes], [change.address for change in changes]
+    masks = cast("Sequence[Masked]", own["weight"])  # of the shape of the weight: the network has checked the states
     biases = None
     if "bias" in own:
         each = torch.stack([own_value(change, shared["bias"]) for change in own["bias"]])
@@ -64,7 +63,8 @@ def _linear(own: Own, shared: Mapping[str, Tensor], counts: Sequence[int]) -> Mi
     def call(inputs: Tensor) -> Tensor:
         places = inputs[0, ..., 0].numel()
         rows = inputs.reshape(-1, inputs.shape[-1])
-        output = row_products(rows, shared["weight"], masks, [count * places for count in counts], addresses)
+        groups = counts if places == 1 else [count * places for count in counts]
+        output = checked_row_products(rows, shared["weight"], masks, groups)
         output = output.view(*inputs.shape[:-1], -1)
         if biases is not None:
             return output.add_(biases.view(len(inputs), *[1] * (inputs.dim() - 2), -1))

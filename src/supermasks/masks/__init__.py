@@ -7,7 +7,7 @@ from supermasks.masks.mask import Mask
 from supermasks.masks.overlap import sparse_overlap, total_overlap
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 from supermasks.masks.products import listed_products, mask_products
-from supermasks.masks.rows import masked_weight, row_products
+from supermasks.masks.rows import checked_row_products, masked_weight, row_products
 from supermasks.masks.rules import MaskRule, Threshold, TopK
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Threshold",
     "TopK",
     "Uniform",
+    "checked_row_products",
     "count_bits",
     "decode_mask",
     "encode_mask",

@@ -26,6 +26,9 @@ ROWS, OUTPUTS = 4, 2
 BLOCK = 16
 """Outputs at a time: their weights stay in the cache while all rows pass."""
 
+LINE = 64
+"""Bytes that a processor reads at once."""
+
 _FLOAT, _ADDRESS, _WORD, _BYTE = ir.FloatType(), ir.IntType(64), ir.IntType(32), ir.IntType(8)
 _FLOATS, _BITS = ir.VectorType(_FLOAT, LANES), ir.VectorType(ir.IntType(1), LANES)
 _POINTER = ir.PointerType()
@@ -177,6 +180,32 @@ def _strip(rows: int, aligned: bool) -> Callable[..., None]:
 _four, _four_aligned, _one, _one_aligned = (_strip(rows, aligned) for rows in (ROWS, 1) for aligned in (False, True))
 
 
+@intrinsic
+def _prefetch(typing, address):
+    """Ask for 64 bytes that are needed soon."""
+    del typing, address
+
+    def make(context, builder, signature, arguments):
+        del context, signature
+        kind = ir.FunctionType(ir.VoidType(), [_POINTER, _WORD, _WORD, _WORD])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(fetch, [builder.inttoptr(arguments[0], _POINTER), _WORD(0), _WORD(3), _WORD(1)])
+
+    return types.void(uint64), make
+
+
+@intrinsic
+def _address_at(typing, addresses, place):
+    """Return an entry of an array of addresses."""
+    del typing, addresses, place
+
+    def make(context, builder, signature, arguments):
+        del context, signature
+        return builder.load(_Code(builder).pointer(arguments[0], 8, arguments[1]), typ=_ADDRESS)
+
+    return uint64(uint64, int64), make
+
+
 @njit(nogil=True)
 def products(weight, inputs, masks, results, rows, outputs, size):
     """Write `(W * M_r) x_r` for each row `r`.
@@ -196,6 +225,9 @@ def products(weight, inputs, masks, results, rows, outputs, size):
         row = 0
         while row < rows:
             four = row + ROWS <= rows
+            for later in range(row + ROWS, min(row + 2 * ROWS, rows)):
+                for byte in range(begin * size // 8, end * size // 8, LINE):
+                    _prefetch(_address_at(masks, later) + uint64(byte))  # pyright: ignore[reportCallIssue]
             x, m, y = inputs + uint64(4 * row * size), masks + uint64(8 * row), results + uint64(4 * row * outputs)
             if four and aligned:
                 _four_aligned(weight, x, m, y, begin, end, size, outputs)

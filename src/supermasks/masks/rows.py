@@ -1,10 +1,11 @@
 """Products of rows with masked weights: each group of rows has a mask of its own."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,7 @@ FEW_ROWS = 12
 """Up to so many rows, a compiled product from packed bits is faster than making the masked weight first."""
 
 
-def row_products(
-    inputs: Tensor,
-    weight: Tensor,
-    masks: Sequence[PackedBits],
-    counts: Sequence[int],
-    addresses: Sequence[int] | None = None,
-) -> Tensor:
+def row_products(inputs: Tensor, weight: Tensor, masks: Sequence[PackedBits], counts: Sequence[int]) -> Tensor:
     """Return `(W * M_g) x_r` for each row `r` of each group `g`: a linear layer with a mask for each group.
 
     With numba (extra `fast`), groups of a few rows are computed on the CPU straight from the packed bits. Otherwise the
@@ -37,7 +32,6 @@ def row_products(
         weight: `W`, `out x in`, float32.
         masks: the packed bits of the mask of each group, as `Mask.bits` returns them.
         counts: the number of rows of each group.
-        addresses: of the first byte of each mask, where they are known; asking numpy takes a while for many masks.
 
     Returns:
         `rows x out`, on the device of the weight.
@@ -53,30 +47,63 @@ def row_products(
                 [11.]])
     """
     _check(inputs, weight, masks, counts)
-    code = compiled() if _is_plain(weight) and _is_plain(inputs) else None
-    if not len(counts):
+    return checked_row_products(inputs, weight, [*map(Bits, masks)], counts)
+
+
+class Packed(Protocol):
+    """A packed mask, and where it is in memory. It holds what is there."""
+
+    @property
+    def bits(self) -> PackedBits: ...
+
+    @property
+    def address(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Bits:
+    """A packed mask by itself.
+
+    Attributes:
+        bits: in one piece of memory.
+    """
+
+    bits: PackedBits
+
+    @property
+    def address(self) -> int:
+        return address_of(self.bits)
+
+
+def checked_row_products(inputs: Tensor, weight: Tensor, masks: Sequence[Packed], counts: Sequence[int]) -> Tensor:
+    """Return what `row_products` returns, for masks and counts that are known to fit: wrong ones may end the process.
+
+    For thousands of small products, the checks would take longer.
+    """
+    if not counts:
         return inputs.new_zeros(0, len(weight))
+    code = compiled() if _is_plain(weight) and _is_plain(inputs) else None
     if code is None or min(counts) > FEW_ROWS:
         return torch.cat([*_dense(inputs.split(list(counts)), weight, masks)])
-    weight = weight.contiguous()
-    known = [_address(bits) for bits in masks] if addresses is None else addresses
-    of_masks = np.array(known, dtype=np.uint64)
+    weight, addresses = weight.contiguous(), np.array([mask.address for mask in masks], dtype=np.uint64)
+    if len(masks) == len(inputs):
+        return _compiled(code, inputs, weight, addresses)
     if max(counts) <= FEW_ROWS:
-        return _compiled(code, inputs, weight, of_masks if len(masks) == len(inputs) else of_masks.repeat(counts))
+        return _compiled(code, inputs, weight, addresses.repeat(counts))
     result = torch.empty(len(inputs), len(weight), dtype=torch.float32)
     few = np.array(counts) <= FEW_ROWS
     rows = torch.from_numpy(few.repeat(counts))
-    result[rows] = _compiled(code, inputs[rows], weight, of_masks[few].repeat(np.array(counts)[few]))
-    many = [(bits, part) for bits, part in zip(masks, inputs.split(list(counts)), strict=True) if len(part) > FEW_ROWS]
-    result[~rows] = torch.cat([*_dense([part for _, part in many], weight, [bits for bits, _ in many])])
+    result[rows] = _compiled(code, inputs[rows], weight, addresses[few].repeat(np.array(counts)[few]))
+    many = [(mask, part) for mask, part in zip(masks, inputs.split(list(counts)), strict=True) if len(part) > FEW_ROWS]
+    result[~rows] = torch.cat([*_dense([part for _, part in many], weight, [mask for mask, _ in many])])
     return result
 
 
-def _dense(groups: Sequence[Tensor], weight: Tensor, masks: Sequence[PackedBits]) -> Iterator[Tensor]:
+def _dense(groups: Sequence[Tensor], weight: Tensor, masks: Sequence[Packed]) -> Iterator[Tensor]:
     """Yield the products of each group with its masked weight, which is made for it."""
     buffer = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    for rows, bits in zip(groups, masks, strict=True):
-        yield rows @ masked_weight(weight, bits, buffer).T
+    for rows, mask in zip(groups, masks, strict=True):
+        yield rows @ masked_weight(weight, mask.bits, buffer).T
 
 
 def masked_weight(weight: Tensor, bits: PackedBits, out: Tensor | None = None) -> Tensor:
@@ -92,7 +119,7 @@ def masked_weight(weight: Tensor, bits: PackedBits, out: Tensor | None = None) -
     code = compiled() if _is_plain(weight) and weight.is_contiguous() else None
     whole = 0
     if code is not None and count:
-        addresses = (weight.data_ptr(), _address(bits), result.data_ptr())
+        addresses = (weight.data_ptr(), address_of(bits), result.data_ptr())
         code.masked(*map(np.uint64, addresses), count)
         whole = count - count % code.LANES
     if whole < count:
@@ -116,12 +143,13 @@ def compiled() -> ModuleType | None:
 def _compiled(code: ModuleType, inputs: Tensor, weight: Tensor, addresses: npt.NDArray[np.uint64]) -> Tensor:
     """Return the products of rows with the masks at these addresses, one for each row."""
     inputs, result = inputs.contiguous(), torch.empty(len(inputs), len(weight), dtype=torch.float32)
-    pointers = (weight.data_ptr(), inputs.data_ptr(), _address(addresses), result.data_ptr())
+    pointers = (weight.data_ptr(), inputs.data_ptr(), address_of(addresses), result.data_ptr())
     code.products(*map(np.uint64, pointers), len(inputs), *weight.shape)
     return result
 
 
-def _address(array: npt.NDArray[Any]) -> int:
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Return where the entries of an array begin in memory."""
     return array.__array_interface__["data"][0]
 
 
