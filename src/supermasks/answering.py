@@ -60,20 +60,19 @@ def most_probable_of_each(
     """
     sizes = [len(state.classes) for state in states]
     if network.head is None or len({*sizes}) == 1:
-        return _of_each(network, inputs, states, which, chunk)
+        return _of_each(network, inputs, states, sizes, which, chunk)
     # A layer with its own head for each task gives as many logits as the task has classes.
     classes, confidence = torch.zeros(len(inputs), dtype=torch.int64), torch.zeros(len(inputs), dtype=torch.float32)
     for size in dict.fromkeys(sizes):
         rows = (torch.tensor(sizes)[which] == size).nonzero().flatten()
-        classes[rows], confidence[rows] = _of_each(network, inputs[rows], states, which[rows], chunk)
+        classes[rows], confidence[rows] = _of_each(network, inputs[rows], states, sizes, which[rows], chunk)
     return classes, confidence
 
 
 def _of_each(
-    network: Network, inputs: Tensor, states: Sequence[TaskState], which: Tensor, chunk: int
+    network: Network, inputs: Tensor, states: Sequence[TaskState], sizes: Sequence[int], which: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor]:
-    """Do what `most_probable_of_each` does, for tasks with as many logits."""
-    sizes = [len(state.classes) for state in states]
+    """Do what `most_probable_of_each` does, for tasks with as many logits, and these numbers of classes."""
     sort = bool((which[1:] < which[:-1]).any())
     order = which.argsort(stable=True) if sort else torch.arange(len(which))
     if sort:

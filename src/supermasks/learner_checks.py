@@ -10,8 +10,9 @@ from supermasks.bank import MaskBank
 from supermasks.bank.bank import unknown_tasks
 from supermasks.bank.files import as_path
 from supermasks.brief import brief
-from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError
+from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError, UnknownTaskError
 from supermasks.methods import Method
+from supermasks.state import TaskState
 from supermasks.training import Training
 from supermasks.types import Task
 
@@ -69,11 +70,11 @@ def check_tasks(tasks: Iterable[Task], bank: MaskBank) -> None:
         names.add(task.name)
 
 
-def known_names(tasks: object, bank: MaskBank, what: str) -> list[str]:
-    """Return names of tasks as a list.
+def named_states(tasks: object, bank: MaskBank, what: str) -> tuple[list[str], dict[str, TaskState]]:
+    """Return a list of names of tasks, and the state of each.
 
     Args:
-        tasks: names, in any sequence.
+        tasks: names, in any sequence; a name may come again.
         bank: that must have these tasks.
         what: is expected, for an error.
 
@@ -86,10 +87,11 @@ def known_names(tasks: object, bank: MaskBank, what: str) -> list[str]:
     names: list[Any] = list(cast("Iterable[Any]", tasks))
     if not names:
         raise ConfigError(f"tasks must be {what}, got none")
-    wrong = {repr(name): name for name in names if not isinstance(name, str) or name not in bank}
-    if wrong:
-        raise unknown_tasks([*wrong.values()], bank.names)
-    return names
+    try:
+        return names, {name: bank[name] for name in dict.fromkeys(names)}
+    except (UnknownTaskError, TypeError) as error:  # TypeError: a name that cannot be hashed
+        wrong = {repr(name): name for name in names if not isinstance(name, str) or name not in bank}
+        raise (unknown_tasks([*wrong.values()], bank.names) if wrong else error) from None
 
 
 def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:

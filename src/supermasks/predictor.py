@@ -21,7 +21,7 @@ from supermasks.brief import brief, counted, listed
 from supermasks.data.gather import plain_labels
 from supermasks.errors import ConfigError, LabelError, TaskError
 from supermasks.inference import Calibration, TaskInference
-from supermasks.learner_checks import check_part, known_names, warn_of_few
+from supermasks.learner_checks import check_part, named_states, warn_of_few
 from supermasks.network import Network
 from supermasks.router import Auto
 from supermasks.sharing import export_onnx, exported
@@ -203,9 +203,8 @@ class Predictor:
         chunk = checked_chunk(chunk)
         if tasks is None and not len(self.bank):
             raise TaskError("no task was learned yet, so nothing can be predicted; call learn(task) first")
-        given = self.bank.names if tasks is None else known_names(tasks, self.bank, "a list of task names")
-        names = list(dict.fromkeys(given))
-        states = [self.bank[name] for name in names]
+        _, named = named_states(self.bank.names if tasks is None else tasks, self.bank, "a list of task names")
+        states = [*named.values()]
         form = common_form(states, "asked about the same inputs", "ask about them in separate calls")
         inputs = network_inputs(inputs, states[0], form)
         answers = most_probable_of_all(self.network, inputs, states, chunk)
@@ -414,9 +413,8 @@ class Predictor:
 
     def _predict_named(self, inputs: Inputs, tasks: Sequence[str], chunk: int) -> Prediction:
         """Return the label of each input by its own named task."""
-        names = known_names(tasks, self.bank, "a list with the name of a task for each input")
-        number = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        states = [self.bank[name] for name in number]
+        names, named = named_states(tasks, self.bank, "a list with the name of a task for each input")
+        states, number = [*named.values()], {name: place for place, name in enumerate(named)}
         form = common_form(states, "asked in one call", "ask about them in separate calls")
         inputs = network_inputs(inputs, states[0], form)
         if len(names) != len(inputs):
