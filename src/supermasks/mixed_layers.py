@@ -10,6 +10,7 @@ from supermasks.anatomy import BATCH_NORM
 from supermasks.calls import called_with, can_be_recorded
 from supermasks.changes import Change, Masked
 from supermasks.masks import checked_row_products, masked_weight
+from supermasks.masks.rows import Packed
 
 MixedLayer = Callable[[Tensor], Tensor]
 """From the inputs of a layer, `rows x ...`, to its outputs."""
@@ -54,7 +55,7 @@ def own_value(change: Change | Tensor, shared: Tensor) -> Tensor:
 
 
 def _linear(own: Own, shared: Mapping[str, Tensor], counts: Sequence[int]) -> MixedLayer:
-    masks = cast("Sequence[Masked]", own["weight"])  # of the shape of the weight: the network has checked the states
+    masks = cast("Sequence[Packed]", own["weight"])  # of the shape of the weight: the network has checked the states
     biases = None
     if "bias" in own:
         each = torch.stack([own_value(change, shared["bias"]) for change in own["bias"]])
