@@ -12,7 +12,7 @@ Both sides of a ratio are measured in turns, in one process and by default in on
                 masks in the last layer, own heads) / one pass of the plain encoder
 
     python benchmarks/mixed.py [--only lenet,linear] [--rounds 20] [--threads 1] [--portable] [--adapters 64]
-        [--tokens 64] [--inputs 4] [--clock cpu]
+        [--tokens 64] [--inputs 4] [--classifiers 20,100] [--clock cpu]
 
 The claims: lenet <= 3, linear <= 4, random <= 2, predict_all of 20 <= 5 and of 100 <= 20. They need the extra `fast`;
 --portable measures without it. On a busy machine, --clock cpu counts only the time
@@ -164,7 +164,8 @@ def measure_predict_all(options: argparse.Namespace) -> None:
     module = HuggingFaceEncoder(encoder, 2).eval()
     network = Network(module, RandomBase(0), select=["encoder.encoder.layer.5.*"], head="head", cache_bytes=0)
     learner = Learner(network)
-    for number in range(100):
+    counts = [int(count) for count in options.classifiers.split(",")]
+    for number in range(max(counts)):
         rng = torch.Generator().manual_seed(number)
         head = {n: Replaced(torch.randn(s, generator=rng)) for n, s in network.head_shapes(2).items()}
         info = TaskInfo(f"task-{number}", (0, 1), (options.tokens,), torch.int64)
@@ -177,7 +178,7 @@ def measure_predict_all(options: argparse.Namespace) -> None:
 
     ways: dict[str, Callable[[int], object]] = {
         f"{count} classifiers, predict_all": lambda n, names=learner.tasks[:count]: learner.predict_all(x, names)
-        for count in (20, 100)
+        for count in counts
     }
     found, alone = learner.predict_all(x, ["task-7"])["task-7"], learner.predict(x, task="task-7")
     assert torch.equal(found.confidence, alone.confidence), "both ways must give the same bits"
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--inputs", type=int, default=4)
     parser.add_argument("--portable", action="store_true")
+    parser.add_argument("--classifiers", default="20,100")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     options = parser.parse_args()
     options.only = options.only.split(",")

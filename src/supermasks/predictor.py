@@ -145,7 +145,7 @@ class Predictor:
                     "tasks names the task of each input, so it cannot be combined with task, together or among; leave "
                     "these out"
                 )
-            return self._predict_named(inputs, tasks, chunk)
+            return _of_named(self.network, self.bank, inputs, tasks, chunk)
         if task is not None:
             state = self.bank[task]
             inputs = network_inputs(inputs, state, state.input_form)
@@ -155,7 +155,7 @@ class Predictor:
         inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
-        labels, confidence = self._labelled(inputs, belief, chosen, chunk)
+        labels, confidence = _labelled(self.network, self.bank, inputs, belief, chosen, chunk)
         found_tasks = [belief.candidates[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, found_tasks, confidence, belief)
@@ -411,33 +411,6 @@ class Predictor:
         settled = self.calibration.inference if self.calibration is not None and self._is_calibrated() else None
         return believed(settled or self.inference, mixed.superposition, inputs, together, chunk)
 
-    def _predict_named(self, inputs: Inputs, tasks: Sequence[str], chunk: int) -> Prediction:
-        """Return the label of each input by its own named task."""
-        names, named = named_states(tasks, self.bank, "a list with the name of a task for each input")
-        states, number = [*named.values()], {name: place for place, name in enumerate(named)}
-        form = common_form(states, "asked in one call", "ask about them in separate calls")
-        inputs = network_inputs(inputs, states[0], form)
-        if len(names) != len(inputs):
-            raise ConfigError(
-                f"tasks must have one name for each input, got {counted(len(names), 'name')} for "
-                f"{counted(len(inputs), 'input')}; for one task of all inputs use predict(x, task=...)"
-            )
-        which = torch.tensor([number[name] for name in names])
-        found, confidence = most_probable_of_each(self.network, inputs, states, which, chunk)
-        rows = zip(which.tolist(), found.tolist(), strict=True)
-        return Prediction([states[task].classes[label] for task, label in rows], names, confidence, None)
-
-    def _labelled(self, inputs: Tensor, belief: Belief, chosen: Tensor, chunk: int) -> tuple[list[Hashable], Tensor]:
-        """Return label and confidence of each input, by the task that was chosen for it."""
-        tasks, which = chosen.unique(return_inverse=True)
-        states = [self.bank[belief.candidates[task]] for task in tasks.tolist()]
-        if belief.classes is None:
-            found, confidence = most_probable_of_each(self.network, inputs, states, which, chunk)
-        else:
-            confidence, found = belief.classes.softmax(dim=1).max(dim=1)
-        rows = zip(which.tolist(), found.tolist(), strict=True)
-        return [states[task].classes[label] for task, label in rows], confidence
-
     def _mixed(self, among: Sequence[str] | None) -> Mixed:
         """Return some tasks, or all, mixed; the last mixture is kept, since mixing reads all tasks."""
         if among is not None and (isinstance(among, str) or not isinstance(among, Iterable) or not list(among)):
@@ -459,6 +432,37 @@ class Predictor:
     def _tasks_now(self) -> _Tasks:
         """Return what differs whenever other tasks may have the same names."""
         return self.network, self.bank, self.bank.changes
+
+
+def _of_named(network: Network, bank: MaskBank, inputs: Inputs, tasks: Sequence[str], chunk: int) -> Prediction:
+    """Return the label of each input by its own named task."""
+    names, named = named_states(tasks, bank, "a list with the name of a task for each input")
+    states, number = [*named.values()], {name: place for place, name in enumerate(named)}
+    form = common_form(states, "asked in one call", "ask about them in separate calls")
+    inputs = network_inputs(inputs, states[0], form)
+    if len(names) != len(inputs):
+        raise ConfigError(
+            f"tasks must have one name for each input, got {counted(len(names), 'name')} for "
+            f"{counted(len(inputs), 'input')}; for one task of all inputs use predict(x, task=...)"
+        )
+    which = torch.tensor([number[name] for name in names])
+    found, confidence = most_probable_of_each(network, inputs, states, which, chunk)
+    rows = zip(which.tolist(), found.tolist(), strict=True)
+    return Prediction([states[task].classes[label] for task, label in rows], names, confidence, None)
+
+
+def _labelled(
+    network: Network, bank: MaskBank, inputs: Tensor, belief: Belief, chosen: Tensor, chunk: int
+) -> tuple[list[Hashable], Tensor]:
+    """Return label and confidence of each input, by the task that was chosen for it."""
+    tasks, which = chosen.unique(return_inverse=True)
+    states = [bank[belief.candidates[task]] for task in tasks.tolist()]
+    if belief.classes is None:
+        found, confidence = most_probable_of_each(network, inputs, states, which, chunk)
+    else:
+        confidence, found = belief.classes.softmax(dim=1).max(dim=1)
+    rows = zip(which.tolist(), found.tolist(), strict=True)
+    return [states[task].classes[label] for task, label in rows], confidence
 
 
 def _labels(state: TaskState, found: Tensor) -> list[Hashable]:
