@@ -164,6 +164,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList([Block(8), Block(8)])
         self.shared, self.masked, self.out = Counting(8, 8), nn.Linear(8, 8), nn.Linear(8, 6)
+        self.blocks[0].register_buffer("places", torch.arange(8))  # as in embeddings of transformers
 
     def forward(self, inputs: Tensor) -> Tensor:
         hidden = inputs * 2

@@ -188,7 +188,7 @@ class Backbone:
         """
         inputs, put = self._input(inputs), self._whole(tensors)
         put |= self._writable_copies(put)
-        layers = self.layers_of({*changed, *self.writable.values()})
+        layers = self.layers_of(changed)
         with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
             self._prepared.remove()
             self._set_mode(training=False)
