@@ -43,20 +43,39 @@ class Mixed:
     @classmethod
     def make(cls, network: Network, states: list[TaskState], of: Hashable, moments: Moments | None = None) -> "Mixed":
         """Mix tasks; raise TaskError if their inputs differ in shape, type or form."""
-        shapes = {state.input_shape for state in states}
-        if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
-            raise TaskError(
-                f"tasks can be mixed only if their inputs have the same shape and type, got shapes {sorted(shapes)}; "
-                "name the task with predict(x, task=...)"
-            )
-        forms = list(dict.fromkeys(state.input_form for state in states))
-        if len(known := [form for form in forms if form is not None]) > 1:
-            raise TaskError(
-                "tasks can be mixed only if their inputs have the same form, got "
-                f"{known[0].words}, and {known[1].words}; name the task with predict(x, task=...)"
-            )
+        form = common_form(states, "mixed", "name the task with predict(x, task=...)")
         names = [state.name for state in states]
-        return cls(of, names, Superposition(network, states, moments), forms[0] if len(forms) == 1 else None)
+        return cls(of, names, Superposition(network, states, moments), form)
+
+
+def common_form(states: Sequence[TaskState], what: str, advice: str) -> InputForm | None:
+    """Return the form of the inputs of several tasks; None if not all have one.
+
+    Args:
+        states: of the tasks.
+        what: is done with the tasks, for an error: "mixed".
+        advice: what to do instead.
+
+    Raises:
+        TaskError: their inputs differ in shape, type or form.
+    """
+    first = states[0].info
+    same = (first.input_shape, first.input_dtype, first.input_form)
+    if all((info.input_shape, info.input_dtype, info.input_form) == same for info in [state.info for state in states]):
+        return first.input_form
+    shapes = {state.input_shape for state in states}
+    if len(shapes) > 1 or len({state.input_dtype for state in states}) > 1:
+        raise TaskError(
+            f"tasks can be {what} only if their inputs have the same shape and type, got shapes {sorted(shapes)}; "
+            f"{advice}"
+        )
+    forms = list(dict.fromkeys(state.input_form for state in states))
+    if len(known := [form for form in forms if form is not None]) > 1:
+        raise TaskError(
+            f"tasks can be {what} only if their inputs have the same form, got {known[0].words}, and {known[1].words}; "
+            f"{advice}"
+        )
+    return forms[0] if len(forms) == 1 else None
 
 
 _USUAL_FORM = {torch.float32: InputForm.AS_IS, torch.int64: InputForm.TOKEN_IDS}

@@ -24,8 +24,9 @@ from supermasks.errors import ConfigError, UnsupportedModuleError
 from supermasks.normalisation import Normalisation
 from supermasks.own_copy import detach_computed, own_copy
 from supermasks.prepared import Prepared
+from supermasks.replayed import Forward, Records, forwards, recorded_trunk, replayed
 
-_NEVER_COPIED = ("_lock", "_prepared", "_call", "_mode")
+_NEVER_COPIED = ("_lock", "_prepared", "_call", "_mode", "_names", "mixes")
 
 
 class Backbone:
@@ -40,6 +41,7 @@ class Backbone:
         buffers: the buffers as they were at first, by name.
         writable: further names of buffers that a layer may write into in prediction, with the names in `buffers`.
         normalisation: the layers that normalise by statistics, and the policy for these.
+        mixes: whether a kind of batch with rows of several tasks can be computed in one pass; filled by those who try.
 
     Args:
         module: in evaluation mode; it belongs to the backbone from now on.
@@ -76,6 +78,8 @@ class Backbone:
         self._lock = RLock()
         self._prepared = Prepared(self._module, self._cache_bytes, self.writable)
         self._mode = _Mode()
+        self._names = _names_by_layer(self._module, self._tied)
+        self.mixes: dict[Hashable, bool] = {}
         self._call: Callable[..., Any] = torch.compile(_call) if self.compiled else _call
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,19 +140,59 @@ class Backbone:
                     tensors[name].copy_(put[name].detach())
             return logits
 
-    def answer(self, inputs: Tensor, owner: Hashable, make: Callable[[], Mapping[str, Tensor]]) -> Tensor:
+    def answer(
+        self,
+        inputs: Tensor,
+        owner: Hashable,
+        make: Callable[[], Mapping[str, Tensor]],
+        records: Records | None = None,
+    ) -> Tensor:
         """Return the logits with the tensors of an owner, which stay in the module until others are needed.
 
         Args:
             inputs: `batch x ...`.
             owner: whose tensors these are.
             make: returns them, where they are not kept ready.
+            records: what `trunk` returned for the same inputs; these layers are not called again.
         """
         inputs = self._input(inputs)
-        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device), replayed(records or {}):
             self._prepared.install(owner, lambda: self._whole(make()))
             self._set_mode(training=False)
             return checked_logits(self._module(inputs), inputs)
+
+    def answer_with(
+        self, inputs: Tensor, tensors: Mapping[str, Tensor], replaced: Mapping[nn.Module, Forward]
+    ) -> Tensor:
+        """Return the logits in prediction, where some layers are called in another way.
+
+        Args:
+            inputs: `batch x ...`.
+            tensors: by name.
+            replaced: for these layers of the module, a function in the place of their `forward`.
+        """
+        inputs, put = self._input(inputs), self._whole(tensors)
+        put |= self._writable_copies(put)
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device), forwards(replaced):
+            self._prepared.remove()
+            self._set_mode(training=False)
+            return checked_logits(_call(self._module, put, inputs), inputs)
+
+    def trunk(self, inputs: Tensor, tensors: Mapping[str, Tensor], changed: Iterable[str]) -> Records:
+        """Return the outputs of the layers that come before the first one with a changed parameter or buffer.
+
+        Args:
+            inputs: `batch x ...`.
+            tensors: by name; those that are changed must be NaN, so that no output depends on them unseen.
+            changed: the names of the tensors that differ from task to task.
+        """
+        inputs, put = self._input(inputs), self._whole(tensors)
+        put |= self._writable_copies(put)
+        layers = self.layers_of(changed)
+        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+            self._prepared.remove()
+            self._set_mode(training=False)
+            return recorded_trunk(self._module, layers, lambda: _call(self._module, put, inputs))
 
     def written_logits(self, inputs: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the logits in prediction, with the tensors written into the parameters themselves.
@@ -186,7 +230,7 @@ class Backbone:
             with each call the names of its layer's parameters by their short ones; None if a layer was called with
             anything but one tensor, `batch x ...`.
         """
-        layers, inputs, put = self._layers_of(names), self._input(inputs), self._whole(tensors)
+        layers, inputs, put = self.layers_of(names), self._input(inputs), self._whole(tensors)
         put |= self._writable_copies(put)
         with self._lock, computing_in(torch.float32, self.device), recording(layers) as calls:
             self._prepared.remove()
@@ -239,7 +283,7 @@ class Backbone:
 
     def can_record(self, names: Iterable[str]) -> bool:
         """Return whether all layers of these parameters are of types that `recorded` understands."""
-        return all(map(can_be_recorded, self._layers_of(names)))
+        return all(map(can_be_recorded, self.layers_of(names)))
 
     @contextmanager
     def refusing_calls(self) -> Generator[None]:
@@ -315,15 +359,15 @@ class Backbone:
             if name not in of_any
         }
 
-    def _layers_of(self, names: Iterable[str]) -> dict[nn.Module, dict[str, str]]:
+    def layers_of(self, names: Iterable[str]) -> dict[nn.Module, dict[str, str]]:
         """Return the layers that have these parameters; for each its short names of them, with the full first names."""
-        found: dict[nn.Module, dict[str, str]] = {}
         wanted = set(names)
-        for alias, name in {**{name: name for name in wanted}, **self._tied}.items():
-            if name in wanted:
-                path, _, short = alias.rpartition(".")
-                found.setdefault(self._module.get_submodule(path), {})[short] = name
-        return found
+        found = {layer: {s: n for s, n in self.names_of(layer).items() if n in wanted} for layer in self._names}
+        return {layer: of for layer, of in found.items() if of}
+
+    def names_of(self, layer: nn.Module) -> Mapping[str, str]:
+        """Return the full first names of a layer's own parameters and buffers, by their short names."""
+        return self._names[layer]
 
     def _whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what is put into the module: also under tied names, in the layout that it computes in."""
@@ -395,3 +439,13 @@ def _tied_buffers(module: nn.Module) -> dict[str, str]:
     first = {id(buffer): name for name, buffer in module.named_buffers()}
     every = module.named_buffers(remove_duplicate=False)
     return {name: first[id(buffer)] for name, buffer in every if first[id(buffer)] != name}
+
+
+def _names_by_layer(module: nn.Module, tied: Mapping[str, str]) -> dict[nn.Module, dict[str, str]]:
+    """Return for each layer the full first names of its own parameters and buffers, by their short names."""
+    found: dict[nn.Module, dict[str, str]] = {}
+    for path, layer in module.named_modules():
+        tensors = {**layer._parameters, **layer._buffers}  # pyright: ignore[reportPrivateUsage]
+        full = {short: f"{path}.{short}" if path else short for short, value in tensors.items() if value is not None}
+        found[layer] = {short: tied.get(name, name) for short, name in full.items()}
+    return found

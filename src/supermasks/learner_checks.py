@@ -4,13 +4,15 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from supermasks.bank import MaskBank
+from supermasks.bank.bank import unknown_tasks
 from supermasks.bank.files import as_path
 from supermasks.brief import brief
-from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError
+from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError, UnknownTaskError
 from supermasks.methods import Method
+from supermasks.state import TaskState
 from supermasks.training import Training
 from supermasks.types import Task
 
@@ -66,6 +68,30 @@ def check_tasks(tasks: Iterable[Task], bank: MaskBank) -> None:
         if task.name in names:
             raise TaskError(f"tasks must have different names, got {task.name!r} twice")
         names.add(task.name)
+
+
+def named_states(tasks: object, bank: MaskBank, what: str) -> tuple[list[str], dict[str, TaskState]]:
+    """Return a list of names of tasks, and the state of each.
+
+    Args:
+        tasks: names, in any sequence; a name may come again.
+        bank: that must have these tasks.
+        what: is expected, for an error.
+
+    Raises:
+        ConfigError: it is no sequence of names, or is empty.
+        UnknownTaskError: the bank lacks some of the tasks; the error names all of these.
+    """
+    if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
+        raise ConfigError(f"tasks must be {what}, got {brief(tasks)}")
+    names: list[Any] = list(cast("Iterable[Any]", tasks))
+    if not names:
+        raise ConfigError(f"tasks must be {what}, got none")
+    try:
+        return names, {name: bank[name] for name in dict.fromkeys(names)}
+    except (UnknownTaskError, TypeError) as error:  # TypeError: a name that cannot be hashed
+        wrong = {repr(name): name for name in names if not isinstance(name, str) or name not in bank}
+        raise (unknown_tasks([*wrong.values()], bank.names) if wrong else error) from None
 
 
 def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:

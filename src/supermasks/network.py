@@ -6,6 +6,7 @@ to it for a call (`supermasks.backbone`). The module that the user gave is never
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,11 @@ from supermasks.brief import expect
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError
 from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
+from supermasks.mixed_layers import own_value
 from supermasks.normalisation import Normalisation, NormPolicy, check_policy
 from supermasks.own_copy import check_module, own_copy, settle_weights
 from supermasks.parts_table import parts_table
+from supermasks.replayed import Records
 from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.state_check import check_buffers, check_changes
 from supermasks.weights import Weights
@@ -133,7 +136,7 @@ class Network:
 
     def _set_up(self) -> None:
         """Make what is neither copied nor stored with a network."""
-        self._view = object()
+        self._view = _View()
         self.finite = KnownTensors()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -158,7 +161,7 @@ class Network:
         backbone = self.backbone.to(torch.device(device))
         constants = {name: value.to(device) for name, value in self.constants.items()}
         weights = self.weights.to(backbone.device)
-        return self._with(backbone=backbone, constants=constants, weights=weights, _view=object())
+        return self._with(backbone=backbone, constants=constants, weights=weights, _view=_View())
 
     @property
     def device(self) -> torch.device:
@@ -199,7 +202,7 @@ class Network:
         Args:
             weights: made from the weights of this network or of its base.
         """
-        return self if weights is self.weights else self._with(weights=weights, _view=object())
+        return self if weights is self.weights else self._with(weights=weights, _view=_View())
 
     @torch.inference_mode(False)
     def writing(self, state: TaskState, values: Mapping[str, Tensor] | None = None) -> "Network":
@@ -315,8 +318,8 @@ class Network:
         Raises:
             MaskError: the state is not over the parameters of this network.
         """
-        self.check(state)
-        changed = {name: change.applied(self.shared(name, change.shape)) for name, change in state.changes.items()}
+        self.check_once(state)
+        changed = {name: own_value(change, self.shared(name, change.shape)) for name, change in state.changes.items()}
         return {**changed, **{name: value.to(self.device) for name, value in state.buffers.items()}}
 
     def entering(self, inputs: Tensor, layer: str | None = None) -> Tensor:
@@ -344,8 +347,13 @@ class Network:
             value = self.constants.get(name)
         return torch.zeros(shape, dtype=torch.float32, device=self.device) if value is None else value
 
-    def logits(self, inputs: Tensor, state: TaskState) -> Tensor:
+    def logits(self, inputs: Tensor, state: TaskState, records: Records | None = None) -> Tensor:
         """Return the logits of a task, `batch x outputs`, without gradients, on the CPU.
+
+        Args:
+            inputs: `batch x ...`.
+            state: of the task.
+            records: outputs of layers that no task changes, for the same inputs (`supermasks.trunk`).
 
         Raises:
             InputError: the inputs do not have the shape and type that the task was learned with.
@@ -355,7 +363,7 @@ class Network:
         if self.backbone.compiled:
             with torch.no_grad():
                 return self.forward(inputs, self.effective(state)).cpu()
-        return self.backbone.answer(inputs, (self._view, state), lambda: self.effective(state)).cpu()
+        return self.backbone.answer(inputs, (self._view, state), lambda: self.effective(state), records).cpu()
 
     @torch.inference_mode(False)
     def export(self, state: TaskState) -> nn.Module:
@@ -389,6 +397,12 @@ class Network:
                 "network; open the bank with Learner.load, or use network.writing(state) for one task after the other"
             )
 
+    def check_once(self, state: TaskState) -> None:
+        """Do what `check` does, but only once for each state over these weights: states never change."""
+        if state not in self._view.checked:
+            self.check(state)
+            self._view.checked.add(state)
+
     def _check_parameters(self, state: TaskState) -> None:
         dense = {name: tuple(value.shape) for name, value in self.constants.items()}
         check_changes(state, self.shapes, dense, self.head_shapes(len(state.classes)))
@@ -396,3 +410,14 @@ class Network:
 
     def _of_role(self, role: str) -> list[Part]:
         return [part for part in self.parts if part.role == role]
+
+
+class _View:
+    """Identifies a network over some weights on a device.
+
+    Attributes:
+        checked: the states that are known to fit.
+    """
+
+    def __init__(self) -> None:
+        self.checked = WeakSet[TaskState]()

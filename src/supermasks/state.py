@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supermasks.brief import brief, counted
-from supermasks.changes import Change, Masked, as_mask, by_kind
+from supermasks.changes import Change, Masked, Unchanged, as_mask, by_kind
 from supermasks.errors import MaskError, TaskError
 from supermasks.input_form import InputForm
 from supermasks.masks import Mask
@@ -144,6 +144,13 @@ class TaskState:
     def mask(self) -> Mask:
         """The mask over the parameters that the task masks; empty if it masks none."""
         return as_mask({name: change for name, change in self.changes.items() if isinstance(change, Masked)})
+
+    @cached_property
+    def changed(self) -> frozenset[str]:
+        """The names of the parameters and buffers that differ from those of the network."""
+        return frozenset(n for n, change in self.changes.items() if not isinstance(change, Unchanged)).union(
+            self.buffers
+        )
 
     def uses(self, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
         """Return the shared weights that the task's answers depend on.

@@ -37,6 +37,9 @@ from supermasks.state import ReadOnlyTensors, TaskState
 from supermasks.task_info import check_name
 from supermasks.weights import Weights
 
+HINTS = 20
+"""For so many unknown tasks in one call, similar names are looked for."""
+
 CACHE_BYTES = 64 << 20
 """How many bytes of tasks from a folder stay in memory by default."""
 
@@ -593,6 +596,17 @@ def unknown_task(name: object, names: list[str]) -> UnknownTaskError:
     close = difflib.get_close_matches(name, names, n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(names)}"
     return UnknownTaskError(f"the bank has no task {name!r}; {hint}")
+
+
+def unknown_tasks(wrong: Sequence[object], names: list[str]) -> UnknownTaskError:
+    """Return the error for one or more tasks of which none is among these names; it names all of them."""
+    if len(wrong) == 1:
+        return unknown_task(wrong[0], names)
+    hints: list[str] = []
+    for number, name in enumerate(wrong):
+        close = difflib.get_close_matches(name, names, n=3) if isinstance(name, str) and number < HINTS else []
+        hints.append(f"{name!r} (did you mean {' or '.join(map(repr, close))}?)" if close else repr(name))
+    return UnknownTaskError(f"the bank has no tasks {', '.join(hints)}; it holds {shortened(names)}")
 
 
 def shortened(names: list[str]) -> str:

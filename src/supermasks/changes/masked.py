@@ -12,6 +12,7 @@ from torch import Tensor
 from supermasks.changes.change import Change, Index, Shape, Shapes
 from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
 from supermasks.masks.products import PackedBits
+from supermasks.masks.rows import address_of
 
 COUNTED_AT_ONCE = 32  # masks; at most 255, so that their count fits into a byte
 CODE = ""
@@ -40,6 +41,11 @@ class Masked(Change):
     def bits(self) -> PackedBits:
         """The packed bits, looked up once: for thousands of tasks that takes longer than some products."""
         return self.mask.bits(self.name)
+
+    @cached_property
+    def address(self) -> int:
+        """Where the packed bits begin in memory."""
+        return address_of(self.bits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Masked, (self.mask, self.name)

@@ -10,6 +10,7 @@ from supermasks.masks.mask import Mask
 from supermasks.masks.overlap import sparse_overlap, total_overlap
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 from supermasks.masks.products import listed_products, mask_products
+from supermasks.masks.rows import checked_row_products, masked_weight, row_products
 from supermasks.masks.rules import MaskRule, Threshold, TopK
 
 __all__ = [
@@ -28,13 +29,16 @@ __all__ = [
     "Threshold",
     "TopK",
     "Uniform",
+    "checked_row_products",
     "count_bits",
     "decode_mask",
     "encode_mask",
     "is_relative",
     "listed_products",
     "mask_products",
+    "masked_weight",
     "pack_bits",
+    "row_products",
     "sparse_overlap",
     "total_overlap",
     "unpack_bits",

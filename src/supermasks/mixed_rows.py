@@ -1,0 +1,172 @@
+"""The logits of a batch whose rows belong to different tasks: in one pass where the network allows it."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supermasks.batch_checks import check_inputs
+from supermasks.changes import Change, Unchanged
+from supermasks.mixed_layers import MixedLayer, mixed_layer
+from supermasks.network import Network
+from supermasks.replayed import Forward
+from supermasks.state import TaskState
+
+FEW_ROWS = 16
+"""With more rows a task, one task after the other is as fast."""
+
+FEW_TASKS = 3
+"""For fewer tasks, one after the other is as fast."""
+
+TRIED_ROWS = 3
+"""So many rows of the first batch of each kind are compared with the answers of their tasks alone."""
+
+TOLERANCE = 1e-3
+"""The largest difference in the comparison, relative to the largest logit; a wrong row differs by much more."""
+
+
+def mixed_logits(network: Network, inputs: Tensor, states: Sequence[TaskState], counts: Sequence[int]) -> Tensor:
+    """Return the logits of rows of several tasks, `rows x outputs`, without gradients, on the CPU.
+
+    All rows go through the network together if each layer that tasks change is linear, a convolution, an embedding or
+    batch normalisation, and gets one row for each input. Otherwise one task is computed after the other. The first
+    batch of each size is compared with that, on a few rows. Logits are equal up to rounding.
+
+    Args:
+        network: over which the tasks were learned.
+        inputs: `rows x ...`, the rows of each task one after the other.
+        states: of the tasks. If each has its own head, all have the same number of classes.
+        counts: the number of rows of each task.
+
+    Raises:
+        InputError: the inputs do not have the shape and type that the tasks were learned with.
+        MaskError: a state is not over the parameters of this network.
+    """
+    few = len(states) < FEW_TASKS or len(inputs) > FEW_ROWS * len(states)
+    if few or network.backbone.compiled or network.norm == "batch":
+        return _one_by_one(network, inputs, states, counts)
+    for state in states:
+        network.check_once(state)
+    check_inputs(inputs, states[0].input_shape, states[0].input_dtype)
+    batch, kinds = _Batch(network, states, counts), network.backbone.mixes
+    kind: Hashable = (batch.names, tuple(inputs.shape))
+    if kinds.get(kind, True):
+        logits = batch.logits(inputs, tried=kind in kinds)
+        if logits is not None and kind not in kinds:
+            kinds[kind] = _agrees(network, inputs, states, counts, logits)
+        if logits is not None and kinds[kind]:
+            return logits
+    logits = _one_by_one(network, inputs, states, counts)  # raises an error if the inputs are to blame
+    if bool(logits.isfinite().all()):
+        kinds[kind] = False
+    return logits
+
+
+def _one_by_one(network: Network, inputs: Tensor, states: Sequence[TaskState], counts: Sequence[int]) -> Tensor:
+    parts = inputs.split(list(counts))
+    return torch.cat([network.logits(part, state) for part, state in zip(parts, states, strict=True)])
+
+
+def _agrees(
+    network: Network, inputs: Tensor, states: Sequence[TaskState], counts: Sequence[int], logits: Tensor
+) -> bool:
+    """Return whether a few rows have the logits of their tasks alone; False also if a logit is not finite."""
+    starts = torch.tensor([0, *counts]).cumsum(dim=0).tolist()
+    for number in range(TRIED_ROWS):
+        task = number * (len(states) - 1) // (TRIED_ROWS - 1)
+        row = starts[task]
+        alone = network.logits(inputs[row : row + 1], states[task])
+        if not torch.allclose(logits[row : row + 1], alone, rtol=0.0, atol=TOLERANCE * float(alone.abs().max()) + 1e-6):
+            return False
+    return True
+
+
+class _Batch:
+    """The tasks of a batch, and what they change.
+
+    Attributes:
+        names: of the parameters and buffers that are not the same for all tasks.
+    """
+
+    def __init__(self, network: Network, states: Sequence[TaskState], counts: Sequence[int]) -> None:
+        self._network, self._counts = network, list(counts)
+        self._states = states
+        self.names = frozenset[str]().union(*(state.changed for state in states))
+
+    def logits(self, inputs: Tensor, tried: bool) -> Tensor | None:
+        """Return the logits of all rows in one pass; None if that is not possible.
+
+        Args:
+            inputs: `rows x ...`.
+            tried: whether a batch of this kind was answered before: then no error of a layer is expected.
+        """
+        replaced: dict[nn.Module, Forward] = {}
+        for layer, names in self._network.backbone.layers_of(self.names).items():
+            call = mixed_layer(layer, self._own(names), self._shared(layer), self._counts)
+            if call is None:
+                return None
+            replaced[layer] = _by_rows(call, len(inputs))
+        try:
+            logits = self._network.backbone.answer_with(inputs, self._tensors(), replaced)
+        except _NotByRowsError:
+            return None
+        except Exception:
+            # Layers of a user may raise anything where rows cannot be mixed.
+            if tried:
+                raise
+            return None
+        # NaN: a parameter was used in another way than through its layer.
+        return logits.cpu() if bool(logits.isfinite().all()) else None
+
+    def _own(self, names: Mapping[str, str]) -> dict[str, list[Change | Tensor]]:
+        """Return the changes or values of the tasks, by the short names of a layer."""
+        own: dict[str, list[Change | Tensor]] = {}
+        buffers = self._network.backbone.buffers
+        for short, name in names.items():
+            if name in buffers:
+                own[short] = [state.buffers.get(name, buffers[name]) for state in self._states]
+            else:
+                own[short] = [state.changes.get(name) or self._unchanged(name) for state in self._states]
+        return own
+
+    def _unchanged(self, name: str) -> Change:
+        return Unchanged(tuple(self._network.constants[name].shape))
+
+    def _shared(self, layer: nn.Module) -> dict[str, Tensor]:
+        """Return the shared values of the parameters and buffers of a layer, by short name."""
+        buffers = self._network.backbone.buffers
+        return {
+            short: buffers[name] if name in buffers else self._network.shared(name, self._shape(name))
+            for short, name in self._network.backbone.names_of(layer).items()
+        }
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a parameter that is not shared if it is that of a head."""
+        return next((state.changes[name].shape for state in self._states if name in state.changes), ())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the values of the other weights, and NaN for those that tasks change: nothing may use these."""
+        nothing = torch.full((), torch.nan, device=self._network.device)
+        buffers, weights = self._network.backbone.buffers, self._network.weights
+        shapes = {name: buffers[name].shape if name in buffers else self._shape(name) for name in self.names}
+        floats = {name for name in self.names if name not in buffers or buffers[name].is_floating_point()}
+        return {
+            **{name: value for name, value in weights.items() if name not in self.names},
+            **{name: nothing.expand(shapes[name]) for name in floats},
+        }
+
+
+def _by_rows(call: MixedLayer, rows: int) -> Forward:
+    """Return a forward that takes one tensor with a row for each input, and nothing else."""
+
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        if kwargs or len(args) != 1 or not isinstance(args[0], Tensor) or args[0].dim() < 1 or len(args[0]) != rows:
+            raise _NotByRowsError
+        return call(args[0])
+
+    return forward
+
+
+class _NotByRowsError(Exception):
+    """A layer that tasks change is not called with one row for each input."""
