@@ -20,7 +20,6 @@ from supermasks.brief import expect
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError
 from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
-from supermasks.mixed_layers import own_value
 from supermasks.normalisation import Normalisation, NormPolicy, check_policy
 from supermasks.own_copy import check_module, own_copy, settle_weights
 from supermasks.parts_table import parts_table
@@ -319,7 +318,7 @@ class Network:
             MaskError: the state is not over the parameters of this network.
         """
         self.check_once(state)
-        changed = {name: own_value(change, self.shared(name, change.shape)) for name, change in state.changes.items()}
+        changed = {name: change.applied(self.shared(name, change.shape)) for name, change in state.changes.items()}
         return {**changed, **{name: value.to(self.device) for name, value in state.buffers.items()}}
 
     def entering(self, inputs: Tensor, layer: str | None = None) -> Tensor:
