@@ -14,7 +14,7 @@ from supermasks.bank.reader import DEEPEST, TaskEntry
 from supermasks.bank.succession import Succession, require_new
 from supermasks.changes import Change
 from supermasks.encoding import encode_state, encode_tensors
-from supermasks.errors import BankFormatError, StorageError, TaskError
+from supermasks.errors import BankFormatError, MaskError, StorageError, TaskError
 from supermasks.masks import Mask
 from supermasks.moments import Moments
 from supermasks.state import TaskState
@@ -140,11 +140,7 @@ class BankWriter:
             BankFormatError: one of those masks cannot be read.
             StorageError: it cannot be read or written.
         """
-        for entry in [entry for entry in self.bank.entries.values() if entry.reference in files]:
-            if entry.file not in files:
-                self.bank.header.check_size(self._most_weights)
-                content, _ = encode_state(self.bank.state(entry), self.bank.header.layout)
-                self._replace_row(entry, entry._replace(reference=""), content)
+        self._code_alone(files)
         for file in files:
             ((sealed,),) = self._rows("SELECT seal FROM tasks WHERE id = ?", number_of(file))
             for table in ("tasks", "contents"):
@@ -156,6 +152,31 @@ class BankWriter:
         over = after[0][0] if after else ""
         self._now(last=-1 if left is None else left, over=over, edits=self.bank.root.edits + 1)
         self._last, self.order = None, Succession(self.bank.header, over)
+
+    def replace(self, entry: TaskEntry, state: TaskState) -> None:
+        """Put another state in the place of a task.
+
+        Args:
+            entry: of the task; it has trained no shared weights.
+            state: with the same name, over the same weights.
+
+        Raises:
+            MaskError: the state changes other parameters than the bank's, or it has trained shared weights, or was
+                learned over other weights.
+            BankFormatError: a mask that is coded relative to the task's mask cannot be read.
+            StorageError: it cannot be read or written.
+        """
+        if state.after(self.bank.header.fingerprint) or state.over != self.bank.state(entry).over:
+            raise MaskError(
+                f"the new state of task {state.name!r} has trained shared weights, or was learned over other weights "
+                "than the task that it replaces; remove the task, and learn it anew"
+            )
+        self.order.check_changes(state)
+        self._code_alone({entry.file})
+        content, _ = encode_state(state, self.bank.header.layout)
+        self._replace_row(entry, entry._replace(reference=""), content)
+        self._now(edits=self.bank.root.edits + 1)
+        self._last, self.order = None, Succession(self.bank.header, self.bank.root.over)
 
     def put(self, name: str, content: bytes) -> None:
         """Write an item, unless it is there already. No bytes stand for no item."""
@@ -181,6 +202,14 @@ class BankWriter:
 
     def _now(self, **changes: Any) -> None:
         self.bank.take(replace(self.bank.root, **changes))
+
+    def _code_alone(self, files: Collection[str]) -> None:
+        """Code masks that are coded relative to one of these tasks anew, without it; those of the tasks stay."""
+        for entry in [entry for entry in self.bank.entries.values() if entry.reference in files]:
+            if entry.file not in files:
+                self.bank.header.check_size(self._most_weights)
+                content, _ = encode_state(self.bank.state(entry), self.bank.header.layout)
+                self._replace_row(entry, entry._replace(reference=""), content)
 
     def _share(self, kind: str, tensors: Mapping[str, Tensor], what: str) -> None:
         content, most = encode_tensors(tensors, what) if tensors else b"", 4 * self.bank.header.most_bytes()
