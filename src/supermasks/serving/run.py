@@ -27,9 +27,11 @@ def run(service: Service, host: str, port: int, started: Callable[[str], None]) 
     Raises:
         ConfigError: nothing can listen there.
     """
+    if not 0 <= port < 2**16:
+        raise ConfigError(f"cannot listen on port {port}; choose one from 0 to {2**16 - 1}")
     try:
         listening = socket.create_server((host, port), family=_family(host), backlog=1024)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error}; choose another host or port") from error
     with listening:
         shown = f"[{host}]" if ":" in host else host

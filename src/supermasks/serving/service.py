@@ -125,6 +125,7 @@ class Service:
 
     async def _unnamed(self, asked: Asked) -> Unnamed:
         snapshot = self.snapshot
+        snapshot.asked = True
         names = self._chosen(snapshot, asked.tasks)
         _, state = await self.bank.state(snapshot, names[0])
         inputs_for(asked.inputs, [state])  # so that wrong inputs are refused before they wait

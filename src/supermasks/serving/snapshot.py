@@ -1,8 +1,12 @@
 """A bank at one moment, and what answers with it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+
+import torch
 
 from supermasks.bank import BankFolder, MaskBank
+from supermasks.errors import SupermasksError
 from supermasks.inference import TaskInference
 from supermasks.learner_checks import check_stored
 from supermasks.managing import TaskManager
@@ -25,10 +29,11 @@ class Snapshot:
         names: of the tasks, in the order of learning, without reserved names.
         number: counts the snapshots.
         bytes: on the disk.
+        asked: whether a client asked without a task, so that the next snapshot should have its tasks mixed already.
     """
 
     def __init__(self, predictor: TaskManager, number: int, size: int) -> None:
-        self.predictor, self.number, self.bytes = predictor, number, size
+        self.predictor, self.number, self.bytes, self.asked = predictor, number, size, False
         self._names = dict.fromkeys(name for name in predictor.tasks if name not in RESERVED)
 
     @property
@@ -109,4 +114,15 @@ class SnapshotMaker:
         if "calibration" in stored and describe(inference) == stored["inference"]:
             predictor.recalibrate(stored["calibration"])
         size = sum(self._folder.sizes().values())
-        return Snapshot(predictor, 0 if before is None else before.number + 1, size)
+        made = Snapshot(predictor, 0 if before is None else before.number + 1, size)
+        if before is not None and before.asked and len(made):
+            made.asked = True
+            _mix(predictor)
+        return made
+
+
+def _mix(predictor: TaskManager) -> None:
+    """Mix the tasks, which reads all of them, before a request waits for it."""
+    first = predictor.bank[predictor.tasks[0]]
+    with suppress(SupermasksError):  # a request without a task is then refused, and told why
+        predictor.infer(torch.zeros(1, *first.input_shape, dtype=first.input_dtype))
