@@ -20,4 +20,4 @@ TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "te
 
 def file(name: str) -> bytes:
     """Return one of the files."""
-    return (files("supermasks.serving") / "page" / name).read_bytes()
+    return (files("supermasks.serving") / "static" / name).read_bytes()
