@@ -47,7 +47,7 @@ def test_the_page_loads_only_from_its_server(served: Served) -> None:
     policy = index.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    for file in ("page.js", "page.css"):
+    for file in ("page.js", "page.css", "page.svg"):
         assert f'"{file}"' in index.text
         assert served.client.get(f"/{file}").headers["Content-Security-Policy"] == policy
     everything = b"".join(map(page.file, page.TYPES)).decode()

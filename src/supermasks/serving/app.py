@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from torch import nn
 
@@ -127,7 +128,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
     @app.post("/v2/models/{name}/infer", tags=["protocol"])
     async def infer(name: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Answer inputs: by a task, by the task that is found (_any), or by many tasks (_all)."""
-        kind = {ANY: "any", ALL: "all"}.get(name, "task")
+        kind = {ANY: "any", ALL: "all"}.get(unquote(name), "task")
         return await _counted(service, kind, _infer(service, name, request))
 
     @app.put("/v2/models/{name}", tags=["bank"])
@@ -146,7 +147,7 @@ def _add_page(app: FastAPI, service: Service) -> None:
     async def index() -> Response:  # pyright: ignore[reportUnusedFunction]
         return Response(page.file("page.html"), headers=page.HEADERS, media_type="text/html")
 
-    for name in ("page.js", "page.css"):
+    for name in ("page.js", "page.css", "page.svg"):
 
         @app.get(f"/{name}", include_in_schema=False)
         async def part(name: str = name) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -174,7 +175,7 @@ async def _infer(service: Service, encoded: str, request: Request) -> tuple[Resp
     question = asked(body, request.headers.get(LENGTH), limits.max_batch)
     answer = await service.answer(name, question)
     content, head = response(name, question, outputs_of(answer))
-    service.traffic.found(answer, name)
+    service.traffic.found(answer, name, service.snapshot)
     if head is None:
         return Response(content, media_type="application/json"), len(question.inputs)
     made = Response(content, media_type="application/octet-stream", headers={LENGTH: str(head)})

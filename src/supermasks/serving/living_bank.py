@@ -107,9 +107,9 @@ class LivingBank:
         if name in RESERVED:
             raise RefusedError(400, f"the name {name!r} is reserved; choose another one")
         async with self._changing:
-            await self.refresh()
+            await self._look()
             added = await asyncio.to_thread(self._put, name, content, self.snapshot)
-            await self.refresh()
+            await self._look()
             return added
 
     async def remove(self, name: str) -> None:
@@ -121,11 +121,18 @@ class LivingBank:
             SupermasksError: the bank cannot be written.
         """
         async with self._changing:
-            await self.refresh()
+            await self._look()
             if name not in self.snapshot:
                 raise unknown(name)
             await asyncio.to_thread(self._folder.remove, name)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Refresh; raise RefusedError if the bank cannot be read, which is no fault of the client."""
+        try:
             await self.refresh()
+        except SupermasksError as error:
+            raise RefusedError(503, f"the bank could not be read: {error}", retry_after=1) from error
 
     def _put(self, name: str, content: bytes, snapshot: Snapshot) -> bool:
         state = checked_state(name, content, snapshot)

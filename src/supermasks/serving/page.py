@@ -15,7 +15,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css", "page.svg": "image/svg+xml"}
 
 
 def file(name: str) -> bytes:

@@ -5,6 +5,7 @@ from supermasks.errors import (
     BankFormatError,
     BaseMismatchError,
     ConfigError,
+    DuplicateTaskError,
     InputError,
     LabelError,
     MaskError,
@@ -18,6 +19,7 @@ Kinds = tuple[type[SupermasksError], ...]
 
 _STATUS: tuple[tuple[Kinds, int], ...] = (
     ((UnknownTaskError,), 404),
+    ((DuplicateTaskError,), 409),
     ((BankBusyError, StorageError), 503),
     ((InputError, TaskError, LabelError, MaskError, BaseMismatchError, BankFormatError, ConfigError), 400),
 )

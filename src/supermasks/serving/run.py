@@ -59,9 +59,19 @@ async def _serve(service: Service, listening: socket.socket, started: Callable[[
         service.ready = False
         loop.call_later(service.settings.drain, lambda: setattr(server, "should_exit", True))
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    await server.serve(sockets=[listening])
+    with _on_signals(lambda: loop.call_soon_threadsafe(stop)):
+        await server.serve(sockets=[listening])
+
+
+@contextmanager
+def _on_signals(call: Callable[[], object]) -> Generator[None]:
+    """Call a function on SIGTERM and SIGINT."""
+    before = {number: signal.signal(number, lambda *_: call()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):

@@ -34,8 +34,16 @@ class Traffic:
         else:
             self._by_second.append((now, 1))
 
-    def found(self, answer: Answer, name: str) -> None:
-        """Count the tasks of an answer, and keep the belief if there is one."""
+    def found(self, answer: Answer, name: str, snapshot: Snapshot) -> None:
+        """Count the tasks of an answer, and keep the belief if there is one.
+
+        Args:
+            answer: to count.
+            name: that the client asked.
+            snapshot: of the bank; tasks that left it are forgotten before they become many.
+        """
+        if len(self._by_task) > 2 * len(snapshot) + SHOWN_TASKS:
+            self.keep(snapshot)
         if isinstance(answer, Prediction):
             self._by_task.update(answer.tasks)
             self._beliefs.append(_believed(answer))

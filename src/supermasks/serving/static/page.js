@@ -19,6 +19,12 @@ function bytes(count) {
   return `${unit === 0 ? count : count.toFixed(1)} ${units[unit]}`;
 }
 
+function time(milliseconds) {
+  if (milliseconds === null) return "–";
+  if (milliseconds < 100) return `${milliseconds.toFixed(1)} ms`;
+  return milliseconds < 1000 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
 function cell(text, kind) {
   const made = document.createElement("td");
   made.textContent = text;
@@ -58,7 +64,6 @@ function found(belief) {
 
 function draw(state) {
   const whole = state.by_second.reduce((sum, count) => sum + count, 0);
-  const time = (value) => (value === null ? "–" : `${value} ms`);
   show("tasks", state.tasks.toLocaleString("en"));
   show("bytes", bytes(state.bytes));
   show("rate", (whole / Math.min(60, Math.max(1, state.seconds))).toFixed(1));
@@ -76,8 +81,8 @@ function draw(state) {
   at("beliefs").replaceChildren(
     ...state.beliefs.map((belief) =>
       row(
-        cell(new Date(belief.time * SECOND).toLocaleTimeString("en-GB")),
-        cell(found(belief)),
+        cell(new Date(belief.time * SECOND).toLocaleTimeString("en-GB"), "time"),
+        cell(found(belief), "time"),
         cell(`${(100 * belief.confidence).toFixed(1)}%`, "number"),
         cell(candidates(belief)),
       ),
