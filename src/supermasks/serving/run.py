@@ -66,7 +66,11 @@ async def _serve(service: Service, listening: socket.socket, started: Callable[[
 @contextmanager
 def _on_signals(call: Callable[[], object]) -> Generator[None]:
     """Call a function on SIGTERM and SIGINT."""
-    before = {number: signal.signal(number, lambda *_: call()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def called(*_: object) -> None:
+        call()
+
+    before = {number: signal.signal(number, called) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
