@@ -269,7 +269,7 @@ def test_what_is_no_name_of_a_task_is_refused(saved: tuple[Learner, Path], tasks
     with pytest.raises(UnknownTaskError, match="a string"):
         Learner.load(saved[1], fully_connected([8, 16, 6]), tasks=tasks)
     for wrong in ("a", 5):
-        with pytest.raises(ConfigError, match="list of names"):
+        with pytest.raises(ConfigError, match="list of task names"):
             Learner.load(saved[1], fully_connected([8, 16, 6]), tasks=wrong)  # pyright: ignore[reportArgumentType]
 
 

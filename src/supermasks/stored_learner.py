@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from supermasks.bank import BankFolder, BankHeader, MaskBank
-from supermasks.bank.chosen import chosen
 from supermasks.bases import Base, RandomBase
 from supermasks.brief import counted, listed
 from supermasks.errors import ConfigError
@@ -159,7 +158,7 @@ class StoredLearner(TaskManager):
         check_stored(stored, folder)
         network = bank.network(backbone, base, device=device, compiled=compiled)
         if tasks is not None:
-            bank = chosen(bank, tasks)
+            bank = bank.subset(tasks)
         learner = cls(
             network,
             seed=stored["seed"],

@@ -54,8 +54,8 @@ void faults_mark(const char *text) { note('a', text, "", 0, NULL, 0); }
 /* Returns whether the call has to fail. */
 static int strike(void) {
     if (mode == OFF) return 0;
-    seen++;
-    if (mode == COUNT || --left) return 0;
+    __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST); /* files are synced by several threads */
+    if (mode == COUNT || __atomic_sub_fetch(&left, 1, __ATOMIC_SEQ_CST)) return 0;
     if (mode == KILL || mode == TEAR) { kill(getpid(), SIGKILL); pause(); }
     errno = mode == FAIL_EIO ? EIO : ENOSPC;
     return 1;

@@ -231,18 +231,26 @@ def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
         return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
     parts: list[tuple[str, Array, int]] = []  # of which parameter, which entries of it, and of which kind they are
     for name, bits in masks.items():
-        if way == 1:
+        if way in (1, 3):
             parts.append((name, np.arange(len(bits)), 0))
         else:
             assert reference is not None
             parts += [(name, np.flatnonzero(reference[name].ravel() == kept), int(kept)) for kept in (False, True)]
     numbers, rest = _integers(rest, 2 + len(parts))
+    choices, most = bytes(len(parts)), list[int]()
+    if way == 3:
+        choices, rest = rest[: len(parts)], rest[len(parts) :]
+        most, rest = _integers(rest, sum(choice > 0 for choice in choices))
     sizes = [sum(len(where) for _, where, kind in parts if kind == k) for k in (0, 1)]
     symbols = _Stream(rest)
-    for (name, where, kind), difference in zip(parts, numbers[2:], strict=True):
+    for (name, where, kind), difference, choice in zip(parts, numbers[2:], choices, strict=True):
         total, size, whole = numbers[kind], len(where), sizes[kind]
         kept = difference + ((2 * total * size + whole) // (2 * whole) if size else 0)
-        if 0 < kept < size:
+        if choice:
+            dropped = 2 * kept > size
+            ones = _rows_and_columns(symbols, shapes[name], size - kept if dropped else kept, choice - 1, most.pop(0))
+            masks[name] = ones != dropped
+        elif 0 < kept < size:
             entries = symbols.read(size, [0, int((1 - kept / size) * (WHOLE - 2)) + 1, WHOLE])
             assert sum(entries) == kept
             masks[name][where] = np.array(entries) == 1
@@ -250,6 +258,83 @@ def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
             masks[name][where] = kept > 0
     symbols.check_end()
     return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
+
+
+def _rows_and_columns(stream: "_Stream", shape: tuple[int, ...], total: int, choice: int, most: int) -> Array:
+    rows, columns = shape[0], prod(shape[1:])
+    lines, places = (columns, rows) if choice % 2 else (rows, columns)
+    eighths, alike, mean = 2 ** (choice // 2 % 11), 2.0 ** (choice // 22 - 3), total / lines
+    usual = _table([(k + alike) / (k + 1) * (mean / (mean + alike)) for k in range(most)])
+    whole = 0.0
+    for value in usual:
+        whole += value
+    ones, counts = np.zeros((lines, places), bool), list[int]()
+    while len(counts) < lines:
+        done = len(counts)
+        group = min(lines - done, max(4, done // 2), max(1, 2**18 // places))
+        frequencies = [counts.count(k) + 8 * (usual[k] / whole) for k in range(most + 1)]
+        counts += stream.read(group, _intervals(frequencies))
+        weights = [8 * int(number) + eighths for number in ones[:done].sum(axis=0)]
+        segments = [(line, 0, places, counts[line]) for line in range(done, done + group)]
+        while segments:
+            for line, u, v, b in segments:
+                ones[line, u:v] = b == v - u
+            segments = _halved(stream, [s for s in segments if 0 < s[3] < s[2] - s[1]], weights)
+    assert int(ones.sum()) == total
+    assert 8 * sum(count for count in counts if count < places) <= lines * places
+    return (ones.T if choice % 2 else ones).ravel()
+
+
+Segment = tuple[int, int, int, int]  # line, first place, place after the last, ones
+
+
+def _halved(stream: "_Stream", segments: list[Segment], weights: list[int]) -> list[Segment]:
+    halves, lows, tables = dict[int, int](), list[int](), list[list[float]]()
+    for _, u, v, b in segments:
+        x = (u + v) // 2
+        n1, n2, w1, w2 = x - u, v - x, float(sum(weights[u:x])), float(sum(weights[x:v]))
+        low, high = max(0, b - n2), min(b, n1)
+        lows.append(low)
+        tables.append(
+            [((n1 - h) * (b - h)) / ((h + 1) * (n2 - b + h + 1)) * ((w1 * n2) / (w2 * n1)) for h in range(low, high)]
+        )
+    longest = max((len(ratios) for ratios in tables), default=0)
+    for pair in (True, False):
+        for number, ratios in enumerate(tables):
+            if (len(ratios) == 1) != pair:
+                continue
+            if pair:
+                p = ratios[0] / (1 + ratios[0])
+                left = [0, int((1 - p) * (WHOLE - 2)) + 1, WHOLE]
+            else:
+                table = _table(ratios)
+                left = _intervals(table + [0.0] * (longest + 1 - len(table)))
+            halves[number] = lows[number] + stream.read(1, left)[0]
+    found = list[Segment]()
+    for number, (line, u, v, b) in enumerate(segments):
+        x = (u + v) // 2
+        found += [(line, u, x, halves[number]), (line, x, v, b - halves[number])]
+    return found
+
+
+def _table(ratios: list[float]) -> list[float]:
+    rising, falling = [1.0], [1.0]
+    for ratio in ratios:
+        rising.append(rising[-1] * min(ratio, 1.0))
+    for ratio in reversed(ratios):
+        falling.append(falling[-1] * min(1 / ratio if ratio else np.inf, 1.0))
+    return [a * b for a, b in zip(rising, reversed(falling), strict=True)]
+
+
+def _intervals(frequencies: list[float]) -> list[int]:
+    whole = 0.0
+    for frequency in frequencies:
+        whole += frequency
+    scale, left, total = (WHOLE - len(frequencies)) / whole, list[int](), 0.0
+    for symbol, frequency in enumerate(frequencies):
+        left.append(int(total * scale) + symbol)
+        total += frequency
+    return [*left, WHOLE]
 
 
 def _integers(content: bytes, count: int) -> tuple[list[int], bytes]:

@@ -28,6 +28,8 @@ from supermasks.bank.database import SCHEMA, VERSION
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, Masked, RankOne, Replaced, Rotated, Unchanged
 from supermasks.masks import Mask, encode_mask
+from supermasks.masks.clustered import Choice
+from supermasks.masks.coding import CLUSTERED, _encode
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.state import TaskState
 from supermasks.task_info import TaskInfo
@@ -327,6 +329,36 @@ def test_a_large_mask_is_read(density: float) -> None:
     mask = random_mask(density, 0, {"w": (400, 500)})
     read = reader._mask(bytes(encode_mask(mask).tolist()), mask.shapes, None)
     check_arrays(read, {"w": mask["w"]})
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.01, 0.1), st.integers(1, 242), st.integers(0, 100))
+@settings(max_examples=60)
+def test_any_mask_in_rows_and_columns_is_read(rows: int, columns: int, density: float, byte: int, seed: int) -> None:
+    """Also where another way, or another choice, takes fewer bytes."""
+    rng = np.random.default_rng(seed)
+    rates = density * np.outer(rng.gamma(1.0, 1.0, rows), rng.gamma(1.0, 1.0, columns))
+    ones = torch.from_numpy(rng.random((rows, columns)) < rates)
+    ones[: seed % 3] = True
+    by_line = ones.sum(dim=byte % 2)  # odd numbers have rows as lines
+    places = ones.numel() // len(by_line)
+    if not ones.any() or 2 * int(ones.sum()) >= ones.numel() or 8 * int(by_line[by_line < places].sum()) > ones.numel():
+        return
+    mask = Mask.pack({"plain": torch.tensor([True, False]), "w": ones ^ bool(seed % 2)})
+    choice = Choice.of(byte, int(by_line.max()))
+    code = bytes([CLUSTERED]) + _encode(mask, None, {"plain": None, "w": choice})
+    check_arrays(reader._mask(code, mask.shapes, None), {name: mask[name] for name in mask})
+
+
+@pytest.mark.parametrize("shape", [(200, 300), (30, 20, 3, 3)])
+def test_a_mask_in_rows_and_columns_is_read(shape: tuple[int, ...]) -> None:
+    rng, size = np.random.default_rng(0), int(np.prod(shape[1:]))
+    rates = 0.02 * np.outer(rng.gamma(0.5, 2, shape[0]), rng.gamma(0.5, 2, size))
+    ones = torch.from_numpy(rng.random((shape[0], size)) < rates)
+    ones[5] = True
+    mask = Mask.pack({"w": ~ones.view(shape), "plain": torch.rand(shape, generator=torch.Generator()) < 0.1})
+    code = bytes(encode_mask(mask).tolist())
+    assert code[0] == CLUSTERED
+    check_arrays(reader._mask(code, mask.shapes, None), {name: mask[name] for name in mask})
 
 
 @given(st.sampled_from([7, 127]), st.integers(1, 400), st.floats(0.01, 300), st.integers(0, 100))

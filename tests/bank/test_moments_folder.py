@@ -116,7 +116,7 @@ def test_a_bank_without_statistics_is_written_as_before(make_state: MakeState, t
     text = (folder.path / "manifest.json").read_text()
     assert '"version": 6,' in text
     assert "moments" not in text
-    assert not folder.open().has_moments
+    assert not folder.open().shares("moments")
     assert folder.open().moments is None
     state, moments = counted(make_state("b", 1), 1)
     folder.append(state, moments=moments)
@@ -130,7 +130,7 @@ def test_a_bank_without_statistics_is_written_as_before(make_state: MakeState, t
     folder.save(bank := MaskBank(HEADER), overwrite=True)
     folder.convert("shared")
     assert (Manifest.read(folder.path).version, list(folder.path.glob("moments-*"))) == (6, [])
-    assert not bank.has_moments
+    assert not bank.shares("moments")
 
 
 def test_a_total_that_holds_all_tasks_replaces_the_one_in_the_folder(pairs: list[Pair], tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_banks_that_share_some_tasks_and_have_others_are_not_merged(pairs: list[
 def test_sums_are_read_when_they_are_needed(shared: BankFolder, make_state: MakeState, pairs: list[Pair]) -> None:
     bank = shared.open()
     file_of(shared).unlink()
-    assert bank.has_moments
+    assert bank.shares("moments")
     assert bank["b"].mask == pairs[1][0].mask
     bank.add(make_state("d", 3))
     assert bank.subset(["a", "d"]).names == ["a", "d"]

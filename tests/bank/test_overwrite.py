@@ -10,6 +10,7 @@ from states import masked_state
 from supermasks import BankFolder, Learner, MaskBank, Task
 from supermasks.bank import BankHeader
 from supermasks.errors import BankFormatError, LabelError
+from supermasks.masks import Mask
 from supermasks.nets import fully_connected
 from supermasks.state import TaskState
 from supermasks.training import RMSprop, Training
@@ -119,6 +120,23 @@ def test_a_bank_that_was_opened_from_the_folder_is_whole_afterwards(saved: BankF
     saved.save(chosen, overwrite=True)
     assert [(state.name, state.mask) for state in chosen] == [("c", masks["c"])]
     assert holds(saved, chosen)
+
+
+def test_a_bank_that_does_not_fit_into_a_cache_takes_the_place_of_the_one_that_it_is_read_from(tmp_path: Path) -> None:
+    """While the new tasks are written, the old ones are read from the same file."""
+    header, size = BankHeader({"type": "Some"}, "0" * 64, {"w": (2_000_000,)}, {}), 2_000_000
+    folder, bank = BankFolder(tmp_path / "bank", wait=2.0), MaskBank(header)
+    for seed in range(18):
+        mask = Mask.pack({"w": torch.rand(size, generator=torch.Generator().manual_seed(seed)) < 0.5})
+        bank.add(masked_state(f"t{seed}", (0, 1), (3,), mask))
+    folder.save(bank)
+    assert sum(folder.sizes().values()) > 4e6  # SQLite keeps 2 MB by default
+    opened = folder.open(cache_bytes=0)
+    opened.remove("t0")
+    folder.save(opened, overwrite=True)
+    assert folder.read().names == bank.names[1:]
+    assert folder.verify() == []
+    assert opened["t17"].mask == bank["t17"].mask
 
 
 @pytest.mark.parametrize("way", ["save", "save_pretrained"])

@@ -109,7 +109,7 @@ def test_no_change_of_a_bank_drops_the_memory(
     saved: BankFolder, elsewhere: BankFolder, make_state: Make, way: str, opened: str
 ) -> None:
     bank = IN_MEMORY[way](getattr(saved, opened)(), make_state)
-    assert bank.remembers
+    assert bank.shares("memory")
     elsewhere.save(bank)  # before anybody has looked at it
     assert remembered(bank) == [1.0, 1.0, 1.0]
     assert remembered(elsewhere.read()) == [1.0, 1.0, 1.0]
@@ -119,7 +119,7 @@ def test_a_given_memory_replaces_the_old_one(saved: BankFolder, make_state: Make
     saved.append(make_state("e", 4), {"mean": torch.zeros(2)})
     assert remembered(saved.open()) == [0.0, 0.0]
     saved.append(make_state("f", 5), {})
-    assert not saved.open().remembers
+    assert not saved.open().shares("memory")
     assert not list(saved.path.glob("memory-*"))
 
 
@@ -134,7 +134,7 @@ def test_saving_the_same_again_writes_nothing(saved: BankFolder) -> None:
 def test_a_subset_has_no_memory(saved: BankFolder) -> None:
     """The mean over all tasks is not that over some."""
     chosen = saved.open().subset(["a", "b"])
-    assert not chosen.remembers
+    assert not chosen.shares("memory")
     assert dict(chosen.memory) == {}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, change_kinds
-from supermasks.methods import ExSSNeT, Method, Outliers
+from supermasks.methods import ExSSNeT, Individual, Method, Outliers
 from supermasks.spec import build, describe
 from supermasks.training import Adam, Step, Training
 from supermasks.workers import LocalProcesses
@@ -20,6 +20,7 @@ ROWS: list[Method] = [
     *(kind() for kind in ours(Method)),
     ExSSNeT(together=True, precision="int4"),
     ExSSNeT(exclusive=False),
+    Individual(precision="float16"),
 ]
 NAMES = ("a", "b", "c")
 STEPS = 40

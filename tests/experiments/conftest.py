@@ -32,7 +32,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=LAYERS,
         num_attention_heads=2,
         intermediate_size=INNER,
-        max_position_embeddings=8,
+        max_position_embeddings=64,
         initializer_range=0.2,
     )
     torch.manual_seed(0)

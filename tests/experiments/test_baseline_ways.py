@@ -12,8 +12,8 @@ from supermasks.experiments.ways.trunk import TRUNK
 from supermasks.spec import describe
 
 KEEPS = ("packnet", "wsn", "multitask")
-FORGETS = ("si", "lwf", "er", "agem", "der", "derpp", "icarl", "psp")
-REMEMBERS = ("er", "agem", "der", "derpp", "icarl")
+FORGETS = ("si", "lwf", "er", "agem", "der", "derpp", "icarl", "regularised-replay", "psp")
+REMEMBERS = ("er", "agem", "der", "derpp", "icarl", "regularised-replay")
 
 
 @pytest.mark.parametrize("name", [*KEEPS, *FORGETS])

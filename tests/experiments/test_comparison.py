@@ -138,10 +138,27 @@ def test_every_way_can_be_compared_with_the_task_given() -> None:
     assert [each.way.name for each in found.experiments] == preset.ways()
 
 
+def test_one_way_is_compared_with_several_settings(runs: list[Experiment], tmp_path: Path) -> None:
+    preset = EXPERIMENTS["pretrained-text"]
+    found = comparison_of(preset, ["masks", "lora", "lora(rank=1)", "lora(rank=8, layers='all')"], seeds=1, trials=2)
+    assert found.names == ["masks", "lora", "lora-1", "lora-all"]
+    optimisers = [each.training.optimiser for each in found.experiments]
+    assert optimisers[1:] == [preset.of("lora").training.optimiser] * 3
+    assert replace(found.experiments[2], way=found.experiments[1].way) == found.experiments[1]
+    small_ones = small("supsup(rule=TopK(0.1))", "supsup(rule=TopK(0.2))", seeds=1, trials=2)
+    compare(small_ones, tmp_path / "out", apart=False)
+    assert [experiment.way for experiment in runs] == [small_ones.experiments[way].way for way in (0, 0, 0, 1, 1, 1)]
+    folders = {folder.name for folder in (tmp_path / "out" / "runs").iterdir()}
+    assert folders == {"supsup-topk-0.1-seed0", "supsup-topk-0.2-seed0"}
+    lines = read_lines(tmp_path / "out" / "search.jsonl")
+    assert [line["way"] for line in lines] == [name for name in small_ones.names for _ in range(2)]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: comparison_of(PRESET, []), "at least 1 way"),
+        (lambda: comparison_of(PRESET, ["supsup(rank=1)"]), "expected a Way"),
         (lambda: comparison_of(PRESET, ["supsup"], seeds=0), "0 seeds"),
         (lambda: comparison_of(PRESET, ["supsup"], trials=0), "0 trials"),
         (lambda: comparison_of(PRESET, ["supsup"], fraction=1.0), "above 0 and below 1, got 1.0"),
@@ -171,7 +188,18 @@ def test_all_diverged(runs: list[Experiment], tmp_path: Path) -> None:
 
 
 def test_the_command_compares_two_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["compare", "split-mnist", "--ways", "supsup,sequential", "--tasks", "2", "--seeds", "1", "--trials", "1"]
+    words = [
+        "compare",
+        "split-mnist",
+        "--ways",
+        "supsup(rule=TopK(0.5)),sequential",
+        "--tasks",
+        "2",
+        "--seeds",
+        "1",
+        "--trials",
+        "1",
+    ]
     words += ["--dataset", "sample", "--steps", "8", "--net", "LeNet300(20)", "--out", str(tmp_path / "out")]
     assert main(words) == 0
     report = (tmp_path / "out" / "report" / "report.md").read_text(encoding="utf-8")

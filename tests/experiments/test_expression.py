@@ -7,7 +7,7 @@ import pytest
 from supermasks.errors import ConfigError
 from supermasks.experiments.expression import brief, parse, with_defaults
 from supermasks.inference import Entropy, OneShot, SuperfluousNeurons, TaskInference, TopGamma
-from supermasks.masks import ER, MaskRule, Threshold, TopK
+from supermasks.masks import ER, Annealed, Blocks, Drop, MaskRule, Neurons, Threshold, TopK
 from supermasks.scores import KKT, InitialScores, KaimingUniform
 from supermasks.spec import Settings, describe
 from supermasks.training import SGD, Optimiser
@@ -19,6 +19,10 @@ from supermasks.training import SGD, Optimiser
         (Threshold(), "Threshold"),
         (TopK(0.1), "TopK(0.1)"),
         (TopK(ER(16)), "TopK(ER(16))"),
+        (Drop(1000), "Drop(1000)"),
+        (Drop(share=0.01, by_layer=True), "Drop(share=0.01, by_layer=True)"),
+        (Drop(20, of=Neurons()), "Drop(20, of=Neurons)"),
+        (Annealed(Drop(20, of=Blocks(32)), start=5), "Annealed(Drop(20, of=Blocks(32)), start=5)"),
         (KKT(5), "KKT(5)"),
         (KKT(examples=64), "KKT(examples=64)"),
         (KaimingUniform(shared=True), "KaimingUniform(shared=True)"),

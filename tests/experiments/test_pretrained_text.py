@@ -78,6 +78,28 @@ def test_each_method_learns_and_stores_what_it_trains(small: Make, data: Path, m
     assert learner.predict(finished.tasks[0].train.inputs[torch.tensor([0])], task="two").tasks == ["two"]
 
 
+BASELINES = ("sequential", "lwf", "er", "agem", "der", "icarl", "regularised-replay", "multitask", "separate-heads")
+REPLAY = ("er", "agem", "der", "icarl", "regularised-replay")
+
+
+@pytest.mark.parametrize("way", BASELINES)
+def test_a_baseline_trains_the_encoder_and_stores_texts_as_token_ids(
+    small: Make, data: Path, way: str, tmp_path: Path
+) -> None:
+    finished = run(small(way, optimiser=Adam(3e-3), epochs=6), tmp_path / "run", data)
+    record, memory = finished.record, finished.learner.bank.memory
+    assert record["accuracy"]["mean"] > 0.5  # chance is 0.42
+    if way not in REPLAY:
+        assert record["bytes"]["examples"] == 0
+        return
+    assert memory["example inputs"].dtype == torch.uint8  # the tokenizer has 15 words
+    count, length = memory["example inputs"].shape
+    logits = 4 * count * 3 if way == "der" else 0
+    assert record["bytes"]["examples"] == count * (length + 8 + 8) + logits + 8  # a target, a task; the number seen
+    texts = {tuple(row) for task in finished.tasks for row in task.train.batch(torch.arange(60))[0].tolist()}
+    assert {tuple(row) for row in memory["example inputs"].tolist()} <= texts
+
+
 def test_pretrained_weights_are_not_drawn_at_random(small: Make, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="are pretrained; leave it out"):
         run(small("batch-ensemble", initialisation="kaiming_normal"), tmp_path / "run", data)

@@ -14,7 +14,7 @@ from supermasks.experiments.ways.exssnet import ExSSNeTWay
 from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.supsup import SupSupWay
 from supermasks.learner import Learner
-from supermasks.masks import ER, Threshold, TopK
+from supermasks.masks import ER, Drop, Threshold, TopK
 from supermasks.scores import KKT
 from supermasks.spec import build, describe
 
@@ -64,6 +64,7 @@ def test_masks_trained_weights_and_networks_have_settings_of_their_own() -> None
         (SupSupWay(), "SupSup", "ER(32)", False),
         (SupSupWay(rule=TopK(0.04), initial=KKT()), "SupSup (KKT)", "4%", True),
         (SupSupWay(rule=Threshold()), "SupSup", "", False),
+        (SupSupWay(rule=Drop(share=0.01)), "SupSup", "Drop(share=0.01)", False),
         (ExSSNeTWay(rule=TopK(ER(8)), together=True, weights="int4"), "ExSSNeT (int4, together)", "ER(8)", False),
         (IndividualWay(), "individually trained", "", False),
     ],

@@ -4,9 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from supermasks.masks import ER, MaskRule, Threshold, TopK
+from supermasks.masks import ER, Annealed, Blocks, Drop, MaskRule, Neurons, Threshold, TopK
 
-RULES = [Threshold(), Threshold(0.2), TopK(0.3), TopK(ER(1.0))]
+RULES = [
+    Threshold(),
+    Threshold(0.2),
+    TopK(0.3),
+    TopK(ER(1.0)),
+    Drop(share=0.2),
+    Drop(3, by_layer=True),
+    Drop(5, of=Neurons()),
+    Drop(share=0.3, of=Blocks(2, 2)),
+    Annealed(Drop(10), start=2.0),
+]
 SHAPES = {"linear": (6, 7), "conv": (4, 3, 2, 2), "thin": (9, 1)}
 
 

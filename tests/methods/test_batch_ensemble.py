@@ -52,7 +52,7 @@ def test_only_the_first_task_trains_the_shared_weights(blobs: Blobs) -> None:
     random = learner_of(BatchEnsemble(first_trains=False))
     random.learn(blobs("a"))
     assert all(torch.equal(random.network.weights[name], base[name]) for name in base)
-    assert not random.bank.shares
+    assert not random.bank.shares("weights")
 
 
 def test_the_gradients_of_one_step_are_those_of_the_formula(blobs: Blobs) -> None:

@@ -1,5 +1,6 @@
 """ExSSNeT and SSNeT: what is trained, what is protected, what is stored."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
@@ -418,8 +419,8 @@ def test_a_bank_whose_task_takes_the_weights_of_others_is_broken(blobs: Blobs, t
     folder.convert("shared")
     manifest = Manifest.read(folder.path)
     content, _ = encode_state(other.bank["c"], manifest.header)
-    sha256 = write_file(folder.path / manifest.tasks[1].file, content)
-    entry = manifest.tasks[1]._replace(sha256=sha256, reference="")
+    write_file(folder.path / manifest.tasks[1].file, content)
+    entry = manifest.tasks[1]._replace(sha256=hashlib.sha256(content).hexdigest(), reference="")
     manifest = replace(manifest, tasks=(manifest.tasks[0], entry, *manifest.tasks[2:]))
     (folder.path / "manifest.json").write_bytes(manifest.encode())
     problems = folder.verify()

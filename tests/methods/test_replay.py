@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from plain_network import BATCH, SEED, Plain, batches, learner_of
+from plain_network import BATCH, SEED, TRUNK, Plain, batches, learner_of
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -18,6 +18,7 @@ from supermasks.methods.agem import AGEM
 from supermasks.methods.dark_experience import DER, DERpp
 from supermasks.methods.examples import ExampleMemory, Remembered
 from supermasks.methods.experience_replay import ExperienceReplay
+from supermasks.methods.regularised_replay import RegularisedReplay
 from supermasks.methods.sequential import Sequential
 from supermasks.seeding import generator
 from supermasks.training import Adam, Training
@@ -98,6 +99,42 @@ def test_er_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
 
         plain.train(task, number, loss)
         plain.check(learner)
+
+
+@heads
+def test_regularised_replay_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
+    learner = learner_of(RegularisedReplay(CAPACITY, strength=3.0), own_heads)
+    plain, memory = Plain.of(learner), Reservoir()
+    for number, task in enumerate(tasks_of(blobs)):
+        before = plain.frozen()
+        plain.begin(learner, task)
+        learner.learn(task)
+        memory.begin(task)
+
+        def loss(inputs: Tensor, targets: Tensor, number: int = number, before: Plain = before) -> Tensor:
+            total, drawn = cross_entropy(plain.logits(inputs, number), targets), memory.draw()
+            memory.offer(inputs, targets, number)
+            if drawn:
+                total = (len(inputs) * total + len(drawn) * labels(plain, drawn)) / (len(inputs) + len(drawn))
+            if number:
+                every = torch.stack([*inputs, *(one.inputs for one in drawn)]).double()
+                now, then = ((every @ trunk.T).relu() for trunk in (plain.trunk, before.trunk))
+                total = total + 3.0 * ((now - then) ** 2).mean()
+            return total
+
+        plain.train(task, number, loss)
+        plain.check(learner)
+
+
+def test_the_penalty_holds_features_where_they_were(blobs: Blobs) -> None:
+    moved = list[float]()
+    for strength in (0.0, 3.0):
+        learner = learner_of(RegularisedReplay(CAPACITY, strength), True)
+        learner.learn(blobs("a"))
+        before = learner.network.weights[TRUNK].clone()
+        learner.learn(blobs("b"))
+        moved.append(float((learner.network.weights[TRUNK] - before).norm()))
+    assert moved[1] < 0.8 * moved[0]
 
 
 @heads
@@ -198,14 +235,32 @@ def test_pixels_are_stored_as_bytes_and_come_back_bit_for_bit(shape: tuple[int, 
     assert again.seen == 99
 
 
-def test_other_inputs_are_stored_as_they_are() -> None:
+@pytest.mark.parametrize(
+    ("inputs", "stored_as"),
+    [
+        (torch.randn(60, 64, generator=torch.Generator().manual_seed(0)), torch.float32),
+        (torch.randn(60, 64, generator=torch.Generator().manual_seed(0)).half().float(), torch.float16),
+        (torch.full((60, 64), 1e30).mul(torch.arange(60)[:, None] * 64 + torch.arange(64)), torch.float32),
+        (torch.zeros(60, 1), torch.uint8),
+        (torch.arange(60)[:, None].repeat(1, 4), torch.uint8),
+        (torch.arange(60)[:, None] * 500, torch.int16),
+        (torch.arange(60)[:, None] * -1, torch.int16),
+        (torch.arange(60)[:, None] * 600, torch.int32),
+        (torch.arange(60)[:, None] << 30, torch.int64),
+    ],
+    ids=str,
+)
+def test_other_inputs_are_stored_in_few_bytes_and_come_back_bit_for_bit(
+    inputs: torch.Tensor, stored_as: torch.dtype
+) -> None:
+    """Such as encodings of texts, and token ids."""
     zeros = torch.zeros(60, dtype=torch.int64)
-    for inputs in (torch.randn(60, 64), torch.randint(0, 5, (60, 7)), torch.zeros(60, 1)):
-        stored = ExampleMemory(60, Remembered(inputs, zeros, zeros), seen=99).tensors()
-        assert stored["example inputs"].dtype == (torch.uint8 if inputs.shape[1] == 1 else inputs.dtype)
-        again = ExampleMemory.of(stored, 60).held
-        assert again is not None
-        assert torch.equal(again.inputs, inputs)
+    stored = ExampleMemory(60, Remembered(inputs, zeros, zeros), seen=99).tensors()
+    assert stored["example inputs"].dtype == stored_as
+    again = ExampleMemory.of(stored, 60).held
+    assert again is not None
+    assert again.inputs.dtype == inputs.dtype
+    assert torch.equal(again.inputs, inputs)
 
 
 def test_what_cannot_be_remembered_is_refused(blobs: Blobs) -> None:
@@ -214,6 +269,8 @@ def test_what_cannot_be_remembered_is_refused(blobs: Blobs) -> None:
             kind(memory=0)
     with pytest.raises(ConfigError, match="alpha"):
         DER(alpha=-1.0)
+    with pytest.raises(ConfigError, match="strength"):
+        RegularisedReplay(strength=-1.0)
     with pytest.raises(ConfigError, match="beta"):
         DERpp(beta=-1.0)
     learner = learner_of(ExperienceReplay(), False)

@@ -215,7 +215,7 @@ def test_going_on_after_loading_begins_with_the_same_scores(
     final = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))
     for name in "abcd":
         assert final.bank[name].mask == second.bank[name].mask == through.bank[name].mask
-    assert final.bank.remembers == isinstance(initial, (MeanOfScores, LastScores))
+    assert final.bank.shares("memory") == isinstance(initial, (MeanOfScores, LastScores))
 
 
 def test_masks_of_tasks_with_weights_of_their_own_are_left_out_of_the_mean() -> None:

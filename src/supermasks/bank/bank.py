@@ -1,20 +1,21 @@
 """The bank of task states, in the order of learning. Stored tasks are read when they are first used."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
-from supermasks.bank.bytes import BankBytes, bytes_of, measure
+from supermasks.bank.bytes import BankBytes, measure
+from supermasks.bank.database import file_of
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
+from supermasks.bank.reader import KINDS, BankReader, TaskEntry
 from supermasks.bank.recent import RecentStates
-from supermasks.bank.shared import COUNTED, PLAIN, Manifest
+from supermasks.bank.shared import manifest_of
 from supermasks.bank.succession import (
     Succession,
     added,
@@ -26,7 +27,7 @@ from supermasks.bank.succession import (
 )
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, expect, listed
-from supermasks.encoding import encode_state
+from supermasks.encoding import encode_state, encode_tensors
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError, UnknownTaskError
 from supermasks.masks import Mask
 from supermasks.moments import ClassMeans, Moments
@@ -89,42 +90,34 @@ class MaskBank:
         self._stored = stored
         self._most_weights = most_weights
         self.changes = 0
-        # What all tasks share is read on first use; None: not yet.
-        shared: Mapping[str, FileEntry] = {} if stored is None else stored.shared
-        self._memory: Mapping[str, Tensor] | None = None if "memory" in shared else ReadOnlyTensors({})
-        self._weights: Mapping[str, Tensor] | None = None if "weights" in shared else ReadOnlyTensors({})
-        self._moments: Moments | None = None
-        self._moments_unread = "moments" in shared
-        # The state of each task; None: it is stored under the same name. All is None until the names are needed.
-        self._named: dict[str, TaskState | None] | None = {} if stored is None else None
-        self._after = dict[str, str]()
-        self._digests = dict[str, str]()
+        nothing = {"memory": ReadOnlyTensors({}), "weights": ReadOnlyTensors({}), "moments": None}
+        # What all tasks share. Kinds that are not here yet are stored, and read when they are first used.
+        self._once: dict[str, Any] = {k: v for k, v in nothing.items() if stored is None or k not in stored.shared}
+        # None until the names of the stored tasks are needed.
+        self._known: dict[str, _Task] | None = {} if stored is None else None
         self._order = Succession(header, "" if stored is None else stored.over, union)
         self._recent = RecentStates(cache_bytes)
         self._checked = False
 
     @property
-    def _states(self) -> dict[str, TaskState | None]:
-        if self._named is None:
+    def _tasks(self) -> dict[str, "_Task"]:
+        if self._known is None:
             assert self._stored is not None  # only then it is None
-            entries = self._stored.entries
-            self._named = dict.fromkeys(entries)
-            self._after = {name: entry.after for name, entry in entries.items()}
-            self._digests = {name: entry.sha256 for name, entry in entries.items()}
-        return self._named
+            self._known = {name: _Task(None, e.after, e.sha256) for name, e in self._stored.entries.items()}
+        return self._known
 
     def __len__(self) -> int:
-        if self._named is None and self._stored is not None:
+        if self._known is None and self._stored is not None:
             return self._stored.count
-        return len(self._states)
+        return len(self._tasks)
 
     def __iter__(self) -> Iterator[TaskState]:
         return (self[name] for name in self.names)
 
     def __contains__(self, name: object) -> bool:
-        if self._named is None and self._stored is not None:
+        if self._known is None and self._stored is not None:
             return isinstance(name, str) and self._stored.find(name) is not None
-        return isinstance(name, str) and name in self._states
+        return isinstance(name, str) and name in self._tasks
 
     def __repr__(self) -> str:
         weights = sum(prod(shape) for shape in self.header.shapes.values())
@@ -146,7 +139,7 @@ class MaskBank:
             )
         if name not in self:
             raise unknown_task(name, self.names)
-        state = self._named[name] if self._named is not None else None
+        state = None if self._known is None else self._known[name].state
         if state is None:
             assert self._stored is not None  # only then a state is None
             self._require_size()
@@ -161,7 +154,8 @@ class MaskBank:
 
     def in_memory(self, name: str) -> TaskState | None:
         """Return the state of a task if it need not be read from the disk; otherwise None."""
-        return self._states.get(name) or (self._recent.peek(name) if name in self._states else None)
+        task = self._tasks.get(name)
+        return None if task is None else task.state or self._recent.peek(name)
 
     def reuse(self, older: "MaskBank") -> None:
         """Take over what an older view of the same folder has in memory of tasks that are the same, bit for bit.
@@ -171,7 +165,7 @@ class MaskBank:
         """
         if self._stored is None or older._stored is None or self.header.layout != older.header.layout:
             return
-        names = self._states
+        names = self._tasks
         for name, state in older._recent.items():
             if name in names and (digests := self._stored.digests(name)) and digests == older._stored.digests(name):
                 self._recent.get(name, lambda _, state=state: state)
@@ -187,15 +181,15 @@ class MaskBank:
     @property
     def names(self) -> list[str]:
         """The names of the tasks, in the order of learning."""
-        return list(self._states)
+        return list(self._tasks)
 
     @property
     def last(self) -> str | None:
         """The name of the task that was learned last; None without tasks. The other names are not read."""
-        if self._named is None and self._stored is not None:
+        if self._known is None and self._stored is not None:
             entry = self._stored.last()
             return None if entry is None else entry.name
-        return next(reversed(self._states), None)
+        return next(reversed(self._tasks), None)
 
     @property
     def states(self) -> Sequence[TaskState]:
@@ -205,44 +199,32 @@ class MaskBank:
     @property
     def memory(self) -> Mapping[str, Tensor]:
         """What the next task may begin with, by name; only training needs it."""
-        if self._memory is None:
-            assert self._stored is not None  # only then it is None
-            self._memory = ReadOnlyTensors(self._stored.tensors("memory"))
-        return self._memory
+        return self._shared("memory")
 
     @memory.setter
     def memory(self, memory: Mapping[str, Tensor]) -> None:
-        self._memory = ReadOnlyTensors(memory)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the bank has a memory for the next task; this does not read it."""
-        return self._memory is None or len(self._memory) > 0
+        self._once["memory"] = ReadOnlyTensors(memory)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """The shared weights after the last task that trained all of them; empty if none did."""
-        if self._weights is None:
-            assert self._stored is not None  # only then it is None
-            self._weights = ReadOnlyTensors(self._stored.tensors("weights"))
-        return self._weights
-
-    @property
-    def shares(self) -> bool:
-        """Whether a task has trained all shared weights; this does not read them."""
-        return self._weights is None or len(self._weights) > 0
+        return self._shared("weights")
 
     @property
     def moments(self) -> Moments | None:
         """What the tasks share to recognise inputs by; None if nothing was counted."""
-        if self._moments_unread and self._stored is not None:
-            self._moments, self._moments_unread = self._stored.moments(), False
-        return self._moments
+        return self._shared("moments")
 
-    @property
-    def has_moments(self) -> bool:
-        """Whether examples of tasks were counted; this does not read the moments."""
-        return self._moments is not None or self._moments_unread
+    def shares(self, kind: str) -> bool:
+        """Return whether the bank has "memory", "weights" or "moments"; this does not read them."""
+        return kind not in self._once or bool(self._once[kind])
+
+    def _shared(self, kind: str) -> Any:
+        if kind not in self._once:
+            assert self._stored is not None  # only then it is not there
+            stored, tensors = self._stored, ReadOnlyTensors
+            self._once[kind] = stored.moments() if kind == "moments" else tensors(stored.tensors(kind))
+        return self._once[kind]
 
     def count(self, moments: Moments | None, means: Mapping[str, ClassMeans]) -> None:
         """Replace what was counted of the tasks.
@@ -256,11 +238,9 @@ class MaskBank:
         """
         states = {name: replace(self[name], means=of) for name, of in means.items()}
         self.changes += 1
-        for name, state in states.items():
-            self._recent.forget(name)
-            self._digests.pop(name, None)
-            self._states[name] = state
-        self._moments, self._moments_unread = moments, False
+        for state in states.values():
+            self._change(state)
+        self._once["moments"] = moments
 
     def written(self, base: Weights) -> Weights:
         """Return the shared weights after all tasks.
@@ -272,14 +252,14 @@ class MaskBank:
             BankFormatError: the file of the weights, or of a task that owns some, is missing, truncated or altered.
             MaskError: the stored weights are not those that the last task left.
         """
-        return written(base, [self[name] for name in self.owners], self.weights if self.shares else {})
+        return written(base, [self[name] for name in self.owners], self.weights)
 
     @property
     def owners(self) -> list[str]:
         """The names of the tasks that have trained shared weights."""
         if not self.over:
             return []
-        return [name for name in self._states if self._after[name]]
+        return [name for name, task in self._tasks.items() if task.after]
 
     @property
     def over(self) -> str:
@@ -288,30 +268,31 @@ class MaskBank:
 
     def after(self, name: str) -> str:
         """Return the digest of the weights after a task; empty if it trained none."""
-        _ = self._states  # then it is known
-        return self._after[name]
+        return self._tasks[name].after
 
     def digest(self, name: str) -> str:
         """Return the digest of a task's file; empty if the task was not stored."""
-        _ = self._states  # then it is known
-        return self._digests.get(name, "")
-
-    def was_stored(self, digests: Mapping[str, str]) -> None:
-        """Note the digests of tasks that were stored; by these a folder recognises tasks that it already has."""
-        _ = self._states  # with the digests of the tasks that were stored before
-        self._digests |= digests
+        return self._tasks[name].sha256
 
     def is_stored_in(self, path: Path) -> bool:
         """Return whether tasks of this bank are read from a folder."""
         return self._stored is not None and self._stored.path.absolute() == path.absolute()
 
-    def stored_in(self, stored: BankReader) -> None:
-        """From now on, read tasks from another place.
+    def was_stored(self, stored: BankReader, moved: bool = False) -> None:
+        """Note that all tasks were stored: a folder recognises tasks that it already has by their digests.
 
         Args:
             stored: a bank with the same tasks, memory, weights and moments.
+            moved: from now on, read tasks from this bank, as is done if they were read from its folder before.
         """
-        _ = self._states
+        for name in self._tasks.keys() & stored.entries.keys():
+            self._tasks[name] = self._tasks[name]._replace(sha256=stored.entries[name].sha256)
+        if moved or self.is_stored_in(stored.path):
+            self.stored_in(stored)
+
+    def stored_in(self, stored: BankReader) -> None:
+        """From now on, read stored tasks from another place, where they are the same."""
+        _ = self._tasks  # their names are known from before
         self._stored = stored
 
     def require_new(self, name: str) -> None:
@@ -343,12 +324,11 @@ class MaskBank:
         self.require_new(state.name)
         self._order.check(state, self._masks)
         if state.means is not None or moments is not None:  # otherwise stored moments are not read
-            self._moments = with_task(self.moments, state, moments)
+            self._once["moments"] = with_task(self.moments, state, moments)
         self.changes += 1
-        self._states[state.name] = state
-        self._after[state.name] = self._order.add(state)
+        self._tasks[state.name] = _Task(state, self._order.add(state))
         if state.replaced and weights is not None:
-            self._weights = ReadOnlyTensors(weights)
+            self._once["weights"] = ReadOnlyTensors(weights)
 
     def replace(self, state: TaskState) -> None:
         """Replace a task of the same name; its place in the order of learning stays.
@@ -370,9 +350,11 @@ class MaskBank:
         self._order.check_changes(state)
         self._order.union = None
         self.changes += 1
+        self._change(state)
+
+    def _change(self, state: TaskState) -> None:
         self._recent.forget(state.name)
-        self._digests.pop(state.name, None)
-        self._states[state.name] = state
+        self._tasks[state.name] = self._tasks[state.name]._replace(state=state, sha256="")
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name; its place in the order of learning stays.
@@ -388,12 +370,10 @@ class MaskBank:
             return
         self.require_new(new)
         self.changes += 1
-        renamed = state.renamed(new)
         self._recent.forget(name)
-        self._named = {new if n == name else n: renamed if n == name else s for n, s in self._states.items()}
-        self._after[new] = self._after.pop(name)
-        if name in self._digests:
-            self._digests[new] = self._digests.pop(name)  # a task's file does not contain its name
+        # Its digest stays: the file of a task does not contain its name.
+        renamed = self._tasks[name]._replace(state=state.renamed(new))
+        self._known = {new if n == name else n: renamed if n == name else task for n, task in self._tasks.items()}
 
     def remove(self, name: str) -> TaskState:
         """Remove a task from the bank, and return its state.
@@ -408,9 +388,7 @@ class MaskBank:
         self.changes += 1
         self._order.union = None
         self._recent.forget(name)
-        del self._states[name]
-        del self._after[name]
-        self._digests.pop(name, None)
+        del self._tasks[name]
         return state
 
     def subset(self, names: Iterable[str]) -> "MaskBank":
@@ -426,34 +404,41 @@ class MaskBank:
             UnknownTaskError: the bank has no task of one of the names.
             MaskError: a task was learned over weights that the chosen tasks do not leave.
         """
-        if isinstance(names, str):
-            raise ConfigError(f"expected a list of task names, got {names!r}; write subset([{names!r}])")
-        expect(names, Iterable, "the names of the tasks")
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise ConfigError(f"expected a list of task names, got {names!r}; write tasks=[{names!r}]")
         wanted = set[str]()
         for name in names:
-            self._require(name)
+            if name not in self:
+                raise unknown_task(name, self.names)
             wanted.add(name)
-        after = {name: self._after[name] for name in self._states if name in wanted}
-        if self.shares and (missing := [name for name in self.owners if name not in wanted]):
-            raise MaskError(
-                "tasks of this bank have trained all shared weights, and only the last weights are kept; choose "
-                f"{listed(missing)} as well"
-            )
+        kept = {name: task for name, task in self._tasks.items() if name in wanted}
         if self.over:
-            left = Succession(self.header)
-            for name in after:
-                left.check_follows(self[name])
-                left.add(self[name])
+            self._check_owners(kept)
         chosen = MaskBank(self.header, self.kept, self._stored, self._recent.limit, self._most_weights)
         chosen._checked = self._checked
         # States in memory are shared; each bank reads the others itself.
-        chosen._named, chosen._after = {name: self._states[name] for name in after}, after
-        chosen._digests = {name: digest for name, digest in self._digests.items() if name in wanted}
-        chosen._order = Succession(self.header, next(filter(None, reversed(after.values())), ""))
-        chosen._weights = self._weights
-        chosen._moments, chosen._moments_unread = self._moments, self._moments_unread
-        chosen._memory = self._memory if len(after) == len(self) else ReadOnlyTensors({})
+        chosen._known, chosen._once = kept, dict(self._once)
+        after = filter(None, (task.after for task in reversed(kept.values())))
+        chosen._order = Succession(self.header, next(after, ""))
+        if len(kept) < len(self):
+            chosen.memory = {}
         return chosen
+
+    def _check_owners(self, names: Collection[str]) -> None:
+        """Raise MaskError unless tasks can do without the others."""
+        owners, left = self.owners, Succession(self.header)
+        # If all shared weights were trained, only the last weights are there.
+        over = {self._tasks[owners[-1]].after} if self.shares("weights") else {self[name].over for name in names}
+        after = [self._tasks[name].after for name in owners]
+        needed = {name for each in over if each in after for name in owners[: after.index(each) + 1]}
+        if lacking := [name for name in owners if name in needed.difference(names)]:
+            raise MaskError(
+                f"a task was learned over the weights that {lacking} own; load these too: "
+                f"tasks={[name for name in self.names if name in needed.union(names)]}"
+            )
+        for name in names:  # notices damage
+            left.check_follows(self[name])
+            left.add(self[name])
 
     def merge(self, other: "MaskBank") -> None:
         """Append all tasks of another bank over the same base, or none of them if one cannot be added.
@@ -475,47 +460,49 @@ class MaskBank:
                 f"expected a bank over the same network, got one that differs in {', '.join(differing)}; merge only "
                 "banks with the same backbone, base, norm and head"
             )
-        order, states, after = self._order.copy(), dict[str, TaskState](), dict[str, str]()
+        order, states = self._order.copy(), dict[str, _Task]()
 
         def masks() -> Iterator[Mask]:
             yield from self._masks()
-            yield from (state.uses(self.header.shapes) for state in states.values())
+            yield from (other[name].uses(self.header.shapes) for name in states)
 
         moments = added(self.moments, other.moments)
         for state in other:
             check_features(moments, state)
             self.require_new(state.name)
             order.check(state, masks)
-            after[state.name] = order.add(state)
-            states[state.name] = state
-        self._moments, self._moments_unread = moments, False
-        if not self.remembers:
-            self._memory = other.memory
-        if other.shares:
-            self._weights = other.weights
+            states[state.name] = _Task(state, order.add(state))
+        self._once["moments"] = moments
+        if not self.shares("memory"):
+            self._once["memory"] = other.memory
+        if other.shares("weights"):
+            self._once["weights"] = other.weights
         self.changes += 1
         self._order = order
-        self._states.update(states)
-        self._after |= after
+        self._tasks.update(states)
+
+    def tensors(self, kind: str) -> Mapping[str, Tensor]:
+        """Return what all tasks share, as it is stored.
+
+        Args:
+            kind: "kept", "memory", "weights" or "moments".
+        """
+        if kind == "moments":
+            return {} if self.moments is None else self.moments.tensors()
+        return self.kept if kind == "kept" else self._shared(kind)
 
     def bytes(self) -> BankBytes:
         """Return the bytes that the bank takes as a shared bank in an empty folder, item by item.
 
         A bank on the disk may code masks relative to each other, which takes fewer bytes; see `BankFolder.bytes`.
         """
-        digest, entries = "0" * 64, list[TaskEntry]()
-        for number, name in enumerate(self._states):
-            entries.append(TaskEntry(f"tasks/{number:06d}.safetensors", digest, name, after=self._after[name]))
-        moments = {} if self.moments is None else self.moments.tensors()
-        tensors = {"kept": self.kept, "memory": self.memory, "weights": self.weights, "moments": moments}
-        shared = {
-            kind: FileEntry("kept.safetensors" if kind == "kept" else f"{kind}-{len(self):06d}.safetensors", digest)
-            for kind in KINDS
-            if tensors[kind]
-        }
-        manifest = Manifest(self.header, tuple(entries), shared, COUNTED if moments else PLAIN).encode()
+        digest = "0" * 64
+        entries = [TaskEntry(file_of(n), digest, name, "", t.after) for n, (name, t) in enumerate(self._tasks.items())]
+        tensors = {kind: self.tensors(kind) for kind in KINDS}
+        sizes = {kind: len(encode_tensors(values, KINDS[kind])) if values else 0 for kind, values in tensors.items()}
+        manifest = manifest_of(self.header, entries, {kind: digest for kind, size in sizes.items() if size}).encode()
         tasks = ((state, encode_state(state, self.header.layout)[0]) for state in self)
-        return measure(tasks, len(manifest), {kind: bytes_of(tensors[kind]) for kind in KINDS}, self.memory)
+        return measure(tasks, len(manifest), sizes, self.memory)
 
     def network(
         self,
@@ -582,9 +569,19 @@ class MaskBank:
         if self._stored is not None and not self._checked:
             self.header.check_size(self._most_weights)
 
-    def _require(self, name: str) -> None:
-        if name not in self:
-            raise unknown_task(name, self.names)
+
+class _Task(NamedTuple):
+    """A task of a bank.
+
+    Attributes:
+        state: None if it is stored under the same name.
+        after: the digest of the weights after the task; empty if it trained none.
+        sha256: the digest of its file; empty if it was not stored.
+    """
+
+    state: TaskState | None
+    after: str
+    sha256: str = ""
 
 
 class _States(Sequence[TaskState]):

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from safetensors import deserialize
-from safetensors.torch import save
 from torch import Tensor
 
 from supermasks.changes import Masked
@@ -109,8 +108,3 @@ def csc_bytes(mask: Mask) -> float:
     """
     counts = mask.counts()
     return sum(min(2 * counts[name] + 2 * (shape[0] + 1), prod(shape) / 8) for name, shape in mask.shapes.items())
-
-
-def bytes_of(tensors: Mapping[str, Tensor]) -> int:
-    """Return the bytes of tensors as a safetensors file."""
-    return len(save({name: value.contiguous() for name, value in tensors.items()})) if tensors else 0

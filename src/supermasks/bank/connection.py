@@ -6,7 +6,7 @@ A bank may come from anybody: the settings are those that sqlite.org/security.ht
 import os
 import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
@@ -24,6 +24,15 @@ _PRAGMAS = (
     "secure_delete = ON",
     "synchronous = EXTRA",
 )
+_DISK = "check the disk, free some space, or choose another place"
+_PERMISSIONS = "change the permissions of the folder and its files, or choose another place"
+_ADVICE = {
+    **dict.fromkeys(("full", "disk I/O"), _DISK),
+    **dict.fromkeys(("unable to open", "readonly", "permission"), _PERMISSIONS),
+    "memory": "try again, or choose another place",
+}
+"""What to do if the system refuses, by words of SQLite's message."""
+
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 Mode = Literal["read", "write", "create"]
@@ -46,12 +55,7 @@ def asking(path: Path, action: str, wait: float = 0) -> Generator[None]:
             raise BankBusyError(
                 f"another process has been writing into {path} for {wait:g} seconds; try again later"
             ) from error
-        if any(part in words for part in ("full", "disk I/O", "unable to open", "readonly", "permission", "memory")):
-            advice = "try again, or choose another place"
-            if "full" in words or "disk I/O" in words:
-                advice = "check the disk, free some space, or choose another place"
-            elif "readonly" in words or "unable to open" in words:
-                advice = "change the permissions of the folder and its files, or choose another place"
+        if advice := next((advice for part, advice in _ADVICE.items() if part in words), ""):
             raise StorageError(f"{path / DATABASE} cannot be {action}: {words}; {advice}") from error
         raise BankFormatError(
             f"{path / DATABASE} is damaged: {words}; restore it from a copy, or drop what is damaged by: supermasks "
@@ -75,11 +79,8 @@ class Connection:
         self._open: tuple[int, sqlite3.Connection] | None = None
         self._lock = RLock()
 
-    def __getstate__(self) -> tuple[Path, float, "Mode"]:
-        return self.path, self.wait, self.mode
-
-    def __setstate__(self, state: tuple[Path, float, "Mode"]) -> None:
-        self.__init__(*state)
+    def __reduce__(self) -> tuple[type["Connection"], tuple[Path, float, Mode]]:
+        return Connection, (self.path, self.wait, self.mode)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a statement finds.
@@ -91,11 +92,6 @@ class Connection:
         """
         with self._lock, asking(self.path, self._action, self.wait):
             return self._connected().execute(sql, values).fetchall()
-
-    def many(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
-        """Execute a statement for each of many rows."""
-        with self._lock, asking(self.path, self._action, self.wait):
-            self._connected().executemany(sql, rows)
 
     @contextmanager
     def transaction(self, kind: str = "") -> Generator[None]:
@@ -128,10 +124,17 @@ class Connection:
                 if type(error) is not sqlite3.DatabaseError:  # the system failed, not the data
                     raise
 
-    def copy_to(self, target: "sqlite3.Connection | Connection") -> None:
-        """Write the database, as it is now, over another one."""
-        with self._lock, asking(self.path, self._action, self.wait):
-            self._connected().backup(target._connected() if isinstance(target, Connection) else target)
+    def copy(self, file: Path, back: bool = False) -> None:
+        """Copy the database, as it is now, into a file of SQLite, or take over what such a file holds.
+
+        Args:
+            file: of a database; it need not exist.
+            back: whether the file is copied, over this database.
+        """
+        where = self.path if back else file.parent
+        with self._lock, asking(where, "written", self.wait), closing(sqlite3.connect(file)) as other:
+            source, target = (other, self._connected()) if back else (self._connected(), other)
+            source.backup(target)
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
@@ -174,16 +177,12 @@ class Connection:
 def _check_journal(path: Path) -> None:
     """Raise BankFormatError if a journal names another journal: SQLite would delete that file, whatever it is."""
     journal = path / f"{DATABASE}-journal"
-    with storage(f"{journal} cannot be read"):
+    with storage(f"{journal} cannot be read"), suppress(FileNotFoundError, PermissionError):
         if journal.is_symlink():
             raise BankFormatError(f"{journal} is a symbolic link; do not trust the bank, and remove the link")
-        try:
-            if journal.stat().st_size < 8:
-                return
-            with open(journal, "rb") as stream:
-                stream.seek(-8, os.SEEK_END)
-                crafted = stream.read() == _SUPER_JOURNAL
-        except (FileNotFoundError, PermissionError):
+        if journal.stat().st_size < 8:
             return
-    if crafted:
-        raise BankFormatError(f"{journal} was not written by this library; do not trust the bank")
+        with open(journal, "rb") as stream:
+            stream.seek(-8, os.SEEK_END)
+            if stream.read() == _SUPER_JOURNAL:
+                raise BankFormatError(f"{journal} was not written by this library; do not trust the bank")

@@ -12,6 +12,7 @@ it is not trusted, and no length in the file is believed before it was compared 
 
 import hashlib
 import json
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from supermasks.bank.connection import DATABASE, Connection, Mode
-from supermasks.bank.files import free_name, storage, write_file
+from supermasks.bank.files import free_name, parsing, storage, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
-from supermasks.errors import BankFormatError, SupermasksError
+from supermasks.errors import BankFormatError
 
 APPLICATION, VERSION, MOVED = 0x534D424B, 8, 0
 """In the header of the file: that it is a bank, the version of the format, and that of a bank that moved away."""
@@ -147,16 +148,10 @@ class DatabaseReader(BankReader):
         Raises:
             MovedError: the bank moved to another form.
         """
-        self._check_schema()
-        content = self._item("root")
-        try:
-            self.take(Root.decode(content))
+        self.take(self._root())
+        with parsing(f"{self.path / DATABASE} has no valid header"):
             fields = json.loads(self._item("header", self.root.items["header"]))
             self.header = BankHeader.from_described(fields, self.path / DATABASE)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
-            if isinstance(error, SupermasksError):
-                raise
-            raise self._damaged(f"it has no valid header: {type(error).__name__}: {error}") from error
         if self.root.count <= FEW and self.connection.mode == "read":
             with suppress(BankFormatError):  # which is raised again when they are needed
                 _ = self.entries  # so that they are those of this moment, whatever happens to the bank
@@ -166,39 +161,19 @@ class DatabaseReader(BankReader):
         self.root, self._found, self._numbered = root, None, None
         self.shared = {kind: FileEntry(f"{kind}.safetensors", root.items[kind]) for kind in KINDS if kind in root.items}
 
-    def has(self, name: str) -> bool:
-        """Return whether the index has a task of this name; all other names are not read."""
-        return bool(self.connection.rows("SELECT 1 FROM tasks WHERE name = ?", name))
-
     def is_current(self) -> bool:
         """Return whether the bank is still as it was when the reader was made."""
         return self._root() == self.root
 
     def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
         """Return bytes of the bank, as `BankReader.read` says."""
-        if isinstance(entry, FileEntry):
-            return self._item(entry.file.removesuffix(".safetensors"), entry.sha256, most)
-        found = self._bytes("contents", "id", number_of(entry.file), most, "X''")
-        if found is None:
-            raise BankFormatError(
-                f"{what} cannot be read: {self.path / DATABASE} no longer has it; open the bank again"
-            )
-        if hashlib.sha256(found[1]).hexdigest() != entry.sha256:
-            raise BankFormatError(
-                f"{self.path / entry.file}: {what} is truncated or altered, or another process has changed the bank "
-                "since it was opened; open it again, or restore it from a copy"
-            )
-        return found[1]
+        return self._content(*_place(entry), what, most, entry.sha256)
 
     def find(self, name: str) -> TaskEntry | None:
         """Return the entry of a task; None if the bank has none of this name."""
-        if self._found is None:
-            try:
-                found = self._select("name = ?", name)
-            except UnicodeEncodeError:  # no such text can be in a database
-                return None
-            if found:
-                return found[0]
+        storable = name.encode(errors="ignore").decode() == name  # otherwise SQLite refuses to look for it
+        if self._found is None and storable and (found := self._select("name = ?", name)):
+            return found[0]
         return self.entries.get(name)  # an index that was altered may hide a task
 
     def at(self, file: str) -> TaskEntry:
@@ -216,17 +191,12 @@ class DatabaseReader(BankReader):
 
     @property
     def over(self) -> str:
-        """The digest of the weights after all tasks; empty if none trained any."""
+        """The digest of the weights after all tasks; this does not read the tasks."""
         return self.root.over
 
     def last(self) -> TaskEntry | None:
-        """Return the entry of the last task; None if there is none."""
-        if not self.root.count:
-            return None
-        found = self._select("id = ?", self.root.last)
-        if not found:
-            raise self._damaged("its last task is missing")
-        return found[0]
+        """Return the entry of the last task; the others are not read."""
+        return self.at(file_of(self.root.last)) if self.root.count else None
 
     def task_sizes(self) -> dict[str, int]:
         """Return the bytes of each task, by its name."""
@@ -237,14 +207,6 @@ class DatabaseReader(BankReader):
         """Return the bytes on disk of the database."""
         with storage(f"{self.path} cannot be read"):
             return {DATABASE: (self.path / DATABASE).stat().st_size}
-
-    def overhead(self) -> int:
-        """Return the bytes of the database that belong neither to a task nor to what tasks share."""
-        ((tasks,),) = self.connection.rows("SELECT COALESCE(SUM(LENGTH(content)), 0) FROM contents")
-        ((once,),) = self.connection.rows(
-            "SELECT COALESCE(SUM(LENGTH(content)), 0) FROM items WHERE name NOT IN ('root', 'header')"
-        )
-        return self.sizes()[DATABASE] - tasks - once
 
     @contextmanager
     def held(self) -> Generator[None]:
@@ -265,8 +227,7 @@ class DatabaseReader(BankReader):
 
     def put_aside(self, entry: TaskEntry | FileEntry) -> None:
         """Write damaged bytes into a file beside the bank, if they can be read."""
-        table, key = ("items", "name") if isinstance(entry, FileEntry) else ("contents", "id")
-        value = entry.file.removesuffix(".safetensors") if isinstance(entry, FileEntry) else number_of(entry.file)
+        table, key, value = _place(entry)
         sql = f"SELECT content FROM {table} WHERE {key} = ? AND LENGTH(content) <= ?"
         for (content,) in self.connection.some(sql, value, self.sizes()[DATABASE]):
             if isinstance(content, bytes):
@@ -275,26 +236,19 @@ class DatabaseReader(BankReader):
     @cached_property
     def damage(self) -> list[tuple[str, str]]:
         """What is damaged apart from the bytes of tasks and of what they share, as `BankReader.damage` says."""
-        messages = [message for (message,) in self.connection.some("PRAGMA integrity_check(5)")]
-        found = [(DATABASE, f"{self.path / DATABASE} is damaged: {m}") for m in messages or ["no page can be read"]]
+        messages = [message for (message,) in self.connection.some("PRAGMA integrity_check(5)")] or ["it has no page"]
         try:
             _ = self.entries
         except BankFormatError as error:
             self._found = self._readable()
-            return [*(found if messages != ["ok"] else []), (DATABASE, str(error))]
-        return found if messages != ["ok"] else self._surplus()
-
-    def _surplus(self) -> list[tuple[str, str]]:
-        """Return a problem if there are rows that belong to no task."""
-        with self.held():
-            ((tasks, contents),) = self.connection.rows(
-                "SELECT (SELECT COUNT(*) FROM tasks), (SELECT COUNT(*) FROM contents)"
-            )
-            expected = self._root().count
-        if tasks == contents == expected:
-            return []
-        found = f"expected {expected} tasks, found {tasks} rows of tasks and {contents} of their bytes"
-        return [(DATABASE, f"{self.path / DATABASE} is damaged: {found}")]
+            messages.append(str(error))
+        if messages == ["ok"]:  # are there rows that belong to no task?
+            sql = "SELECT (SELECT COUNT(*) FROM tasks), (SELECT COUNT(*) FROM contents)"
+            with self.held():
+                found, count = self.connection.rows(sql), self._root().count
+            if found != [(count, count)]:
+                messages = [f"expected {count} tasks, found this many rows of tasks and of their bytes: {found[0]}"]
+        return [(DATABASE, f"{self.path / DATABASE} is damaged: {m}") for m in messages if m != "ok"]
 
     def _readable(self) -> dict[str, TaskEntry]:
         """Return the entries of a damaged bank that can be read, from its beginning and from its end."""
@@ -302,20 +256,17 @@ class DatabaseReader(BankReader):
         for order in ("ASC", "DESC"):
             sql = f"SELECT {_COLUMNS} FROM tasks ORDER BY id {order} LIMIT ?"
             for row in self.connection.some(sql, self.root.count + 1):
-                with suppress(BankFormatError):
-                    entry = self._entry(row)
+                with suppress(BankFormatError), parsing("a row"):
+                    entry = _entry(*row)
                     found[entry.name] = entry
         return dict(sorted(found.items(), key=lambda item: number_of(item[1].file)))
 
     def _listed(self) -> list[TaskEntry]:
-        with self.held():
-            return self._all()
-
-    def _all(self) -> list[TaskEntry]:
         entries, total, root = list[TaskEntry](), 0, self.root
-        for row in self._scan(_COLUMNS):
-            entries.append(self._entry(row))
-            total += int.from_bytes(row[-1], "big")
+        with self.held(), parsing(f"{self.path / DATABASE} is damaged"):
+            for row in self._scan(_COLUMNS):
+                entries.append(_entry(*row))
+                total += int.from_bytes(row[-1], "big")
         if len(entries) != root.count or total % 2**256 != root.total:
             raise self._damaged(f"expected {root.count:,} tasks, found {len(entries):,}, or others")
         return entries
@@ -327,56 +278,54 @@ class DatabaseReader(BankReader):
 
     def _select(self, where: str, value: object) -> list[TaskEntry]:
         sql = f"SELECT {_COLUMNS} FROM tasks WHERE {where} AND id <= {self.root.last}"
-        with self.held():
-            return [self._entry(row) for row in self.connection.rows(sql, value)]
-
-    def _entry(self, row: tuple[Any, ...]) -> TaskEntry:
-        try:
-            number, name, reference, after, _, sha256, sealed = row
-            first = -1 if reference is None else reference
-            if seal(*row[:-1]) != sealed or not -1 <= first < number <= HIGHEST:
-                raise ValueError(f"the row of task {name!r} was altered")
-            return TaskEntry(
-                file_of(number), sha256.hex(), name, "" if reference is None else file_of(reference), after
-            )
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise self._damaged(str(error)) from error
+        with self.held(), parsing(f"{self.path / DATABASE} is damaged"):
+            return [_entry(*row) for row in self.connection.rows(sql, value)]
 
     def _root(self) -> Root:
         self._check_schema()
-        try:
+        with parsing(f"{self.path / DATABASE} has no valid root"):
             return Root.decode(self._item("root"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._damaged(f"it has no valid root: {error}") from error
 
-    def _item(self, name: str, sha256: str | None = None, most: int = 2**28) -> bytes:
-        """Return the content of an item, whose digest is either given or in its row."""
-        found = self._bytes("items", "name", name, most, "sha256")
-        if found is None:
-            raise self._damaged(f"its {name} is missing")
-        stored, content = found
-        digest = hashlib.sha256(content)
-        if digest.digest() != stored or (sha256 is not None and digest.hexdigest() != sha256):
-            raise self._damaged(f"its {name} is truncated or altered")
-        return content
+    def _item(self, name: str, sha256: str = "") -> bytes:
+        return self._content("items", "name", name, f"its {name}", 2**28, sha256)
 
-    def _bytes(self, table: str, key: str, value: object, most: int, beside: str) -> tuple[Any, bytes] | None:
+    def _content(self, table: str, key: str, value: object, what: str, most: int, sha256: str) -> bytes:
+        """Return bytes of the database, as `BankReader.read` says.
+
+        Args:
+            table: that has them, in a row with this `value` of the column `key`.
+            key: as above.
+            value: as above.
+            what: names them in errors.
+            most: the most bytes to accept.
+            sha256: their digest; empty if only their row has it.
+        """
         with storage(f"{self.path} cannot be read"):
             most = min(most, (self.path / DATABASE).stat().st_size)
-        sql = f"SELECT {beside}, LENGTH(content), CASE WHEN LENGTH(content) <= ? THEN content END, TYPEOF(content) "
+        kept = "sha256" if table == "items" else "NULL"
+        sql = f"SELECT {kept}, LENGTH(content), CASE WHEN LENGTH(content) <= ? THEN content END, TYPEOF(content)"
         rows = self.connection.rows(f"{sql} FROM {table} WHERE {key} = ?", most, value)
         if not rows:
-            return None
-        digest, size, content, kind = rows[0]
+            raise BankFormatError(
+                f"{what} is missing: {self.path / DATABASE} does not have it now; open the bank again"
+            )
+        stored, size, content, kind = rows[0]
         if content is None or kind != "blob":
-            raise self._damaged(f"{value} has {size} bytes of the type {kind}, expected a blob of at most {most}")
-        return digest, content
+            raise self._damaged(f"{what} has {size} bytes of the type {kind}, expected a blob of at most {most}")
+        digest = hashlib.sha256(content)
+        if sha256 not in ("", digest.hexdigest()) or (table == "items" and stored != digest.digest()):
+            raise BankFormatError(
+                f"{self.path / DATABASE}: {what} is truncated or altered, or another process has changed the bank "
+                "since it was opened; open it again, or restore it from a copy"
+            )
+        return content
 
     def _check_schema(self) -> None:
-        ((application,),) = self.connection.rows("PRAGMA application_id")
-        ((version,),) = self.connection.rows("PRAGMA user_version")
-        pages = self.connection.rows("PRAGMA page_count")
-        if (application == APPLICATION and version == MOVED) or pages == [(0,)]:
+        application, version, pages, journal = (
+            self.connection.rows(f"PRAGMA {name}")[0][0]
+            for name in ("application_id", "user_version", "page_count", "journal_mode")
+        )
+        if (application == APPLICATION and version == MOVED) or pages == 0:
             raise MovedError(f"{self.path} was converted by another process; open the bank again")
         if application != APPLICATION or version != VERSION:
             known = f"it is a bank of version {version}" if application == APPLICATION else "it is not a bank"
@@ -384,7 +333,6 @@ class DatabaseReader(BankReader):
                 f"expected a bank of version {VERSION} in {self.path / DATABASE}, but {known}; use the version of the "
                 "library that wrote it"
             )
-        ((journal,),) = self.connection.rows("PRAGMA journal_mode")
         found = self.connection.rows("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name LIMIT 20")
         if found != _OBJECTS or journal == "wal":
             raise BankFormatError(
@@ -396,6 +344,27 @@ class DatabaseReader(BankReader):
             f"{self.path / DATABASE} is damaged: {what}; restore it from a copy, or drop what is damaged by: "
             "supermasks bank repair"
         )
+
+
+def _place(entry: FileEntry | TaskEntry) -> tuple[str, str, Any]:
+    """Return the table, the column and the value by which the bytes of an entry are found."""
+    if isinstance(entry, TaskEntry):
+        return "contents", "id", number_of(entry.file)
+    return "items", "name", re.split("[-.]", entry.file)[0]
+
+
+def _entry(
+    number: int, name: str, reference: int | None, after: str, size: int, sha256: bytes, sealed: bytes
+) -> TaskEntry:
+    """Return the entry of a row of `tasks`.
+
+    Raises:
+        ValueError: the row was altered; or another error that `parsing` turns into one of the library.
+    """
+    first = -1 if reference is None else reference
+    if seal(number, name, reference, after, size, sha256) != sealed or not -1 <= first < number <= HIGHEST:
+        raise ValueError(f"the row of task {name!r} was altered")
+    return TaskEntry(file_of(number), sha256.hex(), name, "" if reference is None else file_of(reference), after)
 
 
 class MovedError(BankFormatError):

@@ -9,6 +9,7 @@ one. docs/format.md describes both for other programs.
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +27,7 @@ from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
 from supermasks.bank.repair import repair
 from supermasks.bank.shared import MANIFEST, write_shared
 from supermasks.bank.stamp import Stamp, stamp_of
-from supermasks.bank.succession import check_left, require_new, with_task
+from supermasks.bank.succession import check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import check_storable, encode_state, encode_tensors
 from supermasks.errors import BankBusyError, BankFormatError, ConfigError
@@ -94,14 +95,18 @@ class BankFolder:
             StorageError: the folder cannot be made, or written to.
             BankBusyError: another process writes into it.
         """
-        shared = {"kept": encode_tensors(kept, "value of the backbone")} if kept else {}
+        shared = {"kept": encode_tensors(kept, KINDS["kept"])} if kept else {}
+        self._make()
+        forms.create_living(self.path, self.wait, header, shared, ())
+
+    def _make(self) -> None:
+        """Make the folder, which must not hold a bank."""
+        if self.exists():
+            raise BankFormatError(f"{self.path} already holds a bank; choose another folder, or append to that bank")
         with storage(f"{self.path} cannot hold a bank"):
             if self.path.exists() and not self.path.is_dir():
                 raise BankFormatError(f"{self.path} cannot hold a bank: it is a file; choose another folder")
             self.path.mkdir(parents=True, exist_ok=True)
-        if forms.holds(self.path, MANIFEST):
-            raise BankFormatError(f"{self.path} already holds a bank; choose another folder, or append to that bank")
-        forms.create_living(self.path, self.wait, header, shared, ())
 
     def append(
         self,
@@ -133,12 +138,12 @@ class BankFolder:
         with self._changing() as writer:
             check_left(state, weights)
             writer.add(state)
-            if memory is not None:
-                writer.remember(memory)
-            if weights is not None:
-                writer.share(weights)
             if state.means is not None or moments is not None:  # otherwise stored moments are not read
-                writer.count(with_task(writer.bank.moments(), state, moments))
+                moments = with_task(writer.bank.moments(), state, moments)
+            shared = {"memory": memory, "weights": weights, "moments": moments and moments.tensors()}
+            for kind, tensors in shared.items():
+                if tensors is not None:
+                    writer.share(kind, tensors)
 
     def save(self, bank: MaskBank, overwrite: bool = False) -> None:
         """Make the folder hold this bank: create it, or append the tasks that the folder lacks.
@@ -165,9 +170,11 @@ class BankFolder:
         elif not (stored := self._reader()).living:  # refuse before it is turned into a living bank
             self._check_same(bank, stored.count, self._difference(stored, bank, overwrite), overwrite)
         if overwrite:
-            with suppress(BankFormatError):  # a damaged bank is replaced as well
+            try:
                 forms.make_living(self.path, self.wait)
-            forms.discard_shared(self.path, self.wait, bank.header)
+            except BankFormatError:  # a damaged bank is replaced as well
+                if not self._reader().living:
+                    forms.create_living(self.path, self.wait, bank.header, {}, ())
         if bank.is_stored_in(self.path):  # what is not in memory must still be found if the form changes
             forms.make_living(self.path, self.wait)
             bank.stored_in(self._reader())
@@ -179,12 +186,9 @@ class BankFolder:
                     self._check_same(bank, writer.bank.count, difference, overwrite)
                 if difference:
                     writer.begin_anew(bank.header, bank.kept)
-                done = self._save_some(writer, bank, everything=bool(difference) or bank.shares)
+                done = self._save_some(writer, bank, everything=bool(difference) or bank.shares("weights"))
                 left = writer.bank.root.total
-        reader = self._reader()
-        bank.was_stored({entry.name: entry.sha256 for entry in reader.entries.values()})
-        if difference or bank.is_stored_in(self.path):  # what was not in memory may have been moved or replaced
-            bank.stored_in(reader)
+        bank.was_stored(self._reader(), moved=bool(difference))
 
     def share(self, bank: MaskBank, overwrite: bool = False) -> None:
         """Make the folder hold this bank as a shared bank, as `save` does for a living one.
@@ -198,8 +202,7 @@ class BankFolder:
         """
         self.save(bank, overwrite)
         self.convert("shared")
-        if bank.is_stored_in(self.path):
-            bank.stored_in(self._reader())
+        bank.was_stored(self._reader())
 
     def _check_same(self, bank: MaskBank, count: int, difference: str, overwrite: bool) -> None:
         """Raise an error if a bank cannot be saved here, before anything is changed."""
@@ -216,16 +219,14 @@ class BankFolder:
         """Append the next tasks; return whether these were the last ones."""
         names = bank.names[writer.bank.count :]
         names = names if everything else names[:BATCH]
-        writer.change_settings(bank.header)
-        if bank.moments is not None:  # before the tasks, so that each is recognised as soon as it is there
-            writer.count(bank.moments)
+        writer.set_header(replace(writer.bank.header, settings=bank.header.settings))
+        if bank.shares("moments"):  # before the tasks, so that each is recognised as soon as it is there
+            writer.share("moments", bank.tensors("moments"))
         for name in names:
             writer.add(bank[name])
         if done := writer.bank.count == len(bank):
-            if bank.remembers:
-                writer.remember(bank.memory)
-            if bank.shares:
-                writer.share(bank.weights)
+            for kind in filter(bank.shares, ("memory", "weights")):
+                writer.share(kind, bank.tensors(kind))
         return done
 
     def header(self) -> BankHeader:
@@ -273,7 +274,7 @@ class BankFolder:
                 bank.add(stored.task(name), weights)
             if "moments" in stored.shared:
                 bank.count(stored.moments(), {})
-            bank.was_stored({entry.name: entry.sha256 for entry in stored.entries.values()})
+            bank.was_stored(stored)
             return bank
 
         return self._look(read)
@@ -307,10 +308,10 @@ class BankFolder:
 
         def measured(bank: BankReader) -> BankBytes:
             bank.header.check_size(self.most_weights)
+            once = {kind: len(bank.raw(kind)) for kind in KINDS}
+            manifest = sum(bank.sizes().values()) - sum(bank.task_sizes().values()) - sum(once.values())
             tasks = ((bank.task(entry.name), bank.content(entry)) for entry in bank.entries.values())
-            return measure(
-                tasks, bank.overhead(), {kind: len(bank.raw(kind)) for kind in KINDS}, bank.tensors("memory")
-            )
+            return measure(tasks, manifest, once, bank.tensors("memory"))
 
         return self._look(measured)
 
@@ -362,7 +363,6 @@ class BankFolder:
             entry = self._entry(writer, name)
             check_name(new)
             if new != name:
-                require_new(new, [new] if writer.bank.has(new) else [])
                 writer.rename(entry, new)
 
     def remove(self, name: str) -> None:
@@ -437,10 +437,7 @@ class BankFolder:
             (forms.make_living if form == "living" else forms.make_shared)(self.path, self.wait)
             return
         other = BankFolder(target)
-        if other.exists():
-            raise BankFormatError(f"{other.path} already holds a bank; choose another folder")
-        with storage(f"{other.path} cannot hold a bank"):
-            other.path.mkdir(parents=True, exist_ok=True)
+        other._make()
         with forms.open_held(self.path, self.wait) as bank:
             if form == "shared":
                 write_shared(bank, other.path)
@@ -471,9 +468,10 @@ class BankFolder:
             BankFormatError: there is no bank to copy, or the other folder holds one.
             StorageError: the bank cannot be read, or the copy cannot be written.
         """
-        bank = self._reader()
+        bank, other = self._reader(), BankFolder(target)
         if isinstance(bank, DatabaseReader):
-            forms.back_up(bank, as_path(target))
+            other._make()
+            forms.back_up(bank, other.path)
         else:
             self.convert("shared", target)
 
@@ -523,18 +521,18 @@ class BankFolder:
         for _ in range(TRIES):
             if not forms.holds(self.path, DATABASE) or forms.holds(self.path, MANIFEST):
                 forms.make_living(self.path, self.wait)
-            bank = DatabaseReader(self.path, self.wait, "write", look=False)
-            with closing(bank.connection), bank.connection.transaction("IMMEDIATE"):
-                try:
-                    bank.look()
-                except MovedError:  # or there was never a bank
-                    forms.make_living(self.path, self.wait)
-                    continue
-                writer = BankWriter(bank, self.relative, self.most_weights, self._known)
-                yield writer
-                writer.finish()
-            self._known = writer.known()
-            return
+            writer = None
+            try:
+                with forms.open_living(self.path, self.wait) as bank:
+                    writer = BankWriter(bank, self.relative, self.most_weights, self._known)
+                    yield writer
+                    writer.finish()
+                self._known = writer.known()
+                return
+            except MovedError:
+                if writer is not None:
+                    raise
+                forms.make_living(self.path, self.wait)  # unless there was never a bank
         raise BankBusyError(f"other processes changed the form of {self.path} {TRIES} times; try again later")
 
 

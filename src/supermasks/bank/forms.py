@@ -5,7 +5,6 @@ the bank is. A change of form is complete with one commit of SQLite, so that it 
 """
 
 import os
-import sqlite3
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
@@ -13,7 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
 
-from supermasks.bank.connection import DATABASE, Connection, asking
+from supermasks.bank.connection import DATABASE, Connection, Mode
 from supermasks.bank.database import (
     APPLICATION,
     MOVED,
@@ -27,7 +26,7 @@ from supermasks.bank.database import (
 )
 from supermasks.bank.files import PARTIAL, free_name, storage, sync_folder
 from supermasks.bank.header import BankHeader
-from supermasks.bank.reader import KINDS, BankReader, TaskEntry
+from supermasks.bank.reader import BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import encode_state
@@ -64,9 +63,6 @@ def open_bank(path: Path, wait: float) -> BankReader:
     if holds(path, DATABASE):
         with suppress(MovedError):
             return DatabaseReader(path, wait)
-    with storage(f"{path} cannot be read"):
-        if not (path / MANIFEST).exists() and not (path / MANIFEST).is_symlink():
-            raise BankFormatError(f"there is no bank in {path}: {DATABASE} or {MANIFEST} is missing; check the path")
     return SharedReader(path)
 
 
@@ -78,15 +74,33 @@ def open_held(path: Path, wait: float) -> Generator[BankReader]:
         SupermasksError: everything that `open_bank` raises.
     """
     if holds(path, DATABASE):
-        bank, moved = DatabaseReader(path, wait, look=False), True
-        with closing(bank.connection), bank.connection.transaction():
-            with suppress(MovedError):
-                bank.look()
-                moved = False
-            if not moved:
-                yield bank
-                return
+        with suppress(MovedError), open_living(path, wait, "read", "") as bank:
+            yield bank
+            return
     yield open_bank(path, wait)
+
+
+@contextmanager
+def open_living(path: Path, wait: float, mode: Mode = "write", kind: str = "IMMEDIATE") -> Generator[DatabaseReader]:
+    """Yield a living bank inside of a transaction, which is committed at the end.
+
+    Args:
+        path: of the folder.
+        wait: how many seconds to wait while another process writes.
+        mode: of the connection.
+        kind: of the transaction.
+
+    Raises:
+        MovedError: the bank moved to another form.
+        SupermasksError: everything that `DatabaseReader` raises.
+    """
+    bank = DatabaseReader(path, wait, mode, look=False)
+    with closing(bank.connection):
+        # What does not fit into the cache would lock out readers before the commit, this process among them.
+        bank.connection.rows("PRAGMA cache_spill = OFF")
+        with bank.connection.transaction(kind):
+            bank.look()
+            yield bank
 
 
 def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[str, bytes], tasks: Tasks) -> None:
@@ -164,7 +178,7 @@ def copied(
 
 def copied_shared(bank: BankReader, without: Collection[str] = ()) -> dict[str, bytes]:
     """Return what all tasks of a bank share, by its kind, for `create_living`."""
-    return {kind: bank.raw(kind) for kind in KINDS if kind in bank.shared and bank.shared[kind].file not in without}
+    return {kind: bank.raw(kind) for kind, entry in bank.shared.items() if entry.file not in without}
 
 
 def make_living(path: Path, wait: float) -> None:
@@ -185,19 +199,6 @@ def make_living(path: Path, wait: float) -> None:
             remove_shared(path)
 
 
-def discard_shared(path: Path, wait: float, header: BankHeader) -> None:
-    """Replace a shared bank that is damaged, if there is one, by an empty one.
-
-    Args:
-        path: of the folder.
-        wait: how many seconds to wait while another process writes.
-        header: of the empty bank.
-    """
-    if not open_bank(path, wait).living:
-        create_living(path, wait, header, {}, ())
-        remove_shared(path)
-
-
 def make_shared(path: Path, wait: float) -> None:
     """Turn the bank in a folder into a shared one, if it is not; nothing but its form changes.
 
@@ -206,15 +207,12 @@ def make_shared(path: Path, wait: float) -> None:
         StorageError: it cannot be read or written; it stays as it was.
         BankBusyError: another process writes into it.
     """
-    if not open_bank(path, wait).living:
-        return
-    bank = DatabaseReader(path, wait, "write", look=False)
-    with closing(bank.connection), suppress(MovedError), bank.connection.transaction("EXCLUSIVE"):
-        bank.look()
-        write_shared(bank, path)
-        # Processes that have the file open must not write into it any more.
-        bank.connection.rows(f"PRAGMA user_version = {MOVED}")
-    _discard_moved(path, wait)
+    if open_bank(path, wait).living:
+        with suppress(MovedError), open_living(path, wait, kind="EXCLUSIVE") as bank:
+            write_shared(bank, path)
+            # Processes that have the file open must not write into it any more.
+            bank.connection.rows(f"PRAGMA user_version = {MOVED}")
+        _discard_moved(path, wait)
 
 
 def rebuild(bank: DatabaseReader, without: Collection[str], names: Mapping[str, str]) -> None:
@@ -229,20 +227,19 @@ def rebuild(bank: DatabaseReader, without: Collection[str], names: Mapping[str, 
         BankBusyError: another process has changed the bank since it was read.
         StorageError: it cannot be written.
     """
-    path, wait, beside = bank.path, bank.connection.wait, bank.path / f"{token_hex(8)}{PARTIAL}"
+    path, beside = bank.path, bank.path / f"{token_hex(8)}{PARTIAL}"
     with storage(f"{path} cannot be written"):
         beside.mkdir()
     try:
-        create_living(beside, wait, bank.header, copied_shared(bank, without), copied(bank, without, names))
-        source = Connection(beside, wait)
+        tasks = copied(bank, without, names)
+        create_living(beside, bank.connection.wait, bank.header, copied_shared(bank, without), tasks)
         if not bank.is_current():
             raise BankBusyError(f"another process changed {path} while it was repaired; try again")
         # By SQLite: a process that opens and closes the file in another way gives up its locks.
-        with asking(path, "written"), closing(sqlite3.connect(free_name(path / DATABASE))) as kept:
-            bank.connection.copy_to(kept)
-        with closing(source):
-            source.copy_to(bank.connection)
+        bank.connection.copy(free_name(path / DATABASE))
+        bank.connection.copy(beside / DATABASE, back=True)
     finally:
+        bank.connection.close()
         rmtree(beside, ignore_errors=True)
 
 
@@ -250,17 +247,11 @@ def back_up(bank: DatabaseReader, target: Path) -> None:
     """Copy a living bank into another folder, as it is now.
 
     Raises:
-        BankFormatError: the other folder holds a bank.
         StorageError: the bank cannot be read, or the copy cannot be written.
     """
-    if holds(target, DATABASE) or holds(target, MANIFEST):
-        raise BankFormatError(f"{target} already holds a bank; choose another folder")
     partial = target / f"{DATABASE}.{token_hex(8)}{PARTIAL}"
-    with storage(f"{target} cannot be written"):
-        target.mkdir(parents=True, exist_ok=True)
     try:
-        with asking(target, "written"), closing(sqlite3.connect(partial)) as copy:
-            bank.connection.copy_to(copy)
+        bank.connection.copy(partial)
         with storage(f"{target} cannot be written"):
             os.replace(partial, target / DATABASE)
             sync_folder(target)

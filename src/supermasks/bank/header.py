@@ -76,15 +76,9 @@ class BankHeader:
 
     def described(self) -> dict[str, Any]:
         """Return the header as JSON data."""
-        return {
-            "base": dict(self.base),
-            "fingerprint": self.fingerprint,
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "buffers": {name: [dtype, list(shape)] for name, (dtype, shape) in self.buffers.items()},
-            "norm": self.norm,
-            "head": self.head,
-            "settings": dict(self.settings),
-        }
+        names = ("base", "fingerprint", "shapes", "buffers", "norm", "head", "settings")
+        values = ((name, getattr(self, name)) for name in names)
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values}
 
     @property
     def layout(self) -> Layout:

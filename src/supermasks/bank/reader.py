@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from supermasks.bank.files import parsing
 from supermasks.bank.header import BankHeader
 from supermasks.changes import Change
 from supermasks.encoding import decode_state
@@ -21,8 +21,13 @@ from supermasks.task_info import check_name
 DEEPEST = 8
 """The most tasks that are read to read one, where masks are coded relative to each other."""
 
-KINDS = ("kept", "memory", "weights", "moments")
-"""What all tasks of a bank share; each is stored once, as tensors by name."""
+KINDS = {
+    "kept": "value of the backbone",
+    "memory": "what is remembered as",
+    "weights": "shared weight",
+    "moments": "statistic",
+}
+"""What all tasks of a bank share, and what one of its tensors is called; each kind is stored once, by name."""
 
 
 class FileEntry(NamedTuple):
@@ -69,7 +74,7 @@ class BankReader(ABC):
     header: BankHeader
     shared: Mapping[str, FileEntry]
     living: bool
-    _found: Mapping[str, TaskEntry] | None = None
+    _found: dict[str, TaskEntry] | None = None
     _numbered: Mapping[str, TaskEntry] | None = None
     _decoded: tuple[TaskEntry, Mapping[str, Change]] | None = None
 
@@ -96,32 +101,6 @@ class BankReader(ABC):
         """Return the bytes on disk of each file, by its path in the folder."""
 
     @abstractmethod
-    def task_sizes(self) -> dict[str, int]:
-        """Return the bytes of each task, by its name."""
-
-    @abstractmethod
-    def overhead(self) -> int:
-        """Return the bytes on disk that belong neither to a task nor to what tasks share."""
-
-    @abstractmethod
-    def find(self, name: str) -> TaskEntry | None:
-        """Return the entry of a task; None if the bank has none of this name."""
-
-    @property
-    @abstractmethod
-    def count(self) -> int:
-        """The number of tasks; this does not read their names."""
-
-    @property
-    @abstractmethod
-    def over(self) -> str:
-        """The digest of the weights after all tasks; empty if none trained any. This does not read the tasks."""
-
-    @abstractmethod
-    def last(self) -> TaskEntry | None:
-        """Return the entry of the last task; None if there is none."""
-
-    @abstractmethod
     def put_aside(self, entry: TaskEntry | FileEntry) -> None:
         """Keep damaged bytes in a file beside the bank, with the ending .broken."""
 
@@ -134,7 +113,7 @@ class BankReader(ABC):
         return []
 
     @property
-    def entries(self) -> Mapping[str, TaskEntry]:
+    def entries(self) -> dict[str, TaskEntry]:
         """The entry of each task, by its name, in the order of learning."""
         if self._found is None:
             listed = self._listed()
@@ -143,6 +122,29 @@ class BankReader(ABC):
                 raise BankFormatError(f"{self.path} has two tasks of the same name; do not trust it")
             self._found = found
         return self._found
+
+    def find(self, name: str) -> TaskEntry | None:
+        """Return the entry of a task; None if the bank has none of this name."""
+        return self.entries.get(name)
+
+    @property
+    def count(self) -> int:
+        """The number of tasks."""
+        return len(self.entries)
+
+    @property
+    def over(self) -> str:
+        """The digest of the weights after all tasks; empty if none trained any."""
+        return next((entry.after for entry in reversed(self.entries.values()) if entry.after), "")
+
+    def last(self) -> TaskEntry | None:
+        """Return the entry of the last task; None if there is none."""
+        return next(reversed(self.entries.values()), None)
+
+    def task_sizes(self) -> dict[str, int]:
+        """Return the bytes of each task, by its name."""
+        sizes = self.sizes()
+        return {name: sizes[entry.file] for name, entry in self.entries.items()}
 
     def at(self, file: str) -> TaskEntry:
         """Return the entry of the task with this `file`.
@@ -237,21 +239,14 @@ class BankReader(ABC):
             BankFormatError: it is missing, truncated or altered.
             StorageError: it cannot be read.
         """
-        content = self.raw(kind)
-        if not content:
+        if not (content := self.raw(kind)):
             return {}
-        try:
+        with parsing(f"{self.path / self.shared[kind].file} is not a safetensors file"):
             return load(content)
-        except SafetensorError as error:
-            raise BankFormatError(f"{self.path / self.shared[kind].file} is not a safetensors file: {error}") from error
 
     def moments(self) -> Moments | None:
         """Return what the tasks share to recognise inputs by; None if nothing was counted."""
-        stored = self.tensors("moments")
-        if not stored:
+        if not (stored := self.tensors("moments")):
             return None
-        try:
+        with parsing(f"{self.path / self.shared['moments'].file} does not hold the statistics of tasks"):
             return Moments.from_tensors(stored)
-        except ValueError as error:
-            file = self.path / self.shared["moments"].file
-            raise BankFormatError(f"{file} does not hold the statistics of tasks: {error}") from error

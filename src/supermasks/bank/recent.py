@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
-from typing import Any
 
 from supermasks.state import TaskState
 
@@ -20,11 +19,8 @@ class RecentStates:
         self._states: OrderedDict[str, TaskState] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"limit": self.limit}  # a copy starts empty
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["limit"])
+    def __reduce__(self) -> tuple[type["RecentStates"], tuple[int]]:
+        return RecentStates, (self.limit,)  # a copy starts empty
 
     def get(self, name: str, read: Callable[[str], TaskState]) -> TaskState:
         """Return the state of a task; read it if it is not in the cache.

@@ -1,14 +1,12 @@
 """Drop what is damaged from a bank, and nothing else."""
 
 from collections.abc import Mapping
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 from supermasks.bank.check import Problem, find_problems
 from supermasks.bank.connection import DATABASE
-from supermasks.bank.database import DatabaseReader
-from supermasks.bank.forms import copied, copied_shared, create_living, open_bank, rebuild
+from supermasks.bank.forms import copied, copied_shared, create_living, open_bank, open_living, rebuild
 from supermasks.bank.reader import BankReader
 from supermasks.bank.shared import SharedReader, remove_shared
 from supermasks.bank.writer import BankWriter, Known
@@ -30,36 +28,25 @@ def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
     """
     bank = open_bank(path, wait)
     if isinstance(bank, SharedReader):
-        return _repair_shared(bank, wait, most_weights)
-    bank = DatabaseReader(path, wait, "write", look=False)
-    with closing(bank.connection):
-        with bank.connection.transaction("IMMEDIATE"):
-            bank.look()
-            names, problems = _diagnosis(bank, most_weights)
-            broken = {problem.file for problem in problems} - {DATABASE}
+        bank.stay()
+        names, broken, problems = _diagnosis(bank, most_weights)
+        if problems:
+            create_living(path, wait, bank.header, copied_shared(bank, broken), copied(bank, broken, names))
             _put_aside(bank, broken)
-            if all(problem.file != DATABASE for problem in problems):
-                renamed = _renamed(bank, names)
-                _drop(BankWriter(bank, True, most_weights, Known()), broken, names)
-                return renamed + problems
-        rebuild(bank, broken, names)
+            remove_shared(path)
         return problems
-
-
-def _repair_shared(bank: SharedReader, wait: float, most_weights: int) -> list[Problem]:
-    bank.stay()
-    names, problems = _diagnosis(bank, most_weights)
-    if names or problems:
-        broken = {problem.file for problem in problems}
-        shared, tasks = copied_shared(bank, broken), copied(bank, broken, names)
-        create_living(bank.path, wait, bank.header, shared, tasks)
+    with open_living(path, wait) as bank:
+        names, broken, problems = _diagnosis(bank, most_weights)
         _put_aside(bank, broken)
-        remove_shared(bank.path)
-    return _renamed(bank, names) + problems
+        if DATABASE not in broken:
+            _drop(BankWriter(bank, True, most_weights, Known()), broken, names)
+            return problems
+    rebuild(bank, broken, names)
+    return problems
 
 
-def _diagnosis(bank: BankReader, most_weights: int) -> tuple[dict[str, str], list[Problem]]:
-    """Return new names for tasks whose names are invalid, and all other problems.
+def _diagnosis(bank: BankReader, most_weights: int) -> tuple[dict[str, str], set[str], list[Problem]]:
+    """Return new names for tasks whose names are invalid, the files that are damaged, and all problems.
 
     Raises:
         BankFormatError: a part that all tasks need is damaged.
@@ -68,15 +55,19 @@ def _diagnosis(bank: BankReader, most_weights: int) -> tuple[dict[str, str], lis
     bank.header.check_size(most_weights)
     _ = bank.damage  # of a damaged bank, the entries are then those that can be read
     names = _valid_names(bank)
+    renamed = [
+        Problem(bank.entries[name].file, new, f"the name {name!r} is invalid, so the task was renamed")
+        for name, new in names.items()
+    ]
     problems = find_problems(bank, names=names)
     for problem in problems:
         if problem.unread:
             raise StorageError(f"nothing was repaired: a part of the bank cannot be read now. {problem.message}")
-        if problem.file in (bank.shared[kind].file for kind in ("kept", "weights") if kind in bank.shared):
+        if problem.file in (entry.file for kind, entry in bank.shared.items() if kind in ("kept", "weights")):
             raise BankFormatError(
                 f"{bank.path / problem.file} is damaged, and all tasks need it; restore it from a copy"
             )
-    return names, problems
+    return names, {problem.file for problem in problems}, renamed + problems
 
 
 def _valid_names(bank: BankReader) -> dict[str, str]:
@@ -108,10 +99,3 @@ def _put_aside(bank: BankReader, broken: set[str]) -> None:
     for entry in (*bank.entries.values(), *bank.shared.values()):
         if entry.file in broken:
             bank.put_aside(entry)
-
-
-def _renamed(bank: BankReader, names: Mapping[str, str]) -> list[Problem]:
-    return [
-        Problem(bank.entries[name].file, new, f"the name {name!r} is invalid, so the task was renamed")
-        for name, new in names.items()
-    ]

@@ -8,19 +8,28 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from supermasks.bank.connection import DATABASE
-from supermasks.bank.database import HIGHEST, DatabaseReader
-from supermasks.bank.files import free_name, read_bytes, read_file, storage, sync_folder, write_file
+from supermasks.bank.database import HIGHEST, DatabaseReader, file_of, number_of
+from supermasks.bank.files import (
+    free_name,
+    parsing,
+    read_bytes,
+    read_file,
+    storage,
+    sync_files,
+    sync_folder,
+    write_file,
+)
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.encoding import has_statistics
-from supermasks.errors import BankFormatError, StorageError, SupermasksError
+from supermasks.errors import BankFormatError, StorageError
 from supermasks.version import __version__
 
 FORMAT = "supermasks-bank"
@@ -58,14 +67,12 @@ class Manifest:
         tasks: in the order of learning.
         shared: what all tasks share, by its kind.
         version: of the format.
-        digest: of the manifest that was read; empty if it was not read from a file.
     """
 
     header: BankHeader
     tasks: tuple[TaskEntry, ...] = ()
     shared: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     version: int = PLAIN
-    digest: str = field(default="", compare=False)
 
     def encode(self) -> bytes:
         """Return the content of `manifest.json`: a line for each field and each task."""
@@ -102,28 +109,21 @@ class Manifest:
         except (FileNotFoundError, StorageError) as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            raise BankFormatError(f"there is no bank in {folder}: {MANIFEST} is missing; check the path") from None
+            raise BankFormatError(
+                f"there is no bank in {folder}: {DATABASE} or {MANIFEST} is missing; check the path"
+            ) from None
         # Checked before parsing, which takes many times the memory of the file.
         end = _END.search(content, max(0, len(content) - _END_BYTES))
         if end is None or hashlib.sha256(memoryview(content)[: end.start()]).hexdigest().encode() != end[1]:
-            version = _OTHER_VERSION.search(content, 0, 200)
-            of = (
-                f"; it may be of version {version[1].decode()}, while this library reads {READ[0]} to {READ[-1]}"
-                if version
-                else ""
-            )
+            other = _OTHER_VERSION.search(content, 0, 200)
+            reads = f", while this library reads {READ[0]} to {READ[-1]}"
+            of = f"; it may be of version {other[1].decode()}{reads}" if other else ""
             raise BankFormatError(
                 f"{file} was altered, or is not the manifest of a bank: its digest does not match its content{of}; "
                 "restore it from a copy"
             )
-        try:
-            return _parsed(json.loads(content), file, end[1].decode())
-        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            if isinstance(error, SupermasksError):
-                raise
-            raise BankFormatError(
-                f"{file} is not a manifest of a bank: {type(error).__name__}: {error}; restore it from a copy"
-            ) from error
+        with parsing(f"{file} is not a manifest of a bank"):
+            return _parsed(json.loads(content), file)
 
 
 class SharedReader(BankReader):
@@ -159,41 +159,14 @@ class SharedReader(BankReader):
         """Return the content of a file, as `BankReader.read` says."""
         try:
             return read_file(self.path / entry.file, entry.sha256, what, most)
-        except BankFormatError as error:
-            return self._moved(entry, what, most, error)
-
-    def _moved(self, entry: FileEntry | TaskEntry, what: str, most: int, error: BankFormatError) -> bytes:
-        """Return the same bytes from the living bank that this one has become since; raise the error if it has not."""
-        if not self._follows or not (self.path / DATABASE).exists():
-            raise error
-        if isinstance(entry, FileEntry):
-            kind = entry.file.removesuffix(".safetensors").partition("-")[0]
-            entry = entry._replace(file=f"{kind}.safetensors")
-        try:
-            return DatabaseReader(self.path, WAIT).read(entry, what, most)
         except BankFormatError:
-            raise error from None
+            if self._follows and (self.path / DATABASE).exists():  # the bank has become a living one, of the same bytes
+                with suppress(BankFormatError):
+                    return DatabaseReader(self.path, WAIT).read(entry, what, most)
+            raise
 
     def _listed(self) -> list[TaskEntry]:
         return list(self.manifest.tasks)
-
-    def find(self, name: str) -> TaskEntry | None:
-        """Return the entry of a task; None if the bank has none of this name."""
-        return self.entries.get(name)
-
-    @property
-    def count(self) -> int:
-        """The number of tasks."""
-        return len(self.entries)
-
-    @property
-    def over(self) -> str:
-        """The digest of the weights after all tasks; empty if none trained any."""
-        return next((entry.after for entry in reversed(self.manifest.tasks) if entry.after), "")
-
-    def last(self) -> TaskEntry | None:
-        """Return the entry of the last task; None if there is none."""
-        return self.manifest.tasks[-1] if self.manifest.tasks else None
 
     def sizes(self) -> dict[str, int]:
         """Return the bytes on disk of each file, by its path in the folder.
@@ -208,20 +181,38 @@ class SharedReader(BankReader):
         except FileNotFoundError as error:
             raise BankFormatError(f"{self.path} is not complete: {error}; restore it from a copy") from error
 
-    def task_sizes(self) -> dict[str, int]:
-        """Return the bytes of each task, by its name."""
-        sizes = self.sizes()
-        return {name: sizes[entry.file] for name, entry in self.entries.items()}
-
     def put_aside(self, entry: TaskEntry | FileEntry) -> None:
         """Rename a damaged file."""
         file = self.path / entry.file
         with storage(f"{file} cannot be put aside"), suppress(FileNotFoundError):
             os.replace(file, free_name(file))
 
-    def overhead(self) -> int:
-        """Return the bytes of the manifest."""
-        return self.sizes()[MANIFEST]
+
+def manifest_of(
+    header: BankHeader, entries: Collection[TaskEntry], shared: Mapping[str, str], first: int = 0, kept: bool = True
+) -> Manifest:
+    """Return a manifest of new files.
+
+    Args:
+        header: of the bank.
+        entries: its tasks, of which each gets a file with its own number.
+        shared: the digests of what they share, by its kind.
+        first: added to all numbers.
+        kept: whether the name `kept.safetensors` is free.
+
+    Raises:
+        BankFormatError: there is no number left.
+    """
+    moved = {entry.file: file_of(number_of(entry.file) + first) for entry in entries}
+    highest = max(map(number_of, moved.values()), default=first)
+    if highest >= HIGHEST:
+        raise BankFormatError("a file has the highest possible number; move that file to another folder")
+    tasks = (entry._replace(file=moved[entry.file], reference=moved.get(entry.reference, "")) for entry in entries)
+    files = {kind: f"{kind}-{highest + 1:06d}.safetensors" for kind in shared}
+    if "kept" in files and kept:
+        files["kept"] = "kept.safetensors"
+    once = {kind: FileEntry(file, shared[kind]) for kind, file in files.items()}
+    return Manifest(header, tuple(tasks), once, COUNTED if "moments" in once else PLAIN)
 
 
 def write_shared(bank: BankReader, path: Path) -> None:
@@ -243,45 +234,28 @@ def write_shared(bank: BankReader, path: Path) -> None:
         earlier = {*Manifest.read(path).files()} if (path / MANIFEST).exists() else set[str]()
     # Above every number that is there: a file never changes under its name.
     first = max((int(found[1]) for found in map(_NUMBER.fullmatch, present) if found), default=-1) + 1
-    written = list[str]()
+    kept = "kept.safetensors" not in present
+    manifest = manifest_of(
+        bank.header, bank.entries.values(), {k: e.sha256 for k, e in bank.shared.items()}, first, kept
+    )
     try:
-        manifest = _write_files(bank, path, first, written)
+        for before, after in zip(bank.entries.values(), manifest.tasks, strict=True):
+            content = bank.content(before)
+            write_file(path / after.file, content, sync=False)
+            if has_statistics(content):
+                manifest = replace(manifest, version=COUNTED)
+        for kind, entry in manifest.shared.items():
+            write_file(path / entry.file, bank.raw(kind), sync=False)
+        with storage(f"{path} cannot be written"):
+            sync_files(path / file for file in manifest.files())
+            for folder in (path / TASKS, path, path.absolute().parent):
+                sync_folder(folder)
         write_file(path / MANIFEST, manifest.encode())
     except BaseException:
         with suppress(StorageError):
-            _remove(path, written)
+            _remove(path, manifest.files())
         raise
     _remove(path, earlier.difference(manifest.files()))
-
-
-def _write_files(bank: BankReader, path: Path, first: int, written: list[str]) -> Manifest:
-    """Write all files except the manifest, which is returned; note their paths in `written`."""
-    moved, tasks, shared, number = dict[str, str](), list[TaskEntry](), dict[str, FileEntry](), first
-    version = COUNTED if "moments" in bank.shared else PLAIN
-    for entry in bank.entries.values():
-        number = _number(entry.file) + first
-        moved[entry.file] = file = f"{TASKS}/{number:06d}.safetensors"
-        written.append(file)
-        content = bank.content(entry)
-        write_file(path / file, content, sync=False)
-        version = COUNTED if has_statistics(content) else version
-        tasks.append(entry._replace(file=file, reference=moved.get(entry.reference, "")))
-    for kind, entry in bank.shared.items():
-        alone = kind == "kept" and not (path / "kept.safetensors").exists()
-        file = "kept.safetensors" if alone else f"{kind}-{number + 1:06d}.safetensors"
-        shared[kind] = FileEntry(file, entry.sha256)
-        written.append(file)
-        write_file(path / file, bank.raw(kind), sync=False)
-    if number > HIGHEST:
-        raise BankFormatError(f"{path} has a file with the highest possible number; move that file to another folder")
-    with storage(f"{path} cannot be written"):
-        sync_folder(path / TASKS)
-        sync_folder(path)
-    return Manifest(bank.header, tuple(tasks), shared, version)
-
-
-def _number(file: str) -> int:
-    return int(Path(file).stem)
 
 
 def remove_shared(path: Path) -> None:
@@ -304,7 +278,7 @@ def _remove(path: Path, files: Iterable[str]) -> None:
             (path / file).unlink(missing_ok=True)
 
 
-def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
+def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
     if manifest["format"] != FORMAT or manifest["version"] not in READ:
         raise BankFormatError(
             f"expected {FORMAT} version {READ[0]} to {READ[-1]}, but {file} is {manifest['format']!r} version "
@@ -316,7 +290,7 @@ def _parsed(manifest: dict[str, Any], file: Path, digest: str) -> Manifest:
         if manifest.get(kind)
     }
     header = BankHeader.from_described(manifest, file)
-    return Manifest(header, _tasks(manifest["tasks"], file), shared, manifest["version"], digest)
+    return Manifest(header, _tasks(manifest["tasks"], file), shared, manifest["version"])
 
 
 def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:

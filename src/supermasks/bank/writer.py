@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from supermasks.bank.database import HIGHEST, DatabaseReader, file_of, number_of, seal
+from supermasks.bank.database import HIGHEST, SCHEMA, DatabaseReader, Root, file_of, number_of, seal
 from supermasks.bank.header import BankHeader
-from supermasks.bank.reader import DEEPEST, TaskEntry
+from supermasks.bank.reader import DEEPEST, KINDS, TaskEntry
 from supermasks.bank.succession import Succession, require_new
 from supermasks.changes import Change
 from supermasks.encoding import encode_state, encode_tensors
 from supermasks.errors import BankFormatError, MaskError, StorageError, TaskError
 from supermasks.masks import Mask
-from supermasks.moments import Moments
 from supermasks.state import TaskState
 
 
@@ -68,15 +67,11 @@ class BankWriter:
             DuplicateTaskError: the bank has a task of this name.
             TaskError: the task takes too many bytes to be read again.
         """
-        require_new(state.name, [state.name] if self.bank.has(state.name) else [])
+        self._require_new(state.name)
         self.order.check(state, self._masks)
         before, depth, last = self._reference()
         content, relative = encode_state(state, self.bank.header.layout, before)
-        most = self.bank.header.most_bytes()
-        if len(content) > most:
-            raise TaskError(
-                f"expected task {state.name!r} to take at most {most:,} bytes, got {len(content):,}; keep fewer values"
-            )
+        self._fitting(f"task {state.name!r}", content)
         reference = last.file if relative and last is not None else ""
         entry = TaskEntry(file_of(self.bank.root.last + 1), "", state.name, reference, self.order.add(state))
         self.insert(entry, content)
@@ -90,46 +85,41 @@ class BankWriter:
         row = _row(entry, len(content), hashlib.sha256(content).digest())
         self._rows("INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
         self._rows("INSERT INTO contents VALUES (?, ?)", number, content)
-        total = (root.total + int.from_bytes(row[-1], "big")) % 2**256
-        self._now(count=root.count + 1, last=number, total=total, over=entry.after or root.over)
+        self._now(row[-1], count=root.count + 1, last=number, over=entry.after or root.over)
 
-    def remember(self, memory: Mapping[str, Tensor]) -> None:
-        """Replace what the next task may begin with."""
-        self._share("memory", memory, "what is remembered as")
+    def share(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
+        """Replace what all tasks share.
 
-    def share(self, weights: Mapping[str, Tensor]) -> None:
-        """Replace the shared weights that the last task left."""
-        self._share("weights", weights, "shared weight")
+        Args:
+            kind: one of `KINDS`.
+            tensors: by name; nothing stands for a kind that the bank lacks.
 
-    def count(self, moments: Moments | None) -> None:
-        """Replace what the tasks share to recognise inputs by."""
-        self._share("moments", {} if moments is None else moments.tensors(), "statistic")
-
-    def keep(self, kept: Mapping[str, Tensor]) -> None:
-        """Replace the values of the backbone that the recipe cannot rebuild."""
-        self._share("kept", kept, "value of the backbone")
+        Raises:
+            TaskError: they cannot be stored, or take too many bytes to be read again.
+        """
+        self.put(kind, self._fitting(kind, encode_tensors(tensors, KINDS[kind]) if tensors else b"", 4))
 
     def begin_anew(self, header: BankHeader, kept: Mapping[str, Tensor]) -> None:
         """Drop everything, and start another bank in its place."""
-        for table in ("tasks", "contents"):
+        for table in SCHEMA:
             self._rows(f"DELETE FROM {table}")
-        self._rows("DELETE FROM items WHERE name NOT IN ('root', 'header')")
-        self._now(items={}, count=0, last=-1, total=0, over="", edits=self.bank.root.edits + 1)
+        self.bank.take(Root({}, edits=self.bank.root.edits + 1))
         self._last, self.order = None, Succession(header)
         self.set_header(header)
-        self.keep(kept)
+        self.share("kept", kept)
 
     def set_header(self, header: BankHeader) -> None:
         """Replace the header."""
         self.put("header", json.dumps(header.described()).encode())
         self.bank.header = header
 
-    def change_settings(self, header: BankHeader) -> None:
-        """Change how tasks are learned and recognised from now on."""
-        self.set_header(replace(self.bank.header, settings=header.settings))
-
     def rename(self, entry: TaskEntry, new: str) -> None:
-        """Give a task another name."""
+        """Give a task another name.
+
+        Raises:
+            DuplicateTaskError: another task has the new name.
+        """
+        self._require_new(new)
         self._replace_row(entry, entry._replace(name=new))
         self._now(edits=self.bank.root.edits + 1)
 
@@ -140,17 +130,17 @@ class BankWriter:
             BankFormatError: one of those masks cannot be read.
             StorageError: it cannot be read or written.
         """
+        entries = list(self.bank.entries.values())
         self._code_alone(files)
-        for file in files:
-            ((sealed,),) = self._rows("SELECT seal FROM tasks WHERE id = ?", number_of(file))
+        for number in map(number_of, files):
+            ((sealed,),) = self._rows("SELECT seal FROM tasks WHERE id = ?", number)
             for table in ("tasks", "contents"):
-                self._rows(f"DELETE FROM {table} WHERE id = ?", number_of(file))
-            root = self.bank.root
-            self._now(count=root.count - 1, total=(root.total - int.from_bytes(sealed, "big")) % 2**256)
-        left = self._rows("SELECT MAX(id) FROM tasks")[0][0]
-        after = self._rows("SELECT after FROM tasks WHERE after <> '' ORDER BY id DESC LIMIT 1")
-        over = after[0][0] if after else ""
-        self._now(last=-1 if left is None else left, over=over, edits=self.bank.root.edits + 1)
+                self._rows(f"DELETE FROM {table} WHERE id = ?", number)
+            self._now(minus=sealed, count=self.bank.root.count - 1)
+        left = [entry for entry in entries if entry.file not in files]
+        over = next((entry.after for entry in reversed(left) if entry.after), "")
+        last = number_of(left[-1].file) if left else -1
+        self._now(last=last, over=over, edits=self.bank.root.edits + 1)
         self._last, self.order = None, Succession(self.bank.header, over)
 
     def replace(self, entry: TaskEntry, state: TaskState) -> None:
@@ -180,42 +170,44 @@ class BankWriter:
 
     def put(self, name: str, content: bytes) -> None:
         """Write an item, unless it is there already. No bytes stand for no item."""
-        items = dict(self.bank.root.items)
-        digest = hashlib.sha256(content)
-        if content and items.get(name) == digest.hexdigest():
-            return
-        if not content:
+        items, digest = dict(self.bank.root.items), hashlib.sha256(content).hexdigest()
+        if content and items.get(name) != digest:
+            self._write(name, content, digest)
+            self._now(items={**items, name: digest})
+        elif name in items and not content:
             self._rows("DELETE FROM items WHERE name = ?", name)
-            items.pop(name, None)
-        elif name in items:  # SQLite then writes only the pages that differ
-            self._rows("UPDATE items SET sha256 = ?, content = ? WHERE name = ?", digest.digest(), content, name)
-        else:
-            self._rows("INSERT OR REPLACE INTO items VALUES (?, ?, ?)", name, digest.digest(), content)
-        self._now(items={**items, name: digest.hexdigest()} if content else items)
+            del items[name]
+            self._now(items=items)
 
     def finish(self) -> None:
         """Write the root, if anything changed; the caller commits."""
         if self.bank.root != self._before:
             content = self.bank.root.encode()
-            self._rows("INSERT OR REPLACE INTO items VALUES ('root', ?, ?)", hashlib.sha256(content).digest(), content)
+            self._write("root", content, hashlib.sha256(content).hexdigest())
             self._before = self.bank.root
 
-    def _now(self, **changes: Any) -> None:
-        self.bank.take(replace(self.bank.root, **changes))
+    def _write(self, name: str, content: bytes, digest: str) -> None:
+        # An update: SQLite writes only the pages that differ.
+        upsert = "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, content = excluded.content"
+        self._rows(f"INSERT INTO items VALUES (?, ?, ?) {upsert}", name, bytes.fromhex(digest), content)
 
     def _code_alone(self, files: Collection[str]) -> None:
         """Code masks that are coded relative to one of these tasks anew, without it; those of the tasks stay."""
-        for entry in [entry for entry in self.bank.entries.values() if entry.reference in files]:
-            if entry.file not in files:
+        for entry in list(self.bank.entries.values()):
+            if entry.reference in files and entry.file not in files:
                 self.bank.header.check_size(self._most_weights)
                 content, _ = encode_state(self.bank.state(entry), self.bank.header.layout)
                 self._replace_row(entry, entry._replace(reference=""), content)
 
-    def _share(self, kind: str, tensors: Mapping[str, Tensor], what: str) -> None:
-        content, most = encode_tensors(tensors, what) if tensors else b"", 4 * self.bank.header.most_bytes()
-        if len(content) > most:
-            raise TaskError(f"expected {kind} to take at most {most:,} bytes, got {len(content):,}; keep fewer values")
-        self.put(kind, content)
+    def _now(self, plus: bytes = b"", minus: bytes = b"", **changes: Any) -> None:
+        """Take over a changed root, with one seal more in its total, and another one less."""
+        total = self.bank.root.total + int.from_bytes(plus, "big") - int.from_bytes(minus, "big")
+        self.bank.take(replace(self.bank.root, total=total % 2**256, **changes))
+
+    def _fitting(self, what: str, content: bytes, times: int = 1) -> bytes:
+        if len(content) > (most := times * self.bank.header.most_bytes()):
+            raise TaskError(f"expected {what} to take at most {most:,} bytes, got {len(content):,}; keep fewer values")
+        return content
 
     def _replace_row(self, before: TaskEntry, after: TaskEntry, content: bytes | None = None) -> None:
         number = number_of(before.file)
@@ -227,8 +219,10 @@ class BankWriter:
         row = _row(after, size, sha256)
         columns = "name = ?, reference = ?, after = ?, bytes = ?, sha256 = ?, seal = ?"
         self._rows(f"UPDATE tasks SET {columns} WHERE id = ?", *row[1:], number)
-        total = self.bank.root.total - int.from_bytes(sealed, "big") + int.from_bytes(row[-1], "big")
-        self._now(total=total % 2**256)
+        self._now(row[-1], sealed)
+
+    def _require_new(self, name: str) -> None:
+        require_new(name, [name] if self._rows("SELECT 1 FROM tasks WHERE name = ?", name) else [])
 
     def _masks(self) -> Iterator[Mask]:
         shapes = self.bank.header.shapes

@@ -40,7 +40,8 @@ def compare(
 
     Args:
         experiment: its name, as for `supermasks run`: "split-mnist", for example.
-        ways: their names, separated by commas: "supsup,exssnet,sequential".
+        ways: their names, separated by commas: "supsup,exssnet,sequential". Settings may follow a name in brackets:
+            "masks,lora(rank=1),lora(rank=8,layers='all')".
         tasks: how many tasks; by default as many as the experiment has.
         seeds: run each way with the seeds 0, 1, and so on; so many.
         trials: learning rates that each way tries; 1 for no search.
@@ -64,7 +65,7 @@ def compare(
     preset = EXPERIMENTS[experiment]
     network = None if net is None else parse(net, Architecture)
     usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
-    names = [name.strip() for name in ways.split(",") if name.strip()]
+    names = [name.strip() for name in _split(ways) if name.strip()]
     comparison = comparison_of(Preset(preset.name, preset.text, usual), names, given=given, seeds=seeds, trials=trials)
     folder = out or Path("runs") / "compare" / experiment
     words = ["supermasks", *sys.argv[1:]]
@@ -76,6 +77,18 @@ def compare(
         print(f"search   {folder / SEARCH}")
     for path in paths:
         print(f"report   {path}")
+
+
+def _split(ways: str) -> list[str]:
+    """Return the parts between commas; those inside of brackets belong to the settings of a way."""
+    parts, depth = [""], 0
+    for character in ways:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import torch
 
 from supermasks.errors import ConfigError, RunStateError, TrainingError
 from supermasks.experiments.experiment import Experiment
-from supermasks.experiments.expression import with_defaults
+from supermasks.experiments.expression import parse, with_defaults
 from supermasks.experiments.presets import Preset
 from supermasks.experiments.running.record import RECORD, append_line, read_json, read_lines, write_json
 from supermasks.experiments.running.run import run
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.experiments.tasks.held_out import HeldOut
+from supermasks.experiments.ways import Way
 from supermasks.spec import Settings, describe
 from supermasks.training import Training
 from supermasks.workers import LocalProcesses
@@ -54,13 +55,22 @@ class Comparison(Settings):
             )
         if not 0 < self.fraction < 1:
             raise ConfigError(f"the held-out fraction must be above 0 and below 1, got {self.fraction}")
-        names = [experiment.way.name for experiment in self.experiments]
+        names = self.names
         if len(set(names)) < len(names):
-            raise ConfigError(f"each way can be compared once, got {', '.join(names)}")
+            raise ConfigError(f"each way can be compared once with the same settings, got {', '.join(names)}")
         first = self.experiments[0]
         for experiment in self.experiments:
             if (experiment.tasks, experiment.net) != (first.tasks, first.net):
                 raise ConfigError(f"{experiment.way.name} has other tasks or another network than {first.way.name}")
+
+    @property
+    def names(self) -> list[str]:
+        """What the ways are called in the folder: by their name, and by their settings too if a name occurs twice."""
+        names = [experiment.way.name for experiment in self.experiments]
+        return [
+            name if names.count(name) == 1 else experiment.way.title
+            for name, experiment in zip(names, self.experiments, strict=True)
+        ]
 
 
 def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **numbers: Any) -> Comparison:
@@ -70,12 +80,13 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
 
     Args:
         preset: the experiment.
-        ways: their names.
+        ways: their names. Settings may follow a name: "lora(rank=1)" beside "lora(rank=8, layers='all')".
         given: whether the task is given in testing, for all ways.
         **numbers: `seeds`, `trials` and `fraction` of the comparison.
 
     Raises:
-        ConfigError: there is no such way, or it does not fit the tasks, the network or the evaluation.
+        ConfigError: there is no such way, a setting is wrong, or the way does not fit the tasks, the network or the
+            evaluation.
 
     Example:
         >>> from supermasks.experiments import EXPERIMENTS
@@ -85,8 +96,15 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
     """
     if given:
         preset = preset.with_task_given()
-    usual = [preset.of(way) for way in ways]
+    usual = [_with_settings(preset, way) for way in ways]
     return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), **numbers)
+
+
+def _with_settings(preset: Preset, text: str) -> Experiment:
+    """Return the experiment of a way, with the settings that follow its name."""
+    name, bracket, settings = text.partition("(")
+    usual = preset.of(name.strip())
+    return replace(usual, way=parse(f"{type(usual.way).__name__}({settings}", Way)) if bracket else usual
 
 
 def _alike(experiment: Experiment, first: Experiment) -> Experiment:
@@ -137,16 +155,17 @@ def compare(
     _claim(comparison, out)
     searched = comparison.trials if comparison.trials > 1 else 0
     watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
-    for experiment in comparison.experiments:
-        best = _searched(experiment, comparison, out, watcher, _Job(out, data, (), device), apart) if searched else 1.0
+    for name, experiment in zip(comparison.names, comparison.experiments, strict=True):
+        job = _Job(out, data, (), device)
+        best = _searched(name, experiment, comparison, out, watcher, job, apart) if searched else 1.0
         chosen = replace(experiment, training=_scaled(experiment.training, best))
         for seed in range(comparison.seeds):
             seeded = replace(chosen, seed=seed)
-            folder = out / RUNS / f"{seeded.way.name}-seed{seed}"
+            folder = out / RUNS / f"{name}-seed{seed}"
             if not (folder / RECORD).exists():
                 _call(_Job(folder, data, tuple(command), device, seeded), apart)
             mean = read_json(folder / RECORD)["accuracy"]["mean"]
-            watcher.advance(f"{seeded.way.name}, seed {seed}: {100 * mean:.1f}%")
+            watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
     return out / RUNS
 
 
@@ -162,10 +181,9 @@ def _claim(comparison: Comparison, out: Path) -> None:
 
 
 def _searched(
-    experiment: Experiment, comparison: Comparison, out: Path, watcher: Watcher, job: "_Job", apart: bool
+    way: str, experiment: Experiment, comparison: Comparison, out: Path, watcher: Watcher, job: "_Job", apart: bool
 ) -> float:
     """Return the multiple of the learning rate that is best on held-out training examples."""
-    way = experiment.way.name
     lines = {line["factor"]: line for line in read_lines(out / SEARCH) if line["way"] == way}
     for factor in FACTORS[: comparison.trials]:
         if factor not in lines:

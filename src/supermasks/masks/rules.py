@@ -55,6 +55,17 @@ class MaskRule(Settings, ABC):
             DensityError: as `masks`.
         """
 
+    def at(self, progress: float) -> "MaskRule":
+        """Return the rule for a step of the training; by default this rule.
+
+        The mask of a task, and the masks that validation compares, are always made by the rule itself.
+
+        Args:
+            progress: from 0 in the first step to 1 in the last.
+        """
+        del progress
+        return self
+
 
 @dataclass(frozen=True)
 class Threshold(MaskRule):
@@ -81,7 +92,7 @@ class Threshold(MaskRule):
         return self.masked({}, scores)
 
     def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return _straight_through([partial(_at_least, self.threshold)] * len(scores), False, weights, scores)
+        return straight_through(_each([partial(_at_least, self.threshold)] * len(scores)), False, weights, scores)
 
     def densities(self, shapes: Shapes) -> None:
         del shapes  # densities are learned
@@ -114,7 +125,7 @@ class TopK(MaskRule):
 
     def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         kept = self.kept({name: tuple(score.shape) for name, score in scores.items()})
-        return _straight_through([partial(_largest, kept[name]) for name in scores], True, weights, scores)
+        return straight_through(_each([partial(_largest, kept[name]) for name in scores]), True, weights, scores)
 
     def kept(self, shapes: Shapes) -> dict[str, int]:
         """Return how many weights each layer keeps, `round(density_l * n_l)`."""
@@ -128,13 +139,32 @@ class TopK(MaskRule):
 _Entries = Callable[[Tensor, int], Tensor]
 """Makes a mask of scores; the number counts leading dimensions that index different masks."""
 
+Masks = Callable[[Sequence[Tensor], int], Sequence[Tensor]]
+"""Makes the masks of all parameters of their scores; the number is as in `_Entries`."""
 
-def _straight_through(
-    entries: Sequence[_Entries], signed: bool, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]
+
+def _each(entries: Sequence[_Entries]) -> Masks:
+    """Return the function that makes the mask of each parameter of its own scores."""
+
+    def masks(scores: Sequence[Tensor], stacked: int) -> list[Tensor]:
+        return [of(score, stacked) for of, score in zip(entries, scores, strict=True)]
+
+    return masks
+
+
+def straight_through(
+    masks: Masks, signed: bool, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the masks, times the weights if given; `signed` if the rule compares `|score|`."""
+    """Return the masks, times the weights if given, with the gradient of the identity.
+
+    Args:
+        masks: makes masks of scores: new tensors, 0. and 1. in the shape and dtype of the scores.
+        signed: whether the rule compares `|score|`; then the gradient is that of `|score|`.
+        weights: of each parameter, or none.
+        scores: one score a weight, for each parameter.
+    """
     constants = [weights[name] for name in scores] if weights else []
-    values = _StraightThrough.apply(tuple(entries), signed, 0, *scores.values(), *constants)
+    values = _StraightThrough.apply(masks, len(scores), signed, 0, *scores.values(), *constants)
     return dict(zip(scores, values, strict=True))
 
 
@@ -145,10 +175,9 @@ class _StraightThrough(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(entries: tuple[_Entries, ...], signed: bool, stacked: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(of: Masks, count: int, signed: bool, stacked: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         del signed
-        count = len(entries)
-        masks = [of(score.detach(), stacked) for of, score in zip(entries, tensors[:count], strict=True)]
+        masks = of([score.detach() for score in tensors[:count]], stacked)
         if len(tensors) == count:
             return tuple(masks)
         # In place: the mask is still in the cache, and no other large tensor is allocated.
@@ -159,16 +188,14 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        entries, ctx.signed, _, *tensors = inputs
-        ctx.count = len(entries)
+        _, ctx.count, ctx.signed, _, *tensors = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*(tensors if ctx.signed else tensors[ctx.count :]))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        scores, weights = (
-            (ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]) if ctx.signed else ((), ctx.saved_tensors)
-        )
+        saved = ctx.saved_tensors  # once: under activation checkpointing, a second look is an error
+        scores, weights = (saved[: ctx.count], saved[ctx.count :]) if ctx.signed else ((), saved)
         if weights:
             gradients = tuple(g if g is None else g * w for g, w in zip(gradients, weights, strict=True))
         if ctx.signed:
@@ -176,21 +203,20 @@ class _StraightThrough(torch.autograd.Function):
             gradients = tuple(
                 g if g is None else torch.where(s < 0, -g, g) for g, s in zip(gradients, scores, strict=True)
             )
-        return None, None, None, *gradients, *(None for _ in weights)
+        return None, None, None, None, *gradients, *(None for _ in weights)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
-        entries, signed, stacked, *tensors = inputs
-        count = len(entries)
+        of, count, signed, stacked, *tensors = inputs
         rows = [
             tensor
             if index >= count and dim is None  # one weight for all masks
             else tensor.expand(info.batch_size, *tensor.shape)
             if dim is None
             else tensor.movedim(dim, 0)
-            for index, (tensor, dim) in enumerate(zip(tensors, in_dims[3:], strict=True))
+            for index, (tensor, dim) in enumerate(zip(tensors, in_dims[4:], strict=True))
         ]
-        return _StraightThrough.apply(entries, signed, stacked + 1, *rows), (0,) * count
+        return _StraightThrough.apply(of, count, signed, stacked + 1, *rows), (0,) * count
 
 
 # Torch asks for the signature at each call; inspecting it takes as long as a small layer.

@@ -110,7 +110,7 @@ class ExampleMemory:
         return 0 if self.held is None else len(self.held)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all that `of` needs. Inputs that are pixels are stored as bytes."""
+        """Return all that `of` needs. Inputs are stored in as few bytes as they need without loss."""
         if self.held is None:
             return {}
         found = {**self.held.tensors(), **_coded(self.held.inputs), SEEN: torch.tensor(self.seen)}
@@ -163,16 +163,18 @@ def _padded(logits: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _coded(inputs: Tensor) -> dict[str, Tensor]:
-    """Return inputs as bytes and a list of values for each channel, if that is smaller; else as they are.
+    """Return inputs in fewer bytes; no bit is lost.
 
-    Pixels have at most 256 values a channel, also after they were normalised. No bit is lost.
+    Token ids become the smallest integers that hold them: 2 bytes for each id below 32,768. Pixels have at most 256
+    values a channel, also after they were normalised: they become bytes, and a list of values for each channel. Other
+    numbers become float16 if that holds them, as the encodings of texts on disk.
     """
     if not inputs.is_floating_point():
-        return {"inputs": inputs}
+        return {"inputs": _narrowed(inputs, (torch.uint8, torch.int16, torch.int32))}
     found = [channel.unique(return_inverse=True) for channel in _channels(inputs)]
     most = max(len(levels) for levels, _ in found)
     if most > 256 or inputs.numel() + 4 * most * len(found) >= 4 * inputs.numel():
-        return {"inputs": inputs}
+        return {"inputs": _narrowed(inputs, (torch.float16,))}
     codes = torch.empty(inputs.shape, dtype=torch.uint8)
     for channel, (_, places) in zip(_channels(codes), found, strict=True):
         channel.copy_(places)
@@ -180,10 +182,17 @@ def _coded(inputs: Tensor) -> dict[str, Tensor]:
     return {"inputs": codes, "levels": torch.stack(levels)}
 
 
+def _narrowed(inputs: Tensor, types: Sequence[torch.dtype]) -> Tensor:
+    """Return inputs in the first of the types that holds them without loss; else as they are."""
+    return next((small for kind in types if torch.equal((small := inputs.to(kind)).to(inputs.dtype), inputs)), inputs)
+
+
 def _decoded(stored: Mapping[str, Tensor]) -> Tensor:
     codes = stored["inputs"]
     if "levels" not in stored:
-        return codes
+        if codes.is_floating_point():
+            return codes.float() if codes.dtype == torch.float16 else codes
+        return codes.long()
     inputs = torch.empty(codes.shape, dtype=torch.float32)
     for channel, levels, places in zip(_channels(inputs), stored["levels"], _channels(codes), strict=True):
         channel.copy_(levels[places.long()])

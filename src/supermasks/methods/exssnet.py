@@ -135,7 +135,7 @@ class _Together(MaskSession):
     def effective(self) -> dict[str, Tensor]:
         if not self.weights:
             return super().effective()
-        masks, whole = self.rule.masks(self.scores), self._vectors.put(self.network.weights, self.parameters)
+        masks, whole = self.current.masks(self.scores), self._vectors.put(self.network.weights, self.parameters)
         return {**self.head, **{name: weight * masks[name] for name, weight in whole.items()}, **self.buffers}
 
     def finish(self) -> Learned:

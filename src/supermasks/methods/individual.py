@@ -1,10 +1,13 @@
 """Individually trained networks: the upper bound in accuracy and in bytes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from supermasks.changes import Replaced
+from supermasks.errors import MaskError
 from supermasks.methods.method import Method
 from supermasks.methods.session import Learned, Lesson, Session, initial_head
 
@@ -18,9 +21,12 @@ class Individual(Method):
 
     Attributes:
         warm: start from the weights of the task before, as the paper's upper bound does.
+        precision: of the stored weights. "float16" takes half of the bytes. Answers use the rounded weights; the head
+            is not rounded.
     """
 
     warm: bool = False
+    precision: Literal["float32", "float16"] = "float32"
 
     @property
     def builds_on_past(self) -> bool:
@@ -31,16 +37,34 @@ class Individual(Method):
         # The effective weights, so that this works after a task with a mask, too.
         start = network.effective(states[-1]) if self.warm and states else network.weights
         weights = {name: start[name] for name in network.weights}
-        return WeightsSession(lesson, {**weights, **initial_head(lesson)})
+        return WeightsSession(lesson, {**weights, **initial_head(lesson)}, self.precision == "float16")
 
 
 class WeightsSession(Session):
-    """Trains all weights of a task, and its head."""
+    """Trains all weights of a task, and its head.
+
+    Args:
+        lesson: the task, and what it is learned over.
+        parameters: initial values of the weights and of the head.
+        rounded: whether the weights are stored as float16.
+    """
 
     stacks = True
+
+    def __init__(self, lesson: Lesson, parameters: Mapping[str, Tensor], rounded: bool = False) -> None:
+        super().__init__(lesson, parameters)
+        self._rounded = lesson.network.weights.keys() if rounded else ()
 
     def effective(self) -> dict[str, Tensor]:
         return {**self.parameters, **self.buffers}
 
     def finish(self) -> Learned:
-        return Learned({name: Replaced(value) for name, value in self.parameters.items()})
+        return Learned({name: Replaced(self._stored(name, value)) for name, value in self.parameters.items()})
+
+    def _stored(self, name: str, value: Tensor) -> Tensor:
+        if name not in self._rounded:
+            return value
+        half = value.detach().half()
+        if not bool(half.isfinite().all()):
+            raise MaskError(f"the trained weight {name!r} does not fit into float16; use precision='float32'")
+        return half

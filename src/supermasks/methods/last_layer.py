@@ -48,9 +48,22 @@ class LastLayer:
             inputs: `batch x ...`.
             values: the effective weights and buffers.
         """
+        return self._network.forward(inputs, {**values, **self.open()})
+
+    def open(self) -> dict[str, Tensor]:
+        """Return the values of the last layer with which the logits are the features: a unit matrix, and no bias."""
         unit = torch.eye(self._shape[1], device=self._network.device)
-        biases = _zeros((*self._own, *self._biases), len(unit), unit)
-        return self._network.forward(inputs, {**values, self._name: unit, **biases})
+        return {self._name: unit, **_zeros((*self._own, *self._biases), len(unit), unit)}
+
+    def logits(self, features: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the logits of features, `batch x outputs`.
+
+        Args:
+            features: `batch x features`.
+            values: the last layer, and its biases where tasks have their own; there may be more outputs than usual.
+        """
+        biases = [values[name] for name in self._own] + [self._network.constants[name] for name in self._biases]
+        return sum(biases, features @ values[self._name].T)
 
     def holding(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the values of the last layer with these rows first, and 0 for further outputs and biases.

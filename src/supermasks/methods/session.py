@@ -140,6 +140,13 @@ class Session(ABC):
         del self
         return criterion(logits(inputs), targets)
 
+    def before_step(self, progress: float) -> None:  # noqa: B027 - most methods do nothing here
+        """Note how far the training is, before each step; by default do nothing. A learner of streams does not call it.
+
+        Args:
+            progress: of this stage, from 0 in the first step to 1 in the last.
+        """
+
     def after_backward(self) -> None:  # noqa: B027 - most methods do nothing here
         """Change the gradients before the optimiser's step; by default do nothing."""
 

@@ -55,6 +55,7 @@ class MaskSession(Session):
         scores = method.initial.scores(lesson.network.shapes, lesson.task.name, lesson.seed, lesson.past)
         super().__init__(lesson, {**scores, **initial_head(lesson), **(beside or {})})
         self.rule, self.initial = method.rule, method.initial
+        self._progress = 1.0
 
     @property
     def scores(self) -> dict[str, Tensor]:
@@ -66,8 +67,16 @@ class MaskSession(Session):
         """The head of the task."""
         return {name: self.parameters[name] for name in self.network.head_shapes(1)}
 
+    @property
+    def current(self) -> MaskRule:
+        """The rule of this step. Validation computes without gradients, and with the rule of the final mask."""
+        return self.rule.at(self._progress) if torch.is_grad_enabled() else self.rule
+
+    def before_step(self, progress: float) -> None:
+        self._progress = progress
+
     def effective(self) -> dict[str, Tensor]:
-        return {**self.head, **self.rule.masked(self.network.weights, self.scores), **self.buffers}
+        return {**self.head, **self.current.masked(self.network.weights, self.scores), **self.buffers}
 
     def found(self) -> Mask:
         """Return the mask of the current scores."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
+from supermasks.nets.adapters import add_adapter
 from supermasks.nets.conv_pairs import conv4, conv6
 from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
 from supermasks.nets.gated import Gate, gated_2048_2048, gated_fully_connected, gates
@@ -29,6 +30,7 @@ __all__ = [
     "HuggingFaceClassifier",
     "HuggingFaceEncoder",
     "TextCNN",
+    "add_adapter",
     "conv4",
     "conv6",
     "fc_1024_1024",

@@ -87,6 +87,8 @@ class HuggingFaceEncoder(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits, `batch x outputs`."""
         hidden: Tensor = _run(self.encoder, inputs, self.padding).last_hidden_state
+        if not inputs.is_floating_point():
+            hidden = hidden[:, -inputs.shape[1] :]  # an adapter may put virtual tokens before those of the text
         if self.pooling == "first":
             return self.head(hidden[:, 0])
         if inputs.is_floating_point():

@@ -19,8 +19,8 @@ def quoted(source: str) -> str:
     return f"quoted by the paper from {source}; there is nothing to run"
 
 
-def accuracy(percent: float, forgetting: float | None = None) -> tuple[Value, ...]:
-    """Return an accuracy, and the forgetting where the paper has it."""
+def accuracy(percent: float | None, forgetting: float | None = None) -> tuple[Value, ...]:
+    """Return an accuracy, None where the paper has no number, and the forgetting where the paper has it."""
     forgotten = () if forgetting is None else (Value(Forgetting(), forgetting),)
     return (Value(Accuracy(), percent), *forgotten)
 
@@ -49,7 +49,7 @@ def curve(counts: Sequence[int], inference: TaskInference, scoring: Scoring) -> 
 
 def columns(
     what: str,
-    cells: Mapping[str, float | tuple[float, float | None]],
+    cells: Mapping[str, float | tuple[float, float | None] | None],
     made: Mapping[str, Experiment] | None = None,
     missing: str = "",
     differs: str = "",
@@ -58,7 +58,7 @@ def columns(
 
     Args:
         what: the name of the row in the paper.
-        cells: by column the accuracy, or the accuracy and the forgetting.
+        cells: by column the accuracy, or the accuracy and the forgetting; None where the paper has no number.
         made: the experiment of each column.
         missing: why there are none.
         differs: how they differ from the paper's.

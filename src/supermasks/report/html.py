@@ -8,6 +8,7 @@ from supermasks.errors import RunStateError
 from supermasks.experiments.expression import brief
 from supermasks.report.html_look import POLICY, SCRIPT, STYLE
 from supermasks.report.html_parts import COLOURS, Line, escaped, heat_map, line_chart, table
+from supermasks.report.html_tradeoff import tradeoff
 from supermasks.report.measures import ABOUT, BYTES, EXPLAINED, measures
 from supermasks.report.settings import Record, settings_of
 from supermasks.report.style import decimals
@@ -63,6 +64,7 @@ def html_page(runs: dict[str, Record]) -> str:
 {_summary(list(runs.values()))}
 <h2>Measures</h2>
 {_measures(list(runs.values()))}
+{tradeoff(list(runs.values()))}
 <h2>Runs</h2>
 {sections}
 </main>

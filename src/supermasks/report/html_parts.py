@@ -103,22 +103,24 @@ def line_chart(title: str, lines: Sequence[Line], below: str) -> str:
         every = -(-len(line.heights) // MOST_POINTS)
         points = [(task, height) for task, height in enumerate(line.heights) if task % every == 0]
         drawn += [
-            _drawn([(x(task), y(height)) for task, height in part if height is not None], number % COLOURS)
+            polyline([(x(task), y(height)) for task, height in part if height is not None], number % COLOURS)
             for missing, part in groupby(points, key=lambda point: point[1] is None)
             if not missing
         ]
-    keys = "".join(_key(line.name, number % COLOURS) for number, line in enumerate(lines))
+    keys = "".join(key(line.name, number % COLOURS) for number, line in enumerate(lines))
     names = ", ".join(line.name for line in lines)
     alt = f"{title}, from {low:.1f}% to {high:.1f}%, over {count} tasks: {names}"
-    return _figure(title, alt, WIDTH, HEIGHT, drawn, keys)
+    return figure(title, alt, WIDTH, HEIGHT, drawn, keys)
 
 
-def _key(name: str, colour: int) -> str:
+def key(name: str, colour: int) -> str:
+    """Return a line of a legend: a mark in a colour, and a name."""
     mark = f'<span class="s{colour}" aria-hidden="true">&#9632;</span>'
     return f'<span class="key">{mark} {escaped(name)}</span>'
 
 
-def _drawn(points: Sequence[tuple[float, float]], colour: int) -> str:
+def polyline(points: Sequence[tuple[float, float]], colour: int) -> str:
+    """Return a line through points of a drawing, or a dot for a single one."""
     if len(points) == 1:
         (x, y), *_ = points
         return f'<circle class="s{colour}" cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="currentColor"/>'
@@ -149,7 +151,7 @@ def heat_map(title: str, matrix: Sequence[Sequence[float | None]]) -> str:
         f"{title}: from {min(known):.1f}% to {max(known):.1f}%, after each of {count} tasks (rows) on each task so far"
     )
     keys = f"Rows: after learning that task. Columns: accuracy on that task. Palest is {low:.1f}%, fullest 100%."
-    return _figure(title, alt, 390, 375, drawn, keys)
+    return figure(title, alt, 390, 375, drawn, keys)
 
 
 def _number(x: float, y: float, entry: float, low: float) -> str:
@@ -157,6 +159,16 @@ def _number(x: float, y: float, entry: float, low: float) -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{entry:.0f}</text>'
 
 
-def _figure(title: str, alt: str, width: int, height: int, drawn: Sequence[str], below: str) -> str:
+def figure(title: str, alt: str, width: int, height: int, drawn: Sequence[str], below: str) -> str:
+    """Return a figure.
+
+    Args:
+        title: above the drawing.
+        alt: what it shows, in words.
+        width: of the drawing.
+        height: of the drawing.
+        drawn: the parts of the drawing, as SVG.
+        below: the caption, as HTML.
+    """
     start = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(alt)}">'
     return f"<figure><h3>{escaped(title)}</h3>{start}{''.join(drawn)}</svg><figcaption>{below}</figcaption></figure>"

@@ -16,6 +16,8 @@ from supermasks.spec import build
 # How weights are moved is a matter of the way: runs can be compared whatever it is.
 FREE = ("optimiser", "weight_optimiser")
 MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<")  # of the lines of one colour
+COUNTED = ("total", "trunk", "examples")
+"""The bytes of a record that count: the memory for further tasks has no part in the total, but its examples count."""
 WIDEST = 90  # characters of a line of the title and the legend
 
 
@@ -41,7 +43,7 @@ class Point(NamedTuple):
     """The runs of one way and one size of masks, averaged over seeds.
 
     Attributes:
-        bytes: a task, of the bank and the trunk on disk.
+        bytes: a task, of the bank, the trunk and the stored examples on disk.
         accuracy: in percent, the task being given.
         size: of the masks: "4%" of each layer, "ER(16)"; empty where scores have a threshold, or there are no masks.
     """
@@ -74,12 +76,12 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
     drawn = dict[str, int]()
     for line in sorted(lines):
         number = drawn[line.colour] = drawn.get(line.colour, -1) + 1
-        _draw(axes, line, lines[line], MARKERS[number % len(MARKERS)], _label(line, list(lines)))
+        _draw(axes, line, lines[line], MARKERS[number % len(MARKERS)], in_picture(line_name(line, lines), WIDEST))
     axes.xaxis.set_major_formatter(_in_words)
-    axes.set_xlabel("bytes a task on disk")
+    axes.set_xlabel("bytes a task on disk, stored examples included")
     axes.set_ylabel("accuracy, the task being given, %")
     axes.grid(alpha=0.3)
-    columns = 1 if any(len(_label(line, list(lines))) > WIDEST / 2 for line in lines) else 2
+    columns = 1 if any(len(line_name(line, lines)) > WIDEST / 2 for line in lines) else 2
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     first = runs[0]
     title = f"{first['experiment']} ({first['dataset']}), {first['tasks']:,} tasks: accuracy against bytes"
@@ -148,16 +150,16 @@ def _line(record: Record, further: tuple[str, ...]) -> tuple[Line, str]:
 
 
 def _mean(runs: list[Record], size: str) -> Point:
-    disk = fmean((run["bytes"]["total"] + run["bytes"].get("trunk", 0)) / run["tasks"] for run in runs)
+    disk = fmean(sum(run["bytes"].get(what, 0) for what in COUNTED) / run["tasks"] for run in runs)
     return Point(disk, 100 * fmean(run["accuracy"]["mean"] for run in runs), size)
 
 
-def _label(line: Line, lines: list[Line]) -> str:
+def line_name(line: Line, lines: Iterable[Line]) -> str:
     """Return what a line is called among others; how weights are moved is said where only that tells two apart."""
     sharing = ", same fraction of each layer" if line.uniform else ""
     alike = [other.further for other in lines if other[:4] == line[:4]]
     said = [words for words in line.further if any(words not in other for other in alike)]
-    return in_picture(line.label + sharing + (f" ({', '.join(said)})" if said else ""), WIDEST)
+    return line.label + sharing + (f" ({', '.join(said)})" if said else "")
 
 
 def _in_words(value: float, position: int | None = None) -> str:

@@ -186,7 +186,7 @@ class _Solved:
         self._weights, self._bias = weights.float(), (-means.square().sum(dim=1) / 2 - centre @ weights).float()
         self._whitening, self._centre = whitening.mT.float(), centre.float()
         self.sizes = of.bincount()
-        self._groups = None if len(self.sizes) == len(of) else [self._group(int(n)) for n in self.sizes.unique()]
+        self._groups = [self._group(int(n)) for n in self.sizes.unique()]
 
     def _group(self, size: int) -> tuple[Tensor, Tensor]:
         """Return the tasks with so many classes, and the places of their classes."""
@@ -199,7 +199,7 @@ class _Solved:
 
     def evidence(self, joint: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
-        if self._groups is None:
+        if len(self.sizes) == len(self.of):
             return joint
         evidence = torch.empty(len(joint), len(self.sizes), dtype=torch.float32)
         for tasks, columns in self._groups:
@@ -212,9 +212,14 @@ class _Solved:
         The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
         """
         lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
-        elsewhere = (self.of != chosen[:, None]) | self._shares.isinf()  # a class without examples is nowhere
-        nearest = (joint - self._shares).masked_fill(elsewhere, -torch.inf)
-        relative = -2 * nearest.amax(dim=1)
+        relative = torch.empty(len(chosen))
+        for tasks, columns in self._groups:
+            row = torch.full((len(self.sizes),), -1).scatter_(0, tasks, torch.arange(len(tasks)))[chosen]
+            inputs = (row >= 0).nonzero()
+            classes = columns.view(len(tasks), -1)[row[inputs[:, 0]]]
+            nearest = joint[inputs, classes] - self._shares[classes]
+            nearest.masked_fill_(self._shares[classes].isinf(), -torch.inf)  # a class without examples is nowhere
+            relative[inputs[:, 0]] = -2 * nearest.amax(dim=1)
         return torch.stack([(lengths + relative).clamp(min=0), relative], dim=1) / features.shape[1]
 
 

@@ -107,7 +107,7 @@ class SnapshotMaker:
             bank.reuse(before.bank)
         same = before is not None and before.bank.over == bank.over
         network = before.network if before is not None and same else self._base.on(bank.written(self._base.weights))
-        if (last := bank.last) is not None and (before is None or bank.digest(last) != before.bank.digest(last)):
+        if (last := bank.last) is not None and not _has(before, last, bank.digest(last)):
             check_answers(network, bank[last])
         inference = self._inference or build(stored["inference"], TaskInference)
         predictor = TaskManager(network, bank, inference)
@@ -119,6 +119,11 @@ class SnapshotMaker:
             made.asked = True
             _mix(predictor)
         return made
+
+
+def _has(before: Snapshot | None, name: str, digest: str) -> bool:
+    """Return whether a snapshot has the same task."""
+    return before is not None and name in before.bank and before.bank.digest(name) == digest
 
 
 def _mix(predictor: TaskManager) -> None:

@@ -19,7 +19,7 @@ from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
 from supermasks.training.report import Ended
 from supermasks.training.settings import Training
-from supermasks.training.steps import Step
+from supermasks.training.steps import Step, progress
 from supermasks.training.validation import Best, accuracy
 
 
@@ -72,6 +72,7 @@ class Fitting:
         self.settings.set_rates(self.optimiser, self.largest_rates, self.step, self.steps)
         for parameter in self.parameters:
             parameter.grad = None
+        self.session.before_step(progress(self.step, self.steps))
         self.loss = self.processes.sum_gradients(self.parameters, self._backward())
         self.session.after_backward()
         if self.settings.clip_norm is not None:

@@ -38,6 +38,16 @@ class Step:
         return float(self.loss_on_device)
 
 
+def progress(step: int, steps: int) -> float:
+    """Return how far a training is: 0 in the first of its steps, 1 in the last.
+
+    Example:
+        >>> progress(1, 5), progress(3, 5), progress(5, 5), progress(1, 1)
+        (0.0, 0.5, 1.0, 1.0)
+    """
+    return (step - 1) / (steps - 1) if steps > 1 else 1.0
+
+
 Callback = Callable[[Step], Literal["stop"] | None]
 """Called after each step; returns "stop" to end the training, or None to continue."""
 

@@ -21,7 +21,7 @@ from supermasks.training.order import Order
 from supermasks.training.probe import Look
 from supermasks.training.report import Fit
 from supermasks.training.settings import Training
-from supermasks.training.steps import Step, tell
+from supermasks.training.steps import Step, progress, tell
 
 
 def fit_together(sessions: Sequence[Session], settings: Training, listeners: Listeners | None = None) -> list[Fit]:
@@ -95,6 +95,7 @@ class _Together:
     def advance(self, step: int) -> Tensor:
         """Make one step of each task, and return their losses."""
         self.settings.set_rates(self.optimiser, self.largest_rates, step, self.steps)
+        self.sessions[0].before_step(progress(step, self.steps))  # it computes for all
         inputs, targets = self._batches()
         self.optimiser.zero_grad(set_to_none=True)
         try:

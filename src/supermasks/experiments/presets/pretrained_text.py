@@ -1,4 +1,4 @@
-"""Text tasks over a frozen pretrained encoder: masks beside fine-tuning of the same layers, and heads alone."""
+"""Text tasks over a frozen pretrained encoder: masks beside fine-tuning, adapters, and heads alone."""
 
 from dataclasses import replace
 
@@ -6,6 +6,17 @@ from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.text_sets import TextSets
+from supermasks.experiments.ways.adapters import (
+    BitFitWay,
+    FourierFTWay,
+    IA3Way,
+    LNTuningWay,
+    LoRAWay,
+    PrefixTuningWay,
+    PromptTuningWay,
+    TrainedPartWay,
+    VeRAWay,
+)
 from supermasks.experiments.ways.pretrained import FineTuningWay, PretrainedHeadsWay, PretrainedMasksWay
 from supermasks.training import Adam, Training
 
@@ -25,8 +36,23 @@ FINE_TUNING = replace(
 )
 HEADS = replace(MASKS, way=PretrainedHeadsWay(), training=replace(MASKS.training, optimiser=Adam(3e-3)))
 
+# Where the search of `supermasks compare` starts: the rates of the papers of these ways, or near them.
+RATES: dict[type[TrainedPartWay], float] = {
+    BitFitWay: 1e-3,
+    LoRAWay: 1e-3,
+    IA3Way: 1e-2,
+    VeRAWay: 1e-2,
+    FourierFTWay: 3e-2,
+    LNTuningWay: 1e-3,
+    PromptTuningWay: 1e-2,
+    PrefixTuningWay: 1e-2,
+}
+SMALL_PARTS = tuple(
+    replace(MASKS, way=way(), training=replace(MASKS.training, optimiser=Adam(rate))) for way, rate in RATES.items()
+)
+
 PRETRAINED_TEXT = Preset(
     "pretrained-text",
-    "Text tasks over a frozen encoder: masks, fine-tuned copies, or heads alone.",
-    (MASKS, FINE_TUNING, HEADS),
+    "Text tasks over a frozen encoder: masks, fine-tuned copies, adapters, or heads alone.",
+    (MASKS, FINE_TUNING, HEADS, *SMALL_PARTS),
 )

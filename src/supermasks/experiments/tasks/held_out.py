@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from supermasks.data import MappedStream, with_validation
-from supermasks.experiments.tasks.source import TaskSource
+from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.types import Task, TaskStream
 
 
@@ -42,6 +42,11 @@ class HeldOut(TaskSource):
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         function = partial(_tested_on_training, fraction=self.fraction, seed=seed)
         return MappedStream(self.source.stream(data, seed), function)
+
+    def small(self, limits: Limits, data: Path | None) -> TaskSource | None:
+        """Return a small version of the source; at least a tenth of its training examples is held out."""
+        source = self.source.small(limits, data)
+        return None if source is None else HeldOut(source=source, fraction=max(self.fraction, 0.1))
 
 
 def _tested_on_training(task: Task, fraction: float, seed: int) -> Task:

@@ -16,17 +16,15 @@ from supermasks.datasets import (
     WordVectors,
     data_directory,
     encode_texts,
-    load_texts,
     load_vectors,
 )
-from supermasks.errors import DataUnavailableError, MissingExtraError
 from supermasks.experiments.encoder import MINILM, load_encoder
-from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
+from supermasks.experiments.sequences import SEQUENCES
+from supermasks.experiments.tasks.registry_texts import GLOVE, at_hand, load_set
 from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.seeding import generator
 from supermasks.types import Examples, Store, Task, TaskStream
 
-GLOVE = "glove"
 ENCODINGS = "encodings"
 
 _Make = Callable[[Sequence[str]], Store]
@@ -79,21 +77,17 @@ class TextSequence(TaskSource):
         return f"{self.name}-{self.sequence}-{over}"
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
-        sources = [self._limited(load_texts(ONLY_HERE.get(name, name), data)) for name in self.data_sets]
+        sources = [self._limited(load_set(name, data)) for name in self.data_sets]
         make = self._encoded(data) if self._is_encoder() else self._looked_up(load_vectors(self.embeddings, data))
         return tuple(self._task(source, make(source.train_texts), make(source.test_texts), seed) for source in sources)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource | None:
-        """Return the sets that package registries hold, over GloVe, if they were fetched."""
-        sequence = SEQUENCES["registry"]
-        try:
-            for name in sequence:
-                load_texts(ONLY_HERE.get(name, name), data)
-            load_vectors(GLOVE, data)
-        except (DataUnavailableError, MissingExtraError):
-            return None
+        """Return the sets that package registries hold, over MiniLM, or over GloVe, if they were fetched."""
         few = limits.examples
-        return WebNLP(sequence="registry", embeddings=GLOVE, length=64, train_texts=few, test_texts=few)
+        for embeddings in (MINILM, GLOVE):
+            if at_hand(SEQUENCES["registry"], embeddings, data):
+                return WebNLP(sequence="registry", embeddings=embeddings, length=64, train_texts=few, test_texts=few)
+        return None
 
     def _is_encoder(self) -> bool:
         return self.embeddings == MINILM or Path(self.embeddings).is_dir()

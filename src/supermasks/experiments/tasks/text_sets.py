@@ -5,11 +5,12 @@ from pathlib import Path
 
 from supermasks.data import limited, reordered, with_validation
 from supermasks.data.lazy import check_count
-from supermasks.datasets import load_texts, text_task
+from supermasks.datasets import text_task
 from supermasks.errors import ConfigError
 from supermasks.experiments.encoder import MINILM, load_encoder
-from supermasks.experiments.sequences import ONLY_HERE, SEQUENCES
-from supermasks.experiments.tasks.source import TaskSource
+from supermasks.experiments.sequences import SEQUENCES
+from supermasks.experiments.tasks.registry_texts import at_hand, load_set
+from supermasks.experiments.tasks.source import Limits, TaskSource
 from supermasks.seeding import generator
 from supermasks.types import Task, TaskStream
 
@@ -59,9 +60,14 @@ class TextSets(TaskSource):
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         tokenizer = load_encoder(self.tokenizer, "AutoTokenizer")
         return tuple(
-            self._task(text_task(load_texts(ONLY_HERE.get(name, name), data), tokenizer, self.length), seed)
-            for name in self.datasets
+            self._task(text_task(load_set(name, data), tokenizer, self.length), seed) for name in self.datasets
         )
+
+    def small(self, limits: Limits, data: Path | None) -> TaskSource | None:
+        """Return the sets that package registries hold, for MiniLM, if they were fetched."""
+        if not at_hand(SEQUENCES["registry"], MINILM, data):
+            return None
+        return TextTasks(train_texts=limits.examples, test_texts=limits.examples)
 
     def _task(self, task: Task, seed: int) -> Task:
         if self.train_texts is not None and self.train_texts < len(task.train):

@@ -7,6 +7,8 @@ from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.random_heads import RandomHeadsWay
 from supermasks.experiments.ways.supsup import SupSupWay
 from supermasks.masks import MaskRule, Threshold
+from supermasks.methods import Method
+from supermasks.methods.priced import Priced
 from supermasks.scores import InitialScores, Spread
 
 
@@ -21,6 +23,24 @@ class PretrainedMasksWay(SupSupWay):
 
     rule: MaskRule = field(default_factory=lambda: Threshold(0.0))
     initial: InitialScores = field(default_factory=lambda: Spread(0.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PricedMasksWay(PretrainedMasksWay):
+    """A mask a task over a pretrained network, in which each dropped weight has a price in bits.
+
+    Attributes:
+        price: of a bit, in nats of the mean loss.
+    """
+
+    name = "priced-masks"
+    label = "priced masks over pretrained weights"
+    colour = "sky"
+
+    price: float = 1e-7
+
+    def method(self) -> Method:
+        return Priced(self.rule, self.initial, self.price)
 
 
 @dataclass(frozen=True, kw_only=True)

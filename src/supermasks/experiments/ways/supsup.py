@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from supermasks.experiments.expression import brief
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
-from supermasks.masks import ER, Budget, MaskRule, TopK
+from supermasks.masks import ER, Annealed, Budget, Drop, MaskRule, TopK
 from supermasks.methods import Method, SupSup
 from supermasks.scores import InitialScores, KaimingUniform
 from supermasks.spec import describe
@@ -18,7 +18,7 @@ class MaskWay(Way, ABC):
 
     Attributes:
         rule: from scores to masks: Threshold() decides weight by weight, TopK(0.1) keeps a tenth of each layer,
-            TopK(ER(16)) 16 weights for each neuron of a layer.
+            TopK(ER(16)) 16 weights for each neuron of a layer. Drop(share=0.01) drops a hundredth of the network.
         initial: what scores begin with: KaimingUniform (at random), MeanOfMasks (Transfer, as SupSup's text has it),
             MeanOfScores (as its code has it), or KKT (the mask of the nearest earlier task).
     """
@@ -43,6 +43,8 @@ class MaskWay(Way, ABC):
     def size(self) -> str:
         if self.uniform:
             return f"{100 * (self.kept or 0):.10g}%"
+        if isinstance(self.rule, Drop | Annealed):
+            return brief(describe(self.rule))
         return "" if self._budget is None else brief(describe(self._budget))
 
     @property

@@ -1,0 +1,136 @@
+"""The tuner: puts masks over the layers of a model, and writes them as one coded tensor."""
+
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTuner
+from torch import Tensor, nn
+
+from supermasks.foreign_layers import is_conv1d
+from supermasks.peft import coding
+from supermasks.peft.adapter_mask import AdapterMask
+from supermasks.peft.config import SupermaskConfig
+from supermasks.peft.layer import SupermaskLayer, SupermaskLinear
+from supermasks.scores import Past, Spread
+
+ALL_LINEAR = "all-linear"
+
+
+class SupermaskModel(BaseTuner):
+    """A model whose layers have masks. Made by `peft.get_peft_model(model, SupermaskConfig(...))`."""
+
+    prefix: str = "supermask_"
+    tuner_layer_cls = SupermaskLayer
+    target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - as PEFT declares it
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """Put masks over the layers that the settings name; then give each its rule."""
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        masks = coding.masks_of(model, adapter_name)
+        sizes = {name: layer.get_base_weight().numel() for name, layer in masks.items()}
+        for name, rule in _config(self.peft_config[adapter_name]).layer_rules(sizes).items():
+            masks[name].mask(adapter_name).rule = rule
+
+    def _prepare_adapter_config(self, peft_config: Any, model_config: Any) -> Any:
+        del model_config
+        if peft_config.target_modules is None:
+            peft_config.target_modules = ALL_LINEAR
+        return peft_config
+
+    def _create_and_replace(
+        self,
+        peft_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        del parameter_name
+        config = _config(peft_config)
+        if not isinstance(target, SupermaskLayer):
+            linear = isinstance(target, nn.Linear) or is_conv1d(target)
+            layer = SupermaskLinear(target) if linear else SupermaskLayer(target)
+            layer.follow(self.active_adapters)
+            self._replace_module(parent, target_name, layer, target)
+            target = layer
+        shape = tuple(target.get_base_weight().shape)
+        scores = None if config.inference_mode else fresh_scores(config, adapter_name, current_key, shape)
+        target.add(adapter_name, AdapterMask(shape, scores), bool(config.inference_mode))
+
+    def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
+        # PEFT would also copy the weight of the child, which layers made of layers do not have, as RoBERTa's head.
+        del child
+        setattr(parent, child_name, new_module)
+
+    @classmethod
+    def _get_adapter_state_dict(
+        cls,
+        model: nn.Module,
+        config: Any,
+        adapter_name: str,
+        state_dict: dict[str, Tensor],
+        unwanted_adapter_names: list[str],
+    ) -> dict[str, Tensor]:
+        del unwanted_adapter_names
+        layers = coding.masks_of(model, adapter_name)
+        config.fingerprint = coding.fingerprint(layers)
+        entries, scores = dict[str, Tensor](), dict[str, Tensor]()
+        for name, layer in layers.items():
+            mask, key = layer.mask(adapter_name), coding.key_of(name, adapter_name)
+            if f"{key}.scores" in state_dict:
+                scores[f"{key}.scores"] = state_dict[f"{key}.scores"]
+                entries[name] = mask.entries_of(state_dict[f"{key}.scores"])
+            else:
+                entries[name] = mask.entries()
+        return {coding.CODE: coding.encode(entries), **(scores if config.save_scores else {})}
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        layers = coding.masks_of(model, adapter_name)
+        found = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        code = coding.take_code(found)
+        coding.check_fingerprint(config.fingerprint, layers)
+        for name, entries in coding.decode(code, layers).items():
+            mask, key = layers[name].mask(adapter_name), coding.key_of(name, adapter_name)
+            found |= _loaded(_config(config), mask, key, entries, found, (adapter_name, name))
+        return coding.without_spare_scores(found, layers, adapter_name)
+
+
+def fresh_scores(config: SupermaskConfig, adapter_name: str, layer: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the initial scores of a layer.
+
+    Args:
+        config: gives their range and the seed.
+        adapter_name: of the adapter.
+        layer: the name of the layer in the model.
+        shape: of its weight.
+    """
+    spread = Spread(config.lowest, config.lowest + config.spread)
+    return spread.scores({layer: shape}, adapter_name, config.seed, Past())[layer]
+
+
+def _loaded(
+    config: SupermaskConfig,
+    mask: AdapterMask,
+    key: str,
+    entries: Tensor,
+    found: dict[str, Tensor],
+    of: tuple[str, str],
+) -> dict[str, Tensor]:
+    """Return what a loaded mask puts into its layer: bits, or scores unless those were saved too."""
+    if mask.scores is None:
+        return {f"{key}.bits": coding.packed(entries)}
+    if f"{key}.scores" in found:
+        return {}
+    with torch.device("cpu"):
+        fresh = fresh_scores(config, *of, mask.shape)
+        return {f"{key}.scores": mask.scores_of(entries, fresh, config.lowest, config.spread)}
+
+
+def _config(config: Any) -> SupermaskConfig:
+    assert isinstance(config, SupermaskConfig)
+    return config
