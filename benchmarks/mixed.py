@@ -14,7 +14,7 @@ Both sides of a ratio are measured in turns, in one process and by default in on
     python benchmarks/mixed.py [--only lenet,linear] [--rounds 20] [--threads 1] [--portable] [--adapters 64]
         [--tokens 64] [--inputs 4] [--classifiers 20,100] [--clock cpu]
 
-The claims: lenet <= 3, linear <= 4, random <= 2, predict_all of 20 <= 5 and of 100 <= 20. They need the extra `fast`;
+The goals: lenet <= 3, linear <= 4, random <= 2, predict_all of 20 <= 5 and of 100 <= 20. They need the extra `fast`;
 --portable measures without it. On a busy machine, --clock cpu counts only the time
 of this process. Ratios are of medians; those of the fastest rounds stand beside them.
 """

@@ -334,6 +334,18 @@ class Belief:
             torch.cat(classes) if len(classes) == len(beliefs) else None,
         )
 
+    def of_rows(self, rows: slice) -> "Belief":
+        """Return some rows of this belief."""
+        return Belief(
+            self.candidates,
+            self.alpha[rows],
+            self.evidence[rows],
+            self.chosen[rows],
+            self.tied[rows],
+            None if self.strangeness is None else self.strangeness[rows],
+            None if self.classes is None else self.classes[rows],
+        )
+
     @property
     def tasks(self) -> list[str]:
         """The name of the chosen task of each row."""
@@ -372,3 +384,15 @@ class Prediction:
         if self.unknown is not None:
             parts.append(f"{int(self.unknown.sum())} unknown")
         return f"Prediction({'; '.join(parts)})"
+
+    def of_rows(self, rows: slice) -> "Prediction":
+        """Return the part of some inputs; if the task was inferred, that of each input by itself."""
+        return Prediction(
+            self.labels[rows],
+            self.tasks[rows],
+            self.confidence[rows],
+            None if self.belief is None else self.belief.of_rows(rows),
+            None if self.task_confidence is None else self.task_confidence[rows],
+            None if self.unknown is None else self.unknown[rows],
+            None if self.typicality is None else self.typicality[rows],
+        )

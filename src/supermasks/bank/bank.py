@@ -155,6 +155,32 @@ class MaskBank:
             return None
         return self[name]
 
+    def in_memory(self, name: str) -> TaskState | None:
+        """Return the state of a task if it need not be read from the disk; otherwise None."""
+        task = self._tasks.get(name)
+        return None if task is None else task.state or self._recent.peek(name)
+
+    def reuse(self, older: "MaskBank") -> None:
+        """Take over what an older view of the same folder has in memory of tasks that are the same, bit for bit.
+
+        Args:
+            older: opened from the same folder, before other processes changed the bank.
+        """
+        if self._stored is None or older._stored is None or self.header.layout != older.header.layout:
+            return
+        names = self._tasks
+        for name, state in older._recent.items():
+            if name in names and (digests := self._stored.digests(name)) and digests == older._stored.digests(name):
+                self._recent.get(name, lambda _, state=state: state)
+
+    def encoded(self, name: str) -> bytes:
+        """Return the bytes of a task, as its file in a shared bank has them; they can be read without other tasks.
+
+        Raises:
+            SupermasksError: everything that `bank[name]` raises, and LabelError if a class label cannot be stored.
+        """
+        return encode_state(self[name], self.header.layout)[0]
+
     @property
     def names(self) -> list[str]:
         """The names of the tasks, in the order of learning."""

@@ -26,6 +26,7 @@ from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
 from supermasks.bank.repair import repair
 from supermasks.bank.shared import MANIFEST, write_shared
+from supermasks.bank.stamp import Stamp, stamp_of
 from supermasks.bank.succession import check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import check_storable, encode_state, encode_tensors
@@ -313,6 +314,41 @@ class BankFolder:
             return measure(tasks, manifest, once, bank.tensors("memory"))
 
         return self._look(measured)
+
+    def replace(self, state: TaskState) -> None:
+        """Replace the task of the same name, in one step: other processes see the old task or the new one.
+
+        The place in the order of learning stays.
+
+        Raises:
+            UnknownTaskError: the bank has no task of this name.
+            MaskError: the task changes other parameters than the bank's, was learned over other weights than the task
+                before, or one of the two has trained shared weights.
+            BaseMismatchError: other features were counted than of the tasks in the folder.
+            BankFormatError: the folder holds no readable bank, or a mask that is coded relative to the task's mask
+                cannot be read.
+            StorageError: the bank cannot be read or written; it stays as it was.
+            BankBusyError: another process writes into it.
+            LabelError: a class label cannot be stored.
+        """
+        check_storable(state)
+        with self._changing() as writer:
+            entry = self._entry(writer, state.name)
+            if entry.after:
+                raise owner_stays(state.name)
+            if state.means is not None:  # otherwise stored moments are not read
+                with_task(writer.bank.moments(), state, None)
+            writer.replace(entry, state)
+
+    def stamp(self) -> Stamp:
+        """Return a value that differs after each change of the bank. This reads 100 bytes, and never waits.
+
+        Take the stamp before `open`: if the stamp has not changed since, neither has the bank.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        return stamp_of(self.path)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name.

@@ -173,6 +173,15 @@ class BankReader(ABC):
             chain.append(self.at(reference))
         return chain
 
+    def digests(self, name: str) -> list[str]:
+        """Return the digests of all bytes that the state of a task is read from; none if names were not read.
+
+        Raises:
+            BankFormatError: see `chain`.
+        """
+        entry = None if self._found is None else self._found.get(name)
+        return [] if entry is None else [link.sha256 for link in self.chain(entry)]
+
     def task(self, name: str) -> TaskState:
         """Return the state of a task.
 

@@ -42,6 +42,16 @@ class RecentStates:
                 self._bytes -= _bytes(self._states.popitem(last=False)[1])
         return state
 
+    def peek(self, name: str) -> TaskState | None:
+        """Return the state of a task if it is in the cache."""
+        with self._lock:
+            return self._states.get(name)
+
+    def items(self) -> list[tuple[str, TaskState]]:
+        """Return the cached states by the names of their tasks; those that were used last come last."""
+        with self._lock:
+            return list(self._states.items())
+
     def forget(self, name: str) -> None:
         """Drop a task from the cache, if it is there."""
         with self._lock:

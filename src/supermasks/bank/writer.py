@@ -14,7 +14,7 @@ from supermasks.bank.reader import DEEPEST, KINDS, TaskEntry
 from supermasks.bank.succession import Succession, require_new
 from supermasks.changes import Change
 from supermasks.encoding import encode_state, encode_tensors
-from supermasks.errors import BankFormatError, StorageError, TaskError
+from supermasks.errors import BankFormatError, MaskError, StorageError, TaskError
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
@@ -131,11 +131,7 @@ class BankWriter:
             StorageError: it cannot be read or written.
         """
         entries = list(self.bank.entries.values())
-        for entry in entries:
-            if entry.reference in files and entry.file not in files:
-                self.bank.header.check_size(self._most_weights)
-                content, _ = encode_state(self.bank.state(entry), self.bank.header.layout)
-                self._replace_row(entry, entry._replace(reference=""), content)
+        self._code_alone(files)
         for number in map(number_of, files):
             ((sealed,),) = self._rows("SELECT seal FROM tasks WHERE id = ?", number)
             for table in ("tasks", "contents"):
@@ -146,6 +142,31 @@ class BankWriter:
         last = number_of(left[-1].file) if left else -1
         self._now(last=last, over=over, edits=self.bank.root.edits + 1)
         self._last, self.order = None, Succession(self.bank.header, over)
+
+    def replace(self, entry: TaskEntry, state: TaskState) -> None:
+        """Put another state in the place of a task.
+
+        Args:
+            entry: of the task; it has trained no shared weights.
+            state: with the same name, over the same weights.
+
+        Raises:
+            MaskError: the state changes other parameters than the bank's, or it has trained shared weights, or was
+                learned over other weights.
+            BankFormatError: a mask that is coded relative to the task's mask cannot be read.
+            StorageError: it cannot be read or written.
+        """
+        if state.after(self.bank.header.fingerprint) or state.over != self.bank.state(entry).over:
+            raise MaskError(
+                f"the new state of task {state.name!r} has trained shared weights, or was learned over other weights "
+                "than the task that it replaces; remove the task, and learn it anew"
+            )
+        self.order.check_changes(state)
+        self._code_alone({entry.file})
+        content, _ = encode_state(state, self.bank.header.layout)
+        self._replace_row(entry, entry._replace(reference=""), content)
+        self._now(edits=self.bank.root.edits + 1)
+        self._last, self.order = None, Succession(self.bank.header, self.bank.root.over)
 
     def put(self, name: str, content: bytes) -> None:
         """Write an item, unless it is there already. No bytes stand for no item."""
@@ -169,6 +190,14 @@ class BankWriter:
         # An update: SQLite writes only the pages that differ.
         upsert = "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, content = excluded.content"
         self._rows(f"INSERT INTO items VALUES (?, ?, ?) {upsert}", name, bytes.fromhex(digest), content)
+
+    def _code_alone(self, files: Collection[str]) -> None:
+        """Code masks that are coded relative to one of these tasks anew, without it; those of the tasks stay."""
+        for entry in list(self.bank.entries.values()):
+            if entry.reference in files and entry.file not in files:
+                self.bank.header.check_size(self._most_weights)
+                content, _ = encode_state(self.bank.state(entry), self.bank.header.layout)
+                self._replace_row(entry, entry._replace(reference=""), content)
 
     def _now(self, plus: bytes = b"", minus: bytes = b"", **changes: Any) -> None:
         """Take over a changed root, with one seal more in its total, and another one less."""

@@ -1,4 +1,4 @@
-"""The command line: `supermasks demo | run | compare | report | inspect | data | bank | paper`."""
+"""The command line: `supermasks demo | run | compare | report | inspect | data | bank | serve | paper`."""
 
 from supermasks.cli.app import main
 

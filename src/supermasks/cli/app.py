@@ -1,4 +1,4 @@
-"""The command line: `supermasks demo | run | compare | report | inspect | data | bank | paper`."""
+"""The command line: `supermasks demo | run | compare | report | inspect | data | bank | serve | paper`."""
 
 import os
 import shlex
@@ -13,6 +13,7 @@ from supermasks.cli.extra import SubcommandApp, tyro
 from supermasks.cli.paper_commands import paper
 from supermasks.cli.run_commands import run_commands
 from supermasks.cli.screen import finish, print_table, with_bars
+from supermasks.cli.serve_command import serve
 from supermasks.cli.settings import registry
 from supermasks.datasets import fetch as fetch_data
 from supermasks.errors import SupermasksError
@@ -82,6 +83,7 @@ def _app(words: Sequence[str]) -> SubcommandApp:
     app.command(report)
     app.command(inspect)
     app.command(bank, name="bank", help="Check, repair, convert, compact or back up a bank.")
+    app.command(serve)
     app.command(data, name="data", help="Download data sets and models.")
     return app
 

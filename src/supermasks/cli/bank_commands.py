@@ -45,7 +45,7 @@ def inspect(bank: tyro.conf.Positional[Path]) -> None:
     Args:
         bank: folder of a bank, or of a run.
     """
-    folder = _bank_folder(bank)
+    folder = bank_folder(bank)
     states, sizes = folder.open(cache_bytes=0), folder.sizes()
     table = Table("task", "classes", "weights kept", "density", "entropy bound", "file bytes")
     for name, size in folder.task_sizes().items():
@@ -74,8 +74,8 @@ def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> Non
         backbone: also check that the bank fits this network: `package.module:function`, which takes nothing and returns
             the module.
     """
-    folder = _bank_folder(bank)
-    network = None if backbone is None else folder.open().network(_called(backbone))
+    folder = bank_folder(bank)
+    network = None if backbone is None else folder.open().network(backbone_of(backbone))
     problems = folder.verify(network)
     _print_problems(problems)
     if problems:
@@ -92,7 +92,7 @@ def repair(bank: tyro.conf.Positional[Path]) -> None:
     Args:
         bank: folder of a bank, or of a run.
     """
-    folder = _bank_folder(bank)
+    folder = bank_folder(bank)
     _print_problems(folder.repair())
     print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
 
@@ -105,7 +105,7 @@ def convert(bank: tyro.conf.Positional[Path], form: Form = "living", out: Path |
         form: living, a database that can change; or shared, a file for each task, for others to read.
         out: another folder, which gets the bank in this form; by default the bank itself is converted.
     """
-    folder = _bank_folder(bank)
+    folder = bank_folder(bank)
     folder.convert(form, out)
     print(f"{'the bank in' if out is None else 'a copy of the bank is in'} {out or folder.path} is now {form}")
 
@@ -116,7 +116,7 @@ def compact(bank: tyro.conf.Positional[Path]) -> None:
     Args:
         bank: folder of a bank, or of a run.
     """
-    folder = _bank_folder(bank)
+    folder = bank_folder(bank)
     before = sum(folder.sizes().values())
     folder.compact()
     print(f"{before:,} bytes on disk before, {sum(folder.sizes().values()):,} now")
@@ -129,15 +129,21 @@ def backup(bank: tyro.conf.Positional[Path], out: tyro.conf.Positional[Path]) ->
         bank: folder of a bank, or of a run.
         out: another folder, which must not hold a bank.
     """
-    _bank_folder(bank).backup(out)
+    bank_folder(bank).backup(out)
     print(f"{len(BankFolder(out).open())} tasks copied to {out}")
 
 
-def _bank_folder(bank: Path) -> BankFolder:
+def bank_folder(bank: Path) -> BankFolder:
+    """Return the bank in a folder, which may be that of a run."""
     return BankFolder(bank / "bank" if (bank / "bank").is_dir() else bank)
 
 
-def _called(name: str) -> nn.Module:
+def backbone_of(name: str) -> nn.Module:
+    """Return the module that a function returns; raise ConfigError if there is none.
+
+    Args:
+        name: of the function, `package.module:function`; the present folder is searched first.
+    """
     module, _, function = name.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
