@@ -14,7 +14,7 @@ from supermasks import Examples, Task
 from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError, TaskError
 from supermasks.methods import SupSup
-from supermasks.methods.agem import AGEM
+from supermasks.methods.agem import AGEM, project
 from supermasks.methods.dark_experience import DER, DERpp
 from supermasks.methods.examples import ExampleMemory, Remembered
 from supermasks.methods.experience_replay import ExperienceReplay
@@ -329,3 +329,18 @@ def test_a_smaller_memory_keeps_a_part_of_the_examples(blobs: Blobs) -> None:
     learner.learn(Task("b", (0, 1), Examples(torch.rand(20, 8), torch.arange(20) % 2)))
     assert len(learner.bank.memory["example targets"]) == 10
     assert int(learner.bank.memory["example seen"]) == 40 * 16
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-18, 1e-30, 1e-42, 0.0])
+def test_gradients_are_projected_whatever_the_size_of_the_reference(scale: float) -> None:
+    """Once the stored examples are fitted, their gradient is so small that its square is 0 in float32."""
+    torch.manual_seed(0)
+    gradients, reference = [torch.randn(3, 4), torch.randn(5)], [torch.randn(3, 4), torch.randn(5)]
+    if sum(float((g * r).sum()) for g, r in zip(gradients, reference, strict=True)) > 0:
+        reference = [-r for r in reference]
+    small = [r * scale for r in reference]
+    g = torch.cat([each.flatten() for each in gradients]).double()
+    r = torch.cat([each.flatten() for each in small]).double()
+    wanted = g - (g @ r) / (r @ r) * r if scale else g
+    project(gradients, small)
+    torch.testing.assert_close(torch.cat([each.flatten() for each in gradients]).double(), wanted, rtol=1e-4, atol=1e-5)

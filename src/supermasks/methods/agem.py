@@ -1,5 +1,6 @@
 """A-GEM: a step may not increase the loss on remembered examples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,13 +58,7 @@ class _Projected(ReplaySession):
     def after_backward(self) -> None:
         if self._reference is None:
             return
-        gradients = [parameter.grad for parameter in self.parameters.values()]
-        pairs = [(g, r) for g, r in zip(gradients, self._reference, strict=True) if g is not None]
-        along = torch.stack([(g * r).sum() for g, r in pairs]).sum()
-        if along < 0:
-            length = torch.stack([r.square().sum() for r in self._reference]).sum()
-            for g, r in pairs:
-                g -= along / length * r
+        project([parameter.grad for parameter in self.parameters.values()], self._reference)
 
     def after_step(self) -> None:
         self._reference = None
@@ -72,3 +67,22 @@ class _Projected(ReplaySession):
         for inputs, targets in self.lesson.task.train.batches(1000):
             self.examples.offer(Remembered(inputs, targets, torch.full_like(targets, self.heads.number)), self.random)
         return super().finish()
+
+
+def project(gradients: Sequence[Tensor | None], reference: Sequence[Tensor]) -> None:
+    """Remove from gradients, in place, what points against a reference: `g - (g.r / r.r) r` if `g.r < 0`.
+
+    Args:
+        gradients: of the loss; None for a parameter that it does not depend on.
+        reference: the gradients of the loss on stored examples.
+    """
+    largest = torch.stack([r.abs().max() for r in reference]).max()
+    if largest == 0:
+        return
+    scaled = [r / largest for r in reference]  # the square of a small gradient would be 0
+    pairs = [(g, r) for g, r in zip(gradients, scaled, strict=True) if g is not None]
+    along = torch.stack([(g * r).sum() for g, r in pairs]).sum()
+    if along < 0:
+        length = torch.stack([r.square().sum() for r in scaled]).sum()
+        for g, r in pairs:
+            g -= along / length * r
