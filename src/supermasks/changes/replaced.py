@@ -14,7 +14,8 @@ class Replaced(Change):
     """`E = V`, whatever the shared weight.
 
     Args:
-        value: `V`, copied; in the shape of the parameter, or in any shape for a head.
+        value: `V`, copied; in the shape of the parameter, or in any shape for a head. Its type, such as float16, is
+            that of its storage; the parameter keeps its own.
 
     Example:
         >>> Replaced(torch.ones(2)).applied(torch.zeros(2))
@@ -44,7 +45,7 @@ class Replaced(Change):
         return torch.zeros(self.shape, dtype=torch.bool)
 
     def applied(self, weight: Tensor) -> Tensor:
-        return self._value.to(weight.device, copy=True)
+        return self._value.to(weight.device, weight.dtype, copy=True)
 
     @classmethod
     def mix(cls, weight: Tensor, changes: Sequence["Replaced"], alpha: Sequence[float]) -> Tensor:
