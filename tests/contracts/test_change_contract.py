@@ -16,7 +16,6 @@ from supermasks.superposition import Superposition
 from supermasks.training import Adam, Training
 
 
-
 class Compressed(Individual):
     """Tasks that are fine-tuned and then compressed."""
 

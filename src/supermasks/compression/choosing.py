@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import log2
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,7 +50,11 @@ class Curve:
 
     def best(self, price: float, counted: bool) -> int:
         """Return the candidate with the largest gain less its price, by bits or by the number of entries."""
-        return int(np.argmax(self.gains - price * (self.counts if counted else self.bits)))
+        return int(np.argmax(self.gains - price * self.costs(counted)))
+
+    def costs(self, counted: bool) -> NDArray[np.float64]:
+        """Return the bits of each candidate, or its number of entries."""
+        return self.counts if counted else self.bits
 
 
 def thresholds_for(curves: Mapping[str, Curve], budget: float, counted: bool = False) -> dict[str, float]:
@@ -66,20 +69,30 @@ def thresholds_for(curves: Mapping[str, Curve], budget: float, counted: bool = F
         counted: whether the budget is a number of entries.
 
     Example:
+        >>> import torch
         >>> curve = Curve.of(torch.tensor([1.0, 2.0, 3.0, 4.0]), "weight")
         >>> thresholds_for({"weight": curve}, budget=2, counted=True)
         {'weight': 2.5}
     """
 
     def spent(price: float) -> float:
-        return sum(float((c.counts if counted else c.bits)[c.best(price, counted)]) for c in curves.values())
+        return sum(float(curve.costs(counted)[curve.best(price, counted)]) for curve in curves.values())
 
     low, high = -100.0, 20.0  # the logarithm of the price, to the base of 2
     scale = max((float(curve.gains[-1]) for curve in curves.values()), default=0.0) or 1.0
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if spent(scale * 2.0**middle) > budget else (low, middle)
-    return {name: float(c.thresholds[c.best(scale * 2.0**high, counted)]) for name, c in curves.items()}
+    left, found = budget - spent(scale * 2.0**high), dict[str, float]()
+    for name, curve in curves.items():
+        # All signs of a matrix cost less than the positions and signs of two thirds of them. So one price can leave
+        # a part of the budget, which a better candidate of a single matrix may use.
+        costs, chosen = curve.costs(counted), curve.best(scale * 2.0**high, counted)
+        affordable = np.where(costs <= costs[chosen] + left, curve.gains, -np.inf)
+        best = int(np.argmax(affordable))
+        left -= costs[best] - costs[chosen]
+        found[name] = float(curve.thresholds[best])
+    return found
 
 
 def _bits(counts: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -86,15 +86,15 @@ def compress(
     network = base if isinstance(base, Network) else Network(base, PretrainedBase(type(base).__name__))
     pair = Pair.of(network, fine_tuned)
     info = _info(network, name, inputs, classes, pair)
-    seen, others = observe(pair, inputs) if calibrate else ({}, {})
-    matters = importance(pair, seen, others)
+    seen = observe(pair, inputs) if calibrate else {}
+    matters = importance(pair, inputs if calibrate else None)
     if keep is not None:
         count = keep * sum(int(difference.count_nonzero()) for difference in pair.matrices.values())
         curves = {name: Curve.of(value, name) for name, value in matters.items()}
         signs = _signs(pair, matters, thresholds_for(curves, count, counted=True))
     else:
         assert size is not None  # checked above
-        signs = _signs_within(pair, info, matters, size - SLACK, scales, calibrate)
+        signs = _signs_within(pair, info, matters, size - SLACK, scales)
     differences, shifts = fit(pair, signs, seen, inputs, scales)
     state = _state(pair, info, differences, shifts)
     state = replace(state, answers=trial_answers(network, state))
@@ -136,7 +136,7 @@ def _signs(pair: Pair, matters: dict[str, Tensor], thresholds: dict[str, float])
 
 
 def _signs_within(
-    pair: Pair, info: TaskInfo, matters: dict[str, Tensor], size: int, scales: Scales, calibrate: bool
+    pair: Pair, info: TaskInfo, matters: dict[str, Tensor], size: int, scales: Scales
 ) -> dict[str, Tensor]:
     """Return signs whose task takes at most `size` bytes, and nearly as many."""
 

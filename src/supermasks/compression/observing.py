@@ -1,6 +1,5 @@
 """What unlabelled inputs say of a fine-tuned model: the outputs of its layers, and how much each of them matters."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +8,11 @@ from torch import Tensor, nn
 
 from supermasks.compression.pair import Pair
 from supermasks.errors import InputError
+from supermasks.own_copy import own_copy
 from supermasks.seeding import generator
+
+LEAST_SLOPE = 0.01
+"""A part of the mean gradient of a parameter, added to that of each entry: the inputs may not reach all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,28 +23,24 @@ class Observed:
         outputs: of the layer, `rows x out`.
         rows: the weight of each row: how strongly the model's output depends on it. It is 0 for padding.
         sensitivity: how strongly the model's output depends on each output of the layer, `out`.
-        variance: of each input of the layer, `in`.
     """
 
     outputs: Tensor
     rows: Tensor
     sensitivity: Tensor
-    variance: Tensor
 
 
 @dataclass
 class Recorder:
-    """Keeps what goes in and out of a layer, and the gradient of its output."""
+    """Keeps the outputs of a layer, and so their gradients."""
 
-    inputs: list[Tensor] = field(default_factory=list[Tensor])
     outputs: list[Tensor] = field(default_factory=list[Tensor])
 
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        del layer
+        del layer, inputs
         if not output.requires_grad:
             output.requires_grad_()
         output.retain_grad()
-        self.inputs.append(inputs[0].detach())
         self.outputs.append(output)
 
     def observed(self) -> Observed | None:
@@ -49,12 +48,10 @@ class Recorder:
         if len(self.outputs) != 1 or self.outputs[0].grad is None:
             return None
         squares = self.outputs[0].grad.flatten(0, -2).square()
-        rows, entered = squares.sum(dim=1), self.inputs[0].flatten(0, -2)
+        rows = squares.sum(dim=1)
         if not float(rows.sum()) > 0:
             return None
-        share = (rows / rows.sum())[:, None]
-        variance = (share * (entered - (share * entered).sum(dim=0)).square()).sum(dim=0)
-        return Observed(self.outputs[0].detach().flatten(0, -2), rows, squares.sum(dim=0), variance)
+        return Observed(self.outputs[0].detach().flatten(0, -2), rows, squares.sum(dim=0))
 
 
 def linear_layers(pair: Pair, module: nn.Module) -> dict[str, nn.Linear]:
@@ -70,23 +67,21 @@ def linear_layers(pair: Pair, module: nn.Module) -> dict[str, nn.Linear]:
 
 @torch.inference_mode(False)
 @torch.enable_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
-def observe(pair: Pair, inputs: Tensor) -> tuple[dict[str, Observed], dict[str, float]]:
-    """Run the fine-tuned model once, forwards and backwards, and return what its layers did.
+def observe(pair: Pair, inputs: Tensor) -> dict[str, Observed]:
+    """Run the fine-tuned model once, forwards and backwards, and return what its linear layers did.
 
     The backward pass starts from a random direction of the outputs. The mean square of a gradient then says how much
     the outputs change if the value changes.
 
     Returns:
-        The linear layers, by the name of their weight; and the mean squared gradient of each other matrix.
+        What each layer did, by the name of its weight. Layers that are not called exactly once are left out.
 
     Raises:
         InputError: the model does not return one row of numbers for each input.
     """
-    layers = linear_layers(pair, pair.tuned)
-    recorders = {name: Recorder() for name in layers}
-    for name, parameter in pair.tuned.named_parameters():
-        parameter.requires_grad_(name in pair.matrices and name not in layers)
-    handles = [layer.register_forward_hook(recorders[name]) for name, layer in layers.items()]
+    recorders = {name: Recorder() for name in linear_layers(pair, pair.tuned)}
+    pair.tuned.requires_grad_(False)
+    handles = [layer.register_forward_hook(recorders[name]) for name, layer in linear_layers(pair, pair.tuned).items()]
     try:
         output = pair.tuned(inputs)
         if not isinstance(output, Tensor) or len(output) != len(inputs) or not output.is_floating_point():
@@ -98,26 +93,36 @@ def observe(pair: Pair, inputs: Tensor) -> tuple[dict[str, Observed], dict[str, 
         for handle in handles:
             handle.remove()
     found = {name: recorder.observed() for name, recorder in recorders.items()}
-    others = {
-        name: float(parameter.grad.square().mean())
-        for name, parameter in pair.tuned.named_parameters()
-        if parameter.requires_grad and parameter.grad is not None
-    }
-    pair.tuned.zero_grad()
-    return {name: seen for name, seen in found.items() if seen is not None}, others
+    return {name: seen for name, seen in found.items() if seen is not None}
 
 
-def importance(pair: Pair, seen: Mapping[str, Observed], others: Mapping[str, float]) -> dict[str, Tensor]:
-    """Return how much the error of the model's output grows if an entry of a difference is lost, for each entry.
+@torch.inference_mode(False)
+@torch.enable_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
+def importance(pair: Pair, inputs: Tensor | None) -> dict[str, Tensor]:
+    """Return how much it matters that a difference is kept, for each entry of the matrices.
 
-    For a linear layer this is `d_oi^2 * variance_i * sensitivity_o`: an error of the mean of an input does no harm,
-    since the bias makes up for it. For another layer it is `d^2` times its mean squared gradient. Without observations
-    it is `d^2`.
+    This is `d^2 |g|`: `d` is the difference, and `g` the gradient of the squared error of the outputs, half-way between
+    the base and the fine-tuned model. It lies between `|d|^2`, which knows nothing of the inputs, and `|g d|^2`, the
+    first-order effect, which trusts the gradient alone. Without inputs it is `d^2`.
+
+    Args:
+        pair: the base and the fine-tuned model.
+        inputs: `batch x ...`, without labels; None for none.
     """
+    squares = {name: difference.square() for name, difference in pair.matrices.items()}
+    if inputs is None or not squares:
+        return squares
+    between = own_copy(pair.tuned).requires_grad_(False)
+    values = dict(between.named_parameters())
+    for name, difference in {**pair.matrices, **pair.vectors}.items():
+        values[name].sub_(difference / 2)
+        values[name].requires_grad_(name in squares)
+    with torch.no_grad():
+        wanted = pair.tuned(inputs)
+    (between(inputs) - wanted).square().sum().backward()
     found: dict[str, Tensor] = {}
-    for name, difference in pair.matrices.items():
-        if name in seen:
-            found[name] = difference.square() * seen[name].variance * seen[name].sensitivity[:, None]
-        else:
-            found[name] = difference.square() * (others.get(name, 0.0) if seen or others else 1.0)
+    for name, square in squares.items():
+        gradient = values[name].grad
+        slope = torch.zeros_like(square) if gradient is None else gradient.abs()
+        found[name] = square * (slope + LEAST_SLOPE * slope.mean())
     return found
