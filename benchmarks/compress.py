@@ -6,8 +6,8 @@
 `similarity` compresses the package sre-embedding-model 1.0.0 (a MiniLM, fine-tuned for texts about operations) over
 MiniLM. Its own evaluation set is not published. So `sre_pairs.csv` has 152 terms with their meanings, written for this
 benchmark. Half of them, and general texts, calibrate without labels. The others are tested: the cosine of a term and
-its meaning (label 1), and that of either and a film review (label 0). The score is Spearman's correlation of cosines and
-labels, as on the model's card; Pearson's is shown too. `fidelity` is Pearson's correlation with the cosines of the
+its meaning (label 1), and that of either and a film review (label 0). The score is Spearman's correlation of both,
+as on the model's card; Pearson's is shown too. `fidelity` is Pearson's correlation with the cosines of the
 fine-tuned model itself, over all pairs of texts, and `error` their root mean square difference.
 
 `tasks` fine-tunes MiniLM on three text tasks first, and compares accuracies.

@@ -83,7 +83,7 @@ def thresholds_for(curves: Mapping[str, Curve], budget: float, counted: bool = F
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if spent(scale * 2.0**middle) > budget else (low, middle)
-    left, found = budget - spent(scale * 2.0**high), dict[str, float]()
+    left, found = 0.0 if counted else budget - spent(scale * 2.0**high), dict[str, float]()
     for name, curve in curves.items():
         # All signs of a matrix cost less than the positions and signs of two thirds of them. So one price can leave
         # a part of the budget, which a better candidate of a single matrix may use.
