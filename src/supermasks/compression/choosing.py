@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import log2
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,13 +24,11 @@ class Curve:
 
     Attributes:
         thresholds: the importance that an entry must exceed, for each candidate.
-        counts: how many entries exceed it.
-        gains: the sum of their importance.
+        gains: the sum of the importance of these entries.
         bits: of their positions and signs.
     """
 
     thresholds: NDArray[np.float64]
-    counts: NDArray[np.float64]
     gains: NDArray[np.float64]
     bits: NDArray[np.float64]
 
@@ -46,18 +45,26 @@ class Curve:
         below = np.append(ranked, 0.0)
         thresholds = np.where(counts > 0, (below[counts - 1] + below[counts]) / 2, np.inf)
         gains = np.concatenate([[0.0], np.cumsum(ranked)])[counts] * each
-        return cls(thresholds, counts * each, gains, _bits(counts * each, len(flat)))
+        return cls(thresholds, gains, _bits(counts * each, len(flat)))
 
-    def best(self, price: float, counted: bool) -> int:
-        """Return the candidate with the largest gain less its price, by bits or by the number of entries."""
-        return int(np.argmax(self.gains - price * self.costs(counted)))
-
-    def costs(self, counted: bool) -> NDArray[np.float64]:
-        """Return the bits of each candidate, or its number of entries."""
-        return self.counts if counted else self.bits
+    def best(self, price: float) -> int:
+        """Return the candidate with the largest gain less its price."""
+        return int(np.argmax(self.gains - price * self.bits))
 
 
-def thresholds_for(curves: Mapping[str, Curve], budget: float, counted: bool = False) -> dict[str, float]:
+def threshold_of_share(importance: Mapping[str, Tensor], share: float) -> float:
+    """Return the importance that a share of all entries that are not 0 exceed, over all parameters.
+
+    Example:
+        >>> threshold_of_share({"a": torch.tensor([1.0, 4.0, 0.0]), "b": torch.tensor([3.0, 2.0])}, share=0.5)
+        2.0
+    """
+    values = torch.cat([value.flatten() for value in importance.values()] or [torch.zeros(1)])
+    kept = round(share * int(values.count_nonzero()))
+    return float(values.kthvalue(len(values) - kept).values) if kept < len(values) else -1.0
+
+
+def thresholds_for(curves: Mapping[str, Curve], budget: float) -> dict[str, float]:
     """Return the importance that an entry of each parameter must exceed to be kept.
 
     The kept entries have the largest total importance within the budget. At the optimum, the last bit is worth the same
@@ -65,32 +72,25 @@ def thresholds_for(curves: Mapping[str, Curve], budget: float, counted: bool = F
 
     Args:
         curves: of each parameter.
-        budget: bits for positions and signs; or the number of entries.
-        counted: whether the budget is a number of entries.
-
-    Example:
-        >>> import torch
-        >>> curve = Curve.of(torch.tensor([1.0, 2.0, 3.0, 4.0]), "weight")
-        >>> thresholds_for({"weight": curve}, budget=2, counted=True)
-        {'weight': 2.5}
+        budget: bits for positions and signs.
     """
 
     def spent(price: float) -> float:
-        return sum(float(curve.costs(counted)[curve.best(price, counted)]) for curve in curves.values())
+        return sum(float(curve.bits[curve.best(price)]) for curve in curves.values())
 
     low, high = -100.0, 20.0  # the logarithm of the price, to the base of 2
     scale = max((float(curve.gains[-1]) for curve in curves.values()), default=0.0) or 1.0
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if spent(scale * 2.0**middle) > budget else (low, middle)
-    left, found = 0.0 if counted else budget - spent(scale * 2.0**high), dict[str, float]()
+    left, found = budget - spent(scale * 2.0**high), dict[str, float]()
     for name, curve in curves.items():
         # All signs of a matrix cost less than the positions and signs of two thirds of them. So one price can leave
         # a part of the budget, which a better candidate of a single matrix may use.
-        costs, chosen = curve.costs(counted), curve.best(scale * 2.0**high, counted)
-        affordable = np.where(costs <= costs[chosen] + left, curve.gains, -np.inf)
+        chosen = curve.best(scale * 2.0**high)
+        affordable = np.where(curve.bits <= curve.bits[chosen] + left, curve.gains, -np.inf)
         best = int(np.argmax(affordable))
-        left -= costs[best] - costs[chosen]
+        left -= float(curve.bits[best] - curve.bits[chosen])
         found[name] = float(curve.thresholds[best])
     return found
 

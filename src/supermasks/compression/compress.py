@@ -11,7 +11,7 @@ from supermasks.bases import PretrainedBase
 from supermasks.batch_checks import check_inputs
 from supermasks.brief import expect
 from supermasks.changes import Change, Difference, Replaced, Shifted, Unchanged
-from supermasks.compression.choosing import Curve, thresholds_for
+from supermasks.compression.choosing import Curve, threshold_of_share, thresholds_for
 from supermasks.compression.fitting import Scales, fit
 from supermasks.compression.observing import importance, observe
 from supermasks.compression.pair import Pair
@@ -89,9 +89,7 @@ def compress(
     seen = observe(pair, inputs) if calibrate else {}
     matters = importance(pair, inputs if calibrate else None)
     if keep is not None:
-        count = keep * sum(int(difference.count_nonzero()) for difference in pair.matrices.values())
-        curves = {name: Curve.of(value, name) for name, value in matters.items()}
-        signs = _signs(pair, matters, thresholds_for(curves, count, counted=True))
+        signs = _signs(pair, matters, dict.fromkeys(matters, threshold_of_share(matters, keep)))
     else:
         assert size is not None  # checked above
         signs = _signs_within(pair, info, matters, size - SLACK, scales)
