@@ -127,7 +127,7 @@ class Difference(Change):
         cls, tensors: Mapping[str, Tensor], shapes: Shapes, rest: Shapes, before: Mapping[str, "Difference"]
     ) -> dict[str, "Difference"]:
         del before
-        if tensors.keys() != {MASK, SIGNS, SCALES}:
+        if set(tensors) != {MASK, SIGNS, SCALES}:
             raise MaskError(f"expected {MASK}, {SIGNS} and {SCALES} of differences, got {sorted(tensors)}")
         mask = decode_mask(tensors[MASK], rest)
         counts = mask.counts()

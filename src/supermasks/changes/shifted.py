@@ -91,7 +91,7 @@ class Shifted(Change):
         cls, tensors: Mapping[str, Tensor], shapes: Shapes, rest: Shapes, before: Mapping[str, "Shifted"]
     ) -> dict[str, "Shifted"]:
         del rest, before
-        if tensors.keys() != {CODES, STEPS, NAMES}:
+        if set(tensors) != {CODES, STEPS, NAMES}:
             raise MaskError(f"expected {CODES}, {STEPS} and {NAMES} of shifts, got {sorted(tensors)}")
         own = _named_shapes(tensors[NAMES])
         lengths, codes = [prod(shape) for shape in own.values()], tensors[CODES]
