@@ -149,11 +149,13 @@ def _signs_within(
             f"{size + SLACK:,}"
         )
     curves, budget, best, used = {n: Curve.of(v, n) for n, v in matters.items()}, 8.0 * (size - least), signs, least
+    got = least
     for _ in range(TRIES):
+        before = got
         signs, got = measured(thresholds_for(curves, budget))
         if used < got <= size:
             best, used = signs, got
-        if 0.99 * size <= got <= size or got <= least:
+        if 0.99 * size <= got <= size or got in (before, least):  # near enough, or all or nothing is kept
             break
         budget *= (size - least) / (got - least) * (0.998 if got > size else 1.0)
     return best
