@@ -206,7 +206,7 @@ def with_difference(base: nn.Module, made: Mapping[str, Tensor]) -> nn.Module:
 def ours(network: Network, tuned: nn.Module, inputs: Tensor, size: int, **settings: Any) -> tuple[nn.Module, int]:
     learner = Learner(network)
     learner.add(compress(network, tuned, "tuned", inputs, size=size, **settings))
-    return learner.export("tuned"), size
+    return learner.export("tuned"), sum(learner.bank["tuned"].nbytes().values())
 
 
 def similarity(options: argparse.Namespace) -> None:
