@@ -20,6 +20,7 @@ from supermasks import (
     workers,
 )
 from supermasks.bank import BankFolder, MaskBank
+from supermasks.compression import compress
 from supermasks.errors import SupermasksError
 from supermasks.input_form import InputForm
 from supermasks.learner import Learner
@@ -45,6 +46,7 @@ __all__ = [
     "Task",
     "__version__",
     "bases",
+    "compress",
     "data",
     "datasets",
     "errors",

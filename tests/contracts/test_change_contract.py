@@ -1,4 +1,4 @@
-"""What every kind of change keeps to. The changes are those that methods learn: a new kind is found by itself."""
+"""What every kind of change keeps to. The changes are those that methods learn, and those of compressed fine-tunes."""
 
 from collections.abc import Callable
 from itertools import groupby
@@ -8,14 +8,19 @@ import torch
 from ours import ours
 from torch import Tensor, nn
 
-from supermasks import Learner, Network, Task
+from supermasks import Learner, Network, Task, compress
 from supermasks.bases import RandomBase
 from supermasks.changes import Change
-from supermasks.methods import Method
+from supermasks.methods import Individual, Method
 from supermasks.superposition import Superposition
 from supermasks.training import Adam, Training
 
-KINDS = ours(Method)
+
+class Compressed(Individual):
+    """Tasks that are fine-tuned and then compressed."""
+
+
+KINDS = [*ours(Method), Compressed]
 rows = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 Blobs = Callable[..., Task]
 
@@ -26,7 +31,17 @@ def learned(kind: type[Method], blobs: Blobs) -> Learner:
     learner = Learner(Network(module, RandomBase(2)), seed=4, method=kind(), training=Training(10, 12, Adam(1e-2)))
     for name in "abc":
         learner.learn(blobs(name, 3, (1, 6, 6)))
-    return learner
+    return compressed(learner) if kind is Compressed else learner
+
+
+def compressed(learner: Learner) -> Learner:
+    """Return a learner with the same tasks, each with one share of its differences and in one form of scales."""
+    other = Learner(learner.network)
+    inputs = torch.randn(30, 1, 6, 6)
+    for name, keep in zip("abc", (0.1, 0.5, 1.0), strict=True):
+        scales = "output" if name == "b" else "layer"
+        other.add(compress(learner.network, learner.export(name), name, inputs, keep=keep, scales=scales))
+    return other
 
 
 def changes(learner: Learner) -> list[tuple[str, type[Change], list[Change]]]:
@@ -48,11 +63,11 @@ def test_decoding_gives_back_what_was_encoded(kind: type[Method], blobs: Blobs) 
             some = {name: change for name, change in state.changes.items() if type(change) is of}
             earlier = {name: change for name, change in before.items() if type(change) is of and name in some}
             tensors, relative = of.encode(some, earlier)
-            rest = {name: shapes[name] for name in some}
+            rest = {name: shapes[name] for name in some if name in shapes}
             back = of.decode(tensors, shapes, {} if of.parts else rest, earlier if relative else {})
             assert list(back) == list(some)
             for name, change in some.items():
-                weight = learner.network.weights[name]
+                weight = learner.network.shared(name, change.shape)
                 assert torch.equal(back[name].applied(weight), change.applied(weight))
                 assert torch.equal(back[name].used(), change.used())
                 assert back[name].shape == change.shape

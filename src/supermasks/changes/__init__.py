@@ -1,10 +1,12 @@
 """What a task does to one shared parameter. Each file has one kind of change; this package finds them all."""
 
 from supermasks.changes.change import Change, Index, by_kind, change_kinds
+from supermasks.changes.difference import Difference
 from supermasks.changes.masked import Masked, as_mask
 from supermasks.changes.rank_one import RankOne
 from supermasks.changes.replaced import Replaced
 from supermasks.changes.rotated import Rotated
+from supermasks.changes.shifted import Shifted
 from supermasks.changes.unchanged import Unchanged
 from supermasks.discovery import classes_in
 
@@ -12,11 +14,13 @@ globals().update(classes_in(__name__, __path__, Change))
 
 __all__ = [
     "Change",
+    "Difference",
     "Index",
     "Masked",
     "RankOne",
     "Replaced",
     "Rotated",
+    "Shifted",
     "Unchanged",
     "as_mask",
     "by_kind",
