@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import World, make_world
 from torch import Tensor, nn
 
 from supermasks import Network
@@ -45,7 +44,7 @@ def check(network: Network, states: Sequence[TaskState], inputs: Tensor, togethe
     assert [*network.backbone.mixes.values()] == [together]
 
 
-def test_rows_have_the_dense_logits_of_their_tasks(world: World) -> None:
+def test_rows_have_the_dense_logits_of_their_tasks(world: Any) -> None:
     inputs = random_inputs(sum(COUNTS), *world.inputs.shape[1:])
     check(world.network, world.states, inputs, together=True)
     found = mixed_logits(world.network, inputs, world.states, COUNTS).split(COUNTS)
@@ -243,7 +242,7 @@ def test_statistics_of_the_batch_are_those_of_one_task() -> None:
     assert not network.backbone.mixes
 
 
-def test_the_network_answers_as_before_afterwards(world: World) -> None:
+def test_the_network_answers_as_before_afterwards(world: Any) -> None:
     inputs = random_inputs(sum(COUNTS), *world.inputs.shape[1:])
     before = [world.network.logits(inputs, state) for state in world.states]
     mixed_logits(world.network, inputs, world.states, COUNTS)
@@ -253,18 +252,18 @@ def test_the_network_answers_as_before_afterwards(world: World) -> None:
     assert bool(plain.isfinite().all())
 
 
-def test_inputs_and_states_are_checked() -> None:
-    world = make_world("mlp")
+def test_inputs_and_states_are_checked(worlds: Callable[..., Any]) -> None:
+    world = worlds("mlp")
     with pytest.raises(InputError, match="shape"):
         mixed_logits(world.network, random_inputs(sum(COUNTS), 5), world.states, COUNTS)
     with pytest.raises(InputError, match="finite"):
         mixed_logits(world.network, torch.full((sum(COUNTS), 6), torch.nan), world.states, COUNTS)
-    other = make_world("cnn").states
+    other = worlds("cnn").states
     with pytest.raises(MaskError):
         mixed_logits(world.network, random_inputs(sum(COUNTS), 6), [*world.states[:4], other[4]], COUNTS)
 
 
-def test_answers_that_are_not_finite_are_those_of_the_tasks(world: World) -> None:
+def test_answers_that_are_not_finite_are_those_of_the_tasks(world: Any) -> None:
     inputs = torch.full((sum(COUNTS), *world.inputs.shape[1:]), 3e38)
     found = mixed_logits(world.network, inputs, world.states, COUNTS)
     assert torch.equal(found.isfinite(), alone(world.network, inputs, world.states, COUNTS).isfinite())

@@ -74,7 +74,7 @@ def test_each_task_has_its_own_part_in_few_bytes(
     heads = 4 * sum((WIDTH + 1) * classes for classes in (2, 3))
     assert record["bytes"]["dense"] == heads + 2 * numbers * 2  # float16, two tasks
     assert record["accuracy"]["forgetting"] == 0.0
-    assert min(record["accuracy"]["per_task"]) > 0.65
+    assert min(record["accuracy"]["per_task"]) > 0.6  # of two and of three classes
     assert learner.method == Individual(precision="float16")
     first, second = (learner.bank[task].changes for task in ("two", "three"))
     own = [part for part in first if not part.startswith("head")]
