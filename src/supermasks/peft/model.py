@@ -52,8 +52,8 @@ class SupermaskModel(BaseTuner):
         config = _config(peft_config)
         if isinstance(parent, nn.MultiheadAttention):
             raise ConfigError(
-                f"expected a layer that is called, got {current_key!r}, whose weight nn.MultiheadAttention reads; leave "
-                f"it out with exclude_modules=[{target_name!r}]"
+                f"expected a layer that is called, got {current_key!r}, whose weight nn.MultiheadAttention reads; "
+                f"leave it out with exclude_modules=[{target_name!r}]"
             )
         if not isinstance(target, SupermaskLayer):
             linear = isinstance(target, nn.Linear) or is_conv1d(target)
