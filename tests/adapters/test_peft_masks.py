@@ -11,10 +11,10 @@ import torch
 from adapters.conftest import CLASSES, Kind, base_of, inputs_of, logits_of, trained
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, SupermasksWarning
-from supermasks.masks import Threshold
+from supermasks.masks import Annealed, Drop, Threshold
 from supermasks.peft import SupermaskConfig, SupermaskLayer, SupermaskLinear
 from supermasks.peft.coding import CODE, masks_of
 
@@ -265,11 +265,42 @@ def test_settings_are_checked_and_written_as_json(kind: Kind, tmp_path: Path) ->
         ({"keep": True}, "got True"),
         ({"rule": {"type": "Nothing"}}, "Nothing"),
         ({"spread": 0.0}, "above 0, got 0.0"),
+        ({"spread": "0.1"}, "above 0, got '0.1'"),
+        ({"drop": float("nan")}, "got nan"),
+        ({"rule": Drop(3)}, "which is for the whole network; pass drop="),
+        ({"rule": Annealed(Drop(share=0.1, by_layer=True))}, "stays the same in training"),
     ],
 )
 def test_wrong_settings_are_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SupermaskConfig(**settings)
+
+
+class WithEncoder(nn.Module):
+    """A layer of torch, which reads the weights of its parts in evaluation mode, and does not call them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+
+def test_a_transformer_layer_of_torch_is_masked_in_evaluation_mode() -> None:
+    model = get_peft_model(WithEncoder(), SupermaskConfig(drop=0.3, target_modules=["linear1", "linear2"]))  # pyright: ignore[reportArgumentType]
+    x = torch.randn(4, 5, 8)
+    with torch.no_grad():
+        answers = model.eval()(x)
+        assert torch.allclose(answers, model.train()(x), atol=1e-5)
+        assert not torch.allclose(answers, WithEncoder().eval()(x), atol=1e-2)
+        assert torch.allclose(answers, model.merge_and_unload().eval()(x), atol=1e-5)  # pyright: ignore[reportCallIssue]
+
+
+def test_a_layer_that_is_not_called_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"exclude_modules=\['out_proj'\]"):
+        get_peft_model(WithEncoder(), SupermaskConfig(target_modules=["out_proj"]))  # pyright: ignore[reportArgumentType]
 
 
 def test_too_many_dropped_weights_and_layers_without_a_weight(kind: Kind) -> None:

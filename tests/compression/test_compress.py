@@ -13,8 +13,17 @@ from supermasks.bases import PretrainedBase
 from supermasks.changes import Difference, Replaced, Shifted, Unchanged
 from supermasks.compression.observing import observe
 from supermasks.compression.pair import Pair
-from supermasks.errors import ConfigError, LabelError, MaskError, SupermasksError, TaskError, UnsupportedModuleError
+from supermasks.errors import (
+    ConfigError,
+    InputError,
+    LabelError,
+    MaskError,
+    SupermasksError,
+    TaskError,
+    UnsupportedModuleError,
+)
 from supermasks.seeding import generator
+from supermasks.state import TaskState
 
 X = torch.randn(150, 24, generator=torch.Generator().manual_seed(1))
 
@@ -41,6 +50,13 @@ def learner_of(base: nn.Module, head: str | None = None) -> Learner:
 def error(learner: Learner, name: str, tuned: nn.Module, inputs: Tensor = X) -> float:
     with torch.no_grad():
         return float((learner.network.logits(inputs, learner.bank[name]) - tuned(inputs)).square().mean().sqrt())
+
+
+def same_changes(one: TaskState, other: TaskState) -> bool:
+    return all(
+        torch.equal(change.applied(torch.zeros(change.shape)), theirs.applied(torch.zeros(theirs.shape)))
+        for change, theirs in zip(one.changes.values(), other.changes.values(), strict=True)
+    )
 
 
 def test_signs_and_mean_are_bitdelta_if_all_is_kept_and_nothing_is_fitted() -> None:
@@ -205,6 +221,105 @@ def test_a_layer_that_is_called_twice_is_not_fitted() -> None:
         assert torch.equal(one.applied(torch.zeros(one.shape)), other.applied(torch.zeros(other.shape)))
 
 
+class Named(nn.Module):
+    """A layer that gets its input by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(input=x)
+
+
+def test_a_layer_that_gets_its_input_by_name_is_fitted() -> None:
+    base, plain = Named(), nn.Sequential()
+    plain.add_module("layer", base.layer)
+    one, other = (compress(of, moved(of), "t", X, keep=0.3) for of in (base, plain))
+    assert same_changes(one, other)
+
+
+@pytest.mark.parametrize("first", [nn.Identity(), nn.ReLU(inplace=True)])
+def test_activations_in_place_give_the_same_task(first: nn.Module) -> None:
+    def layers(inplace: bool) -> nn.Module:
+        torch.manual_seed(0)
+        found = [nn.Linear(24, 16), nn.ReLU(inplace), nn.Linear(16, 8), nn.ReLU(inplace), nn.Linear(8, 5)]
+        return nn.Sequential(first if inplace else copy.deepcopy(first), *found)
+
+    before = X.clone()
+    one, other = (compress(layers(of), moved(layers(of)), "t", X, keep=0.3) for of in (True, False))
+    assert same_changes(one, other)
+    assert torch.equal(X, before)
+
+
+def test_inputs_with_infinite_answers_are_rejected() -> None:
+    base = nn.Linear(24, 5)
+    with pytest.raises(InputError, match="NaN or infinity; leave these inputs out"):
+        compress(base, moved(base, by=10.0), "t", X * 8e37, keep=0.5)
+
+
+def test_it_works_in_inference_mode() -> None:
+    base = net()
+    with torch.inference_mode():
+        one = compress(base, moved(base), "t", X.clone(), keep=0.3)
+    assert same_changes(one, compress(base, moved(base), "t", X, keep=0.3))
+
+
+def test_equal_differences_are_kept_by_share_and_size() -> None:
+    torch.manual_seed(0)
+    base = nn.Linear(512, 64)
+    with torch.no_grad():
+        base.weight.copy_((base.weight * 64).round() / 64)
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        tuned.weight += torch.where(torch.rand(64, 512) > 0.5, 0.25, -0.25)
+    inputs = torch.randn(20, 512)
+    kept = compress(base, tuned, "t", inputs, keep=0.1, calibrate=False).changes["weight"].kept  # pyright: ignore[reportAttributeAccessIssue]
+    assert float(kept.float().mean()) == pytest.approx(0.1, rel=0.05)
+    kept = compress(base, tuned, "t", inputs, size=3000, calibrate=False).changes["weight"].kept  # pyright: ignore[reportAttributeAccessIssue]
+    assert 0.02 < float(kept.float().mean()) < 0.2
+
+
+class Ungraded(nn.Module):
+    """A model that computes without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(24, 5)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+def test_a_model_without_gradients_is_rejected_unless_nothing_is_fitted() -> None:
+    base = Ungraded()
+    with pytest.raises(ConfigError, match="pass calibrate=False"):
+        compress(base, moved(base), "t", X, keep=0.5)
+    compress(base, moved(base), "t", X, keep=0.5, calibrate=False)
+
+
+class SharedBias(nn.Module):
+    """Two layers with one bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(24, 24), nn.Linear(24, 24)
+        self.second.bias = self.first.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+
+def test_layers_with_a_tied_bias_are_compressed() -> None:
+    base = SharedBias()
+    tuned, learner = moved(base), learner_of(base)
+    learner.add(compress(base, tuned, "t", X, keep=0.5))
+    with torch.no_grad():
+        before = float((base(X) - tuned(X)).square().mean().sqrt())
+    assert error(learner, "t", tuned) < 0.8 * before
+
+
 class Tied(nn.Module):
     """An embedding whose weights are those of the last layer."""
 
@@ -225,6 +340,11 @@ def test_tied_weights_are_stored_once() -> None:
     assert list(state.changes) == ["embedding.weight"]
     with pytest.raises(ConfigError, match="are one tensor in the base"):
         compress(base, moved(Tied(tied=False)), "t", ids, keep=1.0)
+    with pytest.raises(ConfigError, match="are one tensor in the fine-tuned model"):
+        compress(Tied(tied=False), tuned, "t", ids, keep=1.0)
+    untied = copy.deepcopy(tuned)
+    untied.last.weight = nn.Parameter(untied.embedding.weight.detach().clone())  # pyright: ignore
+    assert same_changes(compress(base, untied, "t", ids, keep=0.5), compress(base, tuned, "t", ids, keep=0.5))
 
 
 def wider() -> nn.Module:
@@ -270,6 +390,10 @@ def test_models_that_do_not_fit_are_rejected(tuned: object, kind: type[Supermask
         ({"size": 3000, "keep": 0.5}, ConfigError, "either size or keep"),
         ({"keep": 1.5}, ConfigError, "from 0 to 1, got 1.5"),
         ({"keep": float("nan")}, ConfigError, "from 0 to 1"),
+        ({"keep": True}, ConfigError, "from 0 to 1, got True"),
+        ({"keep": 0.5, "calibrate": "no"}, ConfigError, "calibrate must be a bool"),
+        ({"keep": 0.5, "classes": 5}, LabelError, "got a builtins.int"),
+        ({"keep": 0.5, "classes": [[n] for n in range(5)]}, LabelError, "one hashable value"),
         ({"size": 100}, ConfigError, "a size of at least 1,"),
         ({"size": "3 MB"}, ConfigError, "size"),
         ({"keep": 0.5, "scales": "row"}, ConfigError, "got 'row'"),
@@ -293,6 +417,7 @@ def test_damaged_differences_are_rejected() -> None:
     tensors, _ = Difference.encode(changes, {})
     for damage in (
         {"signs": tensors["signs"][:-1]},
+        {"signs": torch.tensor(3, dtype=torch.uint8)},
         {"scales": tensors["scales"].repeat(2)[:3]},
         {"scales": tensors["scales"].float()},
         {"scales": torch.full((2,), float("inf")).half()},
@@ -300,6 +425,8 @@ def test_damaged_differences_are_rejected() -> None:
     ):
         with pytest.raises(MaskError):
             Difference.decode({**tensors, **damage}, rest, rest, {})
+    with pytest.raises(MaskError, match="got other numbers"):
+        Difference(torch.tensor([[-128]], dtype=torch.int8), torch.ones(1).half())
     with pytest.raises(MaskError, match="expected mask, signs and scales"):
         Difference.decode({"mask": tensors["mask"]}, rest, rest, {})
 

@@ -41,8 +41,9 @@ class Difference(Change):
     parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, signs: Tensor, scales: Tensor) -> None:
-        if signs.dtype != torch.int8 or not bool((signs.abs() <= 1).all()):
-            raise MaskError(f"expected signs of -1, 0 and 1 as int8, got {signs.dtype} with other values")
+        if signs.dtype != torch.int8 or not bool(((signs >= -1) & (signs <= 1)).all()):
+            got = signs.dtype if signs.dtype != torch.int8 else "other numbers"
+            raise MaskError(f"expected signs of -1, 0 and 1 as int8, got {got}")
         kept = signs.detach().cpu() != 0
         self._set(pack_bits(kept), pack_bits(signs.detach().cpu()[kept] > 0), scales, tuple(signs.shape))
 

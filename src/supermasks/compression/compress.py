@@ -15,6 +15,7 @@ from supermasks.compression.choosing import Curve, threshold_of_share, threshold
 from supermasks.compression.fitting import Scales, fit
 from supermasks.compression.observing import importance, observe
 from supermasks.compression.pair import Pair
+from supermasks.data.gather import plain_labels
 from supermasks.encoding.layout import Layout
 from supermasks.encoding.task_file import encode_state
 from supermasks.errors import ConfigError, InputError
@@ -30,6 +31,7 @@ TRIES = 8
 """How often a budget is corrected until the file has its size."""
 
 
+@torch.inference_mode(False)
 def compress(
     base: nn.Module | Network,
     fine_tuned: nn.Module,
@@ -70,7 +72,7 @@ def compress(
         UnsupportedModuleError: a weight is no floating-point number.
         InputError: the inputs do not fit the models.
         TaskError: the name is invalid.
-        LabelError: the classes repeat, or are more than the outputs.
+        LabelError: the classes repeat, or are no list of hashable values.
 
     Example:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
@@ -82,10 +84,11 @@ def compress(
         >>> int(state.changes["weight"].kept.sum()), type(state.changes["bias"]).__name__
         (128, 'Shifted')
     """
-    _check_settings(size, keep, scales)
+    _check_settings(size, keep, scales, calibrate)
     network = base if isinstance(base, Network) else Network(base, PretrainedBase(type(base).__name__))
     pair = Pair.of(network, fine_tuned)
     info = _info(network, name, inputs, classes, pair)
+    inputs = inputs.detach().clone()
     seen = observe(pair, inputs) if calibrate else {}
     matters = importance(pair, inputs if calibrate else None)
     if keep is not None:
@@ -101,12 +104,13 @@ def compress(
     return state
 
 
-def _check_settings(size: int | None, keep: float | None, scales: Scales) -> None:
+def _check_settings(size: int | None, keep: float | None, scales: Scales, calibrate: bool) -> None:
+    expect(calibrate, bool, "calibrate")
     if (size is None) == (keep is None):
         raise ConfigError(f"expected either size or keep, got size={size} and keep={keep}; give one of them")
     if size is not None:
         expect(size, int, "size")
-    if keep is not None and not (isinstance(keep, (int, float)) and 0 <= keep <= 1):
+    if keep is not None and (isinstance(keep, bool) or not (isinstance(keep, (int, float)) and 0 <= keep <= 1)):
         raise ConfigError(f"expected keep from 0 to 1, got {keep!r}")
     if scales not in get_args(Scales):
         raise ConfigError(f"expected scales to be one of {get_args(Scales)}, got {scales!r}")
@@ -118,8 +122,9 @@ def _info(network: Network, name: str, inputs: Tensor, classes: Sequence[Hashabl
         raise InputError(f"expected inputs as a tensor of float32 or int64, got {got}; use torch.as_tensor(x)")
     check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
     with torch.no_grad():
-        outputs = len(next(iter(pair.head.values()))) if pair.head else network.outputs(inputs[:1])
-    labels = tuple(range(outputs)) if classes is None else tuple(classes)
+        outputs = len(next(iter(pair.head.values()))) if pair.head else network.outputs(inputs[:1].clone())
+    given = list(classes) if isinstance(classes, Sequence) else classes
+    labels = tuple(range(outputs)) if given is None else tuple(plain_labels(given, f"the classes of task {name!r}"))
     if len(labels) > outputs or (pair.head and len(labels) != outputs):
         raise ConfigError(f"expected {outputs} classes for a model with {outputs} outputs, got {len(labels)}")
     return TaskInfo(name, labels, tuple(inputs.shape[1:]), inputs.dtype)
@@ -155,9 +160,13 @@ def _signs_within(
         signs, got = measured(thresholds_for(curves, budget))
         if used < got <= size:
             best, used = signs, got
-        if 0.99 * size <= got <= size or got in (before, least):  # near enough, or all or nothing is kept
+        if (
+            0.99 * size <= got <= size or got == least or got == before <= size
+        ):  # near enough, or all or nothing is kept
             break
-        budget *= (size - least) / (got - least) * (0.998 if got > size else 1.0)
+        # The same size again: the budget was above a step of the thresholds.
+        slightly = 0.99 if got == before else 0.998
+        budget *= (size - least) / (got - least) * (slightly if got > size else 1.0)
     return best
 
 

@@ -64,8 +64,8 @@ def fit(
     for name, layer in linear_layers(pair, student).items():
         if name in seen:
             fitting = _Fitting(pair, name, signs[name], seen[name], scales, differences, shifts)
-            handles.append(layer.register_forward_hook(fitting))
-    student(inputs)
+            handles.append(layer.register_forward_hook(fitting, with_kwargs=True))
+    student(inputs.clone())
     return differences, shifts
 
 
@@ -93,8 +93,11 @@ class _Fitting:
         self.pair, self.name, self.signs, self.seen, self.scales = pair, name, signs, seen, scales
         self.differences, self.shifts = differences, shifts
 
-    def __call__(self, layer: nn.Linear, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        entered, base = inputs[0].flatten(0, -2), _base(self.pair, self.name)
+    def __call__(
+        self, layer: nn.Linear, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor], output: Tensor
+    ) -> Tensor:
+        given = inputs[0] if inputs else named["input"]
+        entered, base = given.flatten(0, -2), _base(self.pair, self.name)
         wanted, moved = self.seen.outputs - entered @ base.T, entered @ self.signs.float().T
         rows = (self.seen.rows / self.seen.rows.sum())[:, None]
         has_bias = layer.bias is not None  # pyright: ignore[reportUnnecessaryComparison]

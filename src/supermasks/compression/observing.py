@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.compression.pair import Pair
-from supermasks.errors import InputError
+from supermasks.errors import ConfigError, InputError
 from supermasks.own_copy import own_copy
 from supermasks.seeding import generator
 
@@ -36,16 +36,17 @@ class Recorder:
 
     outputs: list[Tensor] = field(default_factory=list[Tensor])
 
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del layer, inputs
         if not output.requires_grad:
             output.requires_grad_()
         output.retain_grad()
         self.outputs.append(output)
+        return output.clone()  # the model may change it in place, as nn.ReLU(inplace=True) does
 
     def observed(self) -> Observed | None:
-        """Return what was seen; None if the layer was not called once, or nothing depends on it."""
-        if len(self.outputs) != 1 or self.outputs[0].grad is None:
+        """Return what was seen; None if the layer was not called once with rows, or nothing depends on it."""
+        if len(self.outputs) != 1 or self.outputs[0].grad is None or self.outputs[0].dim() < 2:
             return None
         squares = self.outputs[0].grad.flatten(0, -2).square()
         rows = squares.sum(dim=1)
@@ -55,14 +56,18 @@ class Recorder:
 
 
 def linear_layers(pair: Pair, module: nn.Module) -> dict[str, nn.Linear]:
-    """Return the linear layers whose weights differ, by the name of the weight; tied weights are left out."""
+    """Return the linear layers whose weights differ, by the name of the weight; tied ones are left out."""
     tied = {name for part in pair.network.parts if part.tied for name in (part.name, *part.tied)}
     layers = {f"{path}.weight" if path else "weight": layer for path, layer in module.named_modules()}
     return {
         name: layer
         for name, layer in layers.items()
-        if type(layer) is nn.Linear and name in pair.matrices and name not in tied
+        if type(layer) is nn.Linear and name in pair.matrices and not tied & {name, _bias_of(name)}
     }
+
+
+def _bias_of(weight: str) -> str:
+    return f"{weight.removesuffix('weight')}bias"
 
 
 @torch.inference_mode(False)
@@ -77,15 +82,17 @@ def observe(pair: Pair, inputs: Tensor) -> dict[str, Observed]:
         What each layer did, by the name of its weight. Layers that are not called exactly once are left out.
 
     Raises:
-        InputError: the model does not return one row of numbers for each input.
+        InputError: the model does not return one row of finite numbers for each input.
     """
     recorders = {name: Recorder() for name in linear_layers(pair, pair.tuned)}
     pair.tuned.requires_grad_(False)
     handles = [layer.register_forward_hook(recorders[name]) for name, layer in linear_layers(pair, pair.tuned).items()]
     try:
-        output = pair.tuned(inputs)
+        output = pair.tuned(inputs.clone())
         if not isinstance(output, Tensor) or len(output) != len(inputs) or not output.is_floating_point():
             raise InputError("the fine-tuned model must return a tensor with one row of numbers for each input")
+        if not bool(output.isfinite().all()):
+            raise InputError("the fine-tuned model answers some inputs with NaN or infinity; leave these inputs out")
         random = generator(0, "compression", "direction").standard_normal(output.shape, dtype=np.float32)
         if output.requires_grad:
             (output * torch.from_numpy(random)).sum().backward()
@@ -99,7 +106,7 @@ def observe(pair: Pair, inputs: Tensor) -> dict[str, Observed]:
 @torch.inference_mode(False)
 @torch.enable_grad()  # pyright: ignore[reportUntypedFunctionDecorator]
 def importance(pair: Pair, inputs: Tensor | None) -> dict[str, Tensor]:
-    """Return how much it matters that a difference is kept, for each entry of the matrices.
+    """Return how much it matters that a difference is kept, for each entry of the matrices; equal ones differ slightly.
 
     This is `d^2 |g|`: `d` is the difference, and `g` the gradient of the squared error of the outputs, half-way between
     the base and the fine-tuned model. It lies between `|d|^2`, which knows nothing of the inputs, and `|g d|^2`, the
@@ -108,21 +115,39 @@ def importance(pair: Pair, inputs: Tensor | None) -> dict[str, Tensor]:
     Args:
         pair: the base and the fine-tuned model.
         inputs: `batch x ...`, without labels; None for none.
+
+    Raises:
+        InputError: the gradients are not finite.
+        ConfigError: there are no gradients.
     """
-    squares = {name: difference.square() for name, difference in pair.matrices.items()}
+    squares = {name: _untied(difference.square(), name) for name, difference in pair.matrices.items()}
     if inputs is None or not squares:
         return squares
     between = own_copy(pair.tuned).requires_grad_(False)
-    values = dict(between.named_parameters())
+    values = dict(between.named_parameters(remove_duplicate=False))
     for name, difference in {**pair.matrices, **pair.vectors}.items():
         values[name].sub_(difference / 2)
         values[name].requires_grad_(name in squares)
     with torch.no_grad():
-        wanted = pair.tuned(inputs)
-    (between(inputs) - wanted).square().sum().backward()
+        wanted = pair.tuned(inputs.clone())
+    loss = (between(inputs.clone()) - wanted).square().sum()
+    if not loss.requires_grad:
+        raise ConfigError(
+            "expected outputs with a gradient for the weights that differ, got none; let no torch.no_grad() be in the "
+            "model's forward, or pass calibrate=False"
+        )
+    loss.backward()
     found: dict[str, Tensor] = {}
     for name, square in squares.items():
         gradient = values[name].grad
         slope = torch.zeros_like(square) if gradient is None else gradient.abs()
+        if not bool(slope.isfinite().all()):
+            raise InputError(f"the gradients of {name!r} are too large for float32; leave out inputs with huge values")
         found[name] = square * (slope + LEAST_SLOPE * slope.mean())
     return found
+
+
+def _untied(squares: Tensor, name: str) -> Tensor:
+    """Return values with a random part of at most 1/8192 added, since differences in bfloat16 are often the same."""
+    random = generator(0, "compression", "ties", name).random(squares.shape, dtype=np.float32)
+    return squares * (1 + torch.from_numpy(random) / 8192)

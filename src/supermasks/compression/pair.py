@@ -48,6 +48,7 @@ class Pair:
         settle_weights(tuned)
         values = {name: value.detach() for name, value in tuned.named_parameters(remove_duplicate=False)}
         _check_alike(network, values)
+        _tie(network, tuned)
         base = {**network.weights, **network.constants}
         differences = {name: values[name] - weight.cpu() for name, weight in base.items()}
         for name, difference in differences.items():
@@ -100,6 +101,27 @@ def _check_alike(network: Network, values: Mapping[str, Tensor]) -> None:
                     f"{alias!r} and {part.name!r} are one tensor in the base, got two different ones in the fine-tuned "
                     "model; untie them in the base first"
                 )
+
+
+def _tie(network: Network, tuned: nn.Module) -> None:
+    """Make one parameter of those that are one in the network; their values are equal.
+
+    Raises:
+        ConfigError: parameters are one in the fine-tuned model, and not in the network.
+    """
+    first = dict[int, str]()
+    for part in network.parts:
+        if part.role == "buffer":
+            continue
+        parameter = tuned.get_parameter(part.name)
+        for alias in part.tied:
+            path, _, short = alias.rpartition(".")
+            setattr(tuned.get_submodule(path), short, parameter)
+        if (other := first.setdefault(id(parameter), part.name)) != part.name:
+            raise ConfigError(
+                f"{other!r} and {part.name!r} are one tensor in the fine-tuned model, got two different ones in the "
+                "base; tie them in the base first"
+            )
 
 
 def _buffers(network: Network, tuned: nn.Module) -> dict[str, Tensor]:

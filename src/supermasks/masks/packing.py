@@ -49,7 +49,7 @@ def unpack_bits(packed: Tensor, count: int) -> Tensor:
         >>> unpack_bits(torch.tensor([5], dtype=torch.uint8), 3)
         tensor([ True, False,  True])
     """
-    if packed.dtype != torch.uint8 or packed.shape[-1] != -(-count // 8):
+    if packed.dtype != torch.uint8 or packed.shape[-1:] != (-(-count // 8),):
         raise MaskError(
             f"expected {-(-count // 8)} bytes (uint8) for {count} entries, got {packed.dtype}, {tuple(packed.shape)}"
         )

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from peft import PeftConfig
 
 from supermasks.errors import ConfigError
-from supermasks.masks import MaskRule, Threshold, TopK
+from supermasks.masks import Annealed, Drop, MaskRule, Threshold, TopK
 from supermasks.peft.registration import peft_type
 from supermasks.spec import build, describe
 
@@ -42,7 +43,8 @@ class SupermaskConfig(PeftConfig):
         fingerprint: of the weights that the mask was trained over; filled in when an adapter is saved.
 
     Raises:
-        ConfigError: more than one of `drop`, `keep` and `rule` is given, or a number is out of range.
+        ConfigError: more than one of `drop`, `keep` and `rule` is given, a number is out of range, or the rule does not
+            decide layer by layer.
 
     Example:
         >>> SupermaskConfig(drop=0.01, modules_to_save=["classifier"]).layer_rules({"a": 1000, "b": 500})
@@ -79,8 +81,8 @@ class SupermaskConfig(PeftConfig):
         for name in ("drop", "keep"):
             _check_amount(name, getattr(self, name))
         if self.rule is not None:
-            build(self.rule, MaskRule)
-        if not self.spread > 0:
+            _check_rule(build(self.rule, MaskRule))
+        if not (isinstance(self.spread, (int, float)) and 0 < self.spread < inf):
             raise ConfigError(f"spread must be a number above 0, got {self.spread!r}")
 
     def layer_rules(self, sizes: Mapping[str, int]) -> dict[str, MaskRule]:
@@ -111,11 +113,21 @@ class SupermaskConfig(PeftConfig):
         return rule.threshold if isinstance(rule, Threshold) else 0.0
 
 
+def _check_rule(rule: MaskRule) -> None:
+    if isinstance(rule, Annealed):
+        raise ConfigError(f"expected a rule that stays the same in training, got {rule!r}; pass its rule")
+    if isinstance(rule, Drop) and not rule.by_layer:
+        raise ConfigError(
+            f"expected a rule for each layer, got {rule!r}, which is for the whole network; pass drop=... instead, or "
+            "Drop(..., by_layer=True)"
+        )
+
+
 def _check_amount(name: str, amount: Any) -> None:
     if amount is None:
         return
     number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
-    if not number or amount < 0 or (isinstance(amount, float) and amount >= 1):
+    if not number or not amount >= 0 or (isinstance(amount, float) and amount >= 1):
         raise ConfigError(f"{name} must be a share from 0.0 to below 1.0, or a whole number of weights, got {amount!r}")
 
 

@@ -6,6 +6,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTuner
 from torch import Tensor, nn
 
+from supermasks.errors import ConfigError
 from supermasks.foreign_layers import is_conv1d
 from supermasks.peft import coding
 from supermasks.peft.adapter_mask import AdapterMask
@@ -49,10 +50,17 @@ class SupermaskModel(BaseTuner):
     ) -> None:
         del parameter_name
         config = _config(peft_config)
+        if isinstance(parent, nn.MultiheadAttention):
+            raise ConfigError(
+                f"expected a layer that is called, got {current_key!r}, whose weight nn.MultiheadAttention reads; "
+                f"leave it out with exclude_modules=[{target_name!r}]"
+            )
         if not isinstance(target, SupermaskLayer):
             linear = isinstance(target, nn.Linear) or is_conv1d(target)
             layer = SupermaskLinear(target) if linear else SupermaskLayer(target)
             layer.follow(self.active_adapters)
+            if isinstance(parent, nn.TransformerEncoderLayer):
+                layer.register_forward_pre_hook(_is_called)
             self._replace_module(parent, target_name, layer, target)
             target = layer
         shape = tuple(target.get_base_weight().shape)
@@ -98,6 +106,10 @@ class SupermaskModel(BaseTuner):
             mask, key = layers[name].mask(adapter_name), coding.key_of(name, adapter_name)
             found |= _loaded(_config(config), mask, key, entries, found, (adapter_name, name))
         return coding.without_spare_scores(found, layers, adapter_name)
+
+
+def _is_called(layer: nn.Module, inputs: object) -> None:
+    """Do nothing. In evaluation mode, nn.TransformerEncoderLayer calls its layers only if one of them has a hook."""
 
 
 def fresh_scores(config: SupermaskConfig, adapter_name: str, layer: str, shape: tuple[int, ...]) -> Tensor:
