@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -100,12 +101,41 @@ def test_names_do_not_go_with_other_ways_to_choose(learner: Learner, others: dic
         learner.predict(inputs_of(1, 8), tasks=["ant"], **others)
 
 
-@pytest.mark.parametrize("tasks", ["ant", b"ant", {"ant": 1}, 3, []])
+@pytest.mark.parametrize("tasks", ["ant", b"ant", {"ant": 1}, {"ant"}, 3, []])
 def test_names_must_be_a_list(learner: Learner, tasks: Any) -> None:
     with pytest.raises(ConfigError, match="tasks must be a list"):
         learner.predict(inputs_of(1, 8), tasks=tasks)
     with pytest.raises(ConfigError, match="tasks must be a list"):
         learner.predict_all(inputs_of(1, 8), tasks=tasks)
+
+
+def test_names_in_an_array_are_plain_strings_in_the_answer(learner: Learner) -> None:
+    found = learner.predict(inputs_of(2, 8), tasks=np.array(["bee", "ant"]))  # pyright: ignore[reportArgumentType]
+    one = learner.predict(inputs_of(2, 8), task=np.str_("ant"))
+    assert [type(name) for name in [*found.tasks, *one.tasks]] == [str] * 4
+    assert found.tasks == ["bee", "ant"]
+
+
+def test_a_chunk_may_be_larger_than_any_batch(learner: Learner) -> None:
+    assert learner.predict(inputs_of(5, 8), tasks=NAMES, chunk=10**30).tasks == NAMES
+
+
+def test_a_single_input_has_no_batch_statistics(small: Small, blobs: Blobs) -> None:
+    module = nn.Sequential(nn.Linear(8, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 4))
+    learner = small(Network(module, RandomBase(0), norm="batch"), steps=5)
+    for name in NAMES[:3]:
+        learner.learn(blobs(name, 2))
+    one = inputs_of(1, 8)
+    calls: list[Callable[[], object]] = [
+        lambda: learner.predict(one, task="ant"),
+        lambda: learner.predict(one),
+        lambda: learner.predict(inputs_of(3, 8), tasks=NAMES[:3]),
+        lambda: learner.predict_all(one),
+        lambda: learner.predict(inputs_of(5, 8), task="ant", chunk=4),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="needs several inputs at once"):
+            call()
 
 
 def test_wrong_inputs_are_errors(learner: Learner) -> None:

@@ -233,6 +233,36 @@ def test_a_network_whose_answers_depend_on_the_batch_is_not_mixed() -> None:
     assert torch.equal(found, alone(network, inputs, states, COUNTS))
 
 
+class Sorted(nn.Module):
+    """Computes its inputs in the order of their sums, as some networks do with the lengths of texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.out = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        order = inputs.sum(dim=1).argsort(stable=True)
+        return self.out(self.inner(inputs[order]).relu())[order.argsort()]
+
+
+class Routed(Sorted):
+    """Computes some of its inputs by another layer."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden, few = torch.zeros(len(inputs), 5), inputs.sum(dim=1) > 0
+        hidden[few] = self.inner(inputs[few])
+        return self.out(hidden)
+
+
+@pytest.mark.parametrize("kind", [Sorted, Routed])
+def test_rows_that_may_change_places_are_not_mixed_even_if_they_did_not_at_first(kind: Any) -> None:
+    network, inputs = Network(kind(), RandomBase(0)), random_inputs(sum(COUNTS), 4).abs()
+    states = states_of(network, masks, inputs)
+    in_order = inputs[inputs.sum(dim=1).argsort()]
+    check(network, states, in_order, together=False)
+    check(network, states, in_order.flip(0), together=False)
+
+
 def test_statistics_of_the_batch_are_those_of_one_task() -> None:
     module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
     counts = [2, 3, 2, 2, 4]

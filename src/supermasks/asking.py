@@ -1,5 +1,6 @@
 """Prepare a question to a learner: raw inputs become tensors, several tasks are mixed."""
 
+import sys
 from collections.abc import Generator, Hashable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,15 +110,22 @@ def checked_chunk(chunk: int) -> int:
         raise ConfigError(
             f"chunk, the number of inputs to process at once, must be an integer of at least 1, got {brief(chunk)}"
         )
-    return int(chunk)
+    return min(int(chunk), sys.maxsize)
 
 
 @contextmanager
 def readable_lookups() -> Generator[None]:
-    """Turn the IndexError of an embedding into an InputError."""
+    """Turn the errors of an embedding, and of batch normalisation over a single input, into an InputError."""
     try:
         yield
     except IndexError as error:  # of an embedding without this token
         raise InputError(
             f"an embedding has no entry for these inputs: {error}; use the vocabulary of training"
+        ) from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            'with norm="batch" the network needs several inputs at once, to measure their statistics, got 1; ask about '
+            "more inputs of a task in one call, and choose a chunk that leaves no single input over"
         ) from error

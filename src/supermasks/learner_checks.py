@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,16 +79,17 @@ def named_states(tasks: object, bank: MaskBank, what: str) -> tuple[list[str], d
         what: is expected, for an error.
 
     Raises:
-        ConfigError: it is no sequence of names, or is empty.
+        ConfigError: it is no sequence of names, such as a set, or is empty.
         UnknownTaskError: the bank lacks some of the tasks; the error names all of these.
     """
-    if isinstance(tasks, (str, bytes, Mapping)) or not isinstance(tasks, Iterable):
+    if isinstance(tasks, (str, bytes, Mapping, Set)) or not isinstance(tasks, Iterable):
         raise ConfigError(f"tasks must be {what}, got {brief(tasks)}")
     names: list[Any] = list(cast("Iterable[Any]", tasks))
     if not names:
         raise ConfigError(f"tasks must be {what}, got none")
     try:
-        return names, {name: bank[name] for name in dict.fromkeys(names)}
+        named = {name: bank[name] for name in dict.fromkeys(names)}
+        return [named[name].name for name in names], named
     except (UnknownTaskError, TypeError) as error:  # TypeError: a name that cannot be hashed
         wrong = {repr(name): name for name in names if not isinstance(name, str) or name not in bank}
         raise (unknown_tasks([*wrong.values()], bank.names) if wrong else error) from None

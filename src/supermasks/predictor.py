@@ -150,7 +150,7 @@ class Predictor:
             state = self.bank[task]
             inputs = network_inputs(inputs, state, state.input_form)
             found, confidence = most_probable(self.network, inputs, state, chunk)
-            return Prediction(_labels(state, found), [task] * len(inputs), confidence, None)
+            return Prediction(_labels(state, found), [state.name] * len(inputs), confidence, None)
         mixed = self._mixed(among)
         inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, together, chunk)

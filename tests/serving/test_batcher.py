@@ -98,6 +98,27 @@ def test_one_bad_job_does_not_harm_the_others(jobs: list[Named]) -> None:
     assert outcomes[1].status == 400
 
 
+class Fussy(nn.Module):
+    """Cannot compute large numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 6)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if bool((inputs > 100).any()):
+            raise RuntimeError("too large")
+        return self.inner(inputs)
+
+
+def test_an_error_of_the_network_is_that_of_one_job(small: Callable[..., Learner], blobs: Callable[..., Task]) -> None:
+    learner = small(Fussy(), seed=1)
+    learner.learn(blobs("cats"))
+    good = Named(learner.network, X[:1], learner.bank["cats"])
+    outcomes = compute([good, Named(learner.network, X[:1] + 1000, learner.bank["cats"]), good])
+    assert [type(outcome) for outcome in outcomes] == [Answers, RuntimeError, Answers]
+
+
 def test_batch_statistics_do_not_mix_requests(small: Callable[..., Learner], blobs: Callable[..., Task]) -> None:
     """With norm="batch" an answer depends on the rows beside it, so requests stay apart."""
     from supermasks import Network

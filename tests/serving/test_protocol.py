@@ -103,6 +103,11 @@ def test_binary_tensors(served: Served, datatype: str, dtype: torch.dtype) -> No
     assert read["label"][4 : 4 + size].decode() == str(truth.labels[0])
 
 
+def test_numbers_in_lists_of_lists(served: Served) -> None:
+    found = outputs(served.client.post("/v2/models/cats/infer", json={"inputs": [tensor(data=X.tolist())]}))
+    assert found == outputs(served.infer("cats", X))
+
+
 def test_outputs_can_be_chosen_one_by_one(served: Served) -> None:
     wanted = [{"name": "confidence", "parameters": {"binary_data": True}}, {"name": "class"}]
     response = served.infer("cats", X, outputs=wanted)
@@ -133,6 +138,8 @@ def wrong() -> dict[str, Any]:
         "a negative shape": {"inputs": [tensor(shape=[-3, -8])]},
         "a float as a shape": {"inputs": [tensor(shape=[3.0, 8])]},
         "a huge shape": {"inputs": [tensor(shape=[2**40, 2**40])]},
+        "a huge shape without entries": {"inputs": [tensor(shape=[0, 2**62], data=[])]},
+        "lists of another shape": {"inputs": [tensor(data=X.T.tolist())]},
         "another shape": {"inputs": [tensor(shape=[4, 6])]},
         "too few numbers": {"inputs": [tensor(data=[1.0])]},
         "no rows": {"inputs": [tensor(shape=[0, 8], data=[])]},

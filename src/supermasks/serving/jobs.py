@@ -83,7 +83,8 @@ class StaleError(RefusedError):
 
 Job = Named | Unnamed | ToAll
 Answer = Answers | Prediction | list[Answers]
-Outcome = Answer | RefusedError
+Outcome = Answer | Exception
+"""An error is a `RefusedError`, or whatever the network of the user has raised."""
 
 
 def compute(jobs: Sequence[Job]) -> list[Outcome]:
@@ -100,7 +101,7 @@ def compute(jobs: Sequence[Job]) -> list[Outcome]:
             outcomes |= zip(group, _together(group), strict=True)
         except Exception as error:
             if len(group) == 1:
-                outcomes[group[0]] = _refused(error)
+                outcomes[group[0]] = _told(error)
             else:  # one of them may be wrong
                 outcomes |= {job: compute([job])[0] for job in group}
     return [outcomes[job] for job in jobs]
@@ -158,11 +159,8 @@ def _unnamed(jobs: list[Unnamed], first: Unnamed) -> list[Prediction]:
     return [whole.of_rows(slice(end - len(job.inputs), end)) for job, end in zip(jobs, ends, strict=True)]
 
 
-def _refused(error: Exception) -> RefusedError:
-    if isinstance(error, RefusedError):
-        return error
+def _told(error: Exception) -> Exception:
+    """Return what the client of a job is told: a refusal, or an error that is not its fault as it is."""
     if isinstance(error, (BankFormatError, StorageError, BankBusyError)):
         return StaleError(503, f"the bank could not be read: {error}", retry_after=1)
-    if isinstance(error, SupermasksError):
-        return RefusedError.of(error)
-    raise error
+    return RefusedError.of(error) if isinstance(error, SupermasksError) else error

@@ -95,7 +95,7 @@ class Service:
                 await self.bank.refresh()
             except SupermasksError as error:
                 raise outcome from error
-        if isinstance(outcome, RefusedError):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome  # pyright: ignore[reportReturnType]
 

@@ -129,5 +129,7 @@ def _has(before: Snapshot | None, name: str, digest: str) -> bool:
 def _mix(predictor: TaskManager) -> None:
     """Mix the tasks, which reads all of them, before a request waits for it."""
     first = predictor.bank[predictor.tasks[0]]
+    floats = first.input_dtype.is_floating_point  # blank inputs have no evidence, which warns
+    inputs = torch.full((1, *first.input_shape), 1 if floats else 0, dtype=first.input_dtype)
     with suppress(SupermasksError):  # a request without a task is then refused, and told why
-        predictor.infer(torch.zeros(1, *first.input_shape, dtype=first.input_dtype))
+        predictor.infer(inputs)

@@ -33,7 +33,7 @@ def checked_shape(shape: object, name: str) -> tuple[int, ...]:
     if not sizes or len(sizes) > _MOST_DIMENSIONS or any(type(n) is not int or n < 0 for n in sizes):
         raise RefusedError(400, f"the shape of {name!r} must be a list of integers of at least 0, got {brief(shape)}")
     whole = tuple(cast("list[int]", sizes))
-    if math.prod(whole) >= _MOST_ENTRIES:
+    if math.prod(max(size, 1) for size in whole) >= _MOST_ENTRIES:
         raise RefusedError(400, f"the shape of {name!r} has too many entries: {brief(whole)}")
     return whole
 
@@ -42,7 +42,7 @@ def numbers_from_json(data: object, datatype: str, shape: tuple[int, ...], name:
     """Return the numbers of a list, flat or nested, as a tensor.
 
     Raises:
-        RefusedError: they are not finite numbers of this type, or not as many as the shape says.
+        RefusedError: they are not numbers of this type, not as many as the shape says, or nested in another shape.
     """
     if not isinstance(data, list):
         raise RefusedError(400, f"the data of {name!r} must be a list of numbers, got {brief(data)}")
@@ -59,6 +59,12 @@ def numbers_from_json(data: object, datatype: str, shape: tuple[int, ...], name:
         raise RefusedError(
             400, f"the data of {name!r} must be a list of numbers for {datatype}: {brief(str(error))}"
         ) from error
+    if array.ndim > 1 and array.shape != shape:
+        raise RefusedError(
+            400,
+            f"the lists in the data of {name!r} must be nested as its shape {list(shape)} says, or flat, got lists of "
+            f"the shape {list(array.shape)}",
+        )
     return _shaped(array, shape, name)
 
 
