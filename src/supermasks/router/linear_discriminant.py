@@ -183,9 +183,7 @@ class _Solved:
     ) -> None:
         self.features, self.of, self._column, self._shares = features, of, column, shares.float()
         weights = whitening.mT @ means.mT
-        # A row for each class, so that what follows reads rows, which is faster than columns.
-        self._weights = weights.mT.float().contiguous()
-        self._bias = (-means.square().sum(dim=1) / 2 - centre @ weights).float()[:, None]
+        self._weights, self._bias = weights.float(), (-means.square().sum(dim=1) / 2 - centre @ weights).float()
         self._whitening, self._centre = whitening.mT.float(), centre.float()
         self.sizes = of.bincount()
         self._groups = [self._group(int(n)) for n in self.sizes.unique()]
@@ -197,17 +195,16 @@ class _Solved:
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
-        rows = torch.addmm(self._bias, self._weights, features.mT).index_select(0, self._column)
-        return rows.add_(self._shares[:, None]).mT
+        return torch.addmm(self._bias, features, self._weights).index_select(1, self._column).add_(self._shares)
 
     def evidence(self, joint: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
         if len(self.sizes) == len(self.of):
             return joint
-        evidence = torch.empty(len(self.sizes), len(joint), dtype=torch.float32)
-        for tasks, classes in self._groups:
-            evidence[tasks] = joint.mT.index_select(0, classes).view(len(tasks), -1, len(joint)).logsumexp(dim=1)
-        return evidence.mT
+        evidence = torch.empty(len(joint), len(self.sizes), dtype=torch.float32)
+        for tasks, columns in self._groups:
+            evidence[:, tasks] = joint.index_select(1, columns).view(len(joint), len(tasks), -1).logsumexp(dim=2)
+        return evidence
 
     def strangeness(self, features: Tensor, joint: Tensor, chosen: Tensor) -> Tensor:
         """Return the squared Mahalanobis distance to the nearest class of a task, over the number of features.
