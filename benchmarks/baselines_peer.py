@@ -3,7 +3,7 @@
     python benchmarks/baselines_peer.py [--steps 150] [--rounds 3] [--data FOLDER]
 
 It takes avalanche-lib, in an environment whose torchvision fits its torch. Settings are those of `baselines.py`: three
-permutations of MNIST (or of the embedded sample), batches of 128, and the steps of the third task are timed, on one
+permutations of MNIST (or of the embedded sample) in batches of 128. The steps of the third task are timed, on one
 thread. Times are those of the processor, the median of the steps and the best of all rounds. Avalanche loads a batch
 example by example. So its step is given twice: with the loading of the batch and without. Ours contains the loading.
 """
