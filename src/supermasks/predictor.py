@@ -447,8 +447,9 @@ def _of_named(network: Network, bank: MaskBank, inputs: Inputs, tasks: Sequence[
         )
     which = torch.tensor([number[name] for name in names])
     found, confidence = most_probable_of_each(network, inputs, states, which, chunk)
+    classes = [state.info.classes for state in states]
     rows = zip(which.tolist(), found.tolist(), strict=True)
-    return Prediction([states[task].classes[label] for task, label in rows], names, confidence, None)
+    return Prediction([classes[task][label] for task, label in rows], names, confidence, None)
 
 
 def _labelled(

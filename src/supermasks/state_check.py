@@ -23,6 +23,8 @@ def check_changes(
         head: those of a head for the classes of this task; empty if tasks have no head.
     """
     changed = {name: change.shape for name, change in state.changes.items()}
+    if changed == shared and not head:  # for thousands of tasks, the rest takes longer than their answers
+        return
     if {name: shape for name, shape in changed.items() if name in shared} != dict(shared):
         raise MaskError(
             f"task {state.name!r} changes {changed}, but the network has the weights {dict(shared)}; open the bank "
