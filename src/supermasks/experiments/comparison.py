@@ -1,7 +1,7 @@
 """Several ways on the same tasks, each with a learning rate that the same number of trials has found."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -80,7 +80,8 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
 
     Args:
         preset: the experiment.
-        ways: their names. Settings may follow a name: "lora(rank=1)" beside "lora(rank=8, layers='all')".
+        ways: their names, or a name of a list of the preset. Settings may follow the name of a way:
+            "lora(rank=1)" beside "lora(rank=8, layers='all')".
         given: whether the task is given in testing, for all ways.
         **numbers: `seeds`, `trials` and `fraction` of the comparison.
 
@@ -96,7 +97,8 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
     """
     if given:
         preset = preset.with_task_given()
-    usual = [_with_settings(preset, way) for way in ways]
+    named = [each for way in ways for each in preset.lists.get(way, (way,))]
+    usual = [_with_settings(preset, way) for way in named]
     return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), **numbers)
 
 
@@ -129,6 +131,7 @@ def compare(
     command: Sequence[str] = (),
     device: str = "cpu",
     apart: bool = True,
+    finished: Callable[[Path], object] | None = None,
 ) -> Path:
     """Run a comparison, and return the folder of its runs; what is finished in the folder is not run again.
 
@@ -143,6 +146,7 @@ def compare(
         command: kept in the records.
         device: where to compute, such as "cuda".
         apart: whether each run has a process of its own, so that its record has its own peak of memory.
+        finished: is called with the folder of the runs, after each run.
 
     Raises:
         RunStateError: the folder holds another comparison.
@@ -164,6 +168,8 @@ def compare(
             folder = out / RUNS / f"{name}-seed{seed}"
             if not (folder / RECORD).exists():
                 _call(_Job(folder, data, tuple(command), device, seeded), apart)
+                if finished is not None:
+                    finished(out / RUNS)
             mean = read_json(folder / RECORD)["accuracy"]["mean"]
             watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
     return out / RUNS
