@@ -25,7 +25,7 @@ from supermasks.own_copy import check_module, own_copy, settle_weights
 from supermasks.parts_table import parts_table
 from supermasks.replayed import Records
 from supermasks.state import ReadOnlyTensors, TaskState
-from supermasks.state_check import check_buffers, check_changes
+from supermasks.state_check import check_base, check_buffers, check_changes
 from supermasks.weights import Weights
 
 
@@ -403,6 +403,7 @@ class Network:
             self._view.checked.add(state)
 
     def _check_parameters(self, state: TaskState) -> None:
+        check_base(state, self.fingerprint)
         dense = {name: tuple(value.shape) for name, value in self.constants.items()}
         check_changes(state, self.shapes, dense, self.head_shapes(len(state.classes)))
         check_buffers(state, self.backbone.buffers, self.backbone.writable.values())

@@ -1,7 +1,7 @@
 """The frontier: what masks and what their rivals gain over heads alone, for the bytes that each task takes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -12,8 +12,8 @@ from supermasks.experiments.running.record import write_json
 from supermasks.experiments.ways import Way
 from supermasks.experiments.ways.supsup import MaskWay
 from supermasks.report.settings import Record
-from supermasks.report.style import BLUE, GREY, ORANGE, decimals, new_figure, plain_axes, save, si_bytes
-from supermasks.report.tradeoff import comparable
+from supermasks.report.style import BLUE, GREY, ORANGE, decimals, new_figure, plain_axes, save
+from supermasks.report.tradeoff import comparable, in_bytes
 from supermasks.report.words import in_markdown, in_picture
 from supermasks.report.write import read_runs
 from supermasks.spec import build
@@ -132,7 +132,7 @@ def _judged(row: FrontierRow, cheaper: Sequence[FrontierRow]) -> FrontierRow:
     best = row.family is not None and all(
         other.accuracy < row.accuracy for other in cheaper if other.family == row.family
     )
-    return FrontierRow(**{**asdict(row), "best": best})
+    return replace(row, best=best)
 
 
 def _markdown(rows: Sequence[FrontierRow]) -> str:
@@ -173,7 +173,7 @@ def _draw(rows: Sequence[FrontierRow], path: Path) -> Path:
             axes.plot(x, y, color=colour, drawstyle="steps-post", label=f"frontier of the {family}")
         for row in own:
             _annotate(axes, row, colour)
-    axes.xaxis.set_major_formatter(lambda value, _: si_bytes(value))
+    axes.xaxis.set_major_formatter(in_bytes)
     axes.set_xlabel("bytes a task, beside its head")
     axes.set_ylabel("accuracy, mean over tasks, %")
     axes.grid(alpha=0.3)
