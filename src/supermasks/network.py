@@ -25,7 +25,7 @@ from supermasks.own_copy import check_module, own_copy, settle_weights
 from supermasks.parts_table import parts_table
 from supermasks.replayed import Records
 from supermasks.state import ReadOnlyTensors, TaskState
-from supermasks.state_check import check_buffers, check_changes
+from supermasks.state_check import check_base, check_buffers, check_changes
 from supermasks.weights import Weights
 
 
@@ -406,6 +406,7 @@ class Network:
                     checked.add(state)
 
     def _check_parameters(self, state: TaskState) -> None:
+        check_base(state, self.fingerprint)
         if self._view.shapes is None:
             self._view.shapes = self.shapes, {name: tuple(value.shape) for name, value in self.constants.items()}
         check_changes(state, *self._view.shapes, self.head_shapes(len(state.classes)))
