@@ -3,7 +3,7 @@
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from supermasks.cli.extra import tyro
 from supermasks.cli.screen import print_table, with_bars
@@ -33,6 +33,7 @@ def compare(
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
     out: Path | None = None,
     data: Path | None = None,
     device: str = "cpu",
@@ -60,6 +61,7 @@ def compare(
         steps: of a task.
         epochs: of a task, instead of steps.
         batch_size: examples in a step.
+        precision: of the products in training.
         out: folder of the runs and the report; by default in runs/compare, named after the experiment.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         device: where to compute, such as "cuda".
@@ -72,7 +74,7 @@ def compare(
     several = None if datasets is None else tuple(name.strip() for name in datasets.split(","))
     texts = {"datasets": several, "train_texts": train_texts, "test_texts": test_texts, "length": length}
     of_tasks = _given({"tasks": tasks, "dataset": dataset, **texts})
-    of_training = {**duration, **_given({"batch_size": batch_size})}
+    of_training = {**duration, **_given({"batch_size": batch_size, "precision": precision})}
     preset = EXPERIMENTS[experiment]
     network = None if net is None else parse(net, Architecture)
     usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
