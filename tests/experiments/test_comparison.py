@@ -132,6 +132,19 @@ def test_another_comparison_is_rejected(runs: list[Experiment], tmp_path: Path) 
         compare(small("supsup", trials=2), tmp_path, apart=False)
 
 
+def test_more_ways_can_be_added(runs: list[Experiment], tmp_path: Path) -> None:
+    compare(small("supsup", "sequential", trials=1, seeds=1), tmp_path, apart=False)
+    runs.clear()
+    compare(small("supsup", "ewc", "sequential", trials=1, seeds=1), tmp_path, apart=False)
+    assert [each.way.name for each in runs] == ["ewc"]
+    with pytest.raises(RunStateError, match="more ways may be added"):
+        compare(small("supsup", "sequential", trials=1, seeds=1), tmp_path, apart=False)  # a way is missing
+    with pytest.raises(RunStateError, match="holds another comparison"):  # the folder of supsup would have another name
+        compare(
+            small("supsup", "supsup(rule=TopK(0.2))", "ewc", "sequential", trials=1, seeds=1), tmp_path, apart=False
+        )
+
+
 def test_ways_have_the_same_tasks_and_training() -> None:
     usual = (*PRESET.usual[:1], replace(EXPERIMENTS["split-cifar"].of("exssnet"), tasks=SplitMNIST(), net=LeNet300()))
     one, other = comparison_of(replace(PRESET, usual=usual), ["supsup", "exssnet"]).experiments

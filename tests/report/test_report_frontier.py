@@ -66,6 +66,12 @@ def test_bytes_and_gain_are_counted_from_the_heads_of_the_same_seed(some: list[R
     assert [row.best for row in (small, lora, large, priced)] == [True, True, False, True]
 
 
+def test_what_is_worse_than_heads_alone_is_not_on_the_frontier(some: list[Record], made: Make) -> None:
+    worse = made(LoRAWay(rank=2), 0.59, [300, 320])  # cheaper than the other rival
+    best = {row.way: row.best for row in frontier([*some, worse])}
+    assert (best["lora(rank=2)"], best["lora(rank=1)"]) == (False, True)
+
+
 def test_a_run_without_heads_of_its_seed_does_not_count(some: list[Record], made: Make) -> None:
     assert frontier(some[2:]) == []
     other = made(LoRAWay(rank=8), 0.9, [1, 1], seed=5)

@@ -18,7 +18,7 @@ from supermasks.experiments.running.run import run
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.experiments.tasks.held_out import HeldOut
 from supermasks.experiments.ways import Way
-from supermasks.spec import Settings, describe
+from supermasks.spec import Settings, build, describe
 from supermasks.training import Training
 from supermasks.workers import LocalProcesses
 
@@ -138,6 +138,8 @@ def compare(
 ) -> Path:
     """Run a comparison, and return the folder of its runs; what is finished in the folder is not run again.
 
+    A comparison with more ways than the one in the folder adds these.
+
     For each way, `trials` learning rates are tried with the first seed. The rate with the best accuracy on held-out
     training examples is used for all seeds. Test examples play no part in this. `search.jsonl` has a line a trial.
 
@@ -185,8 +187,27 @@ def _claim(comparison: Comparison, out: Path) -> None:
             raise RunStateError(f"{out} holds parts of a comparison, but no {COMPARISON}; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / COMPARISON, described)
-    elif with_defaults(read_json(out / COMPARISON)) != described:
-        raise RunStateError(f"{out} holds another comparison; use the same settings, or another folder by --out")
+        return
+    stored = with_defaults(read_json(out / COMPARISON))
+    if stored != described and _extended(stored, comparison):
+        write_json(out / COMPARISON, described)
+    elif stored != described:
+        raise RunStateError(
+            f"{out} holds another comparison; use the same settings (more ways may be added), or another folder by "
+            "--out"
+        )
+
+
+def _extended(stored: Any, comparison: Comparison) -> bool:
+    """Return whether a comparison is a stored one with more ways; the folders of the others keep their names."""
+    try:
+        before = build(stored, Comparison)
+    except ConfigError:
+        return False
+    named = dict(zip(comparison.names, comparison.experiments, strict=True))
+    if any(named.get(name) != way for name, way in zip(before.names, before.experiments, strict=True)):
+        return False
+    return replace(comparison, experiments=before.experiments) == before
 
 
 def _searched(

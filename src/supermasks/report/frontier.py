@@ -28,7 +28,7 @@ EXPLAINED = (
     "Accuracy: mean over tasks and seeds, on test examples, ± sample standard deviation over seeds. "
     "Gain: over heads alone, with the same seeds. Bytes: what a task takes beside its head, names and file headers "
     "included. Seconds: training of all tasks, one seed, without the search. "
-    "Frontier: no way of the same family has at least this accuracy in fewer bytes."
+    "Frontier: better than heads alone, and no way of the same family has at least this accuracy in fewer bytes."
 )
 
 
@@ -45,7 +45,7 @@ class FrontierRow:
         bytes: a task, beside its head.
         seconds: of training, all tasks of one seed.
         seeds: how many are finished.
-        best: whether no way of the family has at least this accuracy in fewer bytes.
+        best: whether it is better than heads alone, and no way of the family has at least this accuracy in fewer bytes.
     """
 
     way: str
@@ -129,9 +129,8 @@ def _row(way: str, seeds: dict[int, Record], heads: dict[int, Record]) -> Fronti
 
 
 def _judged(row: FrontierRow, cheaper: Sequence[FrontierRow]) -> FrontierRow:
-    best = row.family is not None and all(
-        other.accuracy < row.accuracy for other in cheaper if other.family == row.family
-    )
+    rivals = [other for other in cheaper if other.family == row.family]
+    best = row.family is not None and row.gain > 0 and all(other.accuracy < row.accuracy for other in rivals)
     return replace(row, best=best)
 
 

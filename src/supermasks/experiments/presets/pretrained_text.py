@@ -60,6 +60,7 @@ FRONTIER = (
     "masks(rule=Drop(share=0.01,of=Neurons()))",
     "masks",
     "priced-masks",
+    *(f"signed-masks(rule=Drop(share={share}))" for share in ("0.0003", "0.003", "0.03")),
     "prompt-tuning",
     "vera",
     "ln-tuning",
