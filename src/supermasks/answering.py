@@ -9,7 +9,8 @@ from supermasks.asking import readable_lookups
 from supermasks.batch_checks import check_inputs
 from supermasks.errors import InputError
 from supermasks.inference import TaskInference
-from supermasks.mixed_rows import mixed_logits
+from supermasks.masks.rows import compiled
+from supermasks.mixed_rows import FEW_TASKS, mixed_logits
 from supermasks.network import Network
 from supermasks.replayed import Records
 from supermasks.state import TaskState
@@ -116,6 +117,8 @@ def most_probable_of_all(
         with readable_lookups():
             records = trunk_records(network, part, states)
         if records:
+            if len(states) >= FEW_TASKS:
+                compiled()  # from now on masks are applied by machine code, if there is any
             parts.append([_of_one(network, part, state, records) for state in states])
             continue
         which = torch.arange(len(states)).repeat_interleave(len(part))

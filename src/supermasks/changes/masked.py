@@ -12,6 +12,7 @@ from torch import Tensor
 from supermasks.changes.change import Change, Index, Shape, Shapes
 from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
 from supermasks.masks.products import PackedBits
+from supermasks.masks.rows import are_compiled, masked_weight
 
 COUNTED_AT_ONCE = 32  # masks; at most 255, so that their count fits into a byte
 CODE = ""
@@ -65,6 +66,8 @@ class Masked(Change):
         return self.mask[self.name]
 
     def applied(self, weight: Tensor) -> Tensor:
+        if are_compiled() and not torch.is_grad_enabled() and type(weight) is Tensor:
+            return masked_weight(weight, self.bits)
         # As bytes of 0 and 1: this skips a conversion, and the fixed cost of a product with bools.
         return weight * self.mask[self.name].view(torch.uint8).to(weight.device)
 

@@ -140,6 +140,11 @@ def compiled() -> ModuleType | None:
     return code
 
 
+def are_compiled() -> bool:
+    """Return whether this process has loaded the compiled products already; that takes half a second."""
+    return bool(compiled.cache_info().currsize) and compiled() is not None
+
+
 def _compiled(code: ModuleType, inputs: Tensor, weight: Tensor, addresses: npt.NDArray[np.uint64]) -> Tensor:
     """Return the products of rows with the masks at these addresses, one for each row."""
     inputs, result = inputs.contiguous(), torch.empty(len(inputs), len(weight), dtype=torch.float32)
