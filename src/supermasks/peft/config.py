@@ -29,8 +29,8 @@ class SupermaskConfig(PeftConfig):
         drop: a share (float) of each layer, such as 0.01; or a number of weights (integer) in the whole model, shared
             among the layers by their size. Default: 0.01.
         keep: the same, but what is kept.
-        rule: a `MaskRule` for each layer instead, such as `Threshold(0.0)`. `Drop(share=0.01)` and `Drop(1000)` drop the
-            lowest scores of the whole model, wherever they are, unless they are `by_layer`.
+        rule: a `MaskRule` instead, such as `Threshold(0.0)`, for each layer. A `Drop` that is not `by_layer` has one
+            budget for the whole model: the lowest scores are dropped, in whatever layers they are.
         spread: the range of the initial scores.
         seed: of the initial scores.
         save_scores: also save the scores (4 bytes a weight). Training can then be resumed exactly. By default the file
