@@ -1,16 +1,19 @@
-"""How much of a fine-tuned model is left in so many bytes: `supermasks.compress` beside other ways.
+"""How well a compressed fine-tuned model works at a given size: `supermasks.compress` and its rivals.
 
     python benchmarks/compress.py similarity --data FOLDER --tuned FOLDER [--sizes 100 300 1000 3000] [--ways ours svd]
     python benchmarks/compress.py tasks --data FOLDER [--texts 2000] [--epochs 3] [--length 64] [--sizes 100 200 300]
 
-`similarity` compresses the package sre-embedding-model 1.0.0 (a MiniLM, fine-tuned for texts about operations) over
-MiniLM. Its own evaluation set is not published. So `sre_pairs.csv` has 152 terms with their meanings, written for this
-benchmark. Half of them, and general texts, calibrate without labels. The others are tested: the cosine of a term and
-its meaning (label 1), and that of either and a film review (label 0). The score is Spearman's correlation of both,
-as on the model's card; Pearson's is shown too. `fidelity` is Pearson's correlation with the cosines of the
-fine-tuned model itself, over all pairs of texts, and `error` their root mean square difference.
+`similarity` compresses sre-embedding-model 1.0.0 over MiniLM. This package is a MiniLM that was fine-tuned for texts
+about operations. Its evaluation set is not published. So this benchmark has its own: 152 terms with their meanings, in
+`sre_pairs.csv`. One half of the terms calibrates the compression, together with general texts and without labels. The
+other half tests it. A test pair is a term and its meaning (label 1), or one of these and a film review (label 0).
 
-`tasks` fine-tunes MiniLM on three text tasks first, and compares accuracies.
+    spearman    correlation of the cosines of the pairs with their labels, as on the model's card
+    pearson     the same, by Pearson
+    fidelity    Pearson's correlation of the cosines with those of the fine-tuned model, over all pairs of texts
+    error       root mean square difference of the same cosines
+
+`tasks` first fine-tunes MiniLM on three text tasks. Then it compares the accuracies before and after compression.
 """
 
 import argparse
@@ -100,7 +103,7 @@ def _some_words(data: Path, name: str, count: int) -> list[str]:
 
 
 Made = tuple[dict[str, Tensor], int]
-"""The differences of a rival from the base, and their bytes."""
+"""The differences that a rival stores, and the bytes that they take."""
 
 
 def matrices(difference: Mapping[str, Tensor]) -> list[str]:
@@ -109,7 +112,7 @@ def matrices(difference: Mapping[str, Tensor]) -> list[str]:
 
 
 def vectors(difference: Mapping[str, Tensor]) -> Made:
-    """Return biases and normalisation, a byte an entry, as ours are."""
+    """Return the differences of biases and normalisation in a byte an entry, as `compress` stores them."""
     small = {name: value for name, value in difference.items() if value.dim() == 1}
     shifts = {name: Shifted.nearest(value) for name, value in small.items()}
     coded, _ = Shifted.encode(shifts, {})
@@ -118,7 +121,7 @@ def vectors(difference: Mapping[str, Tensor]) -> Made:
 
 
 def bitdelta(difference: Mapping[str, Tensor], size: int) -> Made | None:
-    """BitDelta without its distillation: all signs, the mean as the scale; embeddings are left at the base."""
+    """BitDelta without its distillation: all signs, and their mean size as the scale. Embeddings stay as in the base."""
     made, taken = vectors(difference)
     for name in matrices(difference):
         made[name] = difference[name].sign() * difference[name].abs().mean().half().float()
@@ -127,7 +130,7 @@ def bitdelta(difference: Mapping[str, Tensor], size: int) -> Made | None:
 
 
 def low_rank(difference: Mapping[str, Tensor], size: int) -> Made | None:
-    """The best approximation of each linear layer of one rank, in float16."""
+    """Truncated singular value decomposition of each linear layer, in float16. All layers have the same rank."""
     made, taken = vectors(difference)
     cost = sum(2 * sum(difference[name].shape) for name in matrices(difference))
     rank = (size - taken) // cost
@@ -142,7 +145,7 @@ def low_rank(difference: Mapping[str, Tensor], size: int) -> Made | None:
 
 
 def largest(difference: Mapping[str, Tensor], size: int) -> Made | None:
-    """The largest differences of the network in float16, and their positions, entropy coded."""
+    """The largest differences of the whole network in float16. Their positions are entropy coded."""
     made, taken = vectors(difference)
     names = [name for name, value in difference.items() if value.dim() == 2]
     values = torch.cat([difference[name].abs().flatten() for name in names])
@@ -161,9 +164,9 @@ def largest(difference: Mapping[str, Tensor], size: int) -> Made | None:
 
 
 def fit_biases(base: nn.Module, tuned: nn.Module, made: Mapping[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
-    """Return differences whose biases make the mean output of each linear layer that of the fine-tuned layer.
+    """Return differences with corrected biases: each linear layer has the mean output of the fine-tuned layer.
 
-    This is the part of our calibration that any rival can have: it costs no bytes.
+    Any rival can use this part of our calibration, because it takes no bytes.
     """
     means: dict[str, Tensor] = {}
     real = (inputs != 0).flatten()
@@ -261,7 +264,8 @@ def tasks(options: argparse.Namespace) -> None:
     from supermasks.experiments.tasks.text_sets import TextSets
 
     names = ("reuters-r52", "20newsgroups", "imdb")
-    for task in TextSets(datasets=names, train_texts=options.texts, length=options.length).stream(options.data, 0):
+    source = TextSets(datasets=names, train_texts=options.texts, test_texts=options.test_texts, length=options.length)
+    for task in source.stream(options.data, 0):
         net = Encoder()
         module = net.module((task,))
         network = net.network(module, net.base(0, None), "cpu")
@@ -288,7 +292,8 @@ def main() -> None:
     parser.add_argument("--tuned", type=Path, help="the folder of the fine-tuned model")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 300, 1000, 3000], help="in kB")
     parser.add_argument("--ways", nargs="+", default=[*OURS, *RIVALS])
-    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--texts", type=int, default=2000, help="training texts of a task")
+    parser.add_argument("--test-texts", type=int, help="test texts of a task; by default all")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--calibration", type=int, default=128, help="unlabelled texts")

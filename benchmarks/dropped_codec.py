@@ -1,13 +1,17 @@
-"""What masks that drop few weights take, coded by one probability a layer, and by rows and columns.
+"""The size of masks that drop few weights, for two codes: one probability a layer, or counts of rows and columns.
 
-The masks have the shapes of the linear layers of MiniLM. The dropped weights are scattered, clustered (each row and
-each column has its own rate, gamma distributed with variance 1), or whole neurons. --scores takes trained scores, a
-file of torch with a tensor for each layer.
+The masks have the shapes of the linear layers of MiniLM. There are three patterns of dropped weights:
 
-    layers      one probability a layer (way 1 of docs/format.md), in bytes
-    coded       what `encode_mask` returns
-    entropy     the numbers of dropped weights of rows and columns at their entropy, and any matrix with these numbers
-    Mbit/s      millions of mask entries encoded, and decoded, in a second of a processor core
+    scattered   anywhere
+    clustered   each row and each column has its own rate, gamma distributed with variance 1
+    neurons     whole rows
+
+--scores takes trained scores instead: a torch file with a tensor for each layer. The columns of the table:
+
+    layers      bytes of the code with one probability a layer (way 1 of docs/format.md)
+    coded       bytes that `encode_mask` returns
+    entropy     bytes of an ideal code: the counts of rows and columns at their entropy, and then the matrix
+    Mbit/s      millions of mask entries that one processor core encodes, and decodes, in a second
 
     python benchmarks/dropped_codec.py [--scores FILE] [--shares 0.001 0.003 0.01 0.03] [--patterns NAMES]
 
@@ -32,14 +36,14 @@ SHAPES = {f"{layer}.{n}": shape for layer in range(6) for n, shape in enumerate(
 
 
 def scores_of(pattern: str, seed: int = 0) -> dict[str, Tensor]:
-    """Return scores whose lowest have a pattern."""
+    """Return scores. The weights with the lowest scores have this pattern."""
     rng, scores = np.random.default_rng(seed), dict[str, Tensor]()
     for name, (rows, columns) in SHAPES.items():
         rates = np.ones((rows, columns))
         if pattern == "clustered":
             rates = np.outer(rng.gamma(1.0, 1.0, rows), rng.gamma(1.0, 1.0, columns))
         drawn = rng.random((rows, 1) if pattern == "neurons" else (rows, columns))
-        # The lowest of exponential variables over their rates: each is drawn in proportion to its rate.
+        # Exponential variables, divided by rates: the chance of an entry to be the lowest is proportional to its rate.
         scores[name] = torch.from_numpy(
             np.tile(-np.log1p(-drawn), (1, columns // drawn.shape[1])) / np.maximum(rates, 1e-12)
         )
@@ -47,7 +51,7 @@ def scores_of(pattern: str, seed: int = 0) -> dict[str, Tensor]:
 
 
 def entropy_bytes(ones: Tensor) -> float:
-    """Return the bytes of an ideal code that knows how often rows and columns have each number of ones.
+    """Return the bytes of an ideal code. It knows how many rows and columns have 0, 1, 2, ... ones.
 
     There are about `K! / prod(a!) / prod(b!) * exp(-A B / 2)` matrices with `a` ones in each row and `b` in each column
     (O'Neil 1969), where `A` is the sum of `a (a - 1) / K`, and `B` the same over columns.
@@ -65,7 +69,7 @@ def entropy_bytes(ones: Tensor) -> float:
 
 
 def report(pattern: str, share: float, scores: Mapping[str, Tensor]) -> None:
-    """Print a row."""
+    """Print a row of the table: the sizes and the speed for one pattern and share."""
     mask = Mask.pack({name: kept > 0.5 for name, kept in Drop(share=share).masks(scores).items()})
     layers = 1 + len(_encode(mask, None))
     start = process_time()

@@ -1,21 +1,25 @@
-"""The server under load: requests a second, latencies, and a soak test that compares each answer.
+"""Load tests of the server: requests a second, latencies, and a soak test that checks each answer.
 
-LeNet 300-100 with random masks, requests of one row with binary tensors. Client and server share the machine, so the
-figures are those of both together; the ratios are what counts. Each server is a process of its own.
+The network is LeNet 300-100 with random masks. A request has one row, as a binary tensor. The client and the server
+share the machine, so compare the rows with each other rather than the absolute numbers. Each server has its own process.
 
-    masks, one task     all requests ask the same task
-    masks, mixed        each request asks a task at random
-    masks, unknown      each request asks without a task (--unknown)
-    plain               the plain module behind the same server: the most that there could be
-    peft                LoRA adapters of rank 8, one for each task, mixed (--peft; needs peft)
+    masks, one task     all requests name the same task
+    masks, mixed        each request names a random task
+    masks, unknown      no request names a task (--unknown)
+    plain               the plain module behind the same server: an upper bound
+    peft                LoRA adapters of rank 8, one for each task, random tasks (--peft; needs peft)
 
     python benchmarks/serve.py [--tasks 200] [--seconds 10] [--clients 32] [--unknown] [--peft]
     python benchmarks/serve.py --soak 600 [--tasks 200]
 
-The soak test sends mixed requests at 80% of the rate that it measures first. Each second a task is added and one is
-removed, by another process's way (the folder) and by the client's (PUT and DELETE) in turn. One request of twenty is
-wrong: another shape, an unknown task, NaN, too large, or cut off. It fails if an answer differs from the learner's own,
-if a wrong request gets anything but 4xx, if any request gets 5xx or no answer, or if memory grows by more than 10%.
+The soak test first measures the highest rate. Then it sends requests for random tasks at 80% of this rate. Each second
+one task is added and another is removed: through the folder of the bank and through PUT and DELETE, in turn. One request
+in twenty is wrong: another shape, an unknown task, NaN, too large, or cut off. The test fails in any of these cases:
+
+- an answer differs from that of the learner;
+- a wrong request gets a status other than 4xx;
+- a request gets 5xx, or no answer;
+- memory grows by more than 10%.
 """
 
 import argparse
@@ -117,7 +121,7 @@ def measure(options: argparse.Namespace, folder: Path, learner: Learner) -> None
 
 
 class Soak:
-    """Good and bad requests, and what they got."""
+    """Sends right and wrong requests, checks the replies, and counts them."""
 
     def __init__(self, learner: Learner, coming: list[TaskState]) -> None:
         states = [*learner.bank, *coming]
@@ -179,7 +183,7 @@ def wrong(kind: str) -> bytes:
 
 
 async def cut_off(connection: Connection) -> None:
-    """Send half of a request on a connection of its own, and leave."""
+    """Send half of a request on a new connection, and close it."""
     _, writer = await asyncio.open_connection(*connection.address)
     request = infer("task-0", INPUTS[:1])
     writer.write(request[: len(request) // 2])
@@ -188,7 +192,7 @@ async def cut_off(connection: Connection) -> None:
 
 
 async def change(port: int, folder: BankFolder, learner: Learner, coming: list[TaskState], soak: Soak) -> None:
-    """Each second add one task and remove another, by the folder and by the client's way in turn."""
+    """Each second add one task and remove another, through the folder and through HTTP in turn."""
     connection, there, turn = Connection("127.0.0.1", port), list[TaskState](), 0
     headers = f"authorization: Bearer {TOKEN}\r\n"
     while True:

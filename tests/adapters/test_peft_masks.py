@@ -246,6 +246,54 @@ def test_a_count_is_exact_over_all_layers(kind: Kind) -> None:
     assert sum(int(mask.sum()) for mask in masks.values()) == 500
 
 
+def test_one_budget_for_the_whole_model(kind: Kind, tmp_path: Path) -> None:
+    model = adapted(kind, drop=None, rule=Drop(101))
+    layers = masks_of(base_of(model), "default")
+    frozen = copy.deepcopy(kind.make().state_dict())
+
+    def expected() -> dict[str, Tensor]:
+        scores = {name: layer.mask("default").scores.detach() for name, layer in layers.items()}
+        lowest = torch.cat([values.flatten() for values in scores.values()]).kthvalue(101).values
+        return {name: values > lowest for name, values in scores.items()}
+
+    for steps in (0, 1, 6):
+        trained(model, steps=steps)
+        masks, wanted = entries(model), expected()
+        assert all(torch.equal(masks[name], wanted[name]) for name in wanted)
+        assert sum(int((~mask).sum()) for mask in masks.values()) == 101
+        assert torch.equal(logits_of(model), logits_of(plainly_masked(kind, masks, model)))
+    counts = {int((~mask).sum()) / mask.numel() for mask in masks.values()}
+    assert len(counts) > 2  # not the same share of each layer
+    with torch.no_grad():
+        layers[kind.layer].mask("default").scores.data.sub_(1.0)  # this changes no version of the tensor
+    assert torch.equal(logits_of(model), logits_of(plainly_masked(kind, expected(), model)))
+    copied = copy.deepcopy(model)
+    trained(copied, seed=5)
+    assert same_masks(model, model)
+    assert not same_masks(copied, model)
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(kind.make(), tmp_path)
+    assert same_masks(loaded, model)
+    assert torch.equal(logits_of(loaded), logits_of(model))
+    further = PeftModel.from_pretrained(kind.make(), tmp_path, is_trainable=True)
+    assert same_masks(further, model)
+    trained(further)
+    assert sum(int((~mask).sum()) for mask in entries(further).values()) == 101
+    merged = model.merge_and_unload()
+    assert torch.equal(merged.get_submodule(kind.layer).weight, frozen[f"{kind.layer}.weight"] * expected()[kind.layer])
+
+
+def test_a_budget_of_the_whole_model_that_keeps_nothing_is_rejected(kind: Kind, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must keep something"):
+        adapted(kind, drop=None, rule=Drop(10**9))
+    adapted(kind, drop=None, rule=Drop(30)).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "adapter_config.json").read_text())
+    written["rule"]["count"] = 40
+    (tmp_path / "adapter_config.json").write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="cannot make its mask"):
+        PeftModel.from_pretrained(kind.make(), tmp_path, is_trainable=True)
+
+
 def test_settings_are_checked_and_written_as_json(kind: Kind, tmp_path: Path) -> None:
     model = adapted(kind, drop=None, rule=Threshold(0.05))
     model.save_pretrained(tmp_path)
@@ -267,7 +315,6 @@ def test_settings_are_checked_and_written_as_json(kind: Kind, tmp_path: Path) ->
         ({"spread": 0.0}, "above 0, got 0.0"),
         ({"spread": "0.1"}, "above 0, got '0.1'"),
         ({"drop": float("nan")}, "got nan"),
-        ({"rule": Drop(3)}, "which is for the whole network; pass drop="),
         ({"rule": Annealed(Drop(share=0.1, by_layer=True))}, "stays the same in training"),
     ],
 )

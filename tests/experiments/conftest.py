@@ -4,9 +4,15 @@ import csv
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small_experiments import changed
+
+from supermasks.experiments import EXPERIMENTS, Experiment
+from supermasks.experiments.architectures.text import Encoder
+from supermasks.training import Adam
 
 TOPICS = {"sea": ["ship", "wave", "fish"], "sky": ["star", "moon", "cloud"], "land": ["tree", "hill", "road"]}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "a", *(word for words in TOPICS.values() for word in words)]
@@ -67,3 +73,31 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
             lines.append(" ".join([word, *(f"{value:.4f}" for value in numbers)]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory, write_texts: Callable[..., None]) -> Path:
+    """Two sets of texts: "two" of the topics sea and sky, "three" of all."""
+    folder = tmp_path_factory.mktemp("data")
+    write_texts(folder / "two", ["sea", "sky"])
+    write_texts(folder / "three", ["sea", "sky", "land"])
+    return folder
+
+
+@pytest.fixture
+def small(net: Path) -> Callable[..., Experiment]:
+    """Make an experiment on both sets over the tiny encoder: `small(way, **settings)`."""
+
+    def make(way: str = "masks", **settings: Any) -> Experiment:
+        usual = {
+            "datasets": ("two", "three"),
+            "tokenizer": str(net),
+            "net": Encoder(model=str(net)),
+            "length": 6,
+            "epochs": 10,
+            "batch_size": 10,
+            "optimiser": Adam(3e-3),
+        }
+        return changed(EXPERIMENTS["pretrained-text"].of(way), **{**usual, **settings})
+
+    return make

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from small_experiments import changed
 
 from supermasks.errors import ConfigError, DataUnavailableError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
-from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.tasks.text_sets import TextSets
 from supermasks.methods import Individual, SupSup
 from supermasks.training import Adam
@@ -19,35 +17,7 @@ WIDTH, INNER, LAYERS = 16, 32, 2  # of the encoder
 MASKED = LAYERS * (4 * WIDTH * WIDTH + 2 * WIDTH * INNER)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, write_texts: Callable[..., None]) -> Path:
-    """Two sets of texts: "two" of the topics sea and sky, "three" of all."""
-    folder = tmp_path_factory.mktemp("data")
-    write_texts(folder / "two", ["sea", "sky"])
-    write_texts(folder / "three", ["sea", "sky", "land"])
-    return folder
-
-
 Make = Callable[..., Experiment]
-
-
-@pytest.fixture
-def small(net: Path) -> Make:
-    """Make an experiment on both sets: `small(way, **settings)`."""
-
-    def make(way: str = "masks", **settings: Any) -> Experiment:
-        usual = {
-            "datasets": ("two", "three"),
-            "tokenizer": str(net),
-            "net": Encoder(model=str(net)),
-            "length": 6,
-            "epochs": 10,
-            "batch_size": 10,
-            "optimiser": Adam(3e-3),
-        }
-        return changed(EXPERIMENTS["pretrained-text"].of(way), **{**usual, **settings})
-
-    return make
 
 
 def test_it_is_an_experiment_of_as_many_tasks_as_data_sets() -> None:

@@ -23,7 +23,7 @@ class SignedMasks(SupSup):
     `T = -1`, and the others `T = 0`. All other weights have `T = 1`. So a weight whose score falls is first dropped,
     and then flipped. Backward, `dT/dS = 1`. The scale is `s = exp(p)`: `p` begins at 0 and is trained with the scores.
 
-    A flipped weight takes about as many bytes as a dropped one, and a scale takes two. The states are those of
+    Which of these weights are flipped takes about a bit each, and a scale takes two bytes. The states are those of
     Koster et al. (2022), "Signing the Supermask: Keep, Hide, Invert".
 
     Attributes:

@@ -1,15 +1,28 @@
 """The mask of one adapter over one layer: scores while it is trained, a bit a weight afterwards."""
 
+from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from supermasks.errors import ConfigError
-from supermasks.masks import MaskRule, Threshold, pack_bits, unpack_bits
+from supermasks.masks import Threshold, pack_bits, unpack_bits
 
 ONLY = "weight"
+
+
+class LayerRule(Protocol):
+    """From the scores of a layer to its mask: a `MaskRule`, or the part of a rule for the whole model."""
+
+    def masks(self, scores: Mapping[str, Tensor], /) -> dict[str, Tensor]:
+        """Return the mask, with a straight-through gradient."""
+        ...
+
+    def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor], /) -> dict[str, Tensor]:
+        """Return the masked weight, differentiable in the scores."""
+        ...
 
 
 class AdapterMask(nn.Module):
@@ -33,7 +46,7 @@ class AdapterMask(nn.Module):
     def __init__(self, shape: tuple[int, ...], scores: Tensor | None) -> None:
         super().__init__()
         self.shape = shape
-        self.rule: MaskRule = Threshold()
+        self.rule: LayerRule = Threshold()
         self.scores = None if scores is None else nn.Parameter(scores)
         self.is_loaded = scores is not None
         self.register_buffer("bits", None if scores is not None else pack_bits(torch.zeros(shape, dtype=torch.bool)))

@@ -29,7 +29,8 @@ class SupermaskConfig(PeftConfig):
         drop: a share (float) of each layer, such as 0.01; or a number of weights (integer) in the whole model, shared
             among the layers by their size. Default: 0.01.
         keep: the same, but what is kept.
-        rule: a `MaskRule` for each layer instead, such as `Threshold(0.0)`.
+        rule: a `MaskRule` instead, such as `Threshold(0.0)`, for each layer. A `Drop` that is not `by_layer` has one
+            budget for the whole model: the lowest scores are dropped, in whatever layers they are.
         spread: the range of the initial scores.
         seed: of the initial scores.
         save_scores: also save the scores (4 bytes a weight). Training can then be resumed exactly. By default the file
@@ -43,8 +44,8 @@ class SupermaskConfig(PeftConfig):
         fingerprint: of the weights that the mask was trained over; filled in when an adapter is saved.
 
     Raises:
-        ConfigError: more than one of `drop`, `keep` and `rule` is given, a number is out of range, or the rule does not
-            decide layer by layer.
+        ConfigError: more than one of `drop`, `keep` and `rule` is given, a number is out of range, or the rule changes
+            during the training.
 
     Example:
         >>> SupermaskConfig(drop=0.01, modules_to_save=["classifier"]).layer_rules({"a": 1000, "b": 500})
@@ -85,8 +86,14 @@ class SupermaskConfig(PeftConfig):
         if not (isinstance(self.spread, (int, float)) and 0 < self.spread < inf):
             raise ConfigError(f"spread must be a number above 0, got {self.spread!r}")
 
+    @property
+    def whole_model(self) -> Drop | None:
+        """The rule, if it is one for all layers together."""
+        rule = None if self.rule is None else build(self.rule, MaskRule)
+        return rule if isinstance(rule, Drop) and not rule.by_layer else None
+
     def layer_rules(self, sizes: Mapping[str, int]) -> dict[str, MaskRule]:
-        """Return the rule of each layer.
+        """Return the rule of each layer, where layers do not share one budget.
 
         Args:
             sizes: the number of weights of each layer.
@@ -116,11 +123,6 @@ class SupermaskConfig(PeftConfig):
 def _check_rule(rule: MaskRule) -> None:
     if isinstance(rule, Annealed):
         raise ConfigError(f"expected a rule that stays the same in training, got {rule!r}; pass its rule")
-    if isinstance(rule, Drop) and not rule.by_layer:
-        raise ConfigError(
-            f"expected a rule for each layer, got {rule!r}, which is for the whole network; pass drop=... instead, or "
-            "Drop(..., by_layer=True)"
-        )
 
 
 def _check_amount(name: str, amount: Any) -> None:

@@ -1,5 +1,6 @@
 """The tuner: puts masks over the layers of a model, and writes them as one coded tensor."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,10 +9,12 @@ from torch import Tensor, nn
 
 from supermasks.errors import ConfigError
 from supermasks.foreign_layers import is_conv1d
+from supermasks.masks import Drop
 from supermasks.peft import coding
-from supermasks.peft.adapter_mask import AdapterMask
+from supermasks.peft.adapter_mask import AdapterMask, LayerRule
 from supermasks.peft.config import SupermaskConfig
 from supermasks.peft.layer import SupermaskLayer, SupermaskLinear
+from supermasks.peft.whole_model import WholeModel, joint_masks
 from supermasks.scores import Past, Spread
 
 ALL_LINEAR = "all-linear"
@@ -28,8 +31,13 @@ class SupermaskModel(BaseTuner):
         """Put masks over the layers that the settings name; then give each its rule."""
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         masks = coding.masks_of(model, adapter_name)
-        sizes = {name: layer.get_base_weight().numel() for name, layer in masks.items()}
-        for name, rule in _config(self.peft_config[adapter_name]).layer_rules(sizes).items():
+        config = _config(self.peft_config[adapter_name])
+        rules: Mapping[str, LayerRule]
+        if (whole := config.whole_model) is not None:
+            rules = WholeModel(whole, {name: layer.mask(adapter_name) for name, layer in masks.items()}).layers()
+        else:
+            rules = config.layer_rules({name: layer.get_base_weight().numel() for name, layer in masks.items()})
+        for name, rule in rules.items():
             masks[name].mask(adapter_name).rule = rule
 
     def _prepare_adapter_config(self, peft_config: Any, model_config: Any) -> Any:
@@ -92,6 +100,10 @@ class SupermaskModel(BaseTuner):
                 entries[name] = mask.entries_of(state_dict[f"{key}.scores"])
             else:
                 entries[name] = mask.entries()
+        if scores and (whole := _config(config).whole_model) is not None:
+            entries = joint_masks(
+                whole, {name: scores[f"{coding.key_of(name, adapter_name)}.scores"] for name in layers}
+            )
         return {coding.CODE: coding.encode(entries), **(scores if config.save_scores else {})}
 
     @classmethod
@@ -102,9 +114,13 @@ class SupermaskModel(BaseTuner):
         found = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         code = coding.take_code(found)
         coding.check_fingerprint(config.fingerprint, layers)
-        for name, entries in coding.decode(code, layers).items():
+        decoded = coding.decode(code, layers)
+        for name, entries in decoded.items():
             mask, key = layers[name].mask(adapter_name), coding.key_of(name, adapter_name)
             found |= _loaded(_config(config), mask, key, entries, found, (adapter_name, name))
+        if (whole := _config(config).whole_model) is not None:
+            keys = {name: f"{coding.key_of(name, adapter_name)}.scores" for name in layers}
+            _check_joint(whole, {name: found[key] for name, key in keys.items() if key in found}, decoded)
         return coding.without_spare_scores(found, layers, adapter_name)
 
 
@@ -140,7 +156,21 @@ def _loaded(
         return {}
     with torch.device("cpu"):
         fresh = fresh_scores(config, *of, mask.shape)
+        if config.whole_model is not None:
+            return {f"{key}.scores": torch.where(entries, fresh.clamp(min=config.lowest + config.spread / 1000), 0.0)}
         return {f"{key}.scores": mask.scores_of(entries, fresh, config.lowest, config.spread)}
+
+
+def _check_joint(rule: Drop, scores: Mapping[str, Tensor], entries: Mapping[str, Tensor]) -> None:
+    """Raise ConfigError unless the rule makes these masks of the scores of all layers."""
+    if not scores:
+        return  # the adapter was loaded for inference
+    made = joint_masks(rule, scores)
+    if not all(torch.equal(made[name].cpu(), entries[name].cpu()) for name in made):
+        raise ConfigError(
+            f"this adapter cannot be trained further: {rule!r} cannot make its mask; load it for inference, or save it "
+            "with save_scores=True"
+        )
 
 
 def _config(config: Any) -> SupermaskConfig:
