@@ -14,7 +14,8 @@ share the machine, so compare the rows with each other rather than the absolute 
 
 The soak test first measures the highest rate. Then it sends requests for random tasks at 80% of this rate. Each second
 one task is added and another is removed: through the folder of the bank and through PUT and DELETE, in turn. One
-request in twenty is wrong: another shape, an unknown task, NaN, too large, or cut off. The test fails in any of these cases:
+request in twenty is wrong: another shape, an unknown task, NaN, too large, or cut off. The test fails if
+
 
 - an answer differs from that of the learner;
 - a wrong request gets a status other than 4xx;
