@@ -16,7 +16,6 @@ The soak test first measures the highest rate. Then it sends requests for random
 one task is added and another is removed: through the folder of the bank and through PUT and DELETE, in turn. One
 request in twenty is wrong: another shape, an unknown task, NaN, too large, or cut off. The test fails if
 
-
 - an answer differs from that of the learner;
 - a wrong request gets a status other than 4xx;
 - a request gets 5xx, or no answer;
