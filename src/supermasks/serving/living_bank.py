@@ -17,6 +17,9 @@ from supermasks.state import TaskState
 from supermasks.task_info import check_name
 from supermasks.trial import check_answers
 
+TRIES = 20
+"""How often a request begins anew, each time because the bank has changed before it was read."""
+
 log = logging.getLogger("supermasks.serving")
 
 
@@ -55,15 +58,19 @@ class LivingBank:
             SupermasksError: the bank cannot be read; the old snapshot stays.
         """
         async with self._refreshing:
-            stamp = await asyncio.to_thread(self._folder.stamp)
-            if stamp == self._stamp and not self.problem:
+            for left in reversed(range(TRIES)):
+                stamp = await asyncio.to_thread(self._folder.stamp)
+                if stamp == self._stamp and not self.problem:
+                    return
+                try:
+                    self.snapshot = await asyncio.to_thread(self._maker.make, self.snapshot)
+                except SupermasksError as error:
+                    if left and await asyncio.to_thread(self._folder.stamp) != stamp:
+                        continue  # it has changed while it was read
+                    self.problem = str(error)
+                    raise
+                self._stamp, self.problem = stamp, ""
                 return
-            try:
-                self.snapshot = await asyncio.to_thread(self._maker.make, self.snapshot)
-            except SupermasksError as error:
-                self.problem = str(error)
-                raise
-            self._stamp, self.problem = stamp, ""
 
     async def state(self, snapshot: Snapshot, name: str) -> tuple[Snapshot, TaskState]:
         """Return the state of a task, and the snapshot that it is of.
@@ -75,7 +82,7 @@ class LivingBank:
         Raises:
             RefusedError: there is no such task, or it cannot be read.
         """
-        for _ in range(3):
+        for _ in range(TRIES):
             if name not in snapshot:
                 raise unknown(name)
             if (state := snapshot.in_memory(name)) is not None:

@@ -13,16 +13,13 @@ from supermasks.router import Auto
 from supermasks.serving.asked import Asked
 from supermasks.serving.batcher import Batcher
 from supermasks.serving.jobs import Answer, Job, Named, StaleError, ToAll, Unnamed, compute, inputs_for
-from supermasks.serving.living_bank import LivingBank, unknown
+from supermasks.serving.living_bank import TRIES, LivingBank, unknown
 from supermasks.serving.metrics import Metrics
 from supermasks.serving.refusal import RefusedError
 from supermasks.serving.settings import ServerSettings
 from supermasks.serving.snapshot import ALL, ANY, Snapshot, SnapshotMaker
 from supermasks.serving.traffic import Traffic
 from supermasks.state import TaskState
-
-TRIES = 3
-"""How often a request begins anew because the bank changed before it was read."""
 
 
 class Service:
@@ -88,6 +85,7 @@ class Service:
             raise RefusedError(400, f"the tensor 'tasks' is for {ANY} and {ALL}; a task answers alone")
         outcome: object = None
         for _ in range(TRIES):
+            before = self.snapshot
             outcome = await self.batcher.outcome(await self._job(name, asked))
             if not isinstance(outcome, StaleError):
                 break
@@ -95,6 +93,8 @@ class Service:
                 await self.bank.refresh()
             except SupermasksError as error:
                 raise outcome from error
+            if self.snapshot is before:  # it has not changed, so it is damaged
+                break
         if isinstance(outcome, Exception):
             raise outcome
         return outcome  # pyright: ignore[reportReturnType]
