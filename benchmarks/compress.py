@@ -121,7 +121,7 @@ def vectors(difference: Mapping[str, Tensor]) -> Made:
 
 
 def bitdelta(difference: Mapping[str, Tensor], size: int) -> Made | None:
-    """BitDelta without its distillation: all signs, and their mean size as the scale. Embeddings do not change."""
+    """BitDelta without its distillation: all signs, and one scale a layer. Embeddings stay as in the base."""
     made, taken = vectors(difference)
     for name in matrices(difference):
         made[name] = difference[name].sign() * difference[name].abs().mean().half().float()

@@ -1,7 +1,7 @@
 """Load tests of the server: requests a second, latencies, and a soak test that checks each answer.
 
 The network is LeNet 300-100 with random masks. A request has one row, as a binary tensor. The client and the server
-share the machine, so compare the rows with each other rather than the absolute numbers. Each server is a process.
+share the machine, so compare the rows with each other. Each server has its own process.
 
     masks, one task     all requests name the same task
     masks, mixed        each request names a random task
@@ -13,8 +13,10 @@ share the machine, so compare the rows with each other rather than the absolute 
     python benchmarks/serve.py --soak 600 [--tasks 200]
 
 The soak test first measures the highest rate. Then it sends requests for random tasks at 80% of this rate. Each second
-one task is added and another is removed: through the folder of the bank and through PUT and DELETE, in turn. One
-request in twenty is wrong: another shape, an unknown task, NaN, too large, or cut off. The test fails if
+one task is added and another is removed: through the folder of the bank, and through PUT and DELETE, in turn. One
+request in twenty is wrong: another shape, an unknown task, NaN, too large, or cut off.
+
+The test fails in any of these cases:
 
 - an answer differs from that of the learner;
 - a wrong request gets a status other than 4xx;

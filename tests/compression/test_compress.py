@@ -127,6 +127,21 @@ def test_a_file_takes_no_more_than_its_size_and_nearly_as_much(size: int, scales
     assert 0.95 * size - 256 < took <= size
 
 
+def test_biases_that_the_fit_changes_are_counted() -> None:
+    """A model whose biases were frozen, as with LoRA: the fit changes them all the same."""
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(24, 900), nn.ReLU(), nn.Linear(900, 900), nn.ReLU(), nn.Linear(900, 4))
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        tuned[2].weight += 0.02 * torch.randn(900, 900)  # pyright: ignore[reportOperatorIssue]
+    state = compress(base, tuned, "t", X, size=6_000)
+    assert isinstance(state.changes["2.bias"], Shifted)
+    learner = learner_of(base)
+    learner.add(state)
+    with pytest.raises(ConfigError, match="which biases, normalisation and head take"):
+        compress(base, tuned, "t", X, size=1_500)
+
+
 def test_answers_are_the_same_bits_after_a_bank_was_saved(tmp_path: Path) -> None:
     base = net()
     tuned = moved(base)

@@ -12,7 +12,7 @@ from supermasks.batch_checks import check_inputs
 from supermasks.brief import expect
 from supermasks.changes import Change, Difference, Replaced, Shifted, Unchanged
 from supermasks.compression.choosing import Curve, threshold_of_share, thresholds_for
-from supermasks.compression.fitting import Scales, fit
+from supermasks.compression.fitting import Scales, fit, unfitted_biases
 from supermasks.compression.observing import importance, observe
 from supermasks.compression.pair import Pair
 from supermasks.data.gather import plain_labels
@@ -96,7 +96,7 @@ def compress(
         signs = _signs(pair, matters, dict.fromkeys(matters, threshold_of_share(matters, keep)))
     else:
         assert size is not None  # checked above
-        signs = _signs_within(pair, info, matters, size - SLACK, scales)
+        signs = _signs_within(pair, info, matters, size - SLACK, scales, unfitted_biases(pair, seen))
     differences, shifts = fit(pair, signs, seen, inputs, scales)
     state = _state(pair, info, differences, shifts)
     state = replace(state, answers=trial_answers(network, state))
@@ -142,13 +142,23 @@ def _signs(pair: Pair, matters: dict[str, Tensor], thresholds: dict[str, float])
 
 
 def _signs_within(
-    pair: Pair, info: TaskInfo, matters: dict[str, Tensor], size: int, scales: Scales
+    pair: Pair, info: TaskInfo, matters: dict[str, Tensor], size: int, scales: Scales, fitted: dict[str, Shifted]
 ) -> dict[str, Tensor]:
-    """Return signs whose task takes at most `size` bytes, and nearly as many."""
+    """Return signs whose task takes at most `size` bytes, and nearly as many.
+
+    Args:
+        pair: the base and the fine-tuned model.
+        info: of the task.
+        matters: the importance of each difference.
+        size: in bytes.
+        scales: one for each parameter, or for each output.
+        fitted: the biases that the fit will change; they take as many bytes before it.
+    """
 
     def measured(thresholds: dict[str, float]) -> tuple[dict[str, Tensor], int]:
         signs = _signs(pair, matters, thresholds)
-        return signs, _bytes(pair, _state(pair, info, *fit(pair, signs, {}, torch.empty(0), scales)))
+        differences, shifts = fit(pair, signs, {}, torch.empty(0), scales)
+        return signs, _bytes(pair, _state(pair, info, differences, {**fitted, **shifts}))
 
     signs, least = measured(dict.fromkeys(matters, float("inf")))
     if least > size:

@@ -1,6 +1,6 @@
 """Scales and biases in closed form: each layer in turn answers as the fine-tuned layer did."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -76,6 +76,22 @@ def fit(
     return differences, shifts
 
 
+def unfitted_biases(pair: Pair, seen: Collection[str]) -> dict[str, Shifted]:
+    """Return a shift of 0 for each bias that `fit` will change, so that its bytes can be counted before.
+
+    Args:
+        pair: the base and the fine-tuned model.
+        seen: the names of the weights of the layers that are fitted.
+    """
+    layers = linear_layers(pair, pair.tuned)
+    biased = [name for name in seen if layers[name].bias is not None]  # pyright: ignore[reportUnnecessaryComparison]
+    return {_bias_of(name): Shifted.nearest(torch.zeros(len(layers[name].bias))) for name in biased}
+
+
+def _bias_of(weight: str) -> str:
+    return weight.removesuffix("weight") + "bias"
+
+
 def _base(pair: Pair, name: str) -> Tensor:
     return pair.network.shared(name, ()).cpu()
 
@@ -119,7 +135,7 @@ class _Fitting:
         self.differences[self.name] = Difference(self.signs, scale)
         answer = entered @ self.differences[self.name].applied(base).T
         if has_bias:
-            bias = self.name.removesuffix("weight") + "bias"
+            bias = _bias_of(self.name)
             known = _base(self.pair, bias)
             self.shifts[bias] = Shifted.nearest(means[0] - scale.float() * means[1] - known)
             answer += self.shifts[bias].applied(known)
