@@ -341,16 +341,12 @@ class MaskBank:
 
         Raises:
             UnknownTaskError: the bank has no task of this name.
-            MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights.
+            MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights,
+                or they were learned over different weights.
         """
         expect(state, TaskState, "what replaces a task of a bank")
-        before = self[state.name]
-        if self.after(state.name) or state.after(self.header.fingerprint) or state.over != before.over:
-            raise MaskError(
-                f"task {state.name!r} or its replacement has trained shared weights, or they were learned over "
-                "different weights; remove the task, and learn it anew"
-            )
         self._order.check_changes(state)
+        self._order.check_replaces(state, self[state.name])
         self._order.union = None
         self.changes += 1
         self._change(state)

@@ -35,7 +35,7 @@ _ADVICE = {
 
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
-Mode = Literal["read", "write", "create"]
+Mode = Literal["read", "write", "create", "glance"]
 
 
 @contextmanager
@@ -69,13 +69,14 @@ class Connection:
     Args:
         path: of the folder.
         wait: how many seconds to wait while another process writes.
-        mode: to "read" or "write" an existing bank, or to "create" one.
+        mode: to "read" or "write" an existing bank, or to "create" one. At a "glance", nothing is locked: what is read
+            may be incomplete.
     """
 
     def __init__(self, path: Path, wait: float, mode: Mode = "read") -> None:
         self.path, self.wait = path, wait
         self.mode: Mode = mode
-        self._action = "read" if mode == "read" else "written"
+        self._action = "read" if mode in ("read", "glance") else "written"
         self._open: tuple[int, sqlite3.Connection] | None = None
         self._lock = RLock()
 
@@ -150,12 +151,12 @@ class Connection:
     def _connect(self) -> sqlite3.Connection:
         file = self.path / DATABASE
         _check_journal(self.path)
-        if self.mode != "read" and file.is_symlink():
+        if self._action == "written" and file.is_symlink():
             raise BankFormatError(
                 f"{file} is a symbolic link, so writing could change files elsewhere; replace it by a real file"
             )
         # With rw, SQLite opens a file that may not be written to for reading only.
-        mode = "rwc" if self.mode == "create" else "rw"
+        mode = {"create": "rwc", "glance": "ro&immutable=1"}.get(self.mode, "rw")
         made = sqlite3.connect(
             f"{file.absolute().as_uri()}?mode={mode}",
             timeout=self.wait,

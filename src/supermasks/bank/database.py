@@ -281,10 +281,14 @@ class DatabaseReader(BankReader):
         with self.held(), parsing(f"{self.path / DATABASE} is damaged"):
             return [_entry(*row) for row in self.connection.rows(sql, value)]
 
-    def _root(self) -> Root:
+    def raw_root(self) -> bytes:
+        """Return the content of the row `root` as it is now."""
         self._check_schema()
+        return self._item("root")
+
+    def _root(self) -> Root:
         with parsing(f"{self.path / DATABASE} has no valid root"):
-            return Root.decode(self._item("root"))
+            return Root.decode(self.raw_root())
 
     def _item(self, name: str, sha256: str = "") -> bytes:
         return self._content("items", "name", name, f"its {name}", 2**28, sha256)

@@ -26,8 +26,7 @@ from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
 from supermasks.bank.repair import repair
 from supermasks.bank.shared import MANIFEST, write_shared
-from supermasks.bank.stamp import Stamp, stamp_of
-from supermasks.bank.succession import check_left, with_task
+from supermasks.bank.succession import check_features, check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import check_storable, encode_state, encode_tensors
 from supermasks.errors import BankBusyError, BankFormatError, ConfigError
@@ -334,21 +333,19 @@ class BankFolder:
         check_storable(state)
         with self._changing() as writer:
             entry = self._entry(writer, state.name)
-            if entry.after:
-                raise owner_stays(state.name)
             if state.means is not None:  # otherwise stored moments are not read
-                with_task(writer.bank.moments(), state, None)
+                check_features(writer.bank.moments(), state)
             writer.replace(entry, state)
 
-    def stamp(self) -> Stamp:
-        """Return a value that differs after each change of the bank. This reads 100 bytes, and never waits.
+    def stamp(self) -> forms.Stamp:
+        """Return a value that differs after each change of the bank. This never waits, and no writer waits for it.
 
         Take the stamp before `open`: if the stamp has not changed since, neither has the bank.
 
         Raises:
             StorageError: the folder cannot be read.
         """
-        return stamp_of(self.path)
+        return forms.stamp_of(self.path)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name.

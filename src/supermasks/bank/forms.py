@@ -39,17 +39,41 @@ PAGE = 2048
 Tasks = Iterable[tuple[TaskEntry, bytes]]
 
 
+Stamp = tuple[tuple[int, int, int], tuple[int, int, int], bytes]
+"""The inode, the size and the time of the last change in ns, of the database and of the manifest; and the root."""
+
+
 class ExistsError(BankFormatError):
     """There is a database already."""
 
 
 def holds(path: Path, file: str) -> bool:
     """Return whether a folder holds a file that is not empty."""
-    try:
-        with storage(f"{path} cannot be read", passing=(FileNotFoundError, NotADirectoryError)):
-            return (path / file).stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    return _facts(path / file)[1] > 0
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return a value that differs after each change of the bank in a folder.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    root = b""
+    if holds(path, DATABASE):
+        # By SQLite: a process that opens and closes the file in another way gives up its locks.
+        bank = DatabaseReader(path, 0, "glance", look=False)
+        with closing(bank.connection), suppress(BankFormatError):  # it is damaged, or a writer is in the midst of it
+            root = bank.raw_root()
+    return _facts(path / DATABASE), _facts(path / MANIFEST), root
+
+
+def _facts(file: Path) -> tuple[int, int, int]:
+    with storage(f"{file} cannot be read"):
+        try:
+            found = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def open_bank(path: Path, wait: float) -> BankReader:
