@@ -15,7 +15,7 @@ from supermasks.bank.reader import DEEPEST, KINDS, TaskEntry
 from supermasks.bank.succession import Succession, require_new
 from supermasks.changes import Change
 from supermasks.encoding import encode_state, encode_tensors
-from supermasks.errors import BankFormatError, MaskError, StorageError, TaskError
+from supermasks.errors import BankFormatError, StorageError, TaskError
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
