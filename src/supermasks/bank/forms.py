@@ -29,13 +29,12 @@ from supermasks.bank.reader import BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import encode_state
-from supermasks.errors import BankBusyError, BankFormatError
+from supermasks.errors import BankBusyError, BankFormatError, StorageError
 
 PAGE = 2048
 """Bytes of a page of the database: a task wastes a part of a page."""
 
 Tasks = Iterable[tuple[TaskEntry, bytes]]
-
 
 Stamp = tuple[tuple[int, int, int], tuple[int, int, int], bytes]
 """The inode, the size and the time of the last change in ns, of the database and of the manifest; and the root."""
@@ -60,7 +59,8 @@ def stamp_of(path: Path) -> Stamp:
     if holds(path, DATABASE):
         # By SQLite: a process that opens and closes the file in another way gives up its locks.
         bank = DatabaseReader(path, 0, "glance", look=False)
-        with closing(bank.connection), suppress(BankFormatError):  # it is damaged, or a writer is in the midst of it
+        # It may be damaged or gone, or a writer is in the midst of it. Then it has no root now, which differs, too.
+        with closing(bank.connection), suppress(BankFormatError, StorageError):
             root = bank.raw_root()
     return _facts(path / DATABASE), _facts(path / MANIFEST), root
 
