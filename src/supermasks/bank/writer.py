@@ -153,13 +153,14 @@ class BankWriter:
 
         Raises:
             MaskError: see `Succession.check_replaces`.
+            TaskError: the task takes too many bytes to be read again.
             BankFormatError: a mask that is coded relative to the task's mask cannot be read.
             StorageError: it cannot be read or written.
         """
         self.order.check_changes(state)  # first: a task is read only if it has as many weights as this one
         self.order.check_replaces(state, self.bank.state(entry))
         self._code_alone({entry.file})
-        content, _ = encode_state(state, self.bank.header.layout)
+        content = self._fitting(f"task {state.name!r}", encode_state(state, self.bank.header.layout)[0])
         self._replace_row(entry, entry._replace(reference=""), content)
         self._now(edits=self.bank.root.edits + 1)
         self._last, self.order = None, Succession(self.bank.header, self.bank.root.over)
