@@ -366,6 +366,12 @@ def test_a_bank_whose_tasks_trained_all_weights_is_read(tmp_path: Path) -> None:
     bank = BankFolder(tmp_path).read()
     assert [state.replaced for state in bank] == [state.replaced for state in learner.bank]
     assert torch.equal(bank.weights["weight"], learner.bank.weights["weight"])
+    stored = BankFolder(tmp_path).open()
+    stored._once["weights"] = {"weight": torch.zeros(3, 4)}  # pyright: ignore[reportPrivateUsage]
+    before = MaskBank(stored.header, stored.kept)
+    with pytest.raises(MaskError, match="expected the shared weights that task 'b' left"):
+        before.merge(stored)
+    assert (before.names, before.shares("weights")) == ([], False)
 
 
 def test_weights_that_a_task_did_not_train_are_not_stored(tmp_path: Path) -> None:

@@ -451,10 +451,13 @@ class MaskBank:
         both._once["moments"] = added(self.moments, other.moments)
         if not self.shares("memory"):
             both._once["memory"] = other.memory
-        if other.shares("weights"):
-            both._once["weights"] = other.weights
+        last = None
         for state in other:
             both._append(state)
+            last = state if state.replaced else last
+        if last is not None:
+            check_left(last, other.weights)
+            both._once["weights"] = other.weights
         self._known, self._once, self._order = both._known, both._once, both._order
         self.changes += 1
 
