@@ -43,6 +43,14 @@ def test_many_tasks(tmp_path: Path) -> None:
     assert number(r"task and digit right: ([\d.]+)%", text) > 87
 
 
+def test_onnx_tasks(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    text = printed("onnx_tasks", tmp_path)
+    apart, together = (number(rf"{what}: ([\d.]+)", text.replace(",", "")) for what in ("each task", "all tasks"))
+    assert apart / together > 7  # at most 7.6: ten times 32 bits a weight, or once 32 bits and ten more
+    assert "difference of logits: rounding" in text
+
+
 def test_own_data(tmp_path: Path) -> None:
     text = printed("own_data", tmp_path)
     assert number(r"shapes: ([\d.]+)%", text) > 95

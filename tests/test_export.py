@@ -375,6 +375,19 @@ def test_onnxruntime_gives_the_logits_of_the_learner(kind: str, tmp_path: Path) 
         torch.testing.assert_close(run(path, x), logits_of(learner, x), rtol=1e-5, atol=1e-5)
 
 
+@networks
+def test_one_file_of_two_tasks_gives_the_logits_of_both(kind: str, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    learner, path = learned(kind), tmp_path / "both.onnx"
+    learner.export_onnx(path=path, tasks=["b", "a"], example=inputs_of(kind, 1) if kind == "bert" else None)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for count in (1, 5):
+        x = inputs_of(kind, count)
+        for number, name in enumerate(("b", "a")):
+            (logits,) = session.run(["logits"], {"inputs": x.numpy(), "task": np.array([number])})
+            torch.testing.assert_close(torch.from_numpy(logits), logits_of(learner, x, name), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("norm", ["per_task", "batch", "frozen"])
 def test_onnx_normalises_by_the_policy_of_the_network(norm: Any, blobs: Blobs, tmp_path: Path) -> None:
     pytest.importorskip("onnx")

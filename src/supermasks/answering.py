@@ -58,7 +58,7 @@ def most_probable_of_each(
     Raises:
         InputError: an output is not finite, or an embedding lacks a token.
     """
-    sizes = [len(state.classes) for state in states]
+    sizes = [len(state.info.classes) for state in states]
     if network.head is None or len({*sizes}) == 1:
         return _of_each(network, inputs, states, sizes, which, chunk)
     # A layer with its own head for each task gives as many logits as the task has classes.

@@ -127,5 +127,6 @@ def readable_lookups() -> Generator[None]:
             raise
         raise InputError(
             'with norm="batch" the network needs several inputs at once, to measure their statistics, got 1; ask about '
-            "more inputs of a task in one call, and choose a chunk that leaves no single input over"
+            "more inputs of a task in one call (with together=True if the task is not known), and choose a chunk that "
+            "leaves no single input over"
         ) from error

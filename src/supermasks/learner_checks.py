@@ -95,6 +95,14 @@ def named_states(tasks: object, bank: MaskBank, what: str) -> tuple[list[str], d
         raise (unknown_tasks([*wrong.values()], bank.names) if wrong else error) from None
 
 
+def different_states(tasks: object, bank: MaskBank) -> list[TaskState]:
+    """Return the states of tasks; raise what `named_states` raises, and ConfigError if a name comes twice."""
+    names, named = named_states(tasks, bank, "a list of task names")
+    if len(named) < len(names):
+        raise ConfigError(f"tasks must be a list of different task names, got {brief(names)}")
+    return [*named.values()]
+
+
 def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
     """Return the path of a checkpoint; raise ConfigError if it is invalid."""
     if checkpoint is None:

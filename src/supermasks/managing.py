@@ -40,6 +40,7 @@ class TaskManager(Predictor):
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
+            BaseMismatchError: the state fits only another base, as that of a compressed fine-tune.
             MaskError: the state does not fit the network, or was learned over other weights.
         """
         expect(state, TaskState, "what is added to a learner")

@@ -48,8 +48,7 @@ def mixed_logits(network: Network, inputs: Tensor, states: Sequence[TaskState], 
     few = len(states) < FEW_TASKS or len(inputs) > FEW_ROWS * len(states)
     if few or network.backbone.compiled or network.norm == "batch":
         return _one_by_one(network, inputs, states, counts)
-    for state in states:
-        network.check_once(state)
+    network.check_once(*states)
     check_inputs(inputs, states[0].input_shape, states[0].input_dtype)
     batch, kinds = _Batch(network, states, counts), network.backbone.mixes
     kind: Hashable = (batch.names, tuple(inputs.shape))
@@ -96,7 +95,7 @@ class _Batch:
     def __init__(self, network: Network, states: Sequence[TaskState], counts: Sequence[int]) -> None:
         self._network, self._counts = network, list(counts)
         self._states = states
-        self.names = frozenset[str]().union(*(state.changed for state in states))
+        self.names = frozenset[str]().union(*{state.changed for state in states})
 
     def logits(self, inputs: Tensor, tried: bool) -> Tensor | None:
         """Return the logits of all rows in one pass; None if that is not possible.

@@ -25,7 +25,7 @@ from supermasks.own_copy import check_module, own_copy, settle_weights
 from supermasks.parts_table import parts_table
 from supermasks.replayed import Records
 from supermasks.state import ReadOnlyTensors, TaskState
-from supermasks.state_check import check_buffers, check_changes
+from supermasks.state_check import check_base, check_buffers, check_changes
 from supermasks.weights import Weights
 
 
@@ -396,16 +396,22 @@ class Network:
                 "network; open the bank with Learner.load, or use network.writing(state) for one task after the other"
             )
 
-    def check_once(self, state: TaskState) -> None:
+    def check_once(self, *states: TaskState) -> None:
         """Do what `check` does, but only once for each state over these weights: states never change."""
-        if state not in self._view.checked:
-            self.check(state)
-            self._view.checked.add(state)
+        checked = self._view.checked
+        if not checked.issuperset(states):
+            for state in states:
+                if state not in checked:
+                    self.check(state)
+                    checked.add(state)
 
     def _check_parameters(self, state: TaskState) -> None:
-        dense = {name: tuple(value.shape) for name, value in self.constants.items()}
-        check_changes(state, self.shapes, dense, self.head_shapes(len(state.classes)))
-        check_buffers(state, self.backbone.buffers, self.backbone.writable.values())
+        check_base(state, self.fingerprint)
+        if self._view.shapes is None:
+            self._view.shapes = self.shapes, {name: tuple(value.shape) for name, value in self.constants.items()}
+        check_changes(state, *self._view.shapes, self.head_shapes(len(state.classes)))
+        if state.buffers:
+            check_buffers(state, self.backbone.buffers, self.backbone.writable.values())
 
     def _of_role(self, role: str) -> list[Part]:
         return [part for part in self.parts if part.role == role]
@@ -416,7 +422,9 @@ class _View:
 
     Attributes:
         checked: the states that are known to fit.
+        shapes: of the shared weights, and of the parameters that a task may replace; None until they are needed.
     """
 
     def __init__(self) -> None:
         self.checked = WeakSet[TaskState]()
+        self.shapes: tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]] | None = None

@@ -21,7 +21,7 @@ from supermasks.brief import brief, counted, listed
 from supermasks.data.gather import plain_labels
 from supermasks.errors import ConfigError, LabelError, TaskError
 from supermasks.inference import Calibration, TaskInference
-from supermasks.learner_checks import check_part, named_states, warn_of_few
+from supermasks.learner_checks import check_part, different_states, named_states, warn_of_few
 from supermasks.network import Network
 from supermasks.router import Auto
 from supermasks.sharing import export_onnx, exported
@@ -155,7 +155,7 @@ class Predictor:
         inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, together, chunk)
         chosen = belief.chosen.expand(len(inputs))
-        labels, confidence = _labelled(self.network, self.bank, inputs, belief, chosen, chunk)
+        labels, confidence = _labelled(self.network, mixed, inputs, belief, chosen, chunk)
         found_tasks = [belief.candidates[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, found_tasks, confidence, belief)
@@ -238,9 +238,10 @@ class Predictor:
             )
         inputs = network_inputs(inputs, mixed.superposition.states[0], mixed.form)
         belief = self._infer(inputs, mixed, False, chunk)
-        probabilities = torch.zeros(len(inputs), len(self.bank[belief.candidates[0]].classes), dtype=torch.float32)
+        state_of = dict(zip(mixed.names, mixed.superposition.states, strict=True))
+        probabilities = torch.zeros(len(inputs), len(state_of[belief.candidates[0]].classes), dtype=torch.float32)
         for number in belief.chosen.unique().tolist():
-            rows, state = (belief.chosen == number).nonzero().flatten(), self.bank[belief.candidates[number]]
+            rows, state = (belief.chosen == number).nonzero().flatten(), state_of[belief.candidates[number]]
             if belief.classes is None:
                 probabilities[rows] = class_probabilities(self.network, inputs[rows], state, chunk)
             else:
@@ -377,31 +378,51 @@ class Predictor:
         """
         return exported(self.network, self.bank[task])
 
-    def export_onnx(self, task: str, path: str | os.PathLike[str], example: Inputs | None = None) -> None:
-        """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
+    def export_onnx(
+        self,
+        task: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+        example: Inputs | None = None,
+        tasks: Sequence[str] | None = None,
+    ) -> None:
+        """Write one task, or several, as an ONNX file for batches of any size (extra `onnx`).
 
-        The outputs are those of `export`. The file's metadata hold the name of the `task` and, as JSON, its
-        `classes`, the labels of the first outputs; labels that JSON does not have are stored as in a bank.
+        One task goes from `inputs` to `logits`. The outputs are those of `export`. The file's metadata hold the name of
+        the `task` and, as JSON, its `classes`, the labels of the first outputs; labels that JSON does not have are
+        stored as in a bank.
+
+        A file of several tasks has the shared weights once, and for each task the bits of its masks, its head and its
+        statistics. The second input `task`, one int64, is the number of the task in the metadata `tasks`. The metadata
+        `classes` has a list for each task. Where tasks have heads of different sizes, further logits are 0.
 
         Args:
-            task: its name.
+            task: the name of a single task.
             path: of the file; an existing one is replaced.
             example: inputs to record the operations of the backbone with, and to compare the file on; None takes
                 zeros, and for token ids ones and zeros.
+            tasks: the names of several tasks, in place of `task`.
 
         Raises:
-            UnknownTaskError: no task of this name was learned.
-            InputError: the example does not have the shape and type of the task's inputs.
+            UnknownTaskError: no task of one of the names was learned.
+            ConfigError: there is neither `task` nor `tasks`, or both; `tasks` is no list of names; or the path is none.
+            TaskError: the inputs of several tasks differ in shape, type or form.
+            InputError: the example does not have the shape and type of the tasks' inputs.
             LabelError: a class label cannot be stored.
-            UnsupportedModuleError: ONNX cannot express the backbone, or the file answers otherwise.
+            UnsupportedModuleError: ONNX cannot express the backbone, or the file answers otherwise; or one of several
+                tasks changes weights in another way than by a mask or by its own values.
             StorageError: the file cannot be written; an existing one is unchanged.
             MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
 
         Example:
             `learner.export_onnx("digits", "digits.onnx")`, and wherever there is onnxruntime:
             `InferenceSession("digits.onnx").run(["logits"], {"inputs": images})`.
+            For several tasks, `learner.export_onnx(path="all.onnx", tasks=["digits", "letters"])`, and for letters:
+            `InferenceSession("all.onnx").run(["logits"], {"inputs": images, "task": np.array([1])})`.
         """
-        export_onnx(self.network, self.bank[task], path, example)
+        if (task is None) == (tasks is None) or path is None:
+            raise ConfigError("export_onnx needs the path of a file, and either task=NAME or tasks=[NAME, ...]")
+        states = [self.bank[task]] if task is not None else different_states(tasks, self.bank)
+        export_onnx(self.network, states, path, example, many=task is None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the mixed tasks: mixing them again is faster than sending them."""
@@ -447,16 +468,18 @@ def _of_named(network: Network, bank: MaskBank, inputs: Inputs, tasks: Sequence[
         )
     which = torch.tensor([number[name] for name in names])
     found, confidence = most_probable_of_each(network, inputs, states, which, chunk)
+    classes = [state.info.classes for state in states]
     rows = zip(which.tolist(), found.tolist(), strict=True)
-    return Prediction([states[task].classes[label] for task, label in rows], names, confidence, None)
+    return Prediction([classes[task][label] for task, label in rows], names, confidence, None)
 
 
 def _labelled(
-    network: Network, bank: MaskBank, inputs: Tensor, belief: Belief, chosen: Tensor, chunk: int
+    network: Network, mixed: Mixed, inputs: Tensor, belief: Belief, chosen: Tensor, chunk: int
 ) -> tuple[list[Hashable], Tensor]:
-    """Return label and confidence of each input, by the task that was chosen for it."""
+    """Return label and confidence of each input, by the task that was chosen for it, as it was when they were mixed."""
+    state_of = dict(zip(mixed.names, mixed.superposition.states, strict=True))
     tasks, which = chosen.unique(return_inverse=True)
-    states = [bank[belief.candidates[task]] for task in tasks.tolist()]
+    states = [state_of[belief.candidates[task]] for task in tasks.tolist()]
     if belief.classes is None:
         found, confidence = most_probable_of_each(network, inputs, states, which, chunk)
     else:

@@ -64,6 +64,8 @@ class TaskState:
             base's.
         replaced: the digest of the weights that the task left (`content_digest`), if it trained all shared weights. The
             bank stores these once, not for each task.
+        base: the fingerprint of the only base that the task fits, such as that of a compressed fine-tune; empty if any
+            base of these shapes will do.
         means: the mean features of its classes, by which a router recognises its inputs (`bank.moments`); None if they
             were not counted.
         answers: a few logits for meaningless inputs (`trial_answers`), which reveal another backbone; may be empty.
@@ -81,6 +83,7 @@ class TaskState:
     replaced: str = ""
     answers: tuple[float, ...] = ()
     means: ClassMeans | None = None
+    base: str = ""
 
     def __post_init__(self) -> None:
         if self.answers and prod(self.input_shape) > MOST_TRIED:

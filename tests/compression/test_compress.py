@@ -14,6 +14,7 @@ from supermasks.changes import Difference, Replaced, Shifted, Unchanged
 from supermasks.compression.observing import observe
 from supermasks.compression.pair import Pair
 from supermasks.errors import (
+    BaseMismatchError,
     ConfigError,
     InputError,
     LabelError,
@@ -180,6 +181,67 @@ def test_convolutions_and_embeddings_are_compressed() -> None:
     with torch.no_grad():
         before = float((base(ids) - tuned(ids)).square().mean().sqrt())
     assert error(learner, "t", tuned, ids) < 0.5 * before
+
+
+def test_a_task_fits_only_the_base_that_it_was_compressed_over(tmp_path: Path) -> None:
+    base = net()
+    state = compress(base, moved(base), "t", X, keep=0.3)
+    revised = learner_of(moved(base, by=1e-4))  # a base so near that it answers nearly the same
+    for bank in (revised, revised.bank):
+        with pytest.raises(BaseMismatchError, match="for task 't', which was made over it"):
+            bank.add(state)
+    assert not len(revised.bank)
+    learner = learner_of(base)
+    learner.add(state)
+    learner.save(tmp_path)
+    again = Learner.load(tmp_path, base)
+    assert again.bank["t"].base == state.base == learner.network.fingerprint
+    with pytest.raises(BaseMismatchError, match="expected a base with digest"):
+        revised.add(again.bank["t"])
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_differences_that_float16_cannot_hold_are_rejected(calibrate: bool) -> None:
+    base = net()
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        tuned[3].weight += 1e6  # pyright: ignore[reportOperatorIssue]
+    with pytest.raises(ConfigError, match=r"at most 65504, got 1e\+06 for '3.weight'"):
+        compress(base, tuned, "t", X, keep=1.0, calibrate=calibrate)
+
+
+def test_a_head_with_large_values_is_stored_as_float32() -> None:
+    base = net()
+    network, tuned = Network(base, PretrainedBase("base"), head="6"), moved(base)
+    with torch.no_grad():
+        tuned[6].weight[0, 0] = 1e5  # pyright: ignore
+    state = compress(network, tuned, "t", X, keep=1.0)
+    assert {name: state.changes[f"6.{name}"].tensors()[""].dtype for name in ("weight", "bias")} == {
+        "weight": torch.float32,
+        "bias": torch.float16,
+    }
+    learner = Learner(network)
+    learner.add(state)
+    assert float(learner.network.effective(learner.bank["t"])["6.weight"][0, 0]) == 1e5
+
+
+def test_batch_statistics_need_two_inputs() -> None:
+    base = net()
+    network = Network(base, PretrainedBase("base"), norm="batch")
+    learner = Learner(network)
+    learner.add(compress(network, moved(base), "t", X, keep=1.0))
+    assert learner.network.logits(X, learner.bank["t"]).shape == (len(X), 5)
+
+
+def test_what_a_network_does_not_select_takes_a_byte_an_entry() -> None:
+    base = net()
+    network = Network(base, PretrainedBase("base"), select=["3.weight"])
+    state = compress(network, moved(base), "t", X, keep=0.5)
+    kinds = {name: type(change) for name, change in state.changes.items() if name.endswith(("0.weight", "3.weight"))}
+    assert kinds == {"0.weight": Shifted, "3.weight": Difference}
+    learner = Learner(network)
+    learner.add(state)
+    assert error(learner, "t", moved(base)) < 0.1
 
 
 class Pooled(nn.Module):

@@ -10,10 +10,12 @@ import torch
 from small_experiments import changed
 
 from supermasks.bank import BankFolder
+from supermasks.errors import ConfigError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
 from supermasks.experiments.architectures.text import Encoder
-from supermasks.experiments.ways.adapters import TrainedPartWay
+from supermasks.experiments.ways.adapters import LoRAWay, TrainedPartWay
 from supermasks.methods import Individual
+from supermasks.methods.experience_replay import ExperienceReplay
 from supermasks.methods.sequential import Sequential
 from supermasks.spec import kinds
 from supermasks.training import Adam
@@ -104,3 +106,19 @@ def test_one_part_for_all_tasks_forgets(
     alone.learn(finished.tasks[0])
     before = alone.network.logits(inputs, alone.bank["two"])
     assert not torch.equal(finished.learner.network.logits(inputs, state), before)
+
+
+def test_a_shared_part_replays_stored_examples(small: Callable[..., Experiment], data: Path, tmp_path: Path) -> None:
+    finished = run(small("lora", shared=True, memory=4, epochs=2), tmp_path, data)
+    assert finished.learner.method == ExperienceReplay(memory=4)
+    ids = 4 * 6 * 2  # four texts of six token ids of two bytes each
+    assert ids <= finished.record["bytes"]["examples"] <= 4 * ids
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({"memory": 4}, "needs shared=True"), ({"memory": -1, "shared": True}, "at least 0, got -1")],
+)
+def test_a_memory_that_nothing_can_use_is_an_error(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        LoRAWay(**settings)

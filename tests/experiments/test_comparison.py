@@ -111,11 +111,38 @@ def test_a_stopped_search_is_resumed(runs: list[Experiment], tmp_path: Path) -> 
     assert runs == []
 
 
+def test_a_list_of_ways_has_a_name_and_each_finished_run_is_told(runs: list[Experiment], tmp_path: Path) -> None:
+    settings = replace(PRESET, usual=small("supsup").experiments, lists={"both": ("supsup", "supsup(rule=TopK(0.2))")})
+    found = comparison_of(settings, ["both"], seeds=2, trials=1)
+    assert found.names == ["supsup-threshold", "supsup-topk-0.2"]
+    done: list[int] = []
+    compare(found, tmp_path, apart=False, finished=lambda folder: done.append(len(list(folder.iterdir()))))
+    assert done == [1, 2, 3, 4]
+    compare(found, tmp_path, apart=False, finished=lambda folder: done.append(0))
+    assert done == [1, 2, 3, 4]
+    names = comparison_of(EXPERIMENTS["pretrained-text"], ["frontier"]).names
+    assert names[0] == "heads"
+    assert {"masks-drop-share-0.01", "lora-1", "lora-all", "fine-tuning", "priced-masks"} <= set(names)
+
+
 def test_another_comparison_is_rejected(runs: list[Experiment], tmp_path: Path) -> None:
     compare(small("supsup", trials=1), tmp_path, apart=False)
     assert len(runs) == 2  # nothing is searched
     with pytest.raises(RunStateError, match="holds another comparison"):
         compare(small("supsup", trials=2), tmp_path, apart=False)
+
+
+def test_more_ways_can_be_added(runs: list[Experiment], tmp_path: Path) -> None:
+    compare(small("supsup", "sequential", trials=1, seeds=1), tmp_path, apart=False)
+    runs.clear()
+    compare(small("supsup", "ewc", "sequential", trials=1, seeds=1), tmp_path, apart=False)
+    assert [each.way.name for each in runs] == ["ewc"]
+    with pytest.raises(RunStateError, match="more ways may be added"):
+        compare(small("supsup", "sequential", trials=1, seeds=1), tmp_path, apart=False)  # a way is missing
+    with pytest.raises(RunStateError, match="holds another comparison"):  # the folder of supsup would have another name
+        compare(
+            small("supsup", "supsup(rule=TopK(0.2))", "ewc", "sequential", trials=1, seeds=1), tmp_path, apart=False
+        )
 
 
 def test_ways_have_the_same_tasks_and_training() -> None:
@@ -129,6 +156,13 @@ def test_ways_have_the_same_tasks_and_training() -> None:
     )
     assert other.training.optimiser == usual[1].training.optimiser
     assert one.training.optimiser != other.training.optimiser
+
+
+def test_each_way_keeps_the_rates_of_its_head() -> None:
+    preset = EXPERIMENTS["pretrained-text"]
+    heads, tuned = comparison_of(preset, ["heads", "fine-tuning"]).experiments
+    assert (heads.training.head_rate, tuned.training.head_rate, tuned.training.head_first) == (1.0, 10.0, 0.3)
+    assert tuned.training == replace(preset.of("fine-tuning").training, epochs=heads.training.epochs)
 
 
 def test_every_way_can_be_compared_with_the_task_given() -> None:

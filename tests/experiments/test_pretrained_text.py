@@ -78,6 +78,21 @@ def test_each_method_learns_and_stores_what_it_trains(small: Make, data: Path, m
     assert learner.predict(finished.tasks[0].train.inputs[torch.tensor([0])], task="two").tasks == ["two"]
 
 
+def test_some_test_texts_are_chosen_at_random_by_the_seed(small: Make, data: Path) -> None:
+    def texts(count: int | None, seed: int) -> list[list[int]]:
+        test = small(test_texts=count, seed=seed).stream(data)[1].test
+        assert test is not None
+        return test.batch(torch.arange(len(test)))[0].tolist()
+
+    every = texts(None, 0)
+    assert len(every) == 30
+    assert (len(texts(12, 0)), texts(12, 0)) == (12, texts(12, 0))
+    assert texts(12, 0) != texts(12, 1)
+    assert all(text in every for text in texts(12, 1))
+    with pytest.raises(ConfigError, match="test_texts must be an integer of at least 1, got 0"):
+        small(test_texts=0)
+
+
 BASELINES = ("sequential", "lwf", "er", "agem", "der", "icarl", "regularised-replay", "multitask", "separate-heads")
 REPLAY = ("er", "agem", "der", "icarl", "regularised-replay")
 

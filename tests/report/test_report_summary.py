@@ -8,6 +8,7 @@ from supermasks.evaluation import FirstOfBatch, SomeOfBatch
 from supermasks.inference import Entropy, OneShot, SuperfluousNeurons
 from supermasks.masks import TopK
 from supermasks.report import Row, summarise
+from supermasks.report.summary import describe_evaluation
 from supermasks.spec import describe
 from supermasks.training import RMSprop
 
@@ -162,3 +163,9 @@ def test_a_setting_that_an_older_version_did_not_know_had_its_default(record: Ma
 
 def test_records_without_any_are_no_rows() -> None:
     assert summarise([]) == []
+
+
+def test_a_list_that_is_empty_is_called_none() -> None:
+    inference = {"type": "Auto", "others": [], "listed": 8}
+    found = describe_evaluation({"inference": inference, "scoring": {"type": "EachInput"}})
+    assert found == "auto (others none), each input"

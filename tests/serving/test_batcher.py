@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,15 @@ import torch
 from serving.conftest import backbone  # pyright: ignore[reportMissingImports]
 from torch import nn
 
-from supermasks import Learner, Task
+from supermasks import BankFolder, Learner, Network, Task
+from supermasks.bases import RandomBase
+from supermasks.errors import InputError
 from supermasks.serving import ServerSettings
 from supermasks.serving.batcher import Batcher
-from supermasks.serving.jobs import Answers, Job, Named, Outcome, compute
+from supermasks.serving.jobs import Answers, Job, Named, Outcome, Unnamed, compute
 from supermasks.serving.refusal import RefusedError
+from supermasks.serving.snapshot import SnapshotMaker
+from supermasks.types import Prediction
 
 X = torch.randn(4, 8, generator=torch.Generator().manual_seed(3))
 
@@ -121,9 +126,6 @@ def test_an_error_of_the_network_is_that_of_one_job(small: Callable[..., Learner
 
 def test_batch_statistics_do_not_mix_requests(small: Callable[..., Learner], blobs: Callable[..., Task]) -> None:
     """With norm="batch" an answer depends on the rows beside it, so requests stay apart."""
-    from supermasks import Network
-    from supermasks.bases import RandomBase
-
     module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
     learner = small(Network(module, RandomBase(0), norm="batch"))
     learner.learn(blobs("cats"))
@@ -131,6 +133,31 @@ def test_batch_statistics_do_not_mix_requests(small: Callable[..., Learner], blo
     for part, outcome in zip(parts, compute(parts), strict=True):
         assert isinstance(outcome, Answers)
         assert torch.equal(outcome.confidence, learner.predict(part.inputs, task="cats").confidence)
+
+
+@pytest.mark.filterwarnings("ignore:.*no evidence:supermasks.errors.SupermasksWarning")
+def test_the_task_of_a_batch_is_found_with_its_statistics(
+    small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path
+) -> None:
+    """With norm="batch" one input has no statistics, so the rows of a request are judged together."""
+    module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
+    learner = small(Network(module, RandomBase(0), norm="batch"))
+    for name in ("cats", "dogs"):
+        learner.learn(blobs(name))
+    with pytest.raises(InputError, match="together=True"):
+        learner.predict(X)
+    learner.save(tmp_path / "bank")
+    folder = BankFolder(tmp_path / "bank")
+    snapshot = SnapshotMaker(folder, folder.open().network(module), None, 1 << 20).make(None)
+    parts = [Unnamed(snapshot, X[:2], None), Unnamed(snapshot, X[2:], None), Unnamed(snapshot, X[:1], None)]
+    found = compute(parts)
+    for part, outcome in zip(parts[:2], found, strict=False):
+        truth = learner.predict(part.inputs, together=True)
+        assert isinstance(outcome, Prediction)
+        assert (outcome.tasks, outcome.labels) == (truth.tasks, truth.labels)
+        assert torch.equal(outcome.confidence, truth.confidence)
+    assert isinstance(found[2], RefusedError)
+    assert (found[2].status, "several inputs" in found[2].message) == (400, True)
 
 
 def test_the_server_goes_on_after_an_error_of_the_network(jobs: list[Named]) -> None:

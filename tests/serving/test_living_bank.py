@@ -1,8 +1,11 @@
 """A bank that changes while it is served: by other processes, and by clients with a token."""
 
+import base64
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -11,8 +14,12 @@ import torch
 from serving.conftest import TOKEN, Served, backbone, outputs  # pyright: ignore[reportMissingImports]
 
 from supermasks import BankFolder, Learner, Task
+from supermasks.errors import TaskError
+from supermasks.inference import OneShot
 from supermasks.methods import ExSSNeT
 from supermasks.router import LinearDiscriminant, RandomFeatures
+from supermasks.serving import create_app
+from supermasks.serving.digest import content_digest
 
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
 ALLOWED = {"Authorization": f"Bearer {TOKEN}"}
@@ -170,3 +177,89 @@ def test_a_task_is_seen_whole_or_not_at_all(served: Served, more: Learner) -> No
         seen += 1
     changer.join()
     assert served.client.get("/status").json()["requests"]["failed"] == 0
+
+
+def test_tasks_with_reserved_names_are_refused(served: Served, more: Learner, tmp_path: Path) -> None:
+    """No client could ask for such a task, but `_any` could find it."""
+    for name in ("_any", "_all"):
+        path = tmp_path / name
+        served.learner.save(path)
+        BankFolder(path).append(more.bank["fish"].renamed(name))
+        with pytest.raises(TaskError, match=rf"a task named '{name}'.*rename\('{name}', NEW_NAME\)"):
+            create_app(path, backbone())
+        BankFolder(path).rename(name, "any")
+        assert "any" in create_app(path, backbone()).state.service.snapshot
+    served.folder.append(more.bank["fish"].renamed("_any"))  # while it is served: the tasks of before go on answering
+    until(lambda: "'_any'" in served.client.get("/status").json()["problem"])
+    assert names(served) == ["cats", "dogs/2 100%", "birds"]
+    assert "_any" not in outputs(served.infer("_any", X))["task"]
+    served.folder.rename("_any", "fish")
+    until(lambda: names(served)[-1] == "fish")
+
+
+def digests(content: bytes) -> dict[str, dict[str, str]]:
+    """Return headers that name the digest of a body, in each form."""
+    two, five = (base64.b64encode(kind(content).digest()).decode() for kind in (hashlib.sha256, hashlib.sha512))
+    return {
+        "Content-Digest": {"Content-Digest": f"sha-256=:{two}:"},
+        "sha-512": {"Content-Digest": f"sha-512=:{five}:"},
+        "both": {"Content-Digest": f"sha-256=:{two}:, sha-512=:{five}:"},
+        "and one that is not known": {"Content-Digest": f"md5=:AAAA:,sha-256=:{two}:"},
+        "Digest": {"Digest": f"SHA-256={two}"},
+        "both headers": {"Digest": f"sha-256={two}", "Content-Digest": content_digest(content)},
+    }
+
+
+@pytest.mark.parametrize("form", digests(b""))
+def test_a_damaged_body_is_noticed_by_its_digest(served: Served, more: Learner, form: str) -> None:
+    good, before = more.bank.encoded("fish"), served.folder.stamp()
+    headers = {**ALLOWED, **digests(good)[form]}
+    for place in range(0, len(good), max(len(good) // 20, 1)):
+        bad = bytearray(good)
+        bad[place] ^= 1
+        refused = served.client.put("/v2/models/fish", content=bytes(bad), headers=headers)
+        assert (refused.status_code, "digest" in refused.json()["error"]) == (400, True), place
+    assert served.folder.stamp() == before
+    assert served.client.put("/v2/models/fish", content=good, headers=headers).status_code == 201
+    assert outputs(served.infer("fish", X))["confidence"] == more.predict(X, task="fish").confidence.tolist()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Content-Digest": "sha-256"},
+        {"Content-Digest": ""},
+        {"Content-Digest": "sha-256=AAAA"},
+        {"Content-Digest": "sha-256=:AAA:"},
+        {"Content-Digest": "md5=:AAAA:"},
+        {"Digest": "sha-256=:AAAA:"},
+        {"Digest": "sha-256=AAAA"},
+    ],
+)
+def test_a_digest_that_cannot_be_checked_is_refused(served: Served, more: Learner, header: dict[str, str]) -> None:
+    content = more.bank.encoded("fish")
+    refused = served.client.put("/v2/models/fish", content=content, headers={**ALLOWED, **header})
+    assert (refused.status_code, "igest" in refused.json()["error"]) == (400, True)
+    assert "fish" not in names(served)
+
+
+def test_a_request_is_answered_by_one_snapshot(served: Served, more: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bank changes after the task was found and before the task answers: the answer is that of the bank before."""
+    truth, changed = served.learner.predict(X), list[str]()
+    others = {name: replace(more.bank["cats"], info=replace(more.bank["cats"].info, name=name)) for name in truth.tasks}
+    service = served.client.app.state.service  # pyright: ignore[reportAttributeAccessIssue]
+    usual = OneShot.infer_each
+
+    def then_changed(self: OneShot, *args: Any) -> Any:
+        belief = usual(self, *args)
+        for name, state in others.items():
+            served.folder.replace(state)
+            changed.append(name)
+        return belief
+
+    monkeypatch.setattr(type(service.snapshot.predictor.inference), "infer_each", then_changed)
+    service.snapshot.bank._recent.limit = 0  # nothing of it stays in memory
+    found = outputs(served.infer("_any", X))
+    assert changed
+    assert found["task"] == truth.tasks
+    assert torch.allclose(torch.tensor(found["confidence"]), truth.confidence, rtol=1e-5)

@@ -10,6 +10,7 @@ from supermasks.errors import BaseMismatchError, DuplicateTaskError, MaskError
 from supermasks.masks import Mask
 from supermasks.moments import Moments
 from supermasks.state import TaskState
+from supermasks.state_check import check_base
 from supermasks.weights import Weights, content_digest
 
 
@@ -35,6 +36,7 @@ class Succession:
             masks: gives the masks of the tasks in the bank; called only if they matter.
 
         Raises:
+            BaseMismatchError: the task fits only another base.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
         """
@@ -70,7 +72,8 @@ class Succession:
             )
 
     def check_changes(self, state: TaskState) -> None:
-        """Raise MaskError unless a task changes exactly the parameters of the bank."""
+        """Raise an error unless a task fits the base of the bank, and changes exactly its parameters."""
+        check_base(state, self.header.fingerprint)
         shapes = dict(self.header.shapes)
         changed = {name: change.shape for name, change in state.changes.items() if name in shapes}
         if changed != shapes:

@@ -7,6 +7,7 @@ from supermasks.changes.rank_one import RankOne
 from supermasks.changes.replaced import Replaced
 from supermasks.changes.rotated import Rotated
 from supermasks.changes.shifted import Shifted
+from supermasks.changes.signed import Signed
 from supermasks.changes.unchanged import Unchanged
 from supermasks.discovery import classes_in
 
@@ -21,6 +22,7 @@ __all__ = [
     "Replaced",
     "Rotated",
     "Shifted",
+    "Signed",
     "Unchanged",
     "as_mask",
     "by_kind",

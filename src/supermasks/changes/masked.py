@@ -12,7 +12,6 @@ from torch import Tensor
 from supermasks.changes.change import Change, Index, Shape, Shapes
 from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
 from supermasks.masks.products import PackedBits
-from supermasks.masks.rows import address_of
 
 COUNTED_AT_ONCE = 32  # masks; at most 255, so that their count fits into a byte
 CODE = ""
@@ -25,6 +24,9 @@ class Masked(Change):
         mask: of the task, over all parameters that it masks; not copied.
         name: of the parameter in the mask.
 
+    Attributes:
+        address: where the packed bits begin in memory.
+
     Example:
         >>> mask = Mask.pack({"weight": torch.tensor([[True, False]])})
         >>> Masked(mask, "weight").applied(torch.tensor([[3.0, 4.0]]))
@@ -36,16 +38,12 @@ class Masked(Change):
 
     def __init__(self, mask: Mask, name: str) -> None:
         self.mask, self.name = mask, name
+        self.address = mask.address(name)  # of thousands of tasks, to look it up takes longer than some products
 
     @cached_property
     def bits(self) -> PackedBits:
         """The packed bits, looked up once: for thousands of tasks that takes longer than some products."""
         return self.mask.bits(self.name)
-
-    @cached_property
-    def address(self) -> int:
-        """Where the packed bits begin in memory."""
-        return address_of(self.bits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Masked, (self.mask, self.name)

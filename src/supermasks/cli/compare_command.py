@@ -3,17 +3,17 @@
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from supermasks.cli.extra import tyro
 from supermasks.cli.screen import print_table, with_bars
 from supermasks.errors import ConfigError
-from supermasks.experiments import EXPERIMENTS, Experiment, Preset
+from supermasks.experiments import EXPERIMENTS, Experiment
 from supermasks.experiments.architectures import Architecture
 from supermasks.experiments.comparison import SEARCH, comparison_of
 from supermasks.experiments.comparison import compare as run_comparison
 from supermasks.experiments.expression import parse
-from supermasks.report import write_html, write_report
+from supermasks.report import write_frontier, write_html, write_report
 from supermasks.spec import Settings
 
 
@@ -25,10 +25,15 @@ def compare(
     trials: int = 4,
     given: bool = False,
     dataset: str | None = None,
+    datasets: str | None = None,
+    train_texts: int | None = None,
+    test_texts: int | None = None,
+    length: int | None = None,
     net: str | None = None,
     steps: int | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
     out: Path | None = None,
     data: Path | None = None,
     device: str = "cpu",
@@ -41,16 +46,22 @@ def compare(
     Args:
         experiment: its name, as for `supermasks run`: "split-mnist", for example.
         ways: their names, separated by commas: "supsup,exssnet,sequential". Settings may follow a name in brackets:
-            "masks,lora(rank=1),lora(rank=8,layers='all')".
+            "masks,lora(rank=1),lora(rank=8,layers='all')". For pretrained-text, "frontier" is a list of masks and all
+            their rivals.
         tasks: how many tasks; by default as many as the experiment has.
         seeds: run each way with the seeds 0, 1, and so on; so many.
         trials: learning rates that each way tries; 1 for no search.
         given: the task is given in testing, for all ways; ways with heads need it.
         dataset: what the tasks are made of, such as "sample".
+        datasets: one for each task, separated by commas: "imdb,reuters-r8".
+        train_texts: training texts of a task, at most.
+        test_texts: test texts of a task, at most.
+        length: of a text, in tokens.
         net: the network, such as "LeNet300(200)".
         steps: of a task.
         epochs: of a task, instead of steps.
         batch_size: examples in a step.
+        precision: of the products in training.
         out: folder of the runs and the report; by default in runs/compare, named after the experiment.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         device: where to compute, such as "cuda".
@@ -59,18 +70,25 @@ def compare(
         raise ConfigError(f"an experiment must be one of {', '.join(EXPERIMENTS)}, got {experiment!r}")
     if steps is not None and epochs is not None:
         raise ConfigError(f"expected --steps or --epochs, got {steps} and {epochs}; leave out one of them")
-    length = {} if steps is None and epochs is None else {"steps": steps, "epochs": epochs}
-    of_tasks = _given({"tasks": tasks, "dataset": dataset})
-    of_training = {**length, **_given({"batch_size": batch_size})}
+    duration = {} if steps is None and epochs is None else {"steps": steps, "epochs": epochs}
+    several = None if datasets is None else tuple(name.strip() for name in datasets.split(","))
+    texts = {"datasets": several, "train_texts": train_texts, "test_texts": test_texts, "length": length}
+    of_tasks = _given({"tasks": tasks, "dataset": dataset, **texts})
+    of_training = {**duration, **_given({"batch_size": batch_size, "precision": precision})}
     preset = EXPERIMENTS[experiment]
     network = None if net is None else parse(net, Architecture)
     usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
     names = [name.strip() for name in _split(ways) if name.strip()]
-    comparison = comparison_of(Preset(preset.name, preset.text, usual), names, given=given, seeds=seeds, trials=trials)
+    comparison = comparison_of(replace(preset, usual=usual), names, given=given, seeds=seeds, trials=trials)
     folder = out or Path("runs") / "compare" / experiment
     words = ["supermasks", *sys.argv[1:]]
-    runs = with_bars(lambda bars: run_comparison(comparison, folder, data, bars, words, device))
+
+    def finished(runs: Path) -> None:
+        write_frontier([runs], folder / "frontier")
+
+    runs = with_bars(lambda bars: run_comparison(comparison, folder, data, bars, words, device, finished=finished))
     paths = [write_report([runs], folder / "report"), write_html([runs], folder / "report.html")]
+    paths += write_frontier([runs], folder / "frontier")
     print_table([runs])
     print(f"records  {runs}")
     if trials > 1:

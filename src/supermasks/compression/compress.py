@@ -48,7 +48,8 @@ def compress(
 
     A matrix becomes `W + s * S`, where `S` has the signs of the kept differences, and is 0 elsewhere. As in TALL-masks,
     BitDelta and T-Switch, only positions, signs and one scale are stored. Biases, and scales and shifts of
-    normalisation, take a byte an entry. A head of the network is stored in float16.
+    normalisation, take a byte an entry. So does every parameter that the network does not select
+    (`Network(..., select=...)`). A head of the network is stored in float16, or in float32 if its values are too large.
 
     Which differences are kept: those whose loss would change the model's output most, for each bit that they cost, over
     the whole network. With `calibrate`, the inputs say how much each weight matters, and then scales and biases are
@@ -67,8 +68,8 @@ def compress(
         calibrate: whether inputs decide what is kept and how large it is; otherwise only the differences do.
 
     Raises:
-        ConfigError: the models have different parameters or are the same; neither `size` nor `keep` is given, or both;
-            or the size is too small.
+        ConfigError: the models have different parameters or are the same; a scale is too large for float16; neither
+            `size` nor `keep` is given, or both; or the size is too small.
         UnsupportedModuleError: a weight is no floating-point number.
         InputError: the inputs do not fit the models.
         TaskError: the name is invalid.
@@ -122,7 +123,9 @@ def _info(network: Network, name: str, inputs: Tensor, classes: Sequence[Hashabl
         raise InputError(f"expected inputs as a tensor of float32 or int64, got {got}; use torch.as_tensor(x)")
     check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
     with torch.no_grad():
-        outputs = len(next(iter(pair.head.values()))) if pair.head else network.outputs(inputs[:1].clone())
+        outputs = (
+            len(next(iter(pair.head.values()))) if pair.head else network.outputs(inputs[:2].clone())
+        )  # two: batch statistics need more than one
     given = list(classes) if isinstance(classes, Sequence) else classes
     labels = tuple(range(outputs)) if given is None else tuple(plain_labels(given, f"the classes of task {name!r}"))
     if len(labels) > outputs or (pair.head and len(labels) != outputs):
@@ -173,9 +176,14 @@ def _signs_within(
 def _state(pair: Pair, info: TaskInfo, differences: dict[str, Difference], shifts: dict[str, Shifted]) -> TaskState:
     network = pair.network
     changes: dict[str, Change] = {name: Unchanged(shape) for name, shape in network.shapes.items()}
-    changes |= {**differences, **shifts, **{name: Replaced(value.half()) for name, value in pair.head.items()}}
-    over = "" if network.weights.digest == network.fingerprint else network.weights.digest
-    return TaskState(info, changes, pair.buffers, over=over)
+    changes |= {**differences, **shifts, **{name: Replaced(_small(value)) for name, value in pair.head.items()}}
+    return TaskState(info, changes, pair.buffers, over=network.weights.over, base=network.fingerprint)
+
+
+def _small(value: Tensor) -> Tensor:
+    """Return a head in float16, or in float32 where float16 cannot hold its values."""
+    half = value.half()
+    return half if bool(half.isfinite().all()) else value.float()
 
 
 def _bytes(pair: Pair, state: TaskState) -> int:

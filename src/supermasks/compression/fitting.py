@@ -9,24 +9,28 @@ from torch import Tensor, nn
 from supermasks.changes import Difference, Shifted
 from supermasks.compression.observing import Observed, linear_layers
 from supermasks.compression.pair import Pair
+from supermasks.errors import ConfigError
 from supermasks.own_copy import own_copy
 
 Scales = Literal["layer", "output"]
 """One scale for each parameter, or one for each of its outputs."""
 
 
-def mean_scales(difference: Tensor, signs: Tensor, scales: Scales) -> Tensor:
+def mean_scales(name: str, difference: Tensor, signs: Tensor, scales: Scales) -> Tensor:
     """Return the scales that are nearest to the kept differences: their mean absolute value (BitDelta, Section 3.1).
 
+    Raises:
+        ConfigError: a scale is too large for float16.
+
     Example:
-        >>> mean_scales(torch.tensor([[1.0, -3.0]]), torch.tensor([[1, -1]], dtype=torch.int8), "layer")
+        >>> mean_scales("weight", torch.tensor([[1.0, -3.0]]), torch.tensor([[1, -1]], dtype=torch.int8), "layer")
         tensor([2.], dtype=torch.float16)
     """
     kept = signs != 0
     sums, counts = (difference * signs).flatten(1).sum(dim=1), kept.flatten(1).sum(dim=1)
     if scales == "layer":
         sums, counts = sums.sum()[None], counts.sum()[None]
-    return _half(sums / counts.clamp(min=1))
+    return _half(name, sums / counts.clamp(min=1))
 
 
 @torch.inference_mode(False)
@@ -51,8 +55,11 @@ def fit(
         seen: the linear layers of the fine-tuned model on the same inputs; empty fits nothing.
         inputs: `batch x ...`.
         scales: one for each parameter, or for each output.
+
+    Raises:
+        ConfigError: a scale is too large for float16.
     """
-    differences = {n: Difference(s, mean_scales(pair.matrices[n], s, scales)) for n, s in signs.items()}
+    differences = {n: Difference(s, mean_scales(n, pair.matrices[n], s, scales)) for n, s in signs.items()}
     shifts = {name: Shifted.nearest(difference) for name, difference in pair.vectors.items()}
     if not seen:
         return differences, shifts
@@ -73,8 +80,14 @@ def _base(pair: Pair, name: str) -> Tensor:
     return pair.network.shared(name, ()).cpu()
 
 
-def _half(scales: Tensor) -> Tensor:
-    return scales.clamp(-65504, 65504).half()
+def _half(name: str, scales: Tensor) -> Tensor:
+    half = scales.half()
+    if bool(half.isinf().any()):
+        raise ConfigError(
+            f"expected differences whose scale float16 can hold, at most 65504, got {float(scales.abs().max()):.6g} "
+            f"for {name!r}; compare the weights of the two models, or scale both down"
+        )
+    return half
 
 
 class _Fitting:
@@ -118,4 +131,5 @@ class _Fitting:
         if self.scales == "layer":
             products = (self.seen.sensitivity * products).sum()[None]
             squares = (self.seen.sensitivity * squares).sum()[None]
-        return torch.where(squares > 0, _half(products / squares), self.differences[self.name].scales)
+        before = self.differences[self.name].scales.float()
+        return _half(self.name, torch.where(squares > 0, products / squares, before))

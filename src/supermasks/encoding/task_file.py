@@ -83,6 +83,7 @@ def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] 
         **({} if info.input_form is None else {"input_form": info.input_form.value}),
         **({} if kinds == _ALL_MASKED else {"changes": kinds}),
         **({"replaced": state.replaced} if state.replaced else {}),
+        **({"base": state.base} if state.base else {}),
         **({} if state.means is None else {"router": state.means.of}),
     }
     return save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))}), relative
@@ -125,6 +126,7 @@ def decode_state(
             {**_split(buffers, layout, known), **apart},
             over=str(task["over"]),
             replaced=str(task.get("replaced", "")),
+            base=str(task.get("base", "")),
             answers=tuple(float(value) for value in task.get("answers", ())),
             means=ClassMeans(str(task["router"]), **means) if "router" in task else None,
         )

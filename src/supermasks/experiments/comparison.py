@@ -1,7 +1,7 @@
 """Several ways on the same tasks, each with a learning rate that the same number of trials has found."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,11 +18,13 @@ from supermasks.experiments.running.run import run
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.experiments.tasks.held_out import HeldOut
 from supermasks.experiments.ways import Way
-from supermasks.spec import Settings, describe
+from supermasks.spec import Settings, build, describe
 from supermasks.training import Training
 from supermasks.workers import LocalProcesses
 
 COMPARISON, SEARCH, RUNS = "comparison.json", "search.jsonl", "runs"
+OPTIMISERS = ("optimiser", "weight_optimiser", "head_rate", "head_first")
+"""The settings of a training that each way keeps: they were chosen for it."""
 FACTORS = (1.0, 0.3, 3.0, 0.1, 10.0, 0.03, 30.0, 0.01, 100.0)
 """Multiples of the usual learning rate, in the order in which they are tried."""
 
@@ -80,7 +82,8 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
 
     Args:
         preset: the experiment.
-        ways: their names. Settings may follow a name: "lora(rank=1)" beside "lora(rank=8, layers='all')".
+        ways: their names, or a name of a list of the preset. Settings may follow the name of a way:
+            "lora(rank=1)" beside "lora(rank=8, layers='all')".
         given: whether the task is given in testing, for all ways.
         **numbers: `seeds`, `trials` and `fraction` of the comparison.
 
@@ -96,7 +99,8 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
     """
     if given:
         preset = preset.with_task_given()
-    usual = [_with_settings(preset, way) for way in ways]
+    named = [each for way in ways for each in preset.lists.get(way, (way,))]
+    usual = [_with_settings(preset, way) for way in named]
     return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), **numbers)
 
 
@@ -108,14 +112,15 @@ def _with_settings(preset: Preset, text: str) -> Experiment:
 
 
 def _alike(experiment: Experiment, first: Experiment) -> Experiment:
-    """Return an experiment with the tasks, the network and the training of another, and its own optimisers."""
+    """Return an experiment with the tasks, the network and the training of another; its optimisers stay its own."""
     if not isinstance(first.net, experiment.way.over):
         raise ConfigError(
             f"{experiment.way.name} is for {experiment.way.over.__name__} networks, got {first.net.title}; "
             f"compare it with other ways for such networks, or leave it out"
         )
     own = experiment.training
-    training = replace(first.training, optimiser=own.optimiser, weight_optimiser=own.weight_optimiser)
+    optimisers = {name: getattr(own, name) for name in OPTIMISERS}
+    training = replace(first.training, **optimisers)
     return replace(
         experiment, tasks=first.tasks, net=first.net, training=training, later_epochs=first.later_epochs, seed=0
     )
@@ -129,8 +134,11 @@ def compare(
     command: Sequence[str] = (),
     device: str = "cpu",
     apart: bool = True,
+    finished: Callable[[Path], object] | None = None,
 ) -> Path:
     """Run a comparison, and return the folder of its runs; what is finished in the folder is not run again.
+
+    A comparison with more ways than the one in the folder adds these.
 
     For each way, `trials` learning rates are tried with the first seed. The rate with the best accuracy on held-out
     training examples is used for all seeds. Test examples play no part in this. `search.jsonl` has a line a trial.
@@ -143,6 +151,7 @@ def compare(
         command: kept in the records.
         device: where to compute, such as "cuda".
         apart: whether each run has a process of its own, so that its record has its own peak of memory.
+        finished: is called with the folder of the runs, after each run.
 
     Raises:
         RunStateError: the folder holds another comparison.
@@ -164,6 +173,8 @@ def compare(
             folder = out / RUNS / f"{name}-seed{seed}"
             if not (folder / RECORD).exists():
                 _call(_Job(folder, data, tuple(command), device, seeded), apart)
+                if finished is not None:
+                    finished(out / RUNS)
             mean = read_json(folder / RECORD)["accuracy"]["mean"]
             watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
     return out / RUNS
@@ -176,8 +187,27 @@ def _claim(comparison: Comparison, out: Path) -> None:
             raise RunStateError(f"{out} holds parts of a comparison, but no {COMPARISON}; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / COMPARISON, described)
-    elif with_defaults(read_json(out / COMPARISON)) != described:
-        raise RunStateError(f"{out} holds another comparison; use the same settings, or another folder by --out")
+        return
+    stored = with_defaults(read_json(out / COMPARISON))
+    if stored != described and _extended(stored, comparison):
+        write_json(out / COMPARISON, described)
+    elif stored != described:
+        raise RunStateError(
+            f"{out} holds another comparison; use the same settings (more ways may be added), or another folder by "
+            "--out"
+        )
+
+
+def _extended(stored: Any, comparison: Comparison) -> bool:
+    """Return whether a comparison is a stored one with more ways; the folders of the others keep their names."""
+    try:
+        before = build(stored, Comparison)
+    except ConfigError:
+        return False
+    named = dict(zip(comparison.names, comparison.experiments, strict=True))
+    if any(named.get(name) != way for name, way in zip(before.names, before.experiments, strict=True)):
+        return False
+    return replace(comparison, experiments=before.experiments) == before
 
 
 def _searched(

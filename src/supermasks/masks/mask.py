@@ -103,6 +103,10 @@ class Mask:
         view.flags.writeable = False
         return view
 
+    def address(self, name: str) -> int:
+        """Return where the packed bits of one parameter begin in memory."""
+        return self._packed[name].data_ptr()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
 

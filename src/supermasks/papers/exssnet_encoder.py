@@ -9,6 +9,7 @@ from supermasks.experiments.presets.text_sequences import EXSSNET as TEXT
 from supermasks.experiments.sequences import SEQUENCES
 from supermasks.experiments.tasks.text_sets import TextSets
 from supermasks.experiments.ways import Way
+from supermasks.experiments.ways.adapters import LoRAWay, PromptTuningWay
 from supermasks.experiments.ways.er import ERWay
 from supermasks.experiments.ways.multitask import MultitaskWay
 from supermasks.experiments.ways.pretrained import FineTuningWay, PretrainedHeadsWay
@@ -26,16 +27,24 @@ TRAINED: Mapping[str, Callable[[int], Way]] = {
     "FT": lambda memory: SequentialWay(),
     "Regularization": lambda memory: RegularisedReplayWay(memory=memory),
     "Replay": lambda memory: ERWay(memory=memory),
+    "AdaptBERT + FT": lambda memory: LoRAWay(layers="all", shared=True),
+    "AdaptBERT + Replay": lambda memory: LoRAWay(layers="all", shared=True, memory=memory),
+    "MultiAdaptBERT": lambda memory: LoRAWay(layers="all"),
+    "Prompt Tuning": lambda memory: PromptTuningWay(tokens=50),
     "Heads alone": lambda memory: PretrainedHeadsWay(),
 }
-"""The way of each row that trains the encoder or a head over it, by the number of stored texts."""
+"""The way of each row that trains the encoder, an adapter of it, or a head over it, by the number of stored texts."""
 
-RATES = {"Heads alone": Adam(3e-3)}
-"""Optimisers that are not those of fine-tuning."""
+RATES = {
+    **dict.fromkeys(("AdaptBERT + FT", "AdaptBERT + Replay", "MultiAdaptBERT"), Adam(1e-3)),
+    "Prompt Tuning": Adam(1e-2),
+    "Heads alone": Adam(3e-3),
+}
+"""Optimisers of the rows that do not fine-tune the encoder."""
 
 
 def over_encoder(row: str, order: str) -> Experiment:
-    """Return the experiment of a row of Table 1 that trains MiniLM, or a head over it.
+    """Return the experiment of a row of Table 1 that trains MiniLM, an adapter of it, or a head over it.
 
     Args:
         row: one of `TRAINED`.

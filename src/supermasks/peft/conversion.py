@@ -58,7 +58,7 @@ def task_from_adapter(model: PeftModel, network: Network, info: TaskInfo, adapte
     changes: dict[str, Change] = {**Masked.of(Mask.pack(entries))}
     for name, value in _saved_whole(inner, adapter_name).items():
         changes[prefix + name] = Replaced(value)
-    state = TaskState(info, changes, over=network.weights.over)
+    state = TaskState(info, changes, over=network.weights.over, base=network.fingerprint)
     network.check(state)
     return replace(state, answers=trial_answers(network, state))
 

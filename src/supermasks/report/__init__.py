@@ -1,6 +1,7 @@
 """Reports: tables and pictures made out of records of runs, and of nothing else."""
 
 from supermasks.report.comparison import plot_runs
+from supermasks.report.frontier import write_frontier
 from supermasks.report.html import write_html
 from supermasks.report.mammoth import write_mammoth
 from supermasks.report.measures import measures_markdown
@@ -18,6 +19,7 @@ __all__ = [
     "read_runs",
     "rich_table",
     "summarise",
+    "write_frontier",
     "write_html",
     "write_mammoth",
     "write_report",

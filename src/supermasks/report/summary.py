@@ -140,7 +140,7 @@ def _inference_in_words(inference: Any) -> str:
         return str(inference)
     kind = str(inference.get("type"))
     usual = defaults_of(kind)
-    others = [f"{name} {brief(value)}" for name, value in inference.items() if usual.get(name, kind) != value]
+    others = [f"{name} {brief(value) or 'none'}" for name, value in inference.items() if usual.get(name, kind) != value]
     settings = [words for words in others if not words.startswith(("type ", "objective "))]
     objective = inference.get("objective")
     by = f" by {_spaced(objective.get('type'), ' ')}" if isinstance(objective, dict) else ""

@@ -77,7 +77,7 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
     for line in sorted(lines):
         number = drawn[line.colour] = drawn.get(line.colour, -1) + 1
         _draw(axes, line, lines[line], MARKERS[number % len(MARKERS)], in_picture(line_name(line, lines), WIDEST))
-    axes.xaxis.set_major_formatter(_in_words)
+    axes.xaxis.set_major_formatter(in_bytes)
     axes.set_xlabel("bytes a task on disk, stored examples included")
     axes.set_ylabel("accuracy, the task being given, %")
     axes.grid(alpha=0.3)
@@ -162,6 +162,7 @@ def line_name(line: Line, lines: Iterable[Line]) -> str:
     return line.label + sharing + (f" ({', '.join(said)})" if said else "")
 
 
-def _in_words(value: float, position: int | None = None) -> str:
+def in_bytes(value: float, position: int | None = None) -> str:
+    """Return a number on an axis of bytes in words."""
     del position  # matplotlib hands it over
     return si_bytes(value)

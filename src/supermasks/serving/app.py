@@ -166,7 +166,7 @@ async def _described(service: Service, name: str) -> dict[str, Any]:
     if name not in RESERVED:
         return metadata.of_task((await service.bank.state(snapshot, name))[1])
     first = (await service.bank.state(snapshot, snapshot.names[0]))[1] if len(snapshot) else None
-    return metadata.of_reserved(name, first)
+    return metadata.of_reserved(name, first, snapshot.network.norm == "batch")
 
 
 async def _infer(service: Service, encoded: str, request: Request) -> tuple[Response, int]:

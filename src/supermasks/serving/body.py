@@ -3,6 +3,7 @@
 import asyncio
 from urllib.parse import unquote
 
+from supermasks.serving.digest import check_digest
 from supermasks.serving.extra import ASGIApp, Receive, Request, Scope, Send
 from supermasks.serving.refusal import RefusedError
 
@@ -19,7 +20,7 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
         seconds: how long the client may take.
 
     Raises:
-        RefusedError: the body is larger, takes longer, or is compressed.
+        RefusedError: the body is larger, takes longer, is compressed, or has not the digest that a header names.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RefusedError(415, "the body must not be compressed; leave the header Content-Encoding out")
@@ -28,9 +29,11 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
     if len(claimed) > 15 or (claimed.isdigit() and int(claimed) > most):
         raise large
     try:
-        return await asyncio.wait_for(_read(request, most, large), seconds)
+        content = await asyncio.wait_for(_read(request, most, large), seconds)
     except _TIMEOUT as error:
         raise RefusedError(408, f"the body took longer than {seconds:g} seconds to arrive") from error
+    check_digest(request.headers, content)
+    return content
 
 
 async def _read(request: Request, most: int, large: RefusedError) -> bytes:

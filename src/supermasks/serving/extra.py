@@ -13,6 +13,7 @@ try:
         ProcessCollector,
         generate_latest,
     )
+    from starlette.datastructures import Headers
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +30,7 @@ __all__ = [
     "FastAPI",
     "Gauge",
     "HTTPException",
+    "Headers",
     "Histogram",
     "ProcessCollector",
     "Receive",

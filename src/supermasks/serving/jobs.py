@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,51 +16,6 @@ from supermasks.serving.rows import answered, answered_by_all
 from supermasks.serving.snapshot import Snapshot
 from supermasks.state import TaskState
 from supermasks.types import Prediction
-
-
-@dataclass(frozen=True, eq=False)
-class Named:
-    """Rows of one task.
-
-    Attributes:
-        network: with what tasks have written into it.
-        inputs: as the network takes them.
-        state: of the task, as it was when the request came.
-    """
-
-    network: Network
-    inputs: Tensor
-    state: TaskState
-
-
-@dataclass(frozen=True, eq=False)
-class Unnamed:
-    """Rows whose task is not known.
-
-    Attributes:
-        snapshot: the bank as it was when the request came.
-        inputs: as the client sent them.
-        among: the names of the tasks to choose among; None stands for all.
-    """
-
-    snapshot: Snapshot
-    inputs: Tensor
-    among: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, eq=False)
-class ToAll:
-    """Rows that several tasks answer.
-
-    Attributes:
-        network: with what tasks have written into it.
-        inputs: as the network takes them.
-        states: of the tasks, as they were when the request came.
-    """
-
-    network: Network
-    inputs: Tensor
-    states: tuple[TaskState, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +37,109 @@ class StaleError(RefusedError):
     """The bank on the disk is no longer that of the snapshot, or cannot be read; a new snapshot may help."""
 
 
-Job = Named | Unnamed | ToAll
 Answer = Answers | Prediction | list[Answers]
 Outcome = Answer | Exception
 """An error is a `RefusedError`, or whatever the network of the user has raised."""
+
+
+class Job(Protocol):
+    """A question with everything that its answer needs."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """Its rows."""
+        ...
+
+    @property
+    def beside(self) -> object:
+        """What other jobs of this class must have as well to be computed together with it; None if none can be."""
+        ...
+
+    @classmethod
+    def answers(cls, jobs: Sequence[Any], rows: Tensor, parts: Sequence[slice]) -> Sequence[Answer]:
+        """Return the answer of each of several jobs that are computed together.
+
+        Args:
+            jobs: of this class.
+            rows: the inputs of all of them.
+            parts: where the rows of each job are.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Rows of one task.
+
+    Attributes:
+        network: with what tasks have written into it.
+        inputs: as the network takes them.
+        state: of the task, as it was when the request came.
+    """
+
+    network: Network
+    inputs: Tensor
+    state: TaskState
+
+    @property
+    def beside(self) -> object:
+        return _unless_by_batch(self.network, self.network)
+
+    @classmethod
+    def answers(cls, jobs: Sequence["Named"], rows: Tensor, parts: Sequence[slice]) -> Sequence[Answer]:
+        states = [job.state for job in jobs for _ in range(len(job.inputs))]
+        classes, confidence = answered(jobs[0].network, rows, states)
+        return [Answers(job.state, classes[of], confidence[of]) for job, of in zip(jobs, parts, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Unnamed:
+    """Rows whose task is not known. With `norm="batch"` they are of one task, and judged together.
+
+    Attributes:
+        snapshot: the bank as it was when the request came: it finds the task, and answers.
+        inputs: as the client sent them.
+        among: the names of the tasks to choose among; None stands for all.
+    """
+
+    snapshot: Snapshot
+    inputs: Tensor
+    among: tuple[str, ...] | None
+
+    @property
+    def beside(self) -> object:
+        return _unless_by_batch(self.snapshot.network, self.snapshot) if self.among is None else None
+
+    @classmethod
+    def answers(cls, jobs: Sequence["Unnamed"], rows: Tensor, parts: Sequence[slice]) -> Sequence[Answer]:
+        snapshot, among = jobs[0].snapshot, jobs[0].among
+        whole = snapshot.predictor.predict(rows, together=snapshot.network.norm == "batch", among=among)
+        return [whole.of_rows(of) for of in parts]
+
+
+@dataclass(frozen=True, eq=False)
+class ToAll:
+    """Rows that several tasks answer.
+
+    Attributes:
+        network: with what tasks have written into it.
+        inputs: as the network takes them.
+        states: of the tasks, as they were when the request came.
+    """
+
+    network: Network
+    inputs: Tensor
+    states: tuple[TaskState, ...]
+
+    @property
+    def beside(self) -> object:
+        return None
+
+    @classmethod
+    def answers(cls, jobs: Sequence["ToAll"], rows: Tensor, parts: Sequence[slice]) -> Sequence[Answer]:
+        (job,) = jobs
+        classes, confidence = answered_by_all(job.network, rows, job.states)
+        return [[Answers(*one) for one in zip(job.states, classes, confidence, strict=True)]]
 
 
 def compute(jobs: Sequence[Job]) -> list[Outcome]:
@@ -125,38 +180,20 @@ def inputs_for(raw: Tensor, states: Sequence[TaskState]) -> Tensor:
     return network_inputs(raw, first, first.input_form)
 
 
+def _unless_by_batch(network: Network, beside: object) -> object:
+    """Return what jobs share; None if an answer depends on all rows of the batch, so that a job must be alone."""
+    return None if network.norm == "batch" else beside
+
+
 def _group(job: Job) -> object:
     """Return a value that is equal for jobs that can be computed together."""
-    if isinstance(job, Named) and job.network.norm != "batch":  # otherwise answers depend on the other rows
-        return Named, id(job.network), job.inputs.shape[1:], job.inputs.dtype
-    if isinstance(job, Unnamed) and job.among is None and job.snapshot.network.norm != "batch":
-        return Unnamed, id(job.snapshot), job.inputs.shape[1:], job.inputs.dtype
-    return id(job)
+    return job if job.beside is None else (type(job), id(job.beside), job.inputs.shape[1:], job.inputs.dtype)
 
 
-def _together(jobs: list[Job]) -> Sequence[Answer]:
-    first = jobs[0]
-    if isinstance(first, Named):
-        return _named([job for job in jobs if isinstance(job, Named)])
-    if isinstance(first, Unnamed):
-        return _unnamed([job for job in jobs if isinstance(job, Unnamed)], first)
-    classes, confidence = answered_by_all(first.network, first.inputs, first.states)
-    return [[Answers(*one) for one in zip(first.states, classes, confidence, strict=True)]]
-
-
-def _named(jobs: list[Named]) -> list[Answers]:
-    states = [job.state for job in jobs for _ in range(len(job.inputs))]
-    inputs = jobs[0].inputs if len(jobs) == 1 else torch.cat([job.inputs for job in jobs])
-    classes, confidence = answered(jobs[0].network, inputs, states)
-    sizes = [len(job.inputs) for job in jobs]
-    parts = zip(jobs, classes.split(sizes), confidence.split(sizes), strict=True)
-    return [Answers(job.state, of, sure) for job, of, sure in parts]
-
-
-def _unnamed(jobs: list[Unnamed], first: Unnamed) -> list[Prediction]:
-    whole = first.snapshot.predictor.predict(torch.cat([job.inputs for job in jobs]), among=first.among)
-    ends = list(accumulate(len(job.inputs) for job in jobs))
-    return [whole.of_rows(slice(end - len(job.inputs), end)) for job, end in zip(jobs, ends, strict=True)]
+def _together(jobs: Sequence[Job]) -> Sequence[Answer]:
+    ends = [*accumulate(len(job.inputs) for job in jobs)]
+    rows = jobs[0].inputs if len(jobs) == 1 else torch.cat([job.inputs for job in jobs])
+    return type(jobs[0]).answers(jobs, rows, [*map(slice, [0, *ends], ends)])
 
 
 def _told(error: Exception) -> Exception:

@@ -48,15 +48,17 @@ def of_task(state: TaskState) -> dict[str, Any]:
     }
 
 
-def of_reserved(name: str, first: TaskState | None) -> dict[str, Any]:
+def of_reserved(name: str, first: TaskState | None, together: bool) -> dict[str, Any]:
     """Return the metadata of a reserved name.
 
     Args:
         name: one of the reserved names.
         first: the state of a task, which tells what inputs look like; None if there are no tasks.
+        together: whether all rows of a request are judged together, where their task is not known.
     """
     tasks = {"name": TASKS, "datatype": BYTES, "shape": [-1]}
-    words = "the task of each row is found" if name == ANY else "each task answers each row"
+    found = "one task is found for all rows" if together else "the task of each row is found"
+    words = found if name == ANY else "each task answers each row"
     return {
         "name": name,
         "versions": [],

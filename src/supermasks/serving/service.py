@@ -1,7 +1,7 @@
 """A bank that answers requests: what the routes of the server call."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -124,26 +124,39 @@ class Service:
         return Named(snapshot.network, inputs_for(asked.inputs, [state]), state)
 
     async def _unnamed(self, asked: Asked) -> Unnamed:
-        snapshot = self.snapshot
+        snapshot, states = await self._settled(asked.tasks, lambda names: names[:1])
         snapshot.asked = True
-        names = self._chosen(snapshot, asked.tasks)
-        _, state = await self.bank.state(snapshot, names[0])
-        inputs_for(asked.inputs, [state])  # so that wrong inputs are refused before they wait
+        inputs_for(asked.inputs, states)  # so that wrong inputs are refused before they wait
         return Unnamed(snapshot, asked.inputs, asked.tasks)
 
     async def _to_all(self, raw: Tensor, tasks: tuple[str, ...] | None) -> ToAll:
-        for _ in range(TRIES):
-            snapshot = self.snapshot
-            names = self._chosen(snapshot, tasks)
+        def few(names: Sequence[str]) -> Sequence[str]:
             if len(names) * len(raw) > self.settings.max_answers:
                 raise RefusedError(
                     400,
                     f"a request may have at most {self.settings.max_answers} answers, got {len(raw)} rows times "
                     f"{len(names)} tasks; choose some tasks by the tensor 'tasks', or send fewer rows",
                 )
+            return names
+
+        snapshot, states = await self._settled(tasks, few)
+        return ToAll(snapshot.network, inputs_for(raw, states), tuple(states))
+
+    async def _settled(
+        self, tasks: tuple[str, ...] | None, needed: Callable[[Sequence[str]], Sequence[str]]
+    ) -> tuple[Snapshot, list[TaskState]]:
+        """Return one snapshot, and the states that it has of those tasks that are needed.
+
+        Args:
+            tasks: the names that the client sent; None stands for all.
+            needed: returns the names of the tasks to read, among those.
+        """
+        for _ in range(TRIES):
+            snapshot = self.snapshot
+            names = needed(self._chosen(snapshot, tasks))
             states = await self._states(snapshot, names)
             if len(states) == len(names):
-                return ToAll(snapshot.network, inputs_for(raw, states), tuple(states))
+                return snapshot, states
         raise RefusedError(503, "the bank changes all the time; try again later", retry_after=1)
 
     async def _states(self, snapshot: Snapshot, names: Sequence[str]) -> list[TaskState]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import torch
 
 from supermasks.bank import BankFolder, MaskBank
-from supermasks.errors import SupermasksError
+from supermasks.errors import SupermasksError, TaskError
 from supermasks.inference import TaskInference
 from supermasks.learner_checks import check_stored
 from supermasks.managing import TaskManager
@@ -26,7 +26,7 @@ class Snapshot:
 
     Attributes:
         predictor: answers with the tasks of this moment.
-        names: of the tasks, in the order of learning, without reserved names.
+        names: of the tasks, in the order of learning.
         number: counts the snapshots.
         bytes: on the disk.
         asked: whether a client asked without a task, so that the next snapshot should have its tasks mixed already.
@@ -34,7 +34,7 @@ class Snapshot:
 
     def __init__(self, predictor: TaskManager, number: int, size: int) -> None:
         self.predictor, self.number, self.bytes, self.asked = predictor, number, size, False
-        self._names = dict.fromkeys(name for name in predictor.tasks if name not in RESERVED)
+        self._names = dict.fromkeys(predictor.tasks)
 
     @property
     def names(self) -> Sequence[str]:
@@ -96,13 +96,14 @@ class SnapshotMaker:
 
         Raises:
             BaseMismatchError: the bank is now over another network, or its last task answers otherwise.
+            TaskError: a task has a reserved name, so that no client could ask for it.
             SupermasksError: everything that `BankFolder.open` raises.
         """
         bank = self._folder.open(self._cache_bytes)
         stored = bank.header.settings
         check_stored(stored, self._folder.path)
         bank.check(self._base)
-        _ = bank.names  # of this moment
+        _check_names(bank.names)  # of this moment
         if before is not None:
             bank.reuse(before.bank)
         same = before is not None and before.bank.over == bank.over
@@ -119,6 +120,16 @@ class SnapshotMaker:
             made.asked = True
             _mix(predictor)
         return made
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise TaskError if a task has a reserved name."""
+    for name in RESERVED:
+        if name in names:
+            raise TaskError(
+                f"the bank has a task named {name!r}, but a server answers something else under this name; give the "
+                f"task another one: BankFolder(path).rename({name!r}, NEW_NAME)"
+            )
 
 
 def _has(before: Snapshot | None, name: str, digest: str) -> bool:

@@ -1,17 +1,20 @@
-"""One task by itself: as a plain module of torch, or as an ONNX file."""
+"""Tasks without a bank: one as a plain module of torch, one or several as an ONNX file."""
 
 import json
 import os
+from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from supermasks.asking import Inputs, network_inputs
+from supermasks.asking import Inputs, common_form, network_inputs
 from supermasks.bank.files import as_path
 from supermasks.encoding import encode_label
 from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
+from supermasks.sharing.many_tasks import many_tasks
 from supermasks.sharing.onnx_file import write_onnx
 from supermasks.state import TaskState
 from supermasks.version import __version__
@@ -50,31 +53,47 @@ def exported(network: Network, state: TaskState) -> nn.Module:
     return module.plain(state.classes, network.logits(example, state).shape[1])
 
 
-def export_onnx(network: Network, state: TaskState, path: str | os.PathLike[str], example: Inputs | None) -> None:
-    """Write one task as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
+def export_onnx(
+    network: Network, states: Sequence[TaskState], path: str | os.PathLike[str], example: Inputs | None, many: bool
+) -> None:
+    """Write tasks as an ONNX file, from `inputs` to `logits`, for batches of any size (extra `onnx`).
 
     Args:
-        network: over which the task was learned.
-        state: of the task.
+        network: over which the tasks were learned.
+        states: of the tasks; a single one unless there may be many.
         path: of the file; an existing one is replaced.
         example: inputs to record the operations of the backbone with, and to compare the file on; None takes zeros,
             and for token ids ones and zeros.
+        many: whether the file has a second input `task`, the number of the task that answers.
 
     Raises:
-        InputError: the example does not have the shape and type of the task's inputs.
+        InputError: the example does not have the shape and type of the tasks' inputs.
+        TaskError: the inputs of the tasks differ in shape, type or form.
         LabelError: a class label cannot be stored.
-        UnsupportedModuleError: ONNX cannot express the backbone, or the file answers otherwise.
+        UnsupportedModuleError: ONNX cannot express the backbone, or the file answers otherwise; or one of many tasks
+            changes weights in another way than by a mask or by its own values.
         StorageError: the file cannot be written; an existing one is unchanged.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    inputs = network_inputs(_example(state) if example is None else example, state, state.input_form)
-    about = {
-        "task": state.name,
-        "classes": json.dumps([encode_label(label) for label in state.classes]),
-        "fingerprint": network.fingerprint,
-        "supermasks": __version__,
-    }
-    write_onnx(network.export(state).cpu(), as_path(path), inputs.cpu(), about)
+    first = states[0]
+    form = common_form(states, "written to one file", "write a file for each task: export_onnx(task, path)")
+    inputs = network_inputs(_example(first) if example is None else example, first, form).cpu()
+    classes = [[encode_label(label) for label in state.classes] for state in states]
+    about = {"fingerprint": network.fingerprint, "supermasks": __version__}
+    if not many:
+        about |= {"task": first.name, "classes": json.dumps(classes[0])}
+        return write_onnx(network.export(first).cpu(), as_path(path), inputs, about)
+    about |= {"tasks": json.dumps([state.name for state in states]), "classes": json.dumps(classes)}
+    eager = network.eager()
+    answers = [partial(_padded_logits, eager, state, max(map(len, classes))) for state in states]
+    return write_onnx(many_tasks(network, states), as_path(path), inputs, about, answers)
+
+
+def _padded_logits(network: Network, state: TaskState, outputs: int, inputs: Tensor) -> Tensor:
+    """Return the logits of a task as a file of many has them: zeros after those of a smaller head."""
+    logits = network.logits(inputs, state)
+    missing = outputs - logits.shape[1] if network.head is not None else 0
+    return torch.nn.functional.pad(logits, (0, missing))
 
 
 def _example(state: TaskState) -> Tensor:

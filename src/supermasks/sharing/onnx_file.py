@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -11,6 +11,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,17 +19,23 @@ from supermasks.anatomy import BATCH_NORM
 from supermasks.bank.files import move_file, storage
 from supermasks.errors import MissingExtraError, StorageError, UnsupportedModuleError
 
-INPUTS, LOGITS, BATCH = "inputs", "logits", "batch"
+INPUTS, TASK, LOGITS, BATCH = "inputs", "task", "logits", "batch"
 SIZES = (1, 3)
 """The file is compared with its module on batches of these sizes."""
 
 TOLERANCE = 1e-3
 """The largest difference between the logits of file and module, relative to the largest logit."""
+
+Answer = Callable[[Tensor], Tensor]
+"""From a batch of inputs to its logits."""
+
 _TRACE = "pkg.torch.onnx.stack_trace"
 _REGISTRATION = "torch.onnx._internal.exporter._registration"
 
 
-def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[str, str]) -> None:
+def write_onnx(
+    module: nn.Module, path: Path, example: Tensor, about: Mapping[str, str], answers: Sequence[Answer] = ()
+) -> None:
     """Write a module that maps `inputs` to `logits`, for batches of any size.
 
     The file is first written to a temporary place, run, and compared with the module. If anything fails, an earlier
@@ -39,6 +46,8 @@ def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[st
         path: of the file. Parent folders are created. Above two gigabytes the weights are in a second file beside it.
         example: a batch of inputs to record the operations with.
         about: the metadata of the file.
+        answers: what the file must answer for each number of a task, if the module takes one as a second input: `task`,
+            a tensor of one int64. Otherwise the file must answer as the module does.
 
     Raises:
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
@@ -54,7 +63,7 @@ def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[st
             f"writing ONNX files needs {error.name}; install it with: pip install 'supermasks[onnx]'"
         ) from error
     with _folder_beside(path) as folder:
-        program = _exported(module, torch.cat([example, example]) if len(example) == 1 else example)
+        program = _exported(module, torch.cat([example, example]) if len(example) == 1 else example, bool(answers))
         model: Any = program.model
         for node in ir.traversal.RecursiveGraphIterator(model.graph):
             node.metadata_props.pop(_TRACE, None)  # it holds paths of this machine
@@ -70,22 +79,26 @@ def write_onnx(module: nn.Module, path: Path, example: Tensor, about: Mapping[st
             session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the two packages share no class of error
             raise UnsupportedModuleError(f"the backbone as ONNX cannot be run: {error}") from error
-        for batch in _batches(module, example):
-            _compare(module, session, batch)
+        by_batch = any(isinstance(layer, BATCH_NORM) and layer.running_mean is None for layer in module.modules())
+        for number, answer in enumerate(answers or [module]):
+            batches = [*_batches(answer, example, by_batch)]
+            for batch in batches if number == 0 else batches[-1:]:  # another task is only another mask
+                _compare(answer, session, batch, number if answers else None)
         _put_in_place(file, path)
 
 
-def _exported(module: nn.Module, example: Tensor) -> Any:
+def _exported(module: nn.Module, example: Tensor, chosen: bool) -> Any:
+    number = (torch.zeros(1, dtype=torch.int64),) if chosen else ()
     try:
         with _quiet(), torch.no_grad(), storage("the backbone cannot be written as ONNX"):
             program = torch.onnx.export(
                 module,
-                (example,),
+                (example, *number),
                 dynamo=True,
                 verbose=False,
-                input_names=[INPUTS],
+                input_names=[INPUTS, TASK][: 1 + chosen],
                 output_names=[LOGITS],
-                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                dynamic_shapes=({0: torch.export.Dim(BATCH)}, *(None for _ in number)),
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedModuleError(
@@ -94,7 +107,7 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
         ) from error
     assert program is not None  # only the older exporter returns nothing
     graph: Any = program.model.graph
-    batches = {str(value.shape[0]) for value in (*graph.inputs, *graph.outputs)}
+    batches = {str(value.shape[0]) for value in (graph.inputs[0], *graph.outputs)}
     if batches != {BATCH}:
         raise UnsupportedModuleError(
             f"the backbone must take batches of any size, got the fixed sizes {sorted(batches)}; let its forward() use "
@@ -103,35 +116,35 @@ def _exported(module: nn.Module, example: Tensor) -> Any:
     return program
 
 
-def _batches(module: nn.Module, example: Tensor) -> Iterator[Tensor]:
+def _batches(answer: Answer, example: Tensor, by_batch: bool) -> Iterator[Tensor]:
     """Yield batches of several sizes: rows of the example, and random numbers if the module accepts them."""
-    by_batch = any(isinstance(layer, BATCH_NORM) and layer.running_mean is None for layer in module.modules())
     for size in SIZES:
         rows = example[torch.arange(size) % len(example)]
-        if size == 1 and by_batch and not _takes(module, rows):
+        if size == 1 and by_batch and not _takes(answer, rows):
             continue  # one input has no statistics
         yield rows
         random = torch.randn(size, *example.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-        if example.is_floating_point() and _takes(module, random):
+        if example.is_floating_point() and _takes(answer, random):
             yield random
 
 
-def _takes(module: nn.Module, batch: Tensor) -> bool:
+def _takes(answer: Answer, batch: Tensor) -> bool:
     try:
         with torch.no_grad():
-            module(batch)
+            answer(batch)
     except Exception:  # layers may reject random numbers, for example as categories
         return False
     return True
 
 
-def _compare(module: nn.Module, session: Any, batch: Tensor) -> None:
-    """Raise UnsupportedModuleError unless the file gives the logits of its module."""
+def _compare(answer: Answer, session: Any, batch: Tensor, task: int | None) -> None:
+    """Raise UnsupportedModuleError unless the file gives the right logits, of a numbered task if there is one."""
+    given = {INPUTS: batch.numpy(), **({} if task is None else {TASK: np.array([task], dtype=np.int64)})}
     size = len(batch)
     try:
         with torch.no_grad():
-            ours = module(batch)
-        theirs = torch.from_numpy(session.run([LOGITS], {INPUTS: batch.numpy()})[0])
+            ours = answer(batch)
+        theirs = torch.from_numpy(session.run([LOGITS], given)[0])
     except Exception as error:  # from the runtime or from layers
         raise UnsupportedModuleError(
             f"the backbone, or its ONNX form, does not take a batch of {size}: {error}; let its forward() take "

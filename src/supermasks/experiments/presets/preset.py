@@ -1,6 +1,7 @@
 """An experiment by name: the settings that each way begins with."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from supermasks.errors import ConfigError
@@ -20,12 +21,14 @@ class Preset:
         usual: the settings of the ways that need settings of their own; the first is the default. Any other way has
             those of the first.
         streamed: the settings in scenario NNs, where nobody names the task in training; None if there is no such run.
+        lists: names for lists of ways that are compared often.
     """
 
     name: str
     text: str
     usual: tuple[Experiment, ...]
     streamed: Experiment | None = None
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def scenarios(self) -> list[str]:
         """Return the scenarios that it can be run in, the default first."""

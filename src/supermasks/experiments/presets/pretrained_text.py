@@ -51,8 +51,32 @@ SMALL_PARTS = tuple(
     replace(MASKS, way=way(), training=replace(MASKS.training, optimiser=Adam(rate))) for way, rate in RATES.items()
 )
 
+# Masks of many sizes and rules beside all rivals, from the cheapest to the dearest.
+FRONTIER = (
+    "heads",
+    *(f"masks(rule=Drop(share={share}))" for share in ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03", "0.1")),
+    *(f"masks(rule=Drop(share={share},by_layer=True))" for share in ("0.001", "0.01")),
+    *(f"masks(rule=Annealed(Drop(share={share}),start=5))" for share in ("0.0003", "0.003")),
+    "masks(rule=Drop(share=0.01,of=Neurons()))",
+    "masks",
+    "priced-masks",
+    *(f"signed-masks(rule=Drop(share={share}))" for share in ("0.0003", "0.003", "0.03")),
+    "prompt-tuning",
+    "vera",
+    "ln-tuning",
+    "lora(rank=1)",
+    "fourierft",
+    "ia3",
+    "bitfit",
+    "lora(rank=8)",
+    "prefix-tuning",
+    "lora(rank=8,layers='all')",
+    "fine-tuning",
+)
+
 PRETRAINED_TEXT = Preset(
     "pretrained-text",
     "Text tasks over a frozen encoder: masks, fine-tuned copies, adapters, or heads alone.",
     (MASKS, FINE_TUNING, HEADS, *SMALL_PARTS),
+    lists={"frontier": FRONTIER},
 )

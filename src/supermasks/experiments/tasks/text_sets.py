@@ -23,6 +23,7 @@ class TextSets(TaskSource):
         datasets: by name; each a folder with `train.csv` and `test.csv`.
         tokenizer: "minilm", or the folder of an encoder that `transformers` loads: the one of the network.
         train_texts: at most so many of the training texts of each task, chosen at random; None for all.
+        test_texts: at most so many of the test texts of each task, chosen at random; None for all.
         validation: the fraction of the training texts that is held out to select the best epoch; 0 for none.
         length: of a text in tokens, to which it is padded or truncated.
 
@@ -35,6 +36,7 @@ class TextSets(TaskSource):
     datasets: tuple[str, ...] = ("reuters-r52", "20newsgroups", "imdb")
     tokenizer: str = MINILM
     train_texts: int | None = None
+    test_texts: int | None = None
     validation: float = 0.0
     length: int = 64
 
@@ -44,6 +46,8 @@ class TextSets(TaskSource):
             raise ConfigError(
                 f"datasets must name at least one data set, and none twice, got {' '.join(self.datasets) or 'none'}"
             )
+        if self.test_texts is not None:
+            check_count("test_texts", self.test_texts)
 
     @property
     def count(self) -> int:
@@ -72,31 +76,20 @@ class TextSets(TaskSource):
     def _task(self, task: Task, seed: int) -> Task:
         if self.train_texts is not None and self.train_texts < len(task.train):
             task = limited(task, self.train_texts, seed)
-        return with_validation(task, self.validation, seed) if self.validation else task
+        if self.validation:
+            task = with_validation(task, self.validation, seed)
+        if task.test is None or self.test_texts is None:
+            return task
+        chosen = generator(seed, "test texts", task.name).permutation(len(task.test))[: self.test_texts]
+        return replace(task, test=reordered(task.test, chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextTasks(TextSets):
-    """Five data sets of texts that package registries hold, some texts of each, for an experiment that finds the task.
-
-    Attributes:
-        test_texts: at most so many of the test texts of each task, chosen at random; None for all.
-    """
+    """Some texts of five data sets that package registries hold, for an experiment that finds the task."""
 
     name = "text"
 
     datasets: tuple[str, ...] = SEQUENCES["registry"]
     train_texts: int | None = 1000
     test_texts: int | None = 1000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.test_texts is not None:
-            check_count("test_texts", self.test_texts)
-
-    def _task(self, task: Task, seed: int) -> Task:
-        task, test = super()._task(task, seed), task.test
-        if test is None or self.test_texts is None:
-            return task
-        chosen = generator(seed, "test texts", task.name).permutation(len(test))[: self.test_texts]
-        return replace(task, test=reordered(test, chosen))

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from supermasks.errors import ConfigError
 from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
-from supermasks.methods import Individual
+from supermasks.methods import Individual, Method
+from supermasks.methods.experience_replay import ExperienceReplay
 from supermasks.methods.sequential import Sequential
 from supermasks.nets.adapters import add_adapter, peft_library
 
@@ -25,6 +27,7 @@ class TrainedPartWay(Way, ABC):
 
     Attributes:
         shared: train one part for all tasks in turn, which forgets; by default each task has its own.
+        memory: how many training examples are stored and replayed with later tasks; only if the part is shared.
         precision: of the stored values of a task, if each task has its own. Answers use the stored values.
     """
 
@@ -32,7 +35,14 @@ class TrainedPartWay(Way, ABC):
     heads = True
 
     shared: bool = False
+    memory: int = 0
     precision: Literal["float32", "float16"] = "float16"
+
+    def __post_init__(self) -> None:
+        if self.memory < 0:
+            raise ConfigError(f"memory is a number of examples, at least 0, got {self.memory}")
+        if self.memory and not self.shared:
+            raise ConfigError(f"memory={self.memory} needs shared=True: parts of their own forget nothing to replay")
 
     @abstractmethod
     def part(self, module: nn.Module, seed: int) -> list[str]:
@@ -41,7 +51,12 @@ class TrainedPartWay(Way, ABC):
     def learner(self, setup: Setup) -> Learner:
         module = setup.net.module(setup.tasks)
         network = setup.network(module=module, select=self.part(module, setup.seed))
-        return setup.learner(network, Sequential() if self.shared else Individual(precision=self.precision))
+        return setup.learner(network, self._method())
+
+    def _method(self) -> Method:
+        if not self.shared:
+            return Individual(precision=self.precision)
+        return ExperienceReplay(memory=self.memory) if self.memory else Sequential()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.random_heads import RandomHeadsWay
 from supermasks.experiments.ways.supsup import SupSupWay
-from supermasks.masks import MaskRule, Threshold
+from supermasks.masks import Drop, MaskRule, Threshold
 from supermasks.methods import Method
 from supermasks.methods.priced import Priced
+from supermasks.methods.signed import SignedMasks
 from supermasks.scores import InitialScores, Spread
 
 
@@ -41,6 +42,25 @@ class PricedMasksWay(PretrainedMasksWay):
 
     def method(self) -> Method:
         return Priced(self.rule, self.initial, self.price)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedMasksWay(PretrainedMasksWay):
+    """A mask of three states a task, with a scale for each layer: weights are kept, dropped or flipped.
+
+    Attributes:
+        flipped: the share of the weights that the rule names which is flipped, not dropped.
+    """
+
+    name = "signed-masks"
+    label = "signed masks over pretrained weights"
+    colour = "green"
+
+    rule: MaskRule = field(default_factory=lambda: Drop(share=0.01))
+    flipped: float = 0.5
+
+    def method(self) -> Method:
+        return SignedMasks(self.rule, self.initial, self.flipped)
 
 
 @dataclass(frozen=True, kw_only=True)
