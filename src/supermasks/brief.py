@@ -38,15 +38,15 @@ def expect(value: object, kind: type, what: str) -> None:
         raise ConfigError(f"{what} must be {article} {kind.__name__}, got {brief(value)}")
 
 
-def listed(values: Sequence[object]) -> str:
-    """Return the first values and the number of the others.
+def listed(values: Sequence[object], most: int = SHOWN) -> str:
+    """Return the first values, up to a number, and how many others there are.
 
     Example:
         >>> listed(["a", "b", "c", "d", "e"])
         "'a', 'b', 'c' and 2 more"
     """
-    shown = ", ".join(map(brief, values[:SHOWN]))
-    return shown if len(values) <= SHOWN else f"{shown} and {len(values) - SHOWN} more"
+    shown = ", ".join(map(brief, values[:most]))
+    return shown if len(values) <= most else f"{shown} and {len(values) - most} more"
 
 
 def tallied(values: Iterable[object]) -> str:

@@ -1,5 +1,8 @@
 """A bank that others change: what was replaced, what a stamp notices, what a new view need not read again."""
 
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -121,3 +124,27 @@ def test_the_bytes_of_a_task_are_read_alone(learner: Learner, tmp_path: Path) ->
         assert read.mask == learner.bank[name].mask
         x = torch.ones(2, 8)
         assert torch.equal(learner.network.logits(x, read), learner.network.logits(x, learner.bank[name]))
+
+
+WRITE = """
+import sqlite3, sys
+try:
+    sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_stamp_does_not_unlock_the_bank(learner: Learner, tmp_path: Path) -> None:
+    """POSIX takes the locks of a process away if it closes the file anywhere: two processes would write at once."""
+    learner.save(tmp_path)
+    writing = sqlite3.connect(tmp_path / "bank.sqlite", isolation_level=None)
+    writing.execute("BEGIN IMMEDIATE")
+    before = BankFolder(tmp_path).stamp()
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "bank.sqlite")]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "database is locked" in refused.stderr
+    writing.execute("COMMIT")
+    BankFolder(tmp_path).rename("cats", "lions")
+    assert BankFolder(tmp_path).stamp() != before
+    writing.close()

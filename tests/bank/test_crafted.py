@@ -253,6 +253,8 @@ def test_a_task_that_could_not_be_read_back_is_not_written(
     monkeypatch.setattr(BankHeader, "most_bytes", lambda self: 2000)
     with pytest.raises(TaskError, match="at most 2,000 bytes, got"):
         saved.append(make_state("e", dense={"head": torch.ones(1000)}))
+    with pytest.raises(TaskError, match="at most 2,000 bytes, got"):
+        saved.replace(make_state("d", dense={"head": torch.ones(1000)}))
     with pytest.raises(TaskError, match="at most 8,000 bytes, got"):
         saved.append(make_state("e"), {"mean": torch.ones(5000)})
     assert bytes_of(saved.path) == before

@@ -13,12 +13,15 @@ import torch
 from states import masked_state
 from torch import nn
 
-from supermasks import BankFolder, MaskBank, Network
+from supermasks import BankFolder, Learner, MaskBank, Network
 from supermasks.bank import BankHeader
 from supermasks.bases import RandomBase
+from supermasks.data import make_task
 from supermasks.errors import BankFormatError, DuplicateTaskError, LabelError, MaskError, SupermasksError
 from supermasks.masks import Mask
+from supermasks.methods import Sequential
 from supermasks.state import TaskState
+from supermasks.training import Training
 
 NET = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, affine=False))
 NETWORK = Network(NET, RandomBase(0))
@@ -351,3 +354,29 @@ def test_a_folder_with_other_tasks_says_which_and_what_to_do(saved: BankFolder) 
         saved.save(make_bank(make_state("one"), make_state("three")))
     with pytest.raises(BankFormatError, match="over another base"):
         saved.save(OTHER_BANKS["other seed"]())
+
+
+def test_a_bank_whose_tasks_trained_all_weights_is_read(tmp_path: Path) -> None:
+    """Only the weights after the last task are there: those after the first are not expected."""
+    training = Training(steps=2, batch_size=4)
+    learner = Learner(nn.Linear(4, 3), method=Sequential(), training=training, seed=0)
+    for name in ("a", "b"):
+        learner.learn(make_task(name, (torch.randn(12, 4), [0, 1, 2] * 4)))
+    learner.save(tmp_path)
+    bank = BankFolder(tmp_path).read()
+    assert [state.replaced for state in bank] == [state.replaced for state in learner.bank]
+    assert torch.equal(bank.weights["weight"], learner.bank.weights["weight"])
+    stored = BankFolder(tmp_path).open()
+    stored._once["weights"] = {"weight": torch.zeros(3, 4)}  # pyright: ignore[reportPrivateUsage]
+    before = MaskBank(stored.header, stored.kept)
+    with pytest.raises(MaskError, match="expected the shared weights that task 'b' left"):
+        before.merge(stored)
+    assert (before.names, before.shares("weights")) == ([], False)
+
+
+def test_weights_that_a_task_did_not_train_are_not_stored(tmp_path: Path) -> None:
+    folder = BankFolder(tmp_path / "bank")
+    folder.save(make_bank(make_state("one")))
+    folder.append(make_state("two"), weights={"0.weight": torch.zeros(2, 3)})
+    assert dict(folder.open().weights) == {}
+    assert folder.verify() == []

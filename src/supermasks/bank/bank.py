@@ -2,10 +2,10 @@
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +16,7 @@ from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import KINDS, BankReader, TaskEntry
 from supermasks.bank.recent import RecentStates
 from supermasks.bank.shared import manifest_of
-from supermasks.bank.succession import (
-    Succession,
-    added,
-    check_features,
-    check_left,
-    require_new,
-    with_task,
-    written,
-)
+from supermasks.bank.succession import Succession, added, check_left, require_new, with_task, written
 from supermasks.bases import Base, base_from_recipe
 from supermasks.brief import brief, counted, expect, listed
 from supermasks.encoding import encode_state, encode_tensors
@@ -123,9 +115,8 @@ class MaskBank:
         return isinstance(name, str) and name in self._tasks
 
     def __repr__(self) -> str:
-        weights = sum(prod(shape) for shape in self.header.shapes.values())
         names = f" {listed(self.names)}" if len(self) else ""
-        return f"MaskBank({counted(len(self), 'task')}{names}; masks of {counted(weights, 'weight')})"
+        return f"MaskBank({counted(len(self), 'task')}{names}; masks of {counted(self.header.weights(), 'weight')})"
 
     def __getitem__(self, name: str) -> TaskState:
         """Return the state of a task.
@@ -136,12 +127,8 @@ class MaskBank:
                 network (see `check`).
             StorageError: its file cannot be read.
         """
-        if not isinstance(name, str):
-            raise UnknownTaskError(
-                f"the name of a task must be a string, got {brief(name)}; ask for one task at a time, by its name"
-            )
         if name not in self:
-            raise unknown_task(name, self.names)
+            raise unknown_tasks([name], self.names)
         state = None if self._known is None else self._known[name].state
         if state is None:
             assert self._stored is not None  # only then a state is None
@@ -303,10 +290,7 @@ class MaskBank:
         require_new(name, self)
 
     def add(
-        self,
-        state: TaskState,
-        weights: Mapping[str, Tensor] | None = None,
-        moments: Moments | None = None,
+        self, state: TaskState, weights: Mapping[str, Tensor] | None = None, moments: Moments | None = None
     ) -> None:
         """Append a state.
 
@@ -324,14 +308,17 @@ class MaskBank:
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
+        self._append(state, moments)
+        if state.replaced and weights is not None:
+            self._once["weights"] = ReadOnlyTensors(weights)
+
+    def _append(self, state: TaskState, moments: Moments | None = None) -> None:
         self.require_new(state.name)
         self._order.check(state, self._masks)
         if state.means is not None or moments is not None:  # otherwise stored moments are not read
             self._once["moments"] = with_task(self.moments, state, moments)
         self.changes += 1
         self._tasks[state.name] = _Task(state, self._order.add(state))
-        if state.replaced and weights is not None:
-            self._once["weights"] = ReadOnlyTensors(weights)
 
     def replace(self, state: TaskState) -> None:
         """Replace a task of the same name; its place in the order of learning stays.
@@ -341,16 +328,12 @@ class MaskBank:
 
         Raises:
             UnknownTaskError: the bank has no task of this name.
-            MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights.
+            MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights,
+                or they were learned over different weights.
         """
         expect(state, TaskState, "what replaces a task of a bank")
-        before = self[state.name]
-        if self.after(state.name) or state.after(self.header.fingerprint) or state.over != before.over:
-            raise MaskError(
-                f"task {state.name!r} or its replacement has trained shared weights, or they were learned over "
-                "different weights; remove the task, and learn it anew"
-            )
         self._order.check_changes(state)
+        self._order.check_replaces(state, self[state.name])
         self._order.union = None
         self.changes += 1
         self._change(state)
@@ -412,20 +395,23 @@ class MaskBank:
         wanted = set[str]()
         for name in names:
             if name not in self:
-                raise unknown_task(name, self.names)
+                raise unknown_tasks([name], self.names)
             wanted.add(name)
         kept = {name: task for name, task in self._tasks.items() if name in wanted}
         if self.over:
             self._check_owners(kept)
-        chosen = MaskBank(self.header, self.kept, self._stored, self._recent.limit, self._most_weights)
-        chosen._checked = self._checked
-        # States in memory are shared; each bank reads the others itself.
-        chosen._known, chosen._once = kept, dict(self._once)
         after = filter(None, (task.after for task in reversed(kept.values())))
-        chosen._order = Succession(self.header, next(after, ""))
+        chosen = self._with(kept, Succession(self.header, next(after, "")))
         if len(kept) < len(self):
             chosen.memory = {}
         return chosen
+
+    def _with(self, tasks: dict[str, "_Task"], order: Succession) -> "MaskBank":
+        """Return another bank with these tasks. States in memory are shared; each bank reads the others itself."""
+        made = copy(self)
+        made._known, made._once, made._order = tasks, dict(self._once), order
+        made._recent = RecentStates(self._recent.limit)
+        return made
 
     def _check_owners(self, names: Collection[str]) -> None:
         """Raise MaskError unless tasks can do without the others."""
@@ -456,33 +442,24 @@ class MaskBank:
                 weights that one of them uses. Or some tasks were counted in both banks, and others in one of them.
         """
         expect(other, MaskBank, "the bank to merge")
-        ours, theirs = self.header, other.header
-        same = ("fingerprint", "shapes", "norm", "head")
-        if differing := [name for name in same if getattr(ours, name) != getattr(theirs, name)]:
+        if differing := self.header.differing(other.header):
             raise BaseMismatchError(
                 f"expected a bank over the same network, got one that differs in {', '.join(differing)}; merge only "
                 "banks with the same backbone, base, norm and head"
             )
-        order, states = self._order.copy(), dict[str, _Task]()
-
-        def masks() -> Iterator[Mask]:
-            yield from self._masks()
-            yield from (other[name].uses(self.header.shapes) for name in states)
-
-        moments = added(self.moments, other.moments)
-        for state in other:
-            check_features(moments, state)
-            self.require_new(state.name)
-            order.check(state, masks)
-            states[state.name] = _Task(state, order.add(state))
-        self._once["moments"] = moments
+        both = self._with(dict(self._tasks), replace(self._order))
+        both._once["moments"] = added(self.moments, other.moments)
         if not self.shares("memory"):
-            self._once["memory"] = other.memory
-        if other.shares("weights"):
-            self._once["weights"] = other.weights
+            both._once["memory"] = other.memory
+        last = None
+        for state in other:
+            both._append(state)
+            last = state if state.replaced else last
+        if last is not None:
+            check_left(last, other.weights)
+            both._once["weights"] = other.weights
+        self._known, self._once, self._order = both._known, both._once, both._order
         self.changes += 1
-        self._order = order
-        self._tasks.update(states)
 
     def tensors(self, kind: str) -> Mapping[str, Tensor]:
         """Return what all tasks share, as it is stored.
@@ -527,11 +504,7 @@ class MaskBank:
             BaseMismatchError: the backbone or the base differs from that of the bank.
             ConfigError: the stored recipe names a class that was not imported; import it, or pass the base.
         """
-        if not isinstance(backbone, nn.Module):
-            raise ConfigError(
-                "expected the backbone that the bank was learned with, a torch.nn.Module, "
-                f"got {backbone!r}; build it as it was then"
-            )
+        expect(backbone, nn.Module, "the backbone that the bank was learned with")
         header = self.header
         names = settled_names(backbone)
         if lacking := [name for name in header.shapes if name not in names]:
@@ -595,14 +568,9 @@ class _States(Sequence[TaskState]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, index: int) -> TaskState: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[TaskState]: ...
-    def __getitem__(self, index: int | slice) -> TaskState | Sequence[TaskState]:
-        if isinstance(index, slice):
-            return [self._bank[name] for name in self._names[index]]
-        return self._bank[self._names[index]]
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self._names[index]
+        return self._bank[chosen] if isinstance(chosen, str) else [self._bank[name] for name in chosen]
 
 
 def owner_stays(name: str) -> TaskError:
@@ -613,31 +581,17 @@ def owner_stays(name: str) -> TaskError:
     )
 
 
-def unknown_task(name: object, names: list[str]) -> UnknownTaskError:
-    """Return the error for a task that is not among these names."""
-    if not isinstance(name, str):
-        return UnknownTaskError(
-            f"expected the name of one task, a string, got {name!r}; choose among {shortened(names)}"
-        )
-    close = difflib.get_close_matches(name, names, n=3)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it holds {shortened(names)}"
-    return UnknownTaskError(f"the bank has no task {name!r}; {hint}")
-
-
 def unknown_tasks(wrong: Sequence[object], names: list[str]) -> UnknownTaskError:
     """Return the error for one or more tasks of which none is among these names; it names all of them."""
+    if len(wrong) == 1 and not isinstance(wrong[0], str):
+        return UnknownTaskError(
+            f"the name of a task must be a string, got {brief(wrong[0])}; ask for one task at a time, by its name"
+        )
+    hints, held = list[str](), f"it holds {listed(names, 5) or 'no tasks'}"
+    for name in wrong:
+        close = difflib.get_close_matches(name, names, n=3) if isinstance(name, str) and len(hints) < HINTS else []
+        hints.append(f"did you mean {' or '.join(map(repr, close))}?" if close else "")
     if len(wrong) == 1:
-        return unknown_task(wrong[0], names)
-    hints: list[str] = []
-    for number, name in enumerate(wrong):
-        close = difflib.get_close_matches(name, names, n=3) if isinstance(name, str) and number < HINTS else []
-        hints.append(f"{name!r} (did you mean {' or '.join(map(repr, close))}?)" if close else repr(name))
-    return UnknownTaskError(f"the bank has no tasks {', '.join(hints)}; it holds {shortened(names)}")
-
-
-def shortened(names: list[str]) -> str:
-    """Return names for a message: the first five, and how many more there are."""
-    if not names:
-        return "no tasks"
-    shown = ", ".join(map(repr, names[:5]))
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+        return UnknownTaskError(f"the bank has no task {wrong[0]!r}; {hints[0] or held}")
+    shown = [f"{name!r} ({hint})" if hint else repr(name) for name, hint in zip(wrong, hints, strict=True)]
+    return UnknownTaskError(f"the bank has no tasks {', '.join(shown)}; {held}")

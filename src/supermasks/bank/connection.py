@@ -35,7 +35,7 @@ _ADVICE = {
 
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
-Mode = Literal["read", "write", "create"]
+Mode = Literal["read", "write", "create", "glance"]
 
 
 @contextmanager
@@ -69,18 +69,20 @@ class Connection:
     Args:
         path: of the folder.
         wait: how many seconds to wait while another process writes.
-        mode: to "read" or "write" an existing bank, or to "create" one.
+        mode: to "read" or "write" an existing bank, or to "create" one. At a "glance", nothing is locked: what is read
+            may be incomplete.
+        file: the name of the database.
     """
 
-    def __init__(self, path: Path, wait: float, mode: Mode = "read") -> None:
-        self.path, self.wait = path, wait
+    def __init__(self, path: Path, wait: float, mode: Mode = "read", file: str = DATABASE) -> None:
+        self.path, self.wait, self.file = path, wait, path / file
         self.mode: Mode = mode
-        self._action = "read" if mode == "read" else "written"
+        self._action = "read" if mode in ("read", "glance") else "written"
         self._open: tuple[int, sqlite3.Connection] | None = None
         self._lock = RLock()
 
-    def __reduce__(self) -> tuple[type["Connection"], tuple[Path, float, Mode]]:
-        return Connection, (self.path, self.wait, self.mode)
+    def __reduce__(self) -> tuple[type["Connection"], tuple[Path, float, Mode, str]]:
+        return Connection, (self.path, self.wait, self.mode, self.file.name)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a statement finds.
@@ -106,9 +108,8 @@ class Connection:
                 yield
                 self.rows("COMMIT")
             except BaseException:
-                with asking(self.path, self._action, self.wait):
-                    if (connection := self._connected()).in_transaction:
-                        connection.execute("ROLLBACK")
+                if self.in_transaction():
+                    self.rows("ROLLBACK")
                 raise
 
     def in_transaction(self) -> bool:
@@ -124,17 +125,10 @@ class Connection:
                 if type(error) is not sqlite3.DatabaseError:  # the system failed, not the data
                     raise
 
-    def copy(self, file: Path, back: bool = False) -> None:
-        """Copy the database, as it is now, into a file of SQLite, or take over what such a file holds.
-
-        Args:
-            file: of a database; it need not exist.
-            back: whether the file is copied, over this database.
-        """
-        where = self.path if back else file.parent
-        with self._lock, asking(where, "written", self.wait), closing(sqlite3.connect(file)) as other:
-            source, target = (other, self._connected()) if back else (self._connected(), other)
-            source.backup(target)
+    def copy(self, other: "Connection") -> None:
+        """Put this database, as it is now, in the place of another one."""
+        with self._lock, asking(other.path, "written", self.wait), closing(other):
+            self._connected().backup(other._connected())
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
@@ -148,21 +142,15 @@ class Connection:
         return self._open[1]
 
     def _connect(self) -> sqlite3.Connection:
-        file = self.path / DATABASE
-        _check_journal(self.path)
-        if self.mode != "read" and file.is_symlink():
+        _check_journal(self.file)
+        if self._action == "written" and self.file.is_symlink():
             raise BankFormatError(
-                f"{file} is a symbolic link, so writing could change files elsewhere; replace it by a real file"
+                f"{self.file} is a symbolic link, so writing could change files elsewhere; replace it by a real file"
             )
         # With rw, SQLite opens a file that may not be written to for reading only.
-        mode = "rwc" if self.mode == "create" else "rw"
-        made = sqlite3.connect(
-            f"{file.absolute().as_uri()}?mode={mode}",
-            timeout=self.wait,
-            isolation_level=None,
-            check_same_thread=False,
-            uri=True,
-        )
+        mode = {"create": "rwc", "glance": "ro&immutable=1"}.get(self.mode, "rw")
+        uri = f"{self.file.absolute().as_uri()}?mode={mode}"
+        made = sqlite3.connect(uri, timeout=self.wait, isolation_level=None, check_same_thread=False, uri=True)
         try:
             for pragma in _PRAGMAS:
                 made.execute(f"PRAGMA {pragma}")
@@ -174,9 +162,9 @@ class Connection:
         return made
 
 
-def _check_journal(path: Path) -> None:
+def _check_journal(file: Path) -> None:
     """Raise BankFormatError if a journal names another journal: SQLite would delete that file, whatever it is."""
-    journal = path / f"{DATABASE}-journal"
+    journal = file.with_name(f"{file.name}-journal")
     with storage(f"{journal} cannot be read"), suppress(FileNotFoundError, PermissionError):
         if journal.is_symlink():
             raise BankFormatError(f"{journal} is a symbolic link; do not trust the bank, and remove the link")

@@ -1,7 +1,6 @@
 """Write files whole or not at all, and read them with their digests checked."""
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -137,33 +136,6 @@ def remove_partial(path: Path) -> None:
     with storage(f"the temporary files beside {path} cannot be removed"):
         for name in filter(left.fullmatch, os.listdir(path.parent)):
             path.with_name(name).unlink(missing_ok=True)
-
-
-def read_file(path: Path, sha256: str, what: str, largest: int) -> bytes:
-    """Return the content of a file.
-
-    Args:
-        path: of the file.
-        sha256: its expected digest.
-        what: names it in errors.
-        largest: the most bytes to accept.
-
-    Raises:
-        BankFormatError: it is missing, too large, or has another digest.
-        StorageError: it exists, but cannot be read.
-    """
-    try:
-        content = read_bytes(path, largest)
-    except FileNotFoundError:
-        raise BankFormatError(
-            f"{what} cannot be read: {path} is missing; if another process has changed the bank since, open it again, "
-            "otherwise restore the file from a copy"
-        ) from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BankFormatError(
-            f"{path} is truncated or altered: its SHA-256 is not the one in the manifest; restore it from a copy"
-        )
-    return content
 
 
 def read_bytes(path: Path, largest: int) -> bytes:

@@ -16,19 +16,18 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor
 
 from supermasks.bank import forms
-from supermasks.bank.bank import CACHE_BYTES, MaskBank, owner_stays, shortened, unknown_task
+from supermasks.bank.bank import CACHE_BYTES, MaskBank, owner_stays, unknown_tasks
 from supermasks.bank.bytes import BankBytes, measure
-from supermasks.bank.check import Problem, find_problems
-from supermasks.bank.connection import DATABASE
+from supermasks.bank.check import Problem, find_problems, repair
+from supermasks.bank.connection import DATABASE, Connection
 from supermasks.bank.database import DatabaseReader, MovedError
 from supermasks.bank.files import as_path, storage
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
-from supermasks.bank.repair import repair
 from supermasks.bank.shared import MANIFEST, write_shared
-from supermasks.bank.stamp import Stamp, stamp_of
-from supermasks.bank.succession import check_left, with_task
+from supermasks.bank.succession import check_features, check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
+from supermasks.brief import listed
 from supermasks.encoding import check_storable, encode_state, encode_tensors
 from supermasks.errors import BankBusyError, BankFormatError, ConfigError
 from supermasks.moments import Moments
@@ -41,9 +40,6 @@ __all__ = ["DEEPEST", "BankFolder", "Problem"]
 BATCH = 100
 """So many tasks are saved at once: an interrupted save has all of them, or none."""
 
-SAME = ("fingerprint", "shapes", "norm", "head", "buffers")
-"""What the headers of a bank in memory and in a folder must share; the settings may differ."""
-
 TRIES = 20
 """How often to look for a bank that other processes keep turning from one form into the other."""
 
@@ -52,6 +48,12 @@ Found = TypeVar("Found")
 
 class BankFolder:
     """A bank in a folder. Any number of processes may use it at once.
+
+    Its methods raise three errors that are not listed with each of them. A change that fails leaves the bank as it was.
+
+    - BankFormatError: the folder holds no bank, or a part that the method reads is missing or damaged.
+    - StorageError: the system cannot read or write it now.
+    - BankBusyError: another process kept it locked for `wait` seconds.
 
     Args:
         path: of the folder; it need not exist.
@@ -63,11 +65,7 @@ class BankFolder:
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        relative: bool = True,
-        wait: float = 60.0,
-        most_weights: int = MOST_WEIGHTS,
+        self, path: str | os.PathLike[str], relative: bool = True, wait: float = 60.0, most_weights: int = MOST_WEIGHTS
     ) -> None:
         self.path, self.relative, self.wait, self.most_weights = as_path(path), relative, wait, most_weights
         self._known = Known()
@@ -76,11 +74,7 @@ class BankFolder:
         return {**vars(self), "_known": Known()}
 
     def exists(self) -> bool:
-        """Return whether there is a bank in the folder.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
+        """Return whether there is a bank in the folder."""
         return forms.holds(self.path, DATABASE) or forms.holds(self.path, MANIFEST)
 
     def create(self, header: BankHeader, kept: Mapping[str, Tensor] | None = None) -> None:
@@ -92,12 +86,10 @@ class BankFolder:
 
         Raises:
             BankFormatError: the folder already holds a bank.
-            StorageError: the folder cannot be made, or written to.
-            BankBusyError: another process writes into it.
         """
         shared = {"kept": encode_tensors(kept, KINDS["kept"])} if kept else {}
         self._make()
-        forms.create_living(self.path, self.wait, header, shared, ())
+        forms.create_living(self.path, self.wait, header, shared)
 
     def _make(self) -> None:
         """Make the folder, which must not hold a bank."""
@@ -125,9 +117,6 @@ class BankFolder:
                 if they hold all tasks that were counted there.
 
         Raises:
-            BankFormatError: the folder holds no readable bank.
-            StorageError: the bank cannot be read or written; it stays as it was.
-            BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored.
             TaskError: another value of the task cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
@@ -140,7 +129,8 @@ class BankFolder:
             writer.add(state)
             if state.means is not None or moments is not None:  # otherwise stored moments are not read
                 moments = with_task(writer.bank.moments(), state, moments)
-            shared = {"memory": memory, "weights": weights, "moments": moments and moments.tensors()}
+            left = weights if state.replaced else None
+            shared = {"memory": memory, "weights": left, "moments": moments and moments.tensors()}
             for kind, tensors in shared.items():
                 if tensors is not None:
                     writer.share(kind, tensors)
@@ -159,7 +149,6 @@ class BankFolder:
             BankFormatError: the folder holds a bank that does not match the first tasks of this one; it stays.
             StorageError: the folder cannot be read or written. It may then have some of the new tasks; a bank that was
                 to be replaced stays.
-            BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored; the folder stays as it was.
             TaskError: another value of a task cannot be stored; the folder stays as it was.
         """
@@ -167,28 +156,27 @@ class BankFolder:
             for state in bank:
                 check_storable(state)  # before anything is written
             self.create(bank.header, bank.kept)
-        elif not (stored := self._reader()).living:  # refuse before it is turned into a living bank
-            self._check_same(bank, stored.count, self._difference(stored, bank, overwrite), overwrite)
+        elif not (stored := self._reader()).living:
+            self._differs(stored, bank, overwrite)  # refuse before it is turned into a living bank
         if overwrite:
             try:
                 forms.make_living(self.path, self.wait)
             except BankFormatError:  # a damaged bank is replaced as well
                 if not self._reader().living:
-                    forms.create_living(self.path, self.wait, bank.header, {}, ())
+                    forms.create_living(self.path, self.wait, bank.header, {})
         if bank.is_stored_in(self.path):  # what is not in memory must still be found if the form changes
             forms.make_living(self.path, self.wait)
             bank.stored_in(self._reader())
-        left, done, difference = -1, False, ""
+        left, done, anew = -1, False, False
         while not done:
             with self._changing() as writer:
                 if writer.bank.root.total != left:  # the first time, or another process has changed the bank since
-                    difference = self._difference(writer.bank, bank, overwrite)
-                    self._check_same(bank, writer.bank.count, difference, overwrite)
-                if difference:
+                    anew = self._differs(writer.bank, bank, overwrite)
+                if anew:
                     writer.begin_anew(bank.header, bank.kept)
-                done = self._save_some(writer, bank, everything=bool(difference) or bank.shares("weights"))
+                done = self._save_some(writer, bank, everything=anew or bank.shares("weights"))
                 left = writer.bank.root.total
-        bank.was_stored(self._reader(), moved=bool(difference))
+        bank.was_stored(self._reader(), moved=anew)
 
     def share(self, bank: MaskBank, overwrite: bool = False) -> None:
         """Make the folder hold this bank as a shared bank, as `save` does for a living one.
@@ -204,21 +192,22 @@ class BankFolder:
         self.convert("shared")
         bank.was_stored(self._reader())
 
-    def _check_same(self, bank: MaskBank, count: int, difference: str, overwrite: bool) -> None:
-        """Raise an error if a bank cannot be saved here, before anything is changed."""
+    def _differs(self, stored: BankReader, bank: MaskBank, overwrite: bool) -> bool:
+        """Return whether a bank must replace another one; raise an error if it cannot be saved here."""
+        difference = self._difference(stored, bank, overwrite)
         if difference and not overwrite:
             raise BankFormatError(
                 f"{self.path} holds another bank, {difference}; pass overwrite=True to replace it, choose another "
                 "folder, load that bank and learn over it, or change it task by task with BankFolder's append, "
                 "remove and rename"
             )
-        for name in bank.names[0 if difference else count :]:
+        for name in bank.names[0 if difference else stored.count :]:
             check_storable(bank[name])
+        return bool(difference)
 
     def _save_some(self, writer: BankWriter, bank: MaskBank, everything: bool) -> bool:
         """Append the next tasks; return whether these were the last ones."""
-        names = bank.names[writer.bank.count :]
-        names = names if everything else names[:BATCH]
+        names = bank.names[writer.bank.count :][: None if everything else BATCH]
         writer.set_header(replace(writer.bank.header, settings=bank.header.settings))
         if bank.shares("moments"):  # before the tasks, so that each is recognised as soon as it is there
             writer.share("moments", bank.tensors("moments"))
@@ -230,12 +219,7 @@ class BankFolder:
         return done
 
     def header(self) -> BankHeader:
-        """Return what the bank was learned over.
-
-        Raises:
-            BankFormatError: the folder holds no bank, or its header is damaged.
-            StorageError: it cannot be read.
-        """
+        """Return what the bank was learned over."""
         return self._reader().header
 
     def open(self, cache_bytes: int = CACHE_BYTES) -> MaskBank:
@@ -243,10 +227,6 @@ class BankFolder:
 
         Args:
             cache_bytes: the most bytes of tasks to keep in memory.
-
-        Raises:
-            BankFormatError: the manifest or `kept.safetensors` is missing, truncated or altered.
-            StorageError: they cannot be read.
         """
 
         def opened(bank: BankReader) -> MaskBank:
@@ -257,54 +237,26 @@ class BankFolder:
         return self._look(opened)
 
     def read(self) -> MaskBank:
-        """Return the bank with every task in memory, and every digest checked.
-
-        Raises:
-            BankFormatError: a file is missing, truncated or altered.
-            StorageError: a file cannot be read.
-            BankBusyError: another process keeps changing the bank.
-        """
+        """Return the bank with every task in memory, and every digest checked."""
 
         def read(stored: BankReader) -> MaskBank:
-            stored.header.check_size(self.most_weights)
             bank = MaskBank(stored.header, stored.tensors("kept"))
-            bank.memory = stored.tensors("memory")
-            weights = stored.tensors("weights") or None
-            for name in stored.entries:
-                bank.add(stored.task(name), weights)
-            if "moments" in stored.shared:
-                bank.count(stored.moments(), {})
+            bank.merge(MaskBank(stored.header, stored=stored, cache_bytes=0, most_weights=self.most_weights))
             bank.was_stored(stored)
             return bank
 
         return self._look(read)
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes on disk of each file, by its path in the folder.
-
-        Raises:
-            BankFormatError: a file is missing.
-            StorageError: a file cannot be accessed.
-        """
+        """Return the bytes on disk of each file, by its path in the folder."""
         return self._look(lambda bank: bank.sizes())
 
     def task_sizes(self) -> dict[str, int]:
-        """Return the bytes on disk of each task, by its name.
-
-        Raises:
-            BankFormatError: a file is missing.
-            StorageError: a file cannot be accessed.
-        """
+        """Return the bytes on disk of each task, by its name."""
         return self._look(lambda bank: bank.task_sizes())
 
     def bytes(self) -> BankBytes:
-        """Return the bytes on disk, item by item; this reads every task.
-
-        Raises:
-            BankFormatError: a file is missing, truncated or altered.
-            StorageError: a file cannot be read.
-            BankBusyError: another process keeps changing the bank.
-        """
+        """Return the bytes on disk, item by item; this reads every task."""
 
         def measured(bank: BankReader) -> BankBytes:
             bank.header.check_size(self.most_weights)
@@ -325,39 +277,27 @@ class BankFolder:
             MaskError: the task changes other parameters than the bank's, was learned over other weights than the task
                 before, or one of the two has trained shared weights.
             BaseMismatchError: other features were counted than of the tasks in the folder.
-            BankFormatError: the folder holds no readable bank, or a mask that is coded relative to the task's mask
-                cannot be read.
-            StorageError: the bank cannot be read or written; it stays as it was.
-            BankBusyError: another process writes into it.
             LabelError: a class label cannot be stored.
         """
         check_storable(state)
         with self._changing() as writer:
             entry = self._entry(writer, state.name)
-            if entry.after:
-                raise owner_stays(state.name)
             if state.means is not None:  # otherwise stored moments are not read
-                with_task(writer.bank.moments(), state, None)
+                check_features(writer.bank.moments(), state)
             writer.replace(entry, state)
 
-    def stamp(self) -> Stamp:
-        """Return a value that differs after each change of the bank. This reads 100 bytes, and never waits.
+    def stamp(self) -> forms.Stamp:
+        """Return a value that differs after each change of the bank. This never waits, and no writer waits for it.
 
         Take the stamp before `open`: if the stamp has not changed since, neither has the bank.
-
-        Raises:
-            StorageError: the folder cannot be read.
         """
-        return stamp_of(self.path)
+        return forms.stamp_of(self.path)
 
     def rename(self, name: str, new: str) -> None:
         """Give a task another name.
 
         Raises:
             SupermasksError: everything that `MaskBank.rename` raises.
-            BankFormatError: the folder holds no readable bank.
-            StorageError: the bank cannot be read or written; it stays as it was.
-            BankBusyError: another process writes into it.
         """
         with self._changing() as writer:
             entry = self._entry(writer, name)
@@ -370,11 +310,6 @@ class BankFolder:
 
         Raises:
             SupermasksError: everything that `MaskBank.remove` raises.
-            BankFormatError: the folder holds no readable bank, or a mask that is coded relative to the task's mask
-                cannot be read.
-            StorageError: the bank cannot be read or written, and stays as it was; or the file cannot be removed, and
-                the next change of the bank removes it.
-            BankBusyError: another process writes into it.
         """
         with self._changing() as writer:
             entry = self._entry(writer, name)
@@ -390,9 +325,6 @@ class BankFolder:
                 each task gives the answers that it gave when it was learned.
 
         Raises:
-            BankFormatError: the folder holds no bank, or its manifest is damaged.
-            StorageError: the manifest cannot be read.
-            BankBusyError: another process keeps changing the bank.
             BaseMismatchError: the bank was learned over weights that differ from the network's.
         """
 
@@ -411,10 +343,8 @@ class BankFolder:
         name gets another one.
 
         Raises:
-            BankFormatError: the manifest or a file that all tasks need is damaged; restore it from a copy.
-            StorageError: a file cannot be read now, though it may be sound; or the bank cannot be written. The bank
-                stays as it was.
-            BankBusyError: another process writes into it.
+            BankFormatError: a part that all tasks need is damaged; restore it from a copy.
+            StorageError: a part cannot be read now, though it may be sound.
         """
         return repair(self.path, self.wait, self.most_weights)
 
@@ -427,9 +357,7 @@ class BankFolder:
 
         Raises:
             ConfigError: there is no such form.
-            BankFormatError: the folder holds no bank, a part of it is damaged, or the other folder holds a bank.
-            StorageError: it cannot be read or written; it stays as it was.
-            BankBusyError: another process writes into it.
+            BankFormatError: the other folder holds a bank.
         """
         if form not in ("living", "shared"):
             raise ConfigError(f"expected the form 'living' or 'shared', got {form!r}")
@@ -442,17 +370,10 @@ class BankFolder:
             if form == "shared":
                 write_shared(bank, other.path)
             else:
-                shared = forms.copied_shared(bank)
-                forms.create_living(other.path, self.wait, bank.header, shared, forms.copied(bank))
+                forms.create_living(other.path, self.wait, *forms.copied(bank))
 
     def compact(self) -> None:
-        """Give the space of removed tasks back to the system.
-
-        Raises:
-            BankFormatError: the folder holds no bank, or it is damaged.
-            StorageError: it cannot be written; it stays as it was.
-            BankBusyError: another process uses it.
-        """
+        """Give the space of removed tasks back to the system."""
         forms.make_living(self.path, self.wait)
         bank = DatabaseReader(self.path, self.wait, "write", look=False)
         with closing(bank.connection):
@@ -465,37 +386,37 @@ class BankFolder:
             target: the other folder, which must not hold a bank.
 
         Raises:
-            BankFormatError: there is no bank to copy, or the other folder holds one.
-            StorageError: the bank cannot be read, or the copy cannot be written.
+            BankFormatError: the other folder holds a bank.
         """
         bank, other = self._reader(), BankFolder(target)
         if isinstance(bank, DatabaseReader):
             other._make()
-            forms.back_up(bank, other.path)
+            bank.connection.copy(Connection(other.path, self.wait, "create"))
         else:
             self.convert("shared", target)
 
     def _difference(self, stored: BankReader, bank: MaskBank, overwrite: bool) -> str:
         """Return why the bank in the folder does not match the first tasks of another bank; empty if it does."""
-        if any(getattr(stored.header, part) != getattr(bank.header, part) for part in SAME):
+        if stored.header.differing(bank.header):
             return "over another base"
         others = list[str]()
         try:
             for entry, name in zip_longest(stored.entries.values(), bank.names[: stored.count]):
                 if entry.name != name or not (
-                    entry.sha256 == bank.digest(name) or _same(stored.task(name), bank[name], stored.header)
+                    entry.sha256 == bank.digest(name)
+                    or encode_state(stored.task(name), stored.header.layout)[0] == bank.encoded(name)
                 ):
                     others.append(entry.name)
         except BankFormatError:
             if not overwrite:
                 raise
             return "which is damaged"
-        return f"with tasks that this one lacks, or has in another place: {shortened(others)}" if others else ""
+        return f"with tasks that this one lacks, or has in another place: {listed(others, 5)}" if others else ""
 
     def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
         entry = writer.bank.find(name) if isinstance(name, str) else None
         if entry is None:
-            raise unknown_task(name, list(writer.bank.entries))
+            raise unknown_tasks([name], list(writer.bank.entries))
         return entry
 
     def _reader(self) -> BankReader:
@@ -534,7 +455,3 @@ class BankFolder:
                     raise
                 forms.make_living(self.path, self.wait)  # unless there was never a bank
         raise BankBusyError(f"other processes changed the form of {self.path} {TRIES} times; try again later")
-
-
-def _same(ours: TaskState, theirs: TaskState, header: BankHeader) -> bool:
-    return encode_state(ours, header.layout)[0] == encode_state(theirs, header.layout)[0]

@@ -4,8 +4,7 @@ A folder holds one bank. If it has a database that did not move away, this is th
 the bank is. A change of form is complete with one commit of SQLite, so that it cannot be interrupted half-way.
 """
 
-import os
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -30,13 +29,15 @@ from supermasks.bank.reader import BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import encode_state
-from supermasks.errors import BankBusyError, BankFormatError, TaskError
-from supermasks.task_info import check_name
+from supermasks.errors import BankBusyError, BankFormatError, StorageError
 
 PAGE = 2048
 """Bytes of a page of the database: a task wastes a part of a page."""
 
 Tasks = Iterable[tuple[TaskEntry, bytes]]
+
+Stamp = tuple[tuple[int, int, int], tuple[int, int, int], bytes]
+"""The inode, the size and the time of the last change in ns, of the database and of the manifest; and the root."""
 
 
 class ExistsError(BankFormatError):
@@ -45,11 +46,32 @@ class ExistsError(BankFormatError):
 
 def holds(path: Path, file: str) -> bool:
     """Return whether a folder holds a file that is not empty."""
-    try:
-        with storage(f"{path} cannot be read", passing=(FileNotFoundError, NotADirectoryError)):
-            return (path / file).stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    return _facts(path / file)[1] > 0
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return a value that differs after each change of the bank in a folder.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
+    root = b""
+    if holds(path, DATABASE):
+        # By SQLite: a process that opens and closes the file in another way gives up its locks.
+        bank = DatabaseReader(path, 0, "glance", look=False)
+        # It may be damaged or gone, or a writer is in the midst of it. Then it has no root now, which differs, too.
+        with closing(bank.connection), suppress(BankFormatError, StorageError):
+            root = bank.raw_root()
+    return _facts(path / DATABASE), _facts(path / MANIFEST), root
+
+
+def _facts(file: Path) -> tuple[int, int, int]:
+    with storage(f"{file} cannot be read"):
+        try:
+            found = file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def open_bank(path: Path, wait: float) -> BankReader:
@@ -103,7 +125,7 @@ def open_living(path: Path, wait: float, mode: Mode = "write", kind: str = "IMME
             yield bank
 
 
-def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[str, bytes], tasks: Tasks) -> None:
+def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[str, bytes], tasks: Tasks = ()) -> None:
     """Make the database of a living bank.
 
     Args:
@@ -145,40 +167,39 @@ def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[s
 
 def copied(
     bank: BankReader, without: Collection[str] = (), names: Mapping[str, str] | None = None
-) -> Iterator[tuple[TaskEntry, bytes]]:
-    """Yield the tasks of a bank for `create_living`; their bytes stay the same where they can.
+) -> tuple[BankHeader, dict[str, bytes], Tasks]:
+    """Return the header of a bank, what its tasks share and the tasks, for `create_living`.
+
+    The bytes of the tasks stay the same where they can.
 
     Args:
         bank: to read.
-        without: files of tasks that are left out. Masks that are coded relative to these are coded anew.
+        without: files that are left out. Masks that are coded relative to these are coded anew.
         names: new names of tasks.
 
     Raises:
-        BankFormatError: a task is damaged, or its name is invalid.
-        StorageError: a task cannot be read.
+        BankFormatError: a part is damaged, or the name of a task is invalid.
+        StorageError: a part cannot be read.
     """
+    shared = {kind: bank.raw(kind) for kind, entry in bank.shared.items() if entry.file not in without}
+    return bank.header, shared, _copied_tasks(bank, without, names or {})
+
+
+def _copied_tasks(bank: BankReader, without: Collection[str], names: Mapping[str, str]) -> Tasks:
     numbers, moved = [number_of(entry.file) for entry in bank.entries.values()], dict[str, str]()
     if any(after <= before for before, after in pairwise(numbers)):
         numbers = list(range(len(numbers)))
     for number, entry in zip(numbers, bank.entries.values(), strict=True):
         if entry.file in without:
             continue
-        name = (names or {}).get(entry.name, entry.name)
-        try:
-            check_name(name)
-        except TaskError as error:
-            raise BankFormatError(f"{bank.path / entry.file}: {error}, by: supermasks bank repair") from None
+        name = names.get(entry.name, entry.name)
+        bank.check_name(entry, name)
         if entry.reference in without:
             content = encode_state(bank.state(entry), bank.header.layout)[0]
         else:
             content = bank.content(entry)
         moved[entry.file] = file = file_of(number)
         yield entry._replace(file=file, name=name, reference=moved.get(entry.reference, "")), content
-
-
-def copied_shared(bank: BankReader, without: Collection[str] = ()) -> dict[str, bytes]:
-    """Return what all tasks of a bank share, by its kind, for `create_living`."""
-    return {kind: bank.raw(kind) for kind, entry in bank.shared.items() if entry.file not in without}
 
 
 def make_living(path: Path, wait: float) -> None:
@@ -193,7 +214,7 @@ def make_living(path: Path, wait: float) -> None:
     if isinstance(bank, SharedReader):
         bank.stay()
         with suppress(ExistsError):  # another process was faster
-            create_living(path, wait, bank.header, copied_shared(bank), copied(bank))
+            create_living(path, wait, *copied(bank))
     if holds(path, MANIFEST):  # also what an interrupted change of form has left
         with suppress(BankFormatError):
             remove_shared(path)
@@ -227,37 +248,19 @@ def rebuild(bank: DatabaseReader, without: Collection[str], names: Mapping[str, 
         BankBusyError: another process has changed the bank since it was read.
         StorageError: it cannot be written.
     """
-    path, beside = bank.path, bank.path / f"{token_hex(8)}{PARTIAL}"
+    path, wait, beside = bank.path, bank.connection.wait, bank.path / f"{token_hex(8)}{PARTIAL}"
     with storage(f"{path} cannot be written"):
         beside.mkdir()
     try:
-        tasks = copied(bank, without, names)
-        create_living(beside, bank.connection.wait, bank.header, copied_shared(bank, without), tasks)
+        create_living(beside, wait, *copied(bank, without, names))
+        # By SQLite: a process that opens and closes the file in another way gives up its locks.
+        bank.connection.copy(Connection(path, wait, "create", free_name(path / DATABASE).name))
         if not bank.is_current():
             raise BankBusyError(f"another process changed {path} while it was repaired; try again")
-        # By SQLite: a process that opens and closes the file in another way gives up its locks.
-        bank.connection.copy(free_name(path / DATABASE))
-        bank.connection.copy(beside / DATABASE, back=True)
+        Connection(beside, wait).copy(bank.connection)
     finally:
         bank.connection.close()
         rmtree(beside, ignore_errors=True)
-
-
-def back_up(bank: DatabaseReader, target: Path) -> None:
-    """Copy a living bank into another folder, as it is now.
-
-    Raises:
-        StorageError: the bank cannot be read, or the copy cannot be written.
-    """
-    partial = target / f"{DATABASE}.{token_hex(8)}{PARTIAL}"
-    try:
-        bank.connection.copy(partial)
-        with storage(f"{target} cannot be written"):
-            os.replace(partial, target / DATABASE)
-            sync_folder(target)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _discard_moved(path: Path, wait: float) -> None:

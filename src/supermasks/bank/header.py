@@ -80,6 +80,11 @@ class BankHeader:
         values = ((name, getattr(self, name)) for name in names)
         return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values}
 
+    def differing(self, other: "BankHeader") -> list[str]:
+        """Return the fields that banks over the same network share, and in which these differ."""
+        same = ("fingerprint", "shapes", "norm", "head", "buffers")
+        return [name for name in same if getattr(self, name) != getattr(other, name)]
+
     @property
     def layout(self) -> Layout:
         """What all tasks have in common, so that their files need not say it."""

@@ -192,13 +192,17 @@ class BankReader(ABC):
         entry = self.find(name)
         if entry is None:
             raise BankFormatError(f"{self.path} no longer has a task {name!r}; open the bank again")
+        self.check_name(entry, name)
+        return self.state(entry, name)
+
+    def check_name(self, entry: TaskEntry, name: str) -> None:
+        """Raise BankFormatError if the name of a task is invalid."""
         try:
             check_name(name)
         except TaskError as error:
             raise BankFormatError(
                 f"{self.path / entry.file}: {error}, by BankFolder.rename or by: supermasks bank repair"
             ) from None
-        return self.state(entry, name)
 
     def state(self, entry: TaskEntry, name: str = "task") -> TaskState:
         """Return the state of a task, even if its name in the bank is invalid.

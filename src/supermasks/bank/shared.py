@@ -16,16 +16,7 @@ from typing import Any
 
 from supermasks.bank.connection import DATABASE
 from supermasks.bank.database import HIGHEST, DatabaseReader, file_of, number_of
-from supermasks.bank.files import (
-    free_name,
-    parsing,
-    read_bytes,
-    read_file,
-    storage,
-    sync_files,
-    sync_folder,
-    write_file,
-)
+from supermasks.bank.files import free_name, parsing, read_bytes, storage, sync_files, sync_folder, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.encoding import has_statistics
@@ -51,7 +42,7 @@ LARGEST = 2**28
 _TASK_FILE = re.compile(r"tasks/[0-9]{6,12}\.safetensors")
 _SHARED_FILES = {kind: re.compile(rf"{kind}-[0-9]{{6,12}}\.safetensors") for kind in KINDS}
 _SHARED_FILES["kept"] = re.compile(r"kept(-[0-9]{6,12})?\.safetensors")
-_NUMBER = re.compile(r"(?:[a-z]+-)?([0-9]{6,12})\.safetensors")
+_NUMBER = re.compile(r"(?:kept|(?:[a-z]+-)?([0-9]{6,12}))\.safetensors")
 _END = re.compile(rb'"digest": "([0-9a-f]{64})"\n\}\Z')
 _END_BYTES = len('"digest": ""\n}') + 64
 _OTHER_VERSION = re.compile(rb'"version": (?!(?:5|6|7)\b)([0-9]{1,9})')
@@ -158,12 +149,27 @@ class SharedReader(BankReader):
     def read(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
         """Return the content of a file, as `BankReader.read` says."""
         try:
-            return read_file(self.path / entry.file, entry.sha256, what, most)
+            return self._content(entry, what, most)
         except BankFormatError:
             if self._follows and (self.path / DATABASE).exists():  # the bank has become a living one, of the same bytes
                 with suppress(BankFormatError):
                     return DatabaseReader(self.path, WAIT).read(entry, what, most)
             raise
+
+    def _content(self, entry: FileEntry | TaskEntry, what: str, most: int) -> bytes:
+        file = self.path / entry.file
+        try:
+            content = read_bytes(file, most)
+        except FileNotFoundError:
+            raise BankFormatError(
+                f"{what} cannot be read: {file} is missing; if another process has changed the bank since, open it "
+                "again, otherwise restore the file from a copy"
+            ) from None
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise BankFormatError(
+                f"{file} is truncated or altered: its SHA-256 is not the one in the manifest; restore it from a copy"
+            )
+        return content
 
     def _listed(self) -> list[TaskEntry]:
         return list(self.manifest.tasks)
@@ -189,7 +195,7 @@ class SharedReader(BankReader):
 
 
 def manifest_of(
-    header: BankHeader, entries: Collection[TaskEntry], shared: Mapping[str, str], first: int = 0, kept: bool = True
+    header: BankHeader, entries: Collection[TaskEntry], shared: Mapping[str, str], first: int = 0
 ) -> Manifest:
     """Return a manifest of new files.
 
@@ -197,8 +203,7 @@ def manifest_of(
         header: of the bank.
         entries: its tasks, of which each gets a file with its own number.
         shared: the digests of what they share, by its kind.
-        first: added to all numbers.
-        kept: whether the name `kept.safetensors` is free.
+        first: added to all numbers; 0 if no file of a bank is there.
 
     Raises:
         BankFormatError: there is no number left.
@@ -209,7 +214,7 @@ def manifest_of(
         raise BankFormatError("a file has the highest possible number; move that file to another folder")
     tasks = (entry._replace(file=moved[entry.file], reference=moved.get(entry.reference, "")) for entry in entries)
     files = {kind: f"{kind}-{highest + 1:06d}.safetensors" for kind in shared}
-    if "kept" in files and kept:
+    if "kept" in files and not first:
         files["kept"] = "kept.safetensors"
     once = {kind: FileEntry(file, shared[kind]) for kind, file in files.items()}
     return Manifest(header, tuple(tasks), once, COUNTED if "moments" in once else PLAIN)
@@ -233,11 +238,9 @@ def write_shared(bank: BankReader, path: Path) -> None:
         present = [*os.listdir(path), *os.listdir(path / TASKS)]
         earlier = {*Manifest.read(path).files()} if (path / MANIFEST).exists() else set[str]()
     # Above every number that is there: a file never changes under its name.
-    first = max((int(found[1]) for found in map(_NUMBER.fullmatch, present) if found), default=-1) + 1
-    kept = "kept.safetensors" not in present
-    manifest = manifest_of(
-        bank.header, bank.entries.values(), {k: e.sha256 for k, e in bank.shared.items()}, first, kept
-    )
+    first = max((int(found[1] or 0) for found in map(_NUMBER.fullmatch, present) if found), default=-1) + 1
+    digests = {kind: entry.sha256 for kind, entry in bank.shared.items()}
+    manifest = manifest_of(bank.header, bank.entries.values(), digests, first)
     try:
         for before, after in zip(bank.entries.values(), manifest.tasks, strict=True):
             content = bank.content(before)
@@ -294,25 +297,25 @@ def _parsed(manifest: dict[str, Any], file: Path) -> Manifest:
 
 
 def _tasks(stored: list[Any], file: Path) -> tuple[TaskEntry, ...]:
-    tasks, depths = list[TaskEntry](), dict[str, int]()
+    tasks, depths = list[TaskEntry](), {"": 0}
     for entry in stored:
         path, sha256, name = _checked_path(entry, _TASK_FILE, file), entry["sha256"], entry["name"]
-        reference, after = entry["reference"], entry["after"]
+        reference, after = entry["reference"] or "", entry["after"] or ""
         if not isinstance(name, str):
             name = f"\0{json.dumps(name)}"  # an invalid name: only this task is refused, when it is read
-        if reference and reference not in depths:
+        if reference not in depths:
             raise BankFormatError(
                 f"{file} refers to {reference!r} for {name!r}, which is not an earlier task; do not trust it"
             )
-        for digest in (sha256, after) if after else (sha256,):
+        for digest in (sha256, after or sha256):
             if not _DIGEST.fullmatch(digest):
                 raise BankFormatError(f"{file} has {digest!r} for {name!r}, expected a SHA-256; do not trust it")
         if path in depths:
             raise BankFormatError(f"{file} names {path} twice; do not trust it")
-        depths[path] = depth = depths[reference] + 1 if reference else 1
-        if depth > DEEPEST:
+        depths[path] = depths[reference] + 1
+        if depths[path] > DEEPEST:
             raise BankFormatError(f"{file} needs more than {DEEPEST} tasks to read {name!r}; do not trust it")
-        tasks.append(TaskEntry(path, sha256, name, reference or "", after or ""))
+        tasks.append(TaskEntry(path, sha256, name, reference, after))
     return tuple(tasks)
 
 

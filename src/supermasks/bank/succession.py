@@ -1,6 +1,7 @@
 """What a new task has to fit: the weights that the tasks of a bank leave and use, and what was counted of them."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -13,25 +14,19 @@ from supermasks.state_check import check_base
 from supermasks.weights import Weights, content_digest
 
 
+@dataclass
 class Succession:
     """What the weights of a new task have to fit.
 
     Attributes:
+        header: of the bank.
         over: the digest of the weights that the tasks leave; empty while these are the base's.
         union: the weights that at least one task keeps; None until it is needed.
-
-    Args:
-        header: of the bank.
-        over: as the attribute.
-        union: as the attribute, if known.
     """
 
-    def __init__(self, header: BankHeader, over: str = "", union: Mask | None = None) -> None:
-        self._header, self.over, self.union = header, over, union
-
-    def copy(self) -> "Succession":
-        """Return an independent copy."""
-        return Succession(self._header, self.over, self.union)
+    header: BankHeader
+    over: str = ""
+    union: Mask | None = None
 
     def check(self, state: TaskState, masks: Callable[[], Iterable[Mask]]) -> None:
         """Raise an error unless a task can be added.
@@ -48,8 +43,13 @@ class Succession:
         self.check_follows(state)
         if state.owned is not None and state.owned.exclusive:
             if self.union is None:
-                self.union = Mask.union(masks(), self._header.shapes)
-            _check_spares(state, self.union)
+                self.union = Mask.union(masks(), self.header.shapes)
+            # The digest of the weights does not show whether an earlier task that owns nothing uses them.
+            if count := (Mask.union([state.owned.mask], self.header.shapes) & self.union).count():
+                raise MaskError(
+                    f"task {state.name!r} was learned without the tasks of this bank: it has trained {count} weights "
+                    "that they use, so their answers would change; learn it anew over this bank"
+                )
 
     def check_follows(self, state: TaskState) -> None:
         """Do the checks of `check`, except whether the task would change weights in use."""
@@ -62,10 +62,19 @@ class Succession:
                 "another bank; open the bank again and learn the task anew"
             )
 
+    def check_replaces(self, state: TaskState, before: TaskState) -> None:
+        """Raise MaskError unless a state can take the place of another one of the same task."""
+        trained = [each for each in (before, state) if each.after(self.header.fingerprint)]
+        if trained or state.over != before.over:
+            raise MaskError(
+                f"task {state.name!r} cannot be replaced: it or its new state has trained shared weights, or the new "
+                "state was learned over other weights; add the new state under another name"
+            )
+
     def check_changes(self, state: TaskState) -> None:
         """Raise an error unless a task fits the base of the bank, and changes exactly its parameters."""
-        check_base(state, self._header.fingerprint)
-        shapes = dict(self._header.shapes)
+        check_base(state, self.header.fingerprint)
+        shapes = dict(self.header.shapes)
         changed = {name: change.shape for name, change in state.changes.items() if name in shapes}
         if changed != shapes:
             raise MaskError(
@@ -75,10 +84,10 @@ class Succession:
 
     def add(self, state: TaskState) -> str:
         """Note a checked task; return the digest of the weights after it, or "" if it trained none."""
-        after = state.after(self._header.fingerprint)
+        after = state.after(self.header.fingerprint)
         self.over = after or self.over
         if self.union is not None:
-            self.union = self.union | state.uses(self._header.shapes)
+            self.union = self.union | state.uses(self.header.shapes)
         return after
 
 
@@ -128,24 +137,6 @@ def written(base: Weights, states: Iterable[TaskState], values: Mapping[str, Ten
         if state.owned is not None:
             weights = weights.writing(state.owned)
     return weights
-
-
-def _check_spares(state: TaskState, kept: Mask) -> None:
-    """Raise MaskError if a task that owns its weights exclusively has trained a weight that an earlier task uses.
-
-    That happens if it did not see the earlier task: it was learned elsewhere, or before the other was added. The digest
-    of the weights does not show this where the earlier task owns nothing.
-
-    Args:
-        state: of a task that owns weights.
-        kept: the weights that earlier tasks keep, over all parameters.
-    """
-    assert state.owned is not None  # the caller has checked it
-    if count := (Mask.union([state.owned.mask], kept.shapes) & kept).count():
-        raise MaskError(
-            f"task {state.name!r} was learned without the tasks of this bank: it has trained {count} weights that they "
-            "use, so their answers would change; learn it anew over this bank"
-        )
 
 
 def with_task(held: Moments | None, state: TaskState, moments: Moments | None) -> Moments | None:

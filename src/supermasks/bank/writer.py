@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from supermasks.bank.reader import DEEPEST, KINDS, TaskEntry
 from supermasks.bank.succession import Succession, require_new
 from supermasks.changes import Change
 from supermasks.encoding import encode_state, encode_tensors
-from supermasks.errors import BankFormatError, MaskError, StorageError, TaskError
+from supermasks.errors import BankFormatError, StorageError, TaskError
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 
@@ -69,11 +70,11 @@ class BankWriter:
         """
         self._require_new(state.name)
         self.order.check(state, self._masks)
-        before, depth, last = self._reference()
+        before, depth, file = self._reference()
         content, relative = encode_state(state, self.bank.header.layout, before)
         self._fitting(f"task {state.name!r}", content)
-        reference = last.file if relative and last is not None else ""
-        entry = TaskEntry(file_of(self.bank.root.last + 1), "", state.name, reference, self.order.add(state))
+        number, reference = self.bank.root.last + 1, file if relative else ""
+        entry = TaskEntry(file_of(number), "", state.name, reference, self.order.add(state))
         self.insert(entry, content)
         self._last = state.changes, depth + 1 if relative else 1
 
@@ -147,23 +148,19 @@ class BankWriter:
         """Put another state in the place of a task.
 
         Args:
-            entry: of the task; it has trained no shared weights.
+            entry: of the task.
             state: with the same name, over the same weights.
 
         Raises:
-            MaskError: the state changes other parameters than the bank's, or it has trained shared weights, or was
-                learned over other weights.
+            MaskError: see `Succession.check_replaces`.
+            TaskError: the task takes too many bytes to be read again.
             BankFormatError: a mask that is coded relative to the task's mask cannot be read.
             StorageError: it cannot be read or written.
         """
-        if state.after(self.bank.header.fingerprint) or state.over != self.bank.state(entry).over:
-            raise MaskError(
-                f"the new state of task {state.name!r} has trained shared weights, or was learned over other weights "
-                "than the task that it replaces; remove the task, and learn it anew"
-            )
-        self.order.check_changes(state)
+        self.order.check_changes(state)  # first: a task is read only if it has as many weights as this one
+        self.order.check_replaces(state, self.bank.state(entry))
         self._code_alone({entry.file})
-        content, _ = encode_state(state, self.bank.header.layout)
+        content = self._fitting(f"task {state.name!r}", encode_state(state, self.bank.header.layout)[0])
         self._replace_row(entry, entry._replace(reference=""), content)
         self._now(edits=self.bank.root.edits + 1)
         self._last, self.order = None, Succession(self.bank.header, self.bank.root.over)
@@ -228,22 +225,17 @@ class BankWriter:
         shapes = self.bank.header.shapes
         return (self.bank.state(entry).uses(shapes) for entry in self.bank.entries.values())
 
-    def _reference(self) -> tuple[Mapping[str, Change] | None, int, TaskEntry | None]:
-        """Return what the next task may be coded relative to, how many tasks that takes to read, and its entry."""
-        if not self._relative or not self.bank.root.count:
-            return None, 0, None
-        last = self.bank.last()
-        assert last is not None  # the bank has tasks
+    def _reference(self) -> tuple[Mapping[str, Change] | None, int, str]:
+        """Return what the next task may be coded relative to, how many tasks that takes to read, and its file."""
+        last = self.bank.last() if self._relative else None
+        if last is None:
+            return None, 0, ""
         if self._last is None:
-            try:
-                depth = len(self.bank.chain(last))
-                if depth >= DEEPEST:
-                    return None, depth, last
-                self._last = self.bank.state(last).changes, depth
-            except (BankFormatError, StorageError):  # the new task is then coded without a reference
-                return None, DEEPEST, last
-        before, depth = self._last
-        return (before if depth < DEEPEST else None), depth, last
+            with suppress(BankFormatError, StorageError):  # the new task is then coded without a reference
+                if (depth := len(self.bank.chain(last))) < DEEPEST:
+                    self._last = self.bank.state(last).changes, depth
+        before, depth = self._last or (None, DEEPEST)
+        return (before if depth < DEEPEST else None), depth, last.file
 
 
 def _row(entry: TaskEntry, size: int, sha256: bytes) -> tuple[Any, ...]:
