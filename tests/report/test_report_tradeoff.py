@@ -101,6 +101,12 @@ def test_how_weights_are_moved_tells_lines_apart(made: Make) -> None:
     assert len(tradeoff_lines(comparable(records))) == 2
 
 
+def test_runs_that_move_the_head_otherwise_can_be_compared(made: Make) -> None:
+    records = [made(0, 0.92, 2000, SupSupWay()), made(0, 0.95, 9000, IndividualWay(), head_rate=10.0, head_first=0.3)]
+    found = tradeoff_lines(comparable(records))
+    assert [[point.accuracy for point in points] for points in found.values()] == [[92], [95]]
+
+
 def test_of_a_run_that_was_made_again_the_first_counts(made: Make) -> None:
     records = [made(0, 0.90, 1000, SupSupWay()), made(0, 0.50, 1000, SupSupWay())]
     assert [point.accuracy for line in tradeoff_lines(comparable(records)).values() for point in line] == [90]

@@ -14,7 +14,8 @@ from supermasks.report.words import in_picture
 from supermasks.spec import build
 
 # How weights are moved is a matter of the way: runs can be compared whatever it is.
-FREE = ("optimiser", "weight_optimiser")
+FREE = {"optimiser": None, "weight_optimiser": None, "head_rate": 1.0, "head_first": 0.0}
+"""These settings, and what is not worth a word."""
 MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<")  # of the lines of one colour
 COUNTED = ("total", "trunk", "examples")
 """The bytes of a record that count: the memory for further tasks has no part in the total, but its examples count."""
@@ -124,7 +125,7 @@ def tradeoff_lines(records: Iterable[Record]) -> dict[Line, list[Point]]:
     runs: dict[Line, dict[str, dict[int, Record]]] = {}
     for record in records:
         settings = settings_of(record)
-        further = tuple(f"{name} {brief(settings[name])}" for name in FREE if settings.get(name) is not None)
+        further = tuple(f"{name} {brief(settings[name])}" for name, no in FREE.items() if settings.get(name, no) != no)
         line, size = _line(record, further)
         # Of runs of the same settings and seed the first counts.
         runs.setdefault(line, {}).setdefault(size, {}).setdefault(record["seed"], record)
