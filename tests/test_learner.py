@@ -384,6 +384,11 @@ def test_unknown_tasks_and_no_tasks_are_errors(learned: Learner, small: Small) -
         small().predict(torch.zeros(1, 8), task="a")
 
 
+def test_an_error_names_some_of_many_unknown_tasks(learned: Learner) -> None:
+    with pytest.raises(UnknownTaskError, match="'task 19' and 80 more; it holds 'a'"):
+        learned.predict(torch.zeros(100, 8), tasks=[f"task {number}" for number in range(100)])
+
+
 def test_tasks_of_other_shapes_cannot_be_told_apart_but_be_asked_by_name(small: Small, blobs: Blobs) -> None:
     learner = small()
     learner.learn(blobs("flat", 3, (8,)))

@@ -30,7 +30,7 @@ from supermasks.task_info import check_name
 from supermasks.weights import Weights
 
 HINTS = 20
-"""For so many unknown tasks in one call, similar names are looked for."""
+"""An error names so many unknown tasks at most, and looks for similar names."""
 
 CACHE_BYTES = 64 << 20
 """How many bytes of tasks from a folder stay in memory by default."""
@@ -582,16 +582,17 @@ def owner_stays(name: str) -> TaskError:
 
 
 def unknown_tasks(wrong: Sequence[object], names: list[str]) -> UnknownTaskError:
-    """Return the error for one or more tasks of which none is among these names; it names all of them."""
+    """Return the error for one or more tasks of which none is among these names; it shows the first of them."""
     if len(wrong) == 1 and not isinstance(wrong[0], str):
         return UnknownTaskError(
             f"the name of a task must be a string, got {brief(wrong[0])}; ask for one task at a time, by its name"
         )
     hints, held = list[str](), f"it holds {listed(names, 5) or 'no tasks'}"
-    for name in wrong:
-        close = difflib.get_close_matches(name, names, n=3) if isinstance(name, str) and len(hints) < HINTS else []
+    for name in wrong[:HINTS]:
+        close = difflib.get_close_matches(name, names, n=3) if isinstance(name, str) else []
         hints.append(f"did you mean {' or '.join(map(repr, close))}?" if close else "")
     if len(wrong) == 1:
         return UnknownTaskError(f"the bank has no task {wrong[0]!r}; {hints[0] or held}")
-    shown = [f"{name!r} ({hint})" if hint else repr(name) for name, hint in zip(wrong, hints, strict=True)]
-    return UnknownTaskError(f"the bank has no tasks {', '.join(shown)}; {held}")
+    shown = [f"{brief(name)} ({hint})" if hint else brief(name) for name, hint in zip(wrong, hints, strict=False)]
+    more = f" and {len(wrong) - HINTS} more" if len(wrong) > HINTS else ""
+    return UnknownTaskError(f"the bank has no tasks {', '.join(shown)}{more}; {held}")
