@@ -260,7 +260,7 @@ def test_a_card_is_written_through_no_link_and_over_no_folder(saved: tuple[Learn
 @pytest.mark.parametrize("backbone", [None, 5, "resnet", nn.Linear, [nn.Linear(8, 6)], {}])
 def test_what_is_no_backbone_is_refused(saved: tuple[Learner, Path], backbone: Any) -> None:
     for load in (Learner.load, Learner.from_pretrained):
-        with pytest.raises(ConfigError, match="expected the backbone"):
+        with pytest.raises(ConfigError, match="the backbone that the bank was learned with must be a Module"):
             load(saved[1], backbone)
 
 

@@ -12,12 +12,9 @@ from supermasks.papers import PAPERS, Row, Scale, run_table
 
 TINY = Scale(epochs=4, examples=50)
 RUN = ("Multitask", "Individual", "Heads alone", "FT", "Regularization", "Replay", "SupSup", "SSNeT", "ExSSNeT")
+ADAPTED = ("AdaptBERT + FT", "AdaptBERT + Replay", "MultiAdaptBERT")
 NOT_RUN = {
     "Random": "chance",
-    "AdaptBERT + FT": "needs adapters",
-    "AdaptBERT + Replay": "needs adapters",
-    "MultiAdaptBERT": "needs adapters",
-    "Prompt Tuning": "needs prompt tuning",
     "MBPA++": "quoted",
     "LAMOL": "quoted",
     "IDBR": "needs IDBR",
@@ -41,8 +38,12 @@ def row(number: str, what: str) -> Row:
     return {row.what: row for row in PAPERS["exssnet"].table(number).rows}[what]
 
 
-@pytest.mark.parametrize(("number", "what"), [*(("1", what) for what in RUN), ("14", "FT"), ("14", "ExSSNeT")])
+@pytest.mark.parametrize(
+    ("number", "what"), [*(("1", what) for what in RUN + ADAPTED), ("14", "FT"), ("14", "ExSSNeT")]
+)
 def test_a_row_runs_on_what_registries_have(number: str, what: str, data: Path, tmp_path: Path) -> None:
+    if what in ADAPTED:
+        pytest.importorskip("peft")
     table, chosen = PAPERS["exssnet"].table(number), row(number, f"{what}, S2")
     (result,) = run_table(replace(table, rows=(chosen,)), tmp_path, scale=TINY, data=data)
     assert result.record is not None
@@ -50,8 +51,16 @@ def test_a_row_runs_on_what_registries_have(number: str, what: str, data: Path, 
     numbers = [value.measure.of(result.record) for value in chosen.values]
     assert numbers[0] is not None
     assert 30 < numbers[0] <= 100  # chance is 42
-    assert (result.record["bytes"]["examples"] > 0) == (what in ("Regularization", "Replay"))
+    assert (result.record["bytes"]["examples"] > 0) == (what in ("Regularization", "Replay", "AdaptBERT + Replay"))
     assert (result.record["bytes"]["masks"] > 0) == (what in ("SupSup", "SSNeT", "ExSSNeT"))
+
+
+def test_prompts_have_fifty_embeddings() -> None:
+    """Section 4.1. The tiny encoder has too few positions for them."""
+    prompts = row("1", "Prompt Tuning, S2").experiment
+    assert prompts is not None
+    assert prompts.way.tokens == 50  # pyright: ignore[reportAttributeAccessIssue]
+    assert not prompts.way.shared  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_validation_texts_are_taken_from_the_training_texts(data: Path) -> None:

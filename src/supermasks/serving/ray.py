@@ -12,13 +12,6 @@ from supermasks.serving.app import create_app
 from supermasks.serving.extra import FastAPI
 from supermasks.serving.settings import ServerSettings
 
-try:
-    from ray import serve
-except ImportError as error:
-    raise MissingExtraError(
-        f"a deployment of Ray Serve needs {error.name}; install it with: pip install 'supermasks[serve]' 'ray[serve]'"
-    ) from error
-
 
 def application(
     bank: str | os.PathLike[str],
@@ -48,6 +41,7 @@ def application(
 
     Raises:
         ConfigError: `make_backbone` is a module itself, and no function that makes one.
+        MissingExtraError: Ray Serve, or something that it needs, is not installed.
 
     Example:
         `ray.serve.run(application("bank", make))`, where `make` is a function. Then ask as without Ray Serve.
@@ -57,6 +51,7 @@ def application(
             f"make_backbone must be a function that makes the network in each replica, got {type(make_backbone)}; "
             "write lambda: MyNetwork()"
         )
+    serve = _ray_serve()
     limits, folder = settings or ServerSettings(), os.path.abspath(bank)
 
     def build() -> FastAPI:
@@ -65,3 +60,13 @@ def application(
     # Ray Serve's own limit of 5 would keep requests apart that can go through the network together.
     options = {"name": "Bank", "num_replicas": replicas, "max_ongoing_requests": limits.max_queue, **options}
     return serve.deployment(**options)(serve.ingress(build)()).bind()
+
+
+def _ray_serve() -> Any:
+    try:
+        from ray import serve
+    except ImportError as error:
+        raise MissingExtraError(
+            f"Ray Serve needs {error.name}; install it with: pip install 'supermasks[serve]' 'ray[serve]'"
+        ) from error
+    return serve
