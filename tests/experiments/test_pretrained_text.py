@@ -142,3 +142,21 @@ def test_what_is_not_there_is_said(small: Make, data: Path, tmp_path: Path, monk
         small(tokenizer=str(tmp_path)).stream(data)
     with pytest.raises(DataUnavailableError, match="fetch imdb"):
         small(datasets=("imdb",)).stream(data)
+
+
+def test_only_the_last_block_is_masked(small: Make, data: Path, tmp_path: Path) -> None:
+    finished = run(small("masks", last=1, epochs=2), tmp_path, data)
+    masked = set(finished.learner.bank["two"].mask)
+    assert masked
+    assert {name.split(".layer.")[1][0] for name in masked} == {"1"}  # of two blocks, 0 and 1
+    assert all(name.endswith(".weight") and "LayerNorm" not in name for name in masked)
+    inputs = finished.tasks[0].test.batch(torch.arange(4))[0]
+    answers = finished.learner.predict_all(inputs)
+    for name, found in answers.items():
+        torch.testing.assert_close(found.confidence, finished.learner.predict(inputs, task=name).confidence)
+
+
+@pytest.mark.parametrize("last", [0, 3])
+def test_there_must_be_so_many_blocks(small: Make, data: Path, tmp_path: Path, last: int) -> None:
+    with pytest.raises(ConfigError, match=f"from 1 to 2 for this encoder, got {last}"):
+        run(small("masks", last=last), tmp_path, data)

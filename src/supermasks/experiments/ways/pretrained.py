@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from torch import nn
+
+from supermasks.errors import ConfigError
 from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.random_heads import RandomHeadsWay
 from supermasks.experiments.ways.supsup import SupSupWay
+from supermasks.experiments.ways.way import Setup
+from supermasks.learner import Learner
 from supermasks.masks import Drop, MaskRule, Threshold
 from supermasks.methods import Method
 from supermasks.methods.priced import Priced
@@ -15,7 +20,12 @@ from supermasks.scores import InitialScores, Spread
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedMasksWay(SupSupWay):
-    """A mask a task, which begins as the pretrained network itself and leaves it weight by weight."""
+    """A mask a task, which begins as the pretrained network itself and leaves it weight by weight.
+
+    Attributes:
+        last: mask only the linear layers of so many blocks at the end of the encoder; None masks all. Then many tasks
+            can answer one input in little time (`Learner.predict_all`).
+    """
 
     name = "masks"
     label = "masks over pretrained weights"
@@ -24,6 +34,36 @@ class PretrainedMasksWay(SupSupWay):
 
     rule: MaskRule = field(default_factory=lambda: Threshold(0.0))
     initial: InitialScores = field(default_factory=lambda: Spread(0.0, 1.0))
+    last: int | None = None
+
+    def learner(self, setup: Setup) -> Learner:
+        if self.last is None:
+            return super().learner(setup)
+        module = setup.net.module(setup.tasks)
+        network = setup.network(module=module, select=weights_of_last_blocks(module, self.last))
+        return setup.learner(network, self.method())
+
+
+def weights_of_last_blocks(module: nn.Module, count: int) -> list[str]:
+    """Return the names of the weights of the linear layers in the last blocks of an encoder.
+
+    Raises:
+        ConfigError: the module has no list of blocks, or fewer of them.
+
+    Example:
+        >>> weights_of_last_blocks(nn.Sequential(nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])), 1)
+        ['0.1.weight']
+    """
+    lists = [(path, each) for path, each in module.named_modules() if isinstance(each, nn.ModuleList) and len(each) > 1]
+    path, blocks = lists[0] if lists else ("", nn.ModuleList())
+    if not 1 <= count <= len(blocks):
+        raise ConfigError(f"last must be a number of blocks, from 1 to {len(blocks)} for this encoder, got {count}")
+    return [
+        f"{path}.{number}.{inner}.weight".replace("..", ".")
+        for number in range(len(blocks) - count, len(blocks))
+        for inner, layer in blocks[number].named_modules()
+        if isinstance(layer, nn.Linear)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
