@@ -85,9 +85,9 @@ def test_what_has_no_json_form_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({"type": "Mine"}, "'Mine'.*pass the object itself"),
-        ({"type": "SupSup", "rule": {"type": "Mine"}}, "'Mine'"),
-        ([{"type": "Mine"}], "'Mine'"),
+        ({"type": "MineOfAnotherProgram"}, "'MineOfAnotherProgram'.*pass the object itself"),
+        ({"type": "SupSup", "rule": {"type": "MineOfAnotherProgram"}}, "'MineOfAnotherProgram'"),
+        ([{"type": "MineOfAnotherProgram"}], "'MineOfAnotherProgram'"),
         ({"scale": 1}, "None"),
         ({"type": None}, "None"),
         ({"type": "ER", "scale": 1, "colour": 2}, "colour"),
