@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from supermasks.bank import MaskBank
-from supermasks.bank.bank import unknown_tasks
-from supermasks.bank.files import as_path
+from supermasks.bank.contents import unknown_tasks
 from supermasks.brief import brief
 from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError, UnknownTaskError
+from supermasks.files import as_path
 from supermasks.methods import Method
 from supermasks.state import TaskState
 from supermasks.training import Training

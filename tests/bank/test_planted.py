@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from supermasks import BankFolder, MaskBank
-from supermasks.bank.files import write_file
 from supermasks.errors import BankFormatError, SupermasksError
+from supermasks.files import write_file
 from supermasks.state import TaskState
 
 Make = Callable[..., TaskState]

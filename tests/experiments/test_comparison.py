@@ -221,6 +221,49 @@ def test_all_diverged(runs: list[Experiment], tmp_path: Path) -> None:
         compare(replace(usual, experiments=(fast,)), tmp_path, apart=False)
 
 
+def test_one_way_that_diverges_does_not_stop_the_others(runs: list[Experiment], tmp_path: Path) -> None:
+    usual = small("sequential", "supsup", trials=2, seeds=1)
+    fast, other = (
+        changed(each, optimiser=RMSprop(rate)) for each, rate in zip(usual.experiments, (1.0, 1e-5), strict=True)
+    )
+    with pytest.raises(TrainingError, match=r"all 2 trials of sequential diverged.*All other ways are finished"):
+        compare(replace(usual, experiments=(fast, other)), tmp_path, apart=False)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["supsup-seed0"]
+
+
+def test_a_run_that_diverges_after_its_search(runs: list[Experiment], tmp_path: Path) -> None:
+    usual = small("sequential", "supsup", trials=1, seeds=2)
+    fast, other = (
+        changed(each, optimiser=RMSprop(rate)) for each, rate in zip(usual.experiments, (1.0, 1e-5), strict=True)
+    )
+    with pytest.raises(TrainingError, match=r"^sequential: training left values that are not finite"):
+        compare(replace(usual, experiments=(fast, other)), tmp_path, apart=False)
+    assert {path.name for path in (tmp_path / "runs").glob("supsup*")} == {"supsup-seed0", "supsup-seed1"}
+
+
+def test_the_command_shows_what_is_finished_beside_a_way_that_diverged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["compare", "split-mnist", "--ways", "sequential", "--tasks", "2", "--seeds", "1", "--trials", "1"]
+    words += ["--dataset", "sample", "--steps", "8", "--net", "LeNet300(20)"]
+    words += ["--out", str(tmp_path / "out")]
+    assert main([*words[:2], "--train-images", "20", *words[2:]]) == 2
+    assert "SplitMNIST has no setting --train-images" in capsys.readouterr().err
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+
+    def diverged(*_: object, **__: object) -> None:
+        raise TrainingError("ewc: the training diverged")
+
+    monkeypatch.setattr("supermasks.cli.compare_command.run_comparison", diverged)
+    assert main(words) == 2
+    again = capsys.readouterr()
+    assert again.out == shown
+    assert "ewc: the training diverged" in again.err
+    assert main([*words[:-1], str(tmp_path / "empty")]) == 2
+    assert "records" not in capsys.readouterr().out
+
+
 def test_the_command_compares_two_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "compare",

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, Network, Task
-from supermasks.bank.files import write_file
 from supermasks.bank.shared import Manifest
 from supermasks.bases import RandomBase
 from supermasks.encoding import encode_state
 from supermasks.errors import ConfigError, MaskError
+from supermasks.files import write_file
 from supermasks.masks import Mask, Threshold, TopK
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.nets import fully_connected

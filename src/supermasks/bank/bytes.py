@@ -7,7 +7,7 @@ from math import prod
 from safetensors import deserialize
 from torch import Tensor
 
-from supermasks.changes import Masked
+from supermasks.changes import change_kinds
 from supermasks.encoding import BUFFER, BUFFERS, OWNED, ROUTER
 from supermasks.masks import Mask
 from supermasks.state import TaskState
@@ -15,7 +15,7 @@ from supermasks.state import TaskState
 EXAMPLES = "example "
 """The prefix of the names of remembered examples in the memory."""
 
-_ITEMS = {Masked.key: "masks", OWNED: "owned", BUFFER: "norm", BUFFERS: "norm", ROUTER: "router"}
+_ITEMS = {OWNED: "owned", BUFFER: "norm", BUFFERS: "norm", ROUTER: "router"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BankBytes:
     """Bytes of all tasks together.
 
     Attributes:
-        masks: the coded masks.
+        masks: the coded masks, and the signs and scales that belong to them.
         owned: the shared weights that tasks have trained: positions and changes.
         dense: the other changes: the tasks' own heads, weights and vectors.
         norm: the statistics of normalisation.
@@ -96,8 +96,9 @@ def measure(
 def items_of(content: bytes) -> dict[str, int]:
     """Return the bytes of each item in a task's file; `names` is all the rest."""
     items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm", "router"), 0)
+    item_of = _ITEMS | {key: kind.item for key, kind in change_kinds().items()}
     for name, tensor in deserialize(content):
-        items[_ITEMS.get(name.partition("/")[0], "dense")] += len(tensor["data"])
+        items[item_of.get(name.partition("/")[0], "dense")] += len(tensor["data"])
     return {**items, "names": len(content) - sum(items.values())}
 
 

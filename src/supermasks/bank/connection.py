@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Literal
 
-from supermasks.bank.files import storage
 from supermasks.errors import BankBusyError, BankFormatError, StorageError
+from supermasks.files import storage
 
 DATABASE = "bank.sqlite"
 """The name of the database in the folder of a bank."""

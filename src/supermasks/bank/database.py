@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from supermasks.bank.connection import DATABASE, Connection, Mode
-from supermasks.bank.files import free_name, parsing, storage, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.errors import BankFormatError
+from supermasks.files import free_name, parsing, storage, write_file
 
 APPLICATION, VERSION, MOVED = 0x534D424B, 8, 0
 """In the header of the file: that it is a bank, the version of the format, and that of a bank that moved away."""

@@ -10,26 +10,26 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from itertools import zip_longest
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
 from supermasks.bank import forms
-from supermasks.bank.bank import CACHE_BYTES, MaskBank, owner_stays, unknown_tasks
+from supermasks.bank.bank import MaskBank, owner_stays
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.check import Problem, find_problems, repair
 from supermasks.bank.connection import DATABASE, Connection
+from supermasks.bank.contents import CACHE_BYTES, unknown_tasks
 from supermasks.bank.database import DatabaseReader, MovedError
-from supermasks.bank.files import as_path, storage
+from supermasks.bank.difference import differs
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, write_shared
 from supermasks.bank.succession import check_features, check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
-from supermasks.brief import listed
-from supermasks.encoding import check_storable, encode_state, encode_tensors
+from supermasks.encoding import check_storable, encode_tensors
 from supermasks.errors import BankBusyError, BankFormatError, ConfigError
+from supermasks.files import as_path, storage
 from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.state import TaskState
@@ -157,7 +157,7 @@ class BankFolder:
                 check_storable(state)  # before anything is written
             self.create(bank.header, bank.kept)
         elif not (stored := self._reader()).living:
-            self._differs(stored, bank, overwrite)  # refuse before it is turned into a living bank
+            differs(stored, bank, overwrite)  # refuse before it is turned into a living bank
         if overwrite:
             try:
                 forms.make_living(self.path, self.wait)
@@ -171,7 +171,7 @@ class BankFolder:
         while not done:
             with self._changing() as writer:
                 if writer.bank.root.total != left:  # the first time, or another process has changed the bank since
-                    anew = self._differs(writer.bank, bank, overwrite)
+                    anew = differs(writer.bank, bank, overwrite)
                 if anew:
                     writer.begin_anew(bank.header, bank.kept)
                 done = self._save_some(writer, bank, everything=anew or bank.shares("weights"))
@@ -191,19 +191,6 @@ class BankFolder:
         self.save(bank, overwrite)
         self.convert("shared")
         bank.was_stored(self._reader())
-
-    def _differs(self, stored: BankReader, bank: MaskBank, overwrite: bool) -> bool:
-        """Return whether a bank must replace another one; raise an error if it cannot be saved here."""
-        difference = self._difference(stored, bank, overwrite)
-        if difference and not overwrite:
-            raise BankFormatError(
-                f"{self.path} holds another bank, {difference}; pass overwrite=True to replace it, choose another "
-                "folder, load that bank and learn over it, or change it task by task with BankFolder's append, "
-                "remove and rename"
-            )
-        for name in bank.names[0 if difference else stored.count :]:
-            check_storable(bank[name])
-        return bool(difference)
 
     def _save_some(self, writer: BankWriter, bank: MaskBank, everything: bool) -> bool:
         """Append the next tasks; return whether these were the last ones."""
@@ -394,24 +381,6 @@ class BankFolder:
             bank.connection.copy(Connection(other.path, self.wait, "create"))
         else:
             self.convert("shared", target)
-
-    def _difference(self, stored: BankReader, bank: MaskBank, overwrite: bool) -> str:
-        """Return why the bank in the folder does not match the first tasks of another bank; empty if it does."""
-        if stored.header.differing(bank.header):
-            return "over another base"
-        others = list[str]()
-        try:
-            for entry, name in zip_longest(stored.entries.values(), bank.names[: stored.count]):
-                if entry.name != name or not (
-                    entry.sha256 == bank.digest(name)
-                    or encode_state(stored.task(name), stored.header.layout)[0] == bank.encoded(name)
-                ):
-                    others.append(entry.name)
-        except BankFormatError:
-            if not overwrite:
-                raise
-            return "which is damaged"
-        return f"with tasks that this one lacks, or has in another place: {listed(others, 5)}" if others else ""
 
     def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
         entry = writer.bank.find(name) if isinstance(name, str) else None

@@ -23,13 +23,13 @@ from supermasks.bank.database import (
     file_of,
     number_of,
 )
-from supermasks.bank.files import PARTIAL, free_name, storage, sync_folder
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import encode_state
 from supermasks.errors import BankBusyError, BankFormatError, StorageError
+from supermasks.files import PARTIAL, free_name, storage, sync_folder
 
 PAGE = 2048
 """Bytes of a page of the database: a task wastes a part of a page."""

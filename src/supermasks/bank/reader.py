@@ -9,11 +9,11 @@ from typing import NamedTuple
 from safetensors.torch import load
 from torch import Tensor
 
-from supermasks.bank.files import parsing
 from supermasks.bank.header import BankHeader
 from supermasks.changes import Change
 from supermasks.encoding import decode_state
 from supermasks.errors import BankFormatError, TaskError
+from supermasks.files import parsing
 from supermasks.moments import Moments
 from supermasks.state import TaskState
 from supermasks.task_info import check_name

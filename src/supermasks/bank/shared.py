@@ -16,11 +16,11 @@ from typing import Any
 
 from supermasks.bank.connection import DATABASE
 from supermasks.bank.database import HIGHEST, DatabaseReader, file_of, number_of
-from supermasks.bank.files import free_name, parsing, read_bytes, storage, sync_files, sync_folder, write_file
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, FileEntry, TaskEntry
 from supermasks.encoding import has_statistics
 from supermasks.errors import BankFormatError, StorageError
+from supermasks.files import free_name, parsing, read_bytes, storage, sync_files, sync_folder, write_file
 from supermasks.version import __version__
 
 FORMAT = "supermasks-bank"

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -38,10 +38,12 @@ class Change(ABC):
     Attributes:
         key: the name of this kind of change in the file of a task; unique.
         parts: the names of the tensors that a change is stored as; a single tensor may have the name "".
+        item: where its bytes are counted: "masks", or "dense" for numbers.
     """
 
     key: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
+    item: ClassVar[Literal["masks", "dense"]] = "dense"
 
     @property
     @abstractmethod

@@ -7,14 +7,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supermasks.changes.change import Change, Shape, Shapes
+from supermasks.changes.change import Shape, Shapes
+from supermasks.changes.together import StoredTogether
 from supermasks.errors import MaskError
 from supermasks.masks import Mask, decode_mask, encode_mask, pack_bits, unpack_bits
 
 MASK, SIGNS, SCALES = "mask", "signs", "scales"
 
 
-class Difference(Change):
+class Difference(StoredTogether):
     """`E = W + s * S`: `S` is -1, 0 or 1 in each entry, `s` is one scale, or one scale for each output.
 
     The entries with `S = 0` keep the shared weight. This is the form of a compressed fine-tune: a mask, the signs of
@@ -38,7 +39,6 @@ class Difference(Change):
     """
 
     key: ClassVar[str] = "difference"
-    parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, signs: Tensor, scales: Tensor) -> None:
         if signs.dtype != torch.int8 or not bool(((signs >= -1) & (signs <= 1)).all()):
@@ -104,13 +104,6 @@ class Difference(Change):
     def applied(self, weight: Tensor) -> Tensor:
         scales = self._scales.to(weight.device, weight.dtype).view(-1, *[1] * (len(self._shape) - 1))
         return weight + self.signs.to(weight.device, weight.dtype) * scales
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    @classmethod
-    def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Difference":
-        raise NotImplementedError("differences of all parameters are stored as one; use decode")
 
     @classmethod
     def encode(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.changes.change import Change, Index, Shape, Shapes
+from supermasks.changes.change import Index, Shape, Shapes
+from supermasks.changes.together import StoredTogether
 from supermasks.masks import BitIndex, Mask, decode_mask, encode_mask, is_relative, listed_products, mask_products
 from supermasks.masks.products import PackedBits
 from supermasks.masks.rows import are_compiled, masked_weight
@@ -18,7 +19,7 @@ COUNTED_AT_ONCE = 32  # masks; at most 255, so that their count fits into a byte
 CODE = ""
 
 
-class Masked(Change):
+class Masked(StoredTogether):
     """`E = W * M`: keep the weights that a mask selects (SupSup, Equation 1).
 
     Args:
@@ -35,7 +36,6 @@ class Masked(Change):
     """
 
     key: ClassVar[str] = "mask"
-    parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, mask: Mask, name: str) -> None:
         self.mask, self.name = mask, name
@@ -98,13 +98,6 @@ class Masked(Change):
     @classmethod
     def index(cls, weight: Tensor, changes: Sequence["Masked"]) -> Index:
         return _MaskIndex(weight, changes)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    @classmethod
-    def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Masked":
-        raise NotImplementedError("masks of all parameters are stored as one; use decode")
 
     @classmethod
     def encode(cls, changes: Mapping[str, "Masked"], before: Mapping[str, "Masked"]) -> tuple[dict[str, Tensor], bool]:

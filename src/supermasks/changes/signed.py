@@ -7,14 +7,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supermasks.changes.change import Change, Shape, Shapes
+from supermasks.changes.change import Shape, Shapes
+from supermasks.changes.together import StoredTogether
 from supermasks.errors import MaskError
 from supermasks.masks import Mask, decode_mask, encode_mask, pack_bits, unpack_bits
 
 KEPT, UPRIGHT, SCALES = "kept", "upright", "scales"
 
 
-class Signed(Change):
+class Signed(StoredTogether):
     """`E = s * T * W`: `T` is 1 (keep), 0 (drop) or -1 (flip) in each entry, `s` is one scale.
 
     On disk, two masks are entropy coded together with those of all other parameters: what is not dropped, and what is
@@ -33,7 +34,6 @@ class Signed(Change):
     """
 
     key: ClassVar[str] = "signed"
-    parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, states: Tensor, scale: float) -> None:
         if states.dtype != torch.int8 or not bool(((states >= -1) & (states <= 1)).all()):
@@ -74,13 +74,6 @@ class Signed(Change):
 
     def applied(self, weight: Tensor) -> Tensor:
         return weight * self.states.to(weight.device, weight.dtype) * self.scale
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {}
-
-    @classmethod
-    def restored(cls, tensors: Mapping[str, Tensor], shape: Shape | None) -> "Signed":
-        raise NotImplementedError("states of all parameters are stored as one; use decode")
 
     @classmethod
     def encode(cls, changes: Mapping[str, "Signed"], before: Mapping[str, "Signed"]) -> tuple[dict[str, Tensor], bool]:

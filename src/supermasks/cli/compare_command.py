@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from supermasks.cli.extra import tyro
 from supermasks.cli.screen import print_table, with_bars
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, TrainingError
 from supermasks.experiments import EXPERIMENTS, Experiment
 from supermasks.experiments.architectures import Architecture
-from supermasks.experiments.comparison import SEARCH, comparison_of
+from supermasks.experiments.comparison import RUNS, SEARCH, comparison_of
 from supermasks.experiments.comparison import compare as run_comparison
 from supermasks.experiments.expression import parse
+from supermasks.experiments.running.record import RECORD
 from supermasks.report import write_frontier, write_html, write_report
 from supermasks.spec import Settings
 
@@ -26,6 +27,7 @@ def compare(
     given: bool = False,
     dataset: str | None = None,
     datasets: str | None = None,
+    train_images: int | None = None,
     train_texts: int | None = None,
     test_texts: int | None = None,
     length: int | None = None,
@@ -54,6 +56,7 @@ def compare(
         given: the task is given in testing, for all ways; ways with heads need it.
         dataset: what the tasks are made of, such as "sample".
         datasets: one for each task, separated by commas: "imdb,reuters-r8".
+        train_images: training images of a task, at most.
         train_texts: training texts of a task, at most.
         test_texts: test texts of a task, at most.
         length: of a text, in tokens.
@@ -73,7 +76,7 @@ def compare(
     duration = {} if steps is None and epochs is None else {"steps": steps, "epochs": epochs}
     several = None if datasets is None else tuple(name.strip() for name in datasets.split(","))
     texts = {"datasets": several, "train_texts": train_texts, "test_texts": test_texts, "length": length}
-    of_tasks = _given({"tasks": tasks, "dataset": dataset, **texts})
+    of_tasks = _given({"tasks": tasks, "dataset": dataset, "train_images": train_images, **texts})
     of_training = {**duration, **_given({"batch_size": batch_size, "precision": precision})}
     preset = EXPERIMENTS[experiment]
     network = None if net is None else parse(net, Architecture)
@@ -86,12 +89,24 @@ def compare(
     def finished(runs: Path) -> None:
         write_frontier([runs], folder / "frontier")
 
-    runs = with_bars(lambda bars: run_comparison(comparison, folder, data, bars, words, device, finished=finished))
+    try:
+        with_bars(lambda bars: run_comparison(comparison, folder, data, bars, words, device, finished=finished))
+    except TrainingError:  # of one way; the others are finished
+        _show(folder)
+        raise
+    _show(folder)
+
+
+def _show(folder: Path) -> None:
+    """Report what the folder of a comparison has."""
+    runs = folder / RUNS
+    if not list(runs.glob(f"*/{RECORD}")):
+        return
     paths = [write_report([runs], folder / "report"), write_html([runs], folder / "report.html")]
     paths += write_frontier([runs], folder / "frontier")
     print_table([runs])
     print(f"records  {runs}")
-    if trials > 1:
+    if (folder / SEARCH).exists():
         print(f"search   {folder / SEARCH}")
     for path in paths:
         print(f"report   {path}")
@@ -134,5 +149,6 @@ def _with(settings: Settings, values: dict[str, Any]) -> Any:
     names = [each.name for each in fields(changeable)]
     for name in values:
         if name not in names:
-            raise ConfigError(f"{type(settings).__name__} has no setting --{name}; it has {', '.join(names)}")
+            option = name.replace("_", "-")
+            raise ConfigError(f"{type(settings).__name__} has no setting --{option}; it has {', '.join(names)}")
     return replace(changeable, **values)

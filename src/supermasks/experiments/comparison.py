@@ -155,7 +155,7 @@ def compare(
 
     Raises:
         RunStateError: the folder holds another comparison.
-        TrainingError: all trials of a way diverged.
+        TrainingError: all trials of a way diverged, or one of its runs did; raised after the other ways are finished.
         DataUnavailableError: the data set is not there.
         ConfigError: the settings cannot work.
     """
@@ -164,19 +164,25 @@ def compare(
     _claim(comparison, out)
     searched = comparison.trials if comparison.trials > 1 else 0
     watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
+    diverged = list[str]()
     for name, experiment in zip(comparison.names, comparison.experiments, strict=True):
         job = _Job(out, data, (), device)
-        best = _searched(name, experiment, comparison, out, watcher, job, apart) if searched else 1.0
-        chosen = replace(experiment, training=_scaled(experiment.training, best))
-        for seed in range(comparison.seeds):
-            seeded = replace(chosen, seed=seed)
-            folder = out / RUNS / f"{name}-seed{seed}"
-            if not (folder / RECORD).exists():
-                _call(_Job(folder, data, tuple(command), device, seeded), apart)
-                if finished is not None:
-                    finished(out / RUNS)
-            mean = read_json(folder / RECORD)["accuracy"]["mean"]
-            watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
+        try:
+            best = _searched(name, experiment, comparison, out, watcher, job, apart) if searched else 1.0
+            chosen = replace(experiment, training=_scaled(experiment.training, best))
+            for seed in range(comparison.seeds):
+                folder = out / RUNS / f"{name}-seed{seed}"
+                if not (folder / RECORD).exists():
+                    _call(_Job(folder, data, tuple(command), device, replace(chosen, seed=seed)), apart)
+                    if finished is not None:
+                        finished(out / RUNS)
+                mean = read_json(folder / RECORD)["accuracy"]["mean"]
+                watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
+        except TrainingError as error:
+            diverged.append(f"{name}: {error}")
+            watcher.advance(f"{name} diverged")
+    if diverged:
+        raise TrainingError(f"{'; '.join(diverged)}. All other ways are finished, in {out / RUNS}")
     return out / RUNS
 
 

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from supermasks.bank.files import as_path, read_bytes, write_file
 from supermasks.errors import BankFormatError, BaseMismatchError
+from supermasks.files import as_path, read_bytes, write_file
 
 FORMAT = 1
 

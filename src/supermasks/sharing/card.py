@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from supermasks.bank import BankFolder, MaskBank
-from supermasks.bank.files import storage, write_file
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.brief import visible
+from supermasks.files import storage, write_file
 from supermasks.network import Network
 from supermasks.parts_table import aligned, shape_in_words
 from supermasks.sharing.hub import CARD, is_repository

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.asking import Inputs, common_form, network_inputs
-from supermasks.bank.files import as_path
 from supermasks.encoding import encode_label
+from supermasks.files import as_path
 from supermasks.nets import HuggingFaceClassifier
 from supermasks.network import Network
 from supermasks.sharing.many_tasks import many_tasks

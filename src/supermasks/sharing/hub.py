@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from supermasks.bank.files import as_path, storage
 from supermasks.bank.shared import MANIFEST, SharedReader
 from supermasks.errors import DataUnavailableError, MissingExtraError
+from supermasks.files import as_path, storage
 from supermasks.version import __version__
 
 CARD = "README.md"

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.anatomy import BATCH_NORM
-from supermasks.bank.files import move_file, storage
 from supermasks.errors import MissingExtraError, StorageError, UnsupportedModuleError
+from supermasks.files import move_file, storage
 
 INPUTS, TASK, LOGITS, BATCH = "inputs", "task", "logits", "batch"
 SIZES = (1, 3)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from supermasks.bank.files import remove_partial, storage, write_file
 from supermasks.errors import RunStateError
+from supermasks.files import remove_partial, storage, write_file
 
 FORMAT = b"supermasks training checkpoint 1\n"
 DIGEST_BYTES = 32
