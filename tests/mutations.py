@@ -11,6 +11,7 @@ from states import dense, masked_state
 from supermasks import MaskBank
 from supermasks.bank import BankHeader
 from supermasks.masks import Mask
+from supermasks.masks.drawn import Drawn
 from supermasks.owned import Owned
 
 SHAPES = {"a": (80, 75), "b": (13, 51), "c": (80, 75)}
@@ -31,7 +32,7 @@ def mask_of(density: float, seed: int) -> Mask:
 
 
 def make_bank() -> MaskBank:
-    """A task of each kind: coded, relative, in bits, with buffers, a head, labels, owned integers and floats."""
+    """A task of each kind: coded, relative, in bits, by levels, with buffers, a head, labels, owned numbers."""
     bank = MaskBank(HEADER, KEPT)
     bank.memory = MEMORY
     base = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
@@ -48,6 +49,10 @@ def make_bank() -> MaskBank:
         weights = {n: 0.1 * torch.randn(count, generator=rng) for n, count in mask.counts().items()}
         owned = Owned.of(mask, base, weights, precision)  # pyright: ignore[reportArgumentType]
         bank.add(masked_state(name, (0,), (3,), mask, owned=owned, over=bank.over))
+    drawn = Drawn(3, ("scores", "levels"))
+    entries = {name: torch.from_numpy(drawn.numbers(name, shape) > 0.7) for name, shape in SHAPES.items()}
+    entries["a"][:5] = True
+    bank.add(masked_state("levels", (0, 1), (3,), Mask.pack(entries, drawn), over=bank.over))
     return bank
 
 

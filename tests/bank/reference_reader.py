@@ -5,6 +5,7 @@ import hashlib
 import json
 import sqlite3
 import struct
+import zlib
 from bisect import bisect_right
 from collections.abc import Callable
 from math import prod
@@ -230,20 +231,25 @@ def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
         assert not rest
         return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
     parts: list[tuple[str, Array, int]] = []  # of which parameter, which entries of it, and of which kind they are
+    kinds, levels = 2, dict[str, Array]()
+    if way == 4:
+        kinds, levels, rest = _levels(rest, shapes)
     for name, bits in masks.items():
         if way in (1, 3):
             parts.append((name, np.arange(len(bits)), 0))
+        elif way == 4:
+            parts += [(name, np.flatnonzero(levels[name] == level), level) for level in range(kinds)]
         else:
             assert reference is not None
             parts += [(name, np.flatnonzero(reference[name].ravel() == kept), int(kept)) for kept in (False, True)]
-    numbers, rest = _integers(rest, 2 + len(parts))
+    numbers, rest = _integers(rest, kinds + len(parts))
     choices, most = bytes(len(parts)), list[int]()
     if way == 3:
         choices, rest = rest[: len(parts)], rest[len(parts) :]
         most, rest = _integers(rest, sum(choice > 0 for choice in choices))
-    sizes = [sum(len(where) for _, where, kind in parts if kind == k) for k in (0, 1)]
+    sizes = [sum(len(where) for _, where, kind in parts if kind == k) for k in range(kinds)]
     symbols = _Stream(rest)
-    for (name, where, kind), difference, choice in zip(parts, numbers[2:], choices, strict=True):
+    for (name, where, kind), difference, choice in zip(parts, numbers[kinds:], choices, strict=True):
         total, size, whole = numbers[kind], len(where), sizes[kind]
         kept = difference + ((2 * total * size + whole) // (2 * whole) if size else 0)
         if choice:
@@ -258,6 +264,27 @@ def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
             masks[name][where] = kept > 0
     symbols.check_end()
     return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
+
+
+def _levels(content: bytes, shapes: Shapes) -> tuple[int, dict[str, Array], bytes]:
+    """Draw the numbers that scores began with again, without the help of the library."""
+    (count, seed, words), content = _integers(content, 3)
+    lengths, content = _integers(content, words)
+    purpose = list[bytes]()
+    for length in lengths:
+        purpose.append(content[:length])
+        content = content[length:]
+    levels, checksum = dict[str, Array](), 0
+    for name, shape in shapes.items():
+        hashed = b"".join(struct.pack("<Q", len(part)) + part for part in [*purpose, name.encode()])
+        key = np.frombuffer(hashlib.sha256(hashed).digest(), "<u4").tolist()
+        bits = np.random.PCG64DXSM(np.random.SeedSequence(seed, spawn_key=key))
+        # 32 bits at a time, the lower half of each 64 first; 24 of them make a number from 0 to 1.
+        halves = bits.random_raw(-(-prod(shape) // 2)).astype("<u8").view("<u4")[: prod(shape)]
+        levels[name] = (halves >> 8) * count >> 24
+        checksum = zlib.crc32(levels[name].astype("u1").tobytes(), checksum)
+    assert checksum == int.from_bytes(content[:4], "little")
+    return count, levels, content[4:]
 
 
 def _rows_and_columns(stream: "_Stream", shape: tuple[int, ...], total: int, choice: int, most: int) -> Array:

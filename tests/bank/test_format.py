@@ -27,9 +27,10 @@ from supermasks.bank import BankHeader
 from supermasks.bank.database import SCHEMA, VERSION
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, Masked, RankOne, Replaced, Rotated, Unchanged
-from supermasks.masks import Mask, encode_mask
+from supermasks.masks import Mask, decode_mask, encode_mask
 from supermasks.masks.clustered import Choice
-from supermasks.masks.coding import CLUSTERED, _encode
+from supermasks.masks.coding import BY_LEVELS, CLUSTERED, _encode
+from supermasks.masks.drawn import LEVELS, Drawn, levels_bytes
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.state import TaskState
 from supermasks.task_info import TaskInfo
@@ -323,6 +324,23 @@ def test_any_coded_mask_is_read(layers: list[tuple[tuple[int, ...], float]], see
     check_arrays(read, {name: mask[name] for name in mask})
 
 
+@given(layers, st.integers(0, 2**60), st.floats(-1, 2), st.sampled_from([0.01, 0.3, 3.0]), st.text("aé ", min_size=1))
+@settings(max_examples=60)
+def test_any_mask_coded_by_levels_is_read(
+    layers: list[tuple[tuple[int, ...], float]], seed: int, threshold: float, noise: float, name: str
+) -> None:
+    """Also where another way takes fewer bytes."""
+    drawn, rng = Drawn(seed, ("scores", name)), np.random.default_rng(seed)
+    shapes = {f"{n}": shape for n, (shape, _) in enumerate(layers)} or {"w": (3,)}
+    scores = {n: drawn.numbers(n, shape) + noise * rng.standard_normal(shape) for n, shape in shapes.items()}
+    mask = Mask.pack({n: torch.from_numpy(np.asarray(values > threshold)) for n, values in scores.items()}, drawn)
+    for count in LEVELS:
+        levels = drawn.levels(shapes, count)
+        code = bytes([BY_LEVELS]) + levels_bytes(drawn, count, levels) + _encode(mask, levels, count)
+        check_arrays(reader._mask(code, shapes, None), {n: mask[n] for n in mask})
+        assert decode_mask(torch.tensor([*code], dtype=torch.uint8), shapes) == mask
+
+
 @pytest.mark.parametrize("density", [0.0003, 0.01, 0.3, 0.999])
 def test_a_large_mask_is_read(density: float) -> None:
     """More entries than are decoded at once."""
@@ -345,7 +363,7 @@ def test_any_mask_in_rows_and_columns_is_read(rows: int, columns: int, density: 
         return
     mask = Mask.pack({"plain": torch.tensor([True, False]), "w": ones ^ bool(seed % 2)})
     choice = Choice.of(byte, int(by_line.max()))
-    code = bytes([CLUSTERED]) + _encode(mask, None, {"plain": None, "w": choice})
+    code = bytes([CLUSTERED]) + _encode(mask, choices={"plain": None, "w": choice})
     check_arrays(reader._mask(code, mask.shapes, None), {name: mask[name] for name in mask})
 
 

@@ -75,9 +75,9 @@ def test_any_choice_gives_the_mask_back(rows: int, columns: int, seed: int, dens
     choice = Choice.of(byte, int(by_line.max()))
     if 8 * int(by_line[by_line < places].sum()) > ones.numel():
         with pytest.raises(ValueError, match="than this code is for"):
-            _encode(mask, None, {"0": choice})
+            _encode(mask, choices={"0": choice})
         return
-    content = _encode(mask, None, {"0": choice})
+    content = _encode(mask, choices={"0": choice})
     code = torch.frombuffer(bytearray([CLUSTERED, *content]), dtype=torch.uint8)
     assert decode_mask(code, mask.shapes) == mask
 

@@ -35,8 +35,8 @@ class BankBytes:
         moments: what the tasks share to recognise inputs by, once for all tasks.
         memory: what the next task may begin with, such as scores. Only training needs it; the total leaves it out.
         examples: the part of the memory that holds examples of earlier tasks.
-        entropy_bound: the masks in an ideal code that knows the density of each layer. No code is shorter, unless masks
-            resemble each other.
+        entropy_bound: the masks in an ideal code that knows the density of each layer. A code is shorter only if masks
+            resemble each other, or the random numbers that their scores began with.
         packed: the masks with one bit a weight.
         raw: the masks as float32, 4 bytes a weight.
         paper: masks and statistics as SupSup counts them (Table 2): `csc_bytes` and float32.

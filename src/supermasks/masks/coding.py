@@ -17,20 +17,27 @@ from torch import Tensor
 from supermasks.errors import MaskError
 from supermasks.masks.clustered import Choice, decode_matrix, encode_matrix
 from supermasks.masks.clusters import as_matrix, best_choice
+from supermasks.masks.drawn import MOST, best_count, levels_bytes, read_levels
+from supermasks.masks.integers import read_signed, signed
 from supermasks.masks.mask import Mask
-from supermasks.types import Shape
+from supermasks.types import Shape, Shapes
 
 Entries = NDArray[np.bool_]
+Classes = Mapping[str, NDArray[np.uint8]]
+"""The class of each entry of a parameter, flat."""
 
-BITS, CODED, RELATIVE, CLUSTERED = range(4)
-"""The first byte of a coded mask: one bit a weight, entropy coded, coded relative to another mask, or coded by the rows
-and columns of each parameter."""
+BITS, CODED, RELATIVE, CLUSTERED, BY_LEVELS = range(5)
+"""The first byte of a coded mask: one bit a weight, entropy coded, coded relative to another mask, coded by the rows
+and columns of each parameter, or by the levels of the numbers that its scores began with."""
 
 WORTH = 1.008
 """Entropy coding must save this factor over one bit a weight, which reads a hundred times faster."""
 
 CLUSTERED_WORTH = 1.02
 """Rows and columns must save this factor over one probability a layer, which reads ten times faster."""
+
+BY_LEVELS_WORTH = 1.03
+"""Levels must save this factor over all other codes: to draw the numbers again takes about as long as to decode."""
 
 _CHUNK = 1 << 16  # entries decoded at once: the coder returns them as int32
 _coding: Any = vars(constriction)["stream"]  # it has no types
@@ -63,18 +70,25 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
     """
     if not mask.shapes:
         return torch.empty(0, dtype=torch.uint8)
-    ways = [bytes([CODED]) + _encode(mask, None)]
-    choices = {name: best_choice(mask[name].flatten().numpy(), mask.shape(name)) for name in mask}
+    ways = [bytes([CODED]) + _encode(mask)]
     if reference is not None:
         if reference.shapes != mask.shapes:
             raise MaskError(f"expected a reference over {mask.shapes}, got one over {reference.shapes}")
-        ways.append(bytes([RELATIVE]) + _encode(mask, reference))
+        ways.append(bytes([RELATIVE]) + _encode(mask, _kept(reference)))
     best = min(ways, key=len)
+    choices = {name: best_choice(mask[name].flatten().numpy(), mask.shape(name)) for name in mask}
     if any(choices.values()):
-        clustered = bytes([CLUSTERED]) + _encode(mask, None, choices)
+        clustered = bytes([CLUSTERED]) + _encode(mask, choices=choices)
         best = clustered if CLUSTERED_WORTH * len(clustered) <= len(best) else best
     if 1 + mask.nbytes() <= len(best) * WORTH:
         best = bytes([BITS]) + b"".join(bits.numpy().tobytes() for bits in mask.packed.values())
+    if mask.drawn is not None and mask.drawn.can_be_stored:
+        finest = mask.drawn.levels(mask.shapes, MOST)
+        count, estimate = best_count(finest, {name: mask[name].flatten().numpy() for name in mask})
+        if BY_LEVELS_WORTH * estimate <= len(best):
+            levels = {name: of // (MOST // count) for name, of in finest.items()}
+            by_levels = bytes([BY_LEVELS]) + levels_bytes(mask.drawn, count, levels) + _encode(mask, levels, count)
+            best = by_levels if BY_LEVELS_WORTH * len(by_levels) <= len(best) else best
     return torch.frombuffer(bytearray(best), dtype=torch.uint8)
 
 
@@ -83,7 +97,7 @@ def is_relative(code: Tensor) -> bool:
     return code.numel() > 0 and int(code[0]) == RELATIVE
 
 
-def decode_mask(code: Tensor, shapes: Mapping[str, tuple[int, ...]], reference: Mask | None = None) -> Mask:
+def decode_mask(code: Tensor, shapes: Shapes, reference: Mask | None = None) -> Mask:
     """Return the mask that `encode_mask` encoded.
 
     Args:
@@ -106,58 +120,75 @@ def decode_mask(code: Tensor, shapes: Mapping[str, tuple[int, ...]], reference: 
     way, content = int(code[0]), code[1:].numpy().tobytes()
     if way == BITS:
         return _unpacked(content, shapes)
-    if way not in (CODED, RELATIVE, CLUSTERED):
-        raise MaskError(f"a coded mask must begin with a number up to {CLUSTERED}, got {way}; the data are damaged")
+    if way not in (CODED, RELATIVE, CLUSTERED, BY_LEVELS):
+        raise MaskError(f"a coded mask must begin with a number up to {BY_LEVELS}, got {way}; the data are damaged")
+    if way == BY_LEVELS:
+        drawn, count, levels, content = read_levels(content, shapes)
+        return Mask.pack(_decode(content, shapes, levels, count), drawn)
     if way == RELATIVE and (reference is None or reference.shapes != dict(shapes)):
         raise MaskError("the mask is coded relative to another mask over the same parameters; pass it as reference")
-    return _decode(content, shapes, reference if way == RELATIVE else None, way == CLUSTERED)
+    kept = _kept(reference) if way == RELATIVE and reference is not None else None
+    return Mask.pack(_decode(content, shapes, kept, clustered=way == CLUSTERED))
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Entries that are coded with one probability.
+    """Entries of a parameter that are coded with one probability.
 
     Attributes:
         name: of the parameter.
-        where: selects them among the flattened entries of the parameter; None selects all.
         size: the number of entries.
-        kind: 1 for entries that the reference keeps; 0 for the others, and without a reference.
+        kind: the class of the entries; 0 if there are no classes.
         choice: how its rows and columns are coded; None if it has one probability.
     """
 
     name: str
-    where: Entries | None
     size: int
     kind: int
     choice: Choice | None = None
 
 
-def _parts(shapes: Mapping[str, tuple[int, ...]], reference: Mask | None) -> Iterator[_Part]:
+def _kept(reference: Mask) -> Classes:
+    """Return the classes of entries beside a reference: 1 if it keeps them, otherwise 0."""
+    return {name: reference[name].flatten().numpy().view(np.uint8) for name in reference}
+
+
+def _parts(shapes: Shapes, classes: Classes | None, kinds: int) -> Iterator[_Part]:
     for name, shape in shapes.items():
-        if reference is None:
-            yield _Part(name, None, prod(shape), 0)
-            continue
-        kept = reference[name].flatten().numpy()
-        yield _Part(name, ~kept, len(kept) - int(kept.sum()), 0)
-        yield _Part(name, kept, int(kept.sum()), 1)
+        if classes is None:
+            yield _Part(name, prod(shape), 0)
+        else:
+            for kind, size in enumerate(np.bincount(classes[name], minlength=kinds).tolist()):
+                yield _Part(name, size, kind)
 
 
-def _encode(mask: Mask, reference: Mask | None, choices: Mapping[str, Choice | None] | None = None) -> bytes:
-    parts = list(_parts(mask.shapes, reference))
+def _orders(shapes: Shapes, classes: Classes | None) -> Mapping[str, NDArray[np.int64]]:
+    """Return the places of the entries of each parameter, class by class; empty without classes."""
+    return {} if classes is None else {name: np.argsort(classes[name], kind="stable") for name in shapes}
+
+
+def _encode(
+    mask: Mask,
+    classes: Classes | None = None,
+    kinds: int = 2,
+    choices: Mapping[str, Choice | None] | None = None,
+) -> bytes:
+    parts, orders = list(_parts(mask.shapes, classes, kinds)), _orders(mask.shapes, classes)
     entries: list[Entries] = []
-    for part in parts:
-        flat = mask[part.name].flatten().numpy()
-        entries.append(flat if part.where is None else flat[part.where])
+    for name in mask:
+        flat = mask[name].flatten().numpy()
+        flat = flat[orders[name]] if name in orders else flat
+        entries += np.split(flat, np.cumsum([part.size for part in parts if part.name == name])[:-1])
     counts = [int(bits.sum()) for bits in entries]
-    totals = [sum(n for n, part in zip(counts, parts, strict=True) if part.kind == kind) for kind in (0, 1)]
+    totals = _by_kind(parts, counts, kinds)
     # Counts are stored as the difference from a mask of equal density everywhere.
     numbers = [*totals, *(n - e for n, e in zip(counts, _expected(parts, totals), strict=True))]
-    content = b"".join(map(_signed, numbers))
+    content = b"".join(map(signed, numbers))
     if choices is not None:
         parts = [replace(part, choice=choices[part.name]) for part in parts]
         chosen = [part.choice for part in parts]
         content += bytes(0 if choice is None else choice.byte for choice in chosen)
-        content += b"".join(_signed(choice.most) for choice in chosen if choice is not None)
+        content += b"".join(signed(choice.most) for choice in chosen if choice is not None)
     coder = _coding.stack.AnsCoder()
     # The coder is a stack: the first to be read is written last.
     for part, bits, count in reversed(list(zip(parts, entries, counts, strict=True))):
@@ -170,48 +201,57 @@ def _encode(mask: Mask, reference: Mask | None, choices: Mapping[str, Choice | N
     return content + words.astype("<u4").tobytes()
 
 
+def _by_kind(parts: list[_Part], numbers: list[int], kinds: int) -> list[int]:
+    """Return the sum of a number of each part, for each kind."""
+    totals = [0] * kinds
+    for part, number in zip(parts, numbers, strict=True):
+        totals[part.kind] += number
+    return totals
+
+
 def _dropped(part: _Part, count: int) -> bool:
     """Return whether the ones of a parameter are the weights that it drops: always the fewer."""
     return 2 * count > part.size
 
 
-def _decode(content: bytes, shapes: Mapping[str, tuple[int, ...]], reference: Mask | None, clustered: bool) -> Mask:
-    parts = list(_parts(shapes, reference))
-    numbers, rest = _read_signed(content, 2 + len(parts))
-    totals = numbers[:2]
-    if min(totals) < 0 or any(
-        total > sum(part.size for part in parts if part.kind == kind) for kind, total in enumerate(totals)
-    ):
+def _decode(
+    content: bytes, shapes: Shapes, classes: Classes | None, kinds: int = 2, clustered: bool = False
+) -> dict[str, Tensor]:
+    parts, orders = list(_parts(shapes, classes, kinds)), _orders(shapes, classes)
+    numbers, rest = read_signed(content, kinds + len(parts))
+    totals, sizes = numbers[:kinds], _by_kind(parts, [part.size for part in parts], kinds)
+    if any(not 0 <= total <= size for total, size in zip(totals, sizes, strict=True)):
         raise MaskError(f"the coded mask keeps {totals} weights, more than the parameters have; the data are damaged")
-    counts = [d + e for d, e in zip(numbers[2:], _expected(parts, totals), strict=True)]
+    counts = [d + e for d, e in zip(numbers[kinds:], _expected(parts, totals), strict=True)]
     if clustered:
         parts, rest = _with_choices(parts, rest)
     if len(rest) % 4:
         raise MaskError("the coded mask is cut off, or belongs to other parameters")
-    entries = {name: np.zeros(prod(shape), dtype=np.bool_) for name, shape in shapes.items()}
+    found: dict[str, list[Entries]] = {name: [] for name in shapes}
     try:
         coder = _coding.stack.AnsCoder(np.frombuffer(rest, dtype="<u4").astype(np.uint32))
         for part, count in zip(parts, counts, strict=True):
             if not 0 <= count <= part.size:
                 raise MaskError(f"a mask of {part.size} weights of {part.name!r} cannot keep {count}; it is damaged")
-            bits = _decode_part(coder, part, count, shapes[part.name])
-            if part.where is None:
-                entries[part.name] = bits
-            else:
-                entries[part.name][part.where] = bits
+            found[part.name].append(_decode_part(coder, part, count, shapes[part.name]))
     except (ValueError, AssertionError) as error:
         if isinstance(error, MaskError):
             raise
         raise MaskError(f"the coded mask is damaged: {error}") from error
     if not coder.is_empty():
         raise MaskError("the coded mask has data after its last entry; it is damaged")
-    return Mask.pack({name: torch.from_numpy(bits).view(shapes[name]) for name, bits in entries.items()})
+    entries = {name: np.concatenate(bits) for name, bits in found.items()}
+    for name, order in orders.items():
+        bits = np.empty_like(entries[name])
+        bits[order] = entries[name]
+        entries[name] = bits
+    return {name: torch.from_numpy(bits).view(shapes[name]) for name, bits in entries.items()}
 
 
 def _with_choices(parts: list[_Part], content: bytes) -> tuple[list[_Part], bytes]:
     """Return the parts with the choices that the content begins with, and the rest of the content."""
     chosen, content = content[: len(parts)], content[len(parts) :]
-    numbers, rest = _read_signed(content, sum(byte > 0 for byte in chosen))
+    numbers, rest = read_signed(content, sum(byte > 0 for byte in chosen))
     try:
         choices = [Choice.of(byte, numbers.pop(0)) if byte else None for byte in chosen]
     except ValueError as error:
@@ -237,7 +277,7 @@ def _decode_part(coder: Any, part: _Part, count: int, shape: Shape) -> Entries:
     return bits
 
 
-def _unpacked(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
+def _unpacked(content: bytes, shapes: Shapes) -> Mask:
     lengths = {name: -(-prod(shape) // 8) for name, shape in shapes.items()}
     if sum(lengths.values()) != len(content):
         raise MaskError(f"expected a mask of {sum(lengths.values())} bytes, got {len(content)}; the data are damaged")
@@ -246,33 +286,9 @@ def _unpacked(content: bytes, shapes: Mapping[str, tuple[int, ...]]) -> Mask:
 
 
 def _expected(parts: list[_Part], totals: list[int]) -> Iterator[int]:
-    sizes = [sum(part.size for part in parts if part.kind == kind) for kind in (0, 1)]
+    sizes = _by_kind(parts, [part.size for part in parts], len(totals))
     for part in parts:
         yield (2 * totals[part.kind] * part.size + sizes[part.kind]) // (2 * sizes[part.kind]) if part.size else 0
-
-
-def _signed(number: int) -> bytes:
-    """Return a signed integer as seven bits a byte, low bits first; the eighth bit says that more bytes follow."""
-    number, code = 2 * number if number >= 0 else -2 * number - 1, bytearray()
-    while number > 127:
-        code.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*code, number])
-
-
-def _read_signed(content: bytes, count: int) -> tuple[list[int], bytes]:
-    numbers, place = list[int](), 0
-    for _ in range(count):
-        number, shift = 0, 0
-        while True:
-            if place >= len(content) or shift > 63:
-                raise MaskError("the coded mask is cut off, or belongs to other parameters")
-            byte = content[place]
-            number, shift, place = number | (byte & 127) << shift, shift + 7, place + 1
-            if byte < 128:
-                break
-        numbers.append(number // 2 if number % 2 == 0 else -(number + 1) // 2)
-    return numbers, content[place:]
 
 
 def _model(count: int, size: int) -> Any:

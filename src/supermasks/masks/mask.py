@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import MaskError
+from supermasks.masks.drawn import Drawn
 from supermasks.masks.packing import count_bits, pack_bits, unpack_bits
 
 
@@ -24,12 +25,15 @@ class Mask:
         (1, 3, 1, 0.5)
     """
 
-    def __init__(self, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, packed: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], drawn: Drawn | None = None
+    ) -> None:
         """Copy packed bits, as `pack_bits` returns them.
 
         Args:
             packed: `ceil(entries / 8)` bytes for each parameter, uint8.
             shapes: the shape of each parameter.
+            drawn: where the scores of the mask began, if that is known.
 
         Raises:
             MaskError: names differ, a length does not fit its shape, or a bit after the last entry is set.
@@ -49,10 +53,15 @@ class Mask:
                 )
         self._packed = {name: bits.clone() for name, bits in packed.items()}
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self._drawn = drawn
 
     @classmethod
-    def pack(cls, entries: Mapping[str, Tensor]) -> "Mask":
+    def pack(cls, entries: Mapping[str, Tensor], drawn: Drawn | None = None) -> "Mask":
         """Return the mask of boolean tensors, one for each parameter.
+
+        Args:
+            entries: the tensors, by the name of the parameter.
+            drawn: where the scores of the mask began, if that is known; `encode_mask` then takes fewer bytes.
 
         Raises:
             MaskError: a tensor is not boolean.
@@ -62,6 +71,7 @@ class Mask:
         return cls(
             {name: pack_bits(value) for name, value in entries.items()},
             {name: tuple(value.shape) for name, value in entries.items()},
+            drawn,
         )
 
     @classmethod
@@ -82,6 +92,11 @@ class Mask:
                     raise MaskError(f"expected a mask over parameters of {dict(shapes)}, got one over {mask.shapes}")
                 packed[name] |= bits
         return cls(packed, shapes)
+
+    @property
+    def drawn(self) -> Drawn | None:
+        """Where the scores of the mask began, if that is known. Masks are equal without it."""
+        return self._drawn
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -150,7 +165,8 @@ class Mask:
     def ordered(self, names: Iterable[str]) -> "Mask":
         """Return this mask with its parameters in the order of these names; unknown names are ignored."""
         own = [name for name in names if name in self._shapes]
-        return Mask({name: self._packed[name] for name in own}, {name: self._shapes[name] for name in own})
+        shapes = {name: self._shapes[name] for name in own}
+        return Mask({name: self._packed[name] for name in own}, shapes, self._drawn)
 
     def size(self) -> int:
         """Return the number of entries, kept or not."""
@@ -182,7 +198,7 @@ class Mask:
         return sum(len(bits) for bits in self._packed.values())
 
     def entropy_bytes(self) -> float:
-        """Return the bytes of an ideal code that knows the density of each parameter: `sum_l n_l h(p_l) / 8`.
+        """Return the bytes of an ideal code that knows nothing but the density of each parameter: `sum_l n_l h(p_l) / 8`.
 
         `h(p) = -p log2 p - (1 - p) log2 (1 - p)` is the entropy, in bits, of an entry of density `p`.
         """

@@ -81,9 +81,11 @@ class Learned:
         """
         if not names:
             return self
-        masks = {name: change.used() for name, change in self.changes.items() if isinstance(change, Masked)}
+        masked = {name: change for name, change in self.changes.items() if isinstance(change, Masked)}
+        masks = {name: change.used() for name, change in masked.items()}
         masks |= {name: torch.ones(shapes[name], dtype=torch.bool) for name in names}
-        whole = Masked.of(Mask.pack({name: masks[name] for name in shapes if name in masks}))
+        drawn = next((change.mask.drawn for change in masked.values()), None)
+        whole = Masked.of(Mask.pack({name: masks[name] for name in shapes if name in masks}, drawn))
         owned = None if self.owned is None else self.owned.without(names)
         return replace(self, changes={**self.changes, **whole}, owned=owned)
 

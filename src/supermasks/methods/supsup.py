@@ -82,7 +82,8 @@ class MaskSession(Session):
         """Return the mask of the current scores."""
         with torch.no_grad():
             scores = {name: value.detach().cpu() for name, value in self.scores.items()}
-            return Mask.pack({name: mask > 0.5 for name, mask in self.rule.masks(scores).items()})
+            entries = {name: mask > 0.5 for name, mask in self.rule.masks(scores).items()}
+            return Mask.pack(entries, self.initial.drawn(self.lesson.task.name, self.lesson.seed))
 
     def remembered(self) -> dict[str, Tensor]:
         """Return what the next tasks may begin with."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+from supermasks.masks.drawn import Drawn
 from supermasks.scores.initial import InitialScores, Past
-from supermasks.seeding import generator
 from supermasks.types import Shapes
 
 
@@ -35,10 +35,13 @@ class KaimingUniform(InitialScores):
     def uses_past(self) -> bool:
         return False
 
+    def drawn(self, task: str, seed: int) -> Drawn:
+        return Drawn(seed, ("scores of all tasks",) if self.shared else ("scores", task))
+
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
-        purpose = ("scores of all tasks",) if self.shared else ("scores", task)
-        return {name: _uniform(shape, generator(seed, *purpose, name)) for name, shape in shapes.items()}
+        drawn = self.drawn(task, seed)
+        return {name: _symmetric(drawn.numbers(name, shape)) for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -105,20 +108,19 @@ class Spread(InitialScores):
     def uses_past(self) -> bool:
         return False
 
+    def drawn(self, task: str, seed: int) -> Drawn:
+        return Drawn(seed, ("scores", task))
+
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         del past
+        drawn, low, width = self.drawn(task, seed), np.float32(self.low), np.float32(self.high - self.low)
         return {
-            name: torch.from_numpy(_between(self.low, self.high, shape, generator(seed, "scores", task, name)))
+            name: torch.from_numpy(np.asarray(low + width * drawn.numbers(name, shape)))
             for name, shape in shapes.items()
         }
 
 
-def _between(low: float, high: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    width = np.float32(high - low)
-    return np.asarray(np.float32(low) + width * rng.random(shape, dtype=np.float32))
-
-
-def _uniform(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
-    bound = np.float32(1 / sqrt(prod(shape[1:])))
-    # asarray: a parameter without dimensions would become a number.
-    return torch.from_numpy(np.asarray((2 * rng.random(shape, dtype=np.float32) - 1) * bound))
+def _symmetric(numbers: np.ndarray) -> Tensor:
+    """Return numbers from 0 to 1 as scores between `+-1 / sqrt(fan_in)`."""
+    bound = np.float32(1 / sqrt(prod(numbers.shape[1:])))
+    return torch.from_numpy(np.asarray((2 * numbers - 1) * bound))

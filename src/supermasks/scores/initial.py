@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from supermasks.masks.drawn import Drawn
 from supermasks.spec import Settings
 from supermasks.state import TaskState
 from supermasks.types import Examples, Shapes
@@ -37,6 +38,18 @@ class InitialScores(Settings, ABC):
     def uses_past(self) -> bool:
         """Whether the scores depend on earlier tasks. Tasks can be learned apart only if they do not."""
         return True
+
+    def drawn(self, task: str, seed: int) -> Drawn | None:
+        """Return the random numbers that scores rise with, in each parameter; None if there are none.
+
+        A mask of such scores takes fewer bytes, since its reader draws the same numbers again.
+
+        Args:
+            task: the name of the task.
+            seed: of the learner.
+        """
+        del task, seed
+        return None
 
     @abstractmethod
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
