@@ -123,15 +123,16 @@ def test_an_unknown_option_is_explained(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_help_shows_the_settings_of_the_way_alone(capsys: pytest.CaptureFixture[str]) -> None:
     shown = {}
-    for way in ("supsup", "exssnet", "individual"):
+    for way in ("supsup", "exssnet", "individual", "lora"):
         with pytest.raises(SystemExit):
-            main(["run", "split-cifar", "--way", way, "--help"])
+            main(["run", "pretrained-text" if way == "lora" else "split-cifar", "--way", way, "--help"])
         shown[way] = capsys.readouterr().out
     assert all(option in shown["exssnet"] for option in ("--rule", "--initial", "--together", "--mask-share"))
     assert "--rule" in shown["supsup"]
     assert "--together" not in shown["supsup"]
     assert "--rule" not in shown["individual"]
     assert "--epochs" in shown["individual"]
+    assert all(option in shown["lora"] for option in ("--rank", "--weights", "--precision"))
 
 
 def test_settings_of_a_way_are_refused_by_another(capsys: pytest.CaptureFixture[str]) -> None:

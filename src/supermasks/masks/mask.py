@@ -198,7 +198,7 @@ class Mask:
         return sum(len(bits) for bits in self._packed.values())
 
     def entropy_bytes(self) -> float:
-        """Return the bytes of an ideal code that knows nothing but the density of each parameter: `sum_l n_l h(p_l) / 8`.
+        """Return the bytes of an ideal code that knows only the density of each parameter: `sum_l n_l h(p_l) / 8`.
 
         `h(p) = -p log2 p - (1 - p) log2 (1 - p)` is the entropy, in bits, of an entry of density `p`.
         """

@@ -28,7 +28,7 @@ class TrainedPartWay(Way, ABC):
     Attributes:
         shared: train one part for all tasks in turn, which forgets; by default each task has its own.
         memory: how many training examples are stored and replayed with later tasks; only if the part is shared.
-        precision: of the stored values of a task, if each task has its own. Answers use the stored values.
+        weights: in which precision trained values are kept, if each task has its own. Answers use the kept values.
     """
 
     over = Encoder
@@ -36,7 +36,7 @@ class TrainedPartWay(Way, ABC):
 
     shared: bool = False
     memory: int = 0
-    precision: Literal["float32", "float16"] = "float16"
+    weights: Literal["float32", "float16"] = "float16"
 
     def __post_init__(self) -> None:
         if self.memory < 0:
@@ -55,7 +55,7 @@ class TrainedPartWay(Way, ABC):
 
     def _method(self) -> Method:
         if not self.shared:
-            return Individual(precision=self.precision)
+            return Individual(precision=self.weights)
         return ExperienceReplay(memory=self.memory) if self.memory else Sequential()
 
 
