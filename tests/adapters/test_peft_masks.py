@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from adapters.conftest import CLASSES, Kind, base_of, inputs_of, logits_of, trained
+from adapters.conftest import CLASSES, KINDS, Kind, base_of, inputs_of, logits_of, trained
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, SupermasksWarning
-from supermasks.masks import Annealed, Drop, Threshold
+from supermasks.masks import Annealed, Drop, Mask, Threshold, encode_mask
+from supermasks.masks.coding import BY_LEVELS
 from supermasks.peft import SupermaskConfig, SupermaskLayer, SupermaskLinear
-from supermasks.peft.coding import CODE, masks_of
+from supermasks.peft.coding import CODE, decode, masks_of
 
 
 def config(kind: Kind, **settings: Any) -> SupermaskConfig:
@@ -387,3 +388,35 @@ def test_files_are_kilobytes(kind: Kind, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     heads = sum(parameter.numel() * 4 for name, parameter in model.named_parameters() if ".modules_to_save." in name)
     assert os.path.getsize(tmp_path / "adapter_model.safetensors") - heads < 3000
+
+
+def test_the_random_numbers_of_the_scores_save_bytes(tmp_path: Path) -> None:
+    """Under another name of the adapter, when it is saved again, and when it is trained further."""
+    kind = KINDS["bert"]
+    model = trained(adapted(kind, drop=0.3), rate=3e-3)
+    plain = len(encode_mask(Mask.pack(entries(model))))
+    model.save_pretrained(tmp_path / "first")
+    code = load_file(tmp_path / "first" / "adapter_model.safetensors")[CODE]
+    assert code[0] == BY_LEVELS
+    assert len(code) < 0.8 * plain
+    loaded = PeftModel.from_pretrained(kind.make(), tmp_path / "first", adapter_name="other")
+    assert same_masks(model, loaded, as_adapter="other")
+    loaded.save_pretrained(tmp_path / "second")
+    assert torch.equal(load_file(tmp_path / "second" / "other" / "adapter_model.safetensors")[CODE], code)
+    further = PeftModel.from_pretrained(kind.make(), tmp_path / "first", is_trainable=True)
+    assert same_masks(model, further)
+    trained(further, seed=9, rate=3e-3).save_pretrained(tmp_path / "third")
+    third = load_file(tmp_path / "third" / "adapter_model.safetensors")[CODE]
+    assert len(third) < 0.9 * plain
+    assert same_masks(further, PeftModel.from_pretrained(kind.make(), tmp_path / "third"))
+
+
+def test_an_adapter_is_loaded_into_a_model_inside_of_another_module(tmp_path: Path) -> None:
+    """The names of the layers are others, their order is the same."""
+    kind = KINDS["bert"]
+    model = trained(adapted(kind, drop=0.3), rate=3e-3)
+    model.save_pretrained(tmp_path)
+    code = load_file(tmp_path / "adapter_model.safetensors")[CODE]
+    layers = {f"inner.{name}": layer for name, layer in masks_of(base_of(model), "default").items()}
+    found, _ = decode(code, layers)
+    assert all(torch.equal(found[f"inner.{name}"], mask) for name, mask in entries(model).items())

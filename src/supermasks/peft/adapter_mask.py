@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from supermasks.errors import ConfigError
 from supermasks.masks import Threshold, pack_bits, unpack_bits
+from supermasks.masks.drawn import Drawn
 
 ONLY = "weight"
 
@@ -34,18 +35,20 @@ class AdapterMask(nn.Module):
         scores: one a weight, float32, trainable; None for an adapter that was loaded for inference.
         bits: the packed mask of such an adapter, uint8; None if there are scores.
         rule: from scores to mask; the tuner sets it when it knows all layers.
+        drawn: where the scores of all layers began, by the places of the layers; None if that is not known.
 
     Args:
         shape: of the weight.
         scores: the initial ones, in the shape of the weight; None for a mask of bits, which must then be loaded.
+        drawn: where the scores of all layers began.
     """
 
     scores: nn.Parameter | None
     bits: Tensor | None
 
-    def __init__(self, shape: tuple[int, ...], scores: Tensor | None) -> None:
+    def __init__(self, shape: tuple[int, ...], scores: Tensor | None, drawn: Drawn | None = None) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.drawn = shape, drawn
         self.rule: LayerRule = Threshold()
         self.scores = None if scores is None else nn.Parameter(scores)
         self.is_loaded = scores is not None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from supermasks.errors import BaseMismatchError, MaskError, SupermasksWarning
 from supermasks.masks import Mask, decode_mask, encode_mask, pack_bits
+from supermasks.masks.drawn import Drawn
 from supermasks.peft.layer import SupermaskLayer
 
 CODE = "base_model.supermask_code"
@@ -34,17 +35,20 @@ def key_of(layer: str, adapter_name: str) -> str:
     return f"{layer}.supermask_masks.{adapter_name}"
 
 
-def encode(entries: Mapping[str, Tensor]) -> Tensor:
+def encode(entries: Mapping[str, Tensor], drawn: Drawn | None = None) -> Tensor:
     """Return the masks of all layers as bytes, uint8 (see `supermasks.masks.encode_mask`).
+
+    Layers are known by their places: their names differ between a model and the same model inside of another module.
 
     Args:
         entries: boolean, by the name of the layer, in the order of the model.
+        drawn: where the scores of the masks began, by the places of the layers.
     """
-    return encode_mask(Mask.pack({name: value.cpu() for name, value in entries.items()}))
+    return encode_mask(Mask.pack({str(place): value.cpu() for place, value in enumerate(entries.values())}, drawn))
 
 
-def decode(code: Tensor, layers: Layers) -> dict[str, Tensor]:
-    """Return the mask of each layer, boolean.
+def decode(code: Tensor, layers: Layers) -> tuple[dict[str, Tensor], Drawn | None]:
+    """Return the mask of each layer, boolean, and where the scores began, if the code says so.
 
     Args:
         code: what `encode` returned.
@@ -53,9 +57,9 @@ def decode(code: Tensor, layers: Layers) -> dict[str, Tensor]:
     Raises:
         MaskError: the bytes are damaged, or were written for other layers.
     """
-    shapes = {name: tuple(layer.get_base_weight().shape) for name, layer in layers.items()}
-    mask = decode_mask(code.cpu(), shapes)
-    return {name: mask[name] for name in shapes}
+    weights = [layer.get_base_weight() for layer in layers.values()]
+    mask = decode_mask(code.cpu(), {str(place): tuple(weight.shape) for place, weight in enumerate(weights)})
+    return {name: mask[str(place)] for place, name in enumerate(layers)}, mask.drawn
 
 
 def packed(entries: Tensor) -> Tensor:

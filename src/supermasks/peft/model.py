@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from supermasks.errors import ConfigError
 from supermasks.foreign_layers import is_conv1d
 from supermasks.masks import Drop
+from supermasks.masks.drawn import Drawn
 from supermasks.peft import coding
 from supermasks.peft.adapter_mask import AdapterMask, LayerRule
 from supermasks.peft.config import SupermaskConfig
 from supermasks.peft.layer import SupermaskLayer, SupermaskLinear
 from supermasks.peft.whole_model import WholeModel, joint_masks
-from supermasks.scores import Past, Spread
+from supermasks.scores import Spread
 
 ALL_LINEAR = "all-linear"
 
@@ -71,9 +72,11 @@ class SupermaskModel(BaseTuner):
                 layer.register_forward_pre_hook(_is_called)
             self._replace_module(parent, target_name, layer, target)
             target = layer
-        shape = tuple(target.get_base_weight().shape)
-        scores = None if config.inference_mode else fresh_scores(config, adapter_name, current_key, shape)
-        target.add(adapter_name, AdapterMask(shape, scores), bool(config.inference_mode))
+        shape, mask = tuple(target.get_base_weight().shape), None
+        if not config.inference_mode:
+            drawn, place = Spread().drawn(adapter_name, config.seed), len(coding.masks_of(self.model, adapter_name))
+            mask = AdapterMask(shape, fresh_scores(config, drawn, place, shape), drawn)
+        target.add(adapter_name, mask or AdapterMask(shape, None), bool(config.inference_mode))
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         # PEFT would also copy the weight of the child, which layers made of layers do not have, as RoBERTa's head.
@@ -104,7 +107,9 @@ class SupermaskModel(BaseTuner):
             entries = joint_masks(
                 whole, {name: scores[f"{coding.key_of(name, adapter_name)}.scores"] for name in layers}
             )
-        return {coding.CODE: coding.encode(entries), **(scores if config.save_scores else {})}
+        began = {layer.mask(adapter_name).drawn for layer in layers.values()}
+        code = coding.encode(entries, began.pop() if len(began) == 1 else None)
+        return {coding.CODE: code, **(scores if config.save_scores else {})}
 
     @classmethod
     def _remap_adapter_state_dict_for_load(
@@ -114,10 +119,11 @@ class SupermaskModel(BaseTuner):
         found = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         code = coding.take_code(found)
         coding.check_fingerprint(config.fingerprint, layers)
-        decoded = coding.decode(code, layers)
-        for name, entries in decoded.items():
+        decoded, drawn = coding.decode(code, layers)
+        for place, (name, entries) in enumerate(decoded.items()):
             mask, key = layers[name].mask(adapter_name), coding.key_of(name, adapter_name)
-            found |= _loaded(_config(config), mask, key, entries, found, (adapter_name, name))
+            mask.drawn = drawn or mask.drawn
+            found |= _loaded(_config(config), mask, key, entries, found, place)
         if (whole := _config(config).whole_model) is not None:
             keys = {name: f"{coding.key_of(name, adapter_name)}.scores" for name in layers}
             _check_joint(whole, {name: found[key] for name, key in keys.items() if key in found}, decoded)
@@ -128,17 +134,16 @@ def _is_called(layer: nn.Module, inputs: object) -> None:
     """Do nothing. In evaluation mode, nn.TransformerEncoderLayer calls its layers only if one of them has a hook."""
 
 
-def fresh_scores(config: SupermaskConfig, adapter_name: str, layer: str, shape: tuple[int, ...]) -> Tensor:
+def fresh_scores(config: SupermaskConfig, drawn: Drawn, place: int, shape: tuple[int, ...]) -> Tensor:
     """Return the initial scores of a layer.
 
     Args:
-        config: gives their range and the seed.
-        adapter_name: of the adapter.
-        layer: the name of the layer in the model.
+        config: gives their range.
+        drawn: the random numbers of all layers.
+        place: of the layer, among those with a mask of the adapter.
         shape: of its weight.
     """
-    spread = Spread(config.lowest, config.lowest + config.spread)
-    return spread.scores({layer: shape}, adapter_name, config.seed, Past())[layer]
+    return config.lowest + config.spread * torch.from_numpy(drawn.numbers(str(place), shape))
 
 
 def _loaded(
@@ -147,7 +152,7 @@ def _loaded(
     key: str,
     entries: Tensor,
     found: dict[str, Tensor],
-    of: tuple[str, str],
+    place: int,
 ) -> dict[str, Tensor]:
     """Return what a loaded mask puts into its layer: bits, or scores unless those were saved too."""
     if mask.scores is None:
@@ -155,7 +160,8 @@ def _loaded(
     if f"{key}.scores" in found:
         return {}
     with torch.device("cpu"):
-        fresh = fresh_scores(config, *of, mask.shape)
+        assert mask.drawn is not None  # there are scores
+        fresh = fresh_scores(config, mask.drawn, place, mask.shape)
         if config.whole_model is not None:
             return {f"{key}.scores": torch.where(entries, fresh.clamp(min=config.lowest + config.spread / 1000), 0.0)}
         return {f"{key}.scores": mask.scores_of(entries, fresh, config.lowest, config.spread)}
