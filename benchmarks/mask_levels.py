@@ -12,6 +12,7 @@ decode, with the numbers / without them.
 import argparse
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -54,24 +55,26 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     source = load_source("sample") if arguments.data is None else load_source("mnist", arguments.data)
     task = PermutedStream(source, tasks=1, seed=0)[0]
-    print(
-        f"{'':22} {'accuracy':>8} {'packed':>8} {'entropy':>8} {'without':>8} {'with':>8} {'ratio':>6}   encode    decode"
-    )
+    print(f"{'':22} accuracy   packed  entropy  without     with  ratio   encode    decode")
     for name, rule, initial, rate in ROWS:
         training = Training(steps=arguments.steps, batch_size=128, optimiser=RMSprop(rate))
         learner = Learner(lenet_300_100(outputs=10), seed=0, method=SupSup(rule, initial), training=training)
         learner.learn(task)
-        mask = learner.bank[task.name].mask
-        plain = Mask(mask.packed, mask.shapes)
-        codes = encode_mask(plain), encode_mask(mask)
-        assert decode_mask(codes[1], mask.shapes) == mask
-        encode = [milliseconds(lambda of=of: encode_mask(of), arguments.rounds) for of in (mask, plain)]
-        decode = [milliseconds(lambda c=c: decode_mask(c, mask.shapes), arguments.rounds) for c in reversed(codes)]
-        print(
-            f"{name:22} {100 * learner.accuracy(task.test, task.name):7.2f}% {mask.nbytes():8,} "
-            f"{mask.entropy_bytes():8,.0f} {len(codes[0]):8,} {len(codes[1]):8,} {len(codes[1]) / len(codes[0]):6.3f}   "
-            f"{encode[0]:.1f}/{encode[1]:.1f}  {decode[0]:.1f}/{decode[1]:.1f}"
-        )
+        assert task.test is not None
+        right, mask = learner.accuracy(task.test, task.name), learner.bank[task.name].mask
+        print(f"{name:22} {100 * right:7.2f}% {compared(mask, arguments.rounds)}")
+
+
+def compared(mask: Mask, rounds: int) -> str:
+    """Return the bytes and the times of a mask without and with the numbers that its scores began with."""
+    plain = Mask(mask.packed, mask.shapes)
+    without, levels = encode_mask(plain), encode_mask(mask)
+    assert decode_mask(levels, mask.shapes) == mask
+    encode = [milliseconds(partial(encode_mask, of), rounds) for of in (mask, plain)]
+    decode = [milliseconds(partial(decode_mask, code, mask.shapes), rounds) for code in (levels, without)]
+    sizes = f"{mask.nbytes():8,} {mask.entropy_bytes():8,.0f} {len(without):8,} {len(levels):8,}"
+    times = f"{encode[0]:.1f}/{encode[1]:.1f}  {decode[0]:.1f}/{decode[1]:.1f}"
+    return f"{sizes} {len(levels) / len(without):6.3f}   {times}"
 
 
 if __name__ == "__main__":
