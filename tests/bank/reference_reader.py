@@ -232,12 +232,15 @@ def _mask(code: bytes, shapes: Shapes, reference: Masks | None) -> Masks:
         return {name: bits.reshape(shapes[name]) for name, bits in masks.items()}
     parts: list[tuple[str, Array, int]] = []  # of which parameter, which entries of it, and of which kind they are
     kinds, levels = 2, dict[str, Array]()
-    if way == 4:
+    if way in (4, 5):
         kinds, levels, rest = _levels(rest, shapes)
+    if way == 5:
+        assert reference is not None
+        kinds, levels = 2 * kinds, {name: 2 * of + reference[name].ravel() for name, of in levels.items()}
     for name, bits in masks.items():
         if way in (1, 3):
             parts.append((name, np.arange(len(bits)), 0))
-        elif way == 4:
+        elif way in (4, 5):
             parts += [(name, np.flatnonzero(levels[name] == level), level) for level in range(kinds)]
         else:
             assert reference is not None

@@ -29,7 +29,7 @@ from supermasks.bases import RandomBase
 from supermasks.changes import Change, Masked, RankOne, Replaced, Rotated, Unchanged
 from supermasks.masks import Mask, decode_mask, encode_mask
 from supermasks.masks.clustered import Choice
-from supermasks.masks.coding import BY_LEVELS, CLUSTERED, _encode
+from supermasks.masks.coding import BY_LEVELS, CLUSTERED, RELATIVE_BY_LEVELS, _encode
 from supermasks.masks.drawn import LEVELS, Drawn, levels_bytes
 from supermasks.owned import PRECISIONS, Owned, Precision
 from supermasks.state import TaskState
@@ -339,6 +339,11 @@ def test_any_mask_coded_by_levels_is_read(
         code = bytes([BY_LEVELS]) + levels_bytes(drawn, count, levels) + _encode(mask, levels, count)
         check_arrays(reader._mask(code, shapes, None), {n: mask[n] for n in mask})
         assert decode_mask(torch.tensor([*code], dtype=torch.uint8), shapes) == mask
+        before = like(mask, noise / 10, seed)
+        classes = {n: 2 * of + before[n].flatten().numpy() for n, of in levels.items()}
+        code = bytes([RELATIVE_BY_LEVELS]) + levels_bytes(drawn, count, levels) + _encode(mask, classes, 2 * count)
+        check_arrays(reader._mask(code, shapes, {n: before[n].numpy() for n in before}), {n: mask[n] for n in mask})
+        assert decode_mask(torch.tensor([*code], dtype=torch.uint8), shapes, before) == mask
 
 
 @pytest.mark.parametrize("density", [0.0003, 0.01, 0.3, 0.999])

@@ -118,7 +118,7 @@ SHAPES = {"0": (40, 50), "1": (7, 5)}
         (lambda code: code.to(torch.int32), SHAPES, "uint8"),
         (lambda code: code[:0], SHAPES, "uint8"),
         (lambda code: code.view(-1, 1), SHAPES, "uint8"),
-        (lambda code: torch.cat([torch.tensor([5], dtype=torch.uint8), code[1:]]), SHAPES, "got 5"),
+        (lambda code: torch.cat([torch.tensor([6], dtype=torch.uint8), code[1:]]), SHAPES, "got 6"),
         (lambda code: torch.cat([torch.tensor([0], dtype=torch.uint8), code[1:]]), SHAPES, "expected a mask of"),
         (lambda code: torch.cat([torch.tensor([2], dtype=torch.uint8), code[1:]]), SHAPES, "as reference"),
         (lambda code: code, {"0": (40, 50)}, "damaged|cut off|keep|after"),

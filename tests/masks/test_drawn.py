@@ -14,8 +14,8 @@ from supermasks import Learner
 from supermasks.data import SplitStream
 from supermasks.datasets import load_source
 from supermasks.errors import MaskError
-from supermasks.masks import Drop, Mask, decode_mask, encode_mask
-from supermasks.masks.coding import BY_LEVELS
+from supermasks.masks import Drop, Mask, decode_mask, encode_mask, is_relative
+from supermasks.masks.coding import BY_LEVELS, RELATIVE_BY_LEVELS
 from supermasks.masks.drawn import Drawn
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.scores import Constant, KaimingUniform, MeanOfScores, Past, Spread
@@ -141,6 +141,36 @@ def test_a_damaged_code_is_refused(damage: Callable[[torch.Tensor], torch.Tensor
     assert code[0] == BY_LEVELS
     with pytest.raises(MaskError):
         decode_mask(damage(code), SHAPES)
+
+
+def test_a_mask_like_another_one_is_coded_by_both() -> None:
+    """The entropy beside a number and the other mask is less than beside one of them."""
+    rng = np.random.default_rng(1)
+    found = list[Mask]()
+    numbers = {name: DRAWN.numbers(name, shape) for name, shape in SHAPES.items()}
+    common = {name: of + 0.2 * rng.standard_normal(of.shape) for name, of in numbers.items()}
+    for _ in range(2):
+        scores = {name: of + 0.1 * rng.standard_normal(of.shape) for name, of in common.items()}
+        found.append(Mask.pack({name: torch.from_numpy(of > 0.5) for name, of in scores.items()}, DRAWN))
+    first, second = found
+    code, alone = encode_mask(second, first), encode_mask(second)
+    assert code[0] == RELATIVE_BY_LEVELS
+    assert len(code) < 0.9 * min(len(alone), len(encode_mask(without(second), first)))
+    bits = 0.0
+    for name in SHAPES:
+        classes = 2 * (numbers[name] * 64).astype(int) + first[name].numpy()
+        for number in range(128):
+            p = second[name].numpy()[classes == number].mean() if (classes == number).any() else 0.0
+            if 0 < p < 1:
+                bits -= int((classes == number).sum()) * (p * np.log2(p) + (1 - p) * np.log2(1 - p))
+    assert len(code) <= 1.02 * bits / 8 + 500
+    assert is_relative(code)
+    assert decode_mask(code, SHAPES, first) == second
+    assert decode_mask(code, SHAPES, first).drawn == DRAWN
+    with pytest.raises(MaskError, match="pass it as reference"):
+        decode_mask(code, SHAPES)
+    with pytest.raises(MaskError):
+        decode_mask(code[:-4], SHAPES, first)
 
 
 def test_another_name_of_a_parameter_has_other_numbers() -> None:

@@ -4,7 +4,7 @@ docs/format.md specifies the bytes, for other programs.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -17,18 +17,26 @@ from torch import Tensor
 from supermasks.errors import MaskError
 from supermasks.masks.clustered import Choice, decode_matrix, encode_matrix
 from supermasks.masks.clusters import as_matrix, best_choice
-from supermasks.masks.drawn import MOST, best_count, levels_bytes, read_levels
+from supermasks.masks.drawn import MOST, Drawn, best_count, levels_bytes, read_levels
 from supermasks.masks.integers import read_signed, signed
 from supermasks.masks.mask import Mask
+from supermasks.masks.parts import (
+    Classes,
+    Part,
+    by_kind,
+    expected_counts,
+    kept_by,
+    orders_of,
+    parts_of,
+    with_kept,
+)
 from supermasks.types import Shape, Shapes
 
 Entries = NDArray[np.bool_]
-Classes = Mapping[str, NDArray[np.uint8]]
-"""The class of each entry of a parameter, flat."""
 
-BITS, CODED, RELATIVE, CLUSTERED, BY_LEVELS = range(5)
-"""The first byte of a coded mask: one bit a weight, entropy coded, coded relative to another mask, coded by the rows
-and columns of each parameter, or by the levels of the numbers that its scores began with."""
+BITS, CODED, RELATIVE, CLUSTERED, BY_LEVELS, RELATIVE_BY_LEVELS = range(6)
+"""The first byte of a coded mask: one bit a weight, entropy coded, coded relative to another mask, coded by rows
+and columns of each parameter, by the levels of the numbers that its scores began with, or by these and another mask."""
 
 WORTH = 1.008
 """Entropy coding must save this factor over one bit a weight, which reads a hundred times faster."""
@@ -49,8 +57,9 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
     The coder (asymmetric numeral systems, Duda 2009) uses one probability a layer: the fraction of its weights that
     are kept. The code takes `mask.entropy_bytes()` plus a few bytes, at any density. Relative to a reference there are
     two probabilities a layer: one for the weights that the reference keeps, one for the others. Where a layer drops few
-    weights, or keeps few, and these cluster in rows and columns, it is coded by how many each row and column has. The
-    shortest code is returned, plain bits included.
+    weights, or keeps few, and these cluster in rows and columns, it is coded by how many each row and column has. If it
+    is known where the scores of the mask began (`mask.drawn`), there is a probability for each level of these numbers,
+    which often saves a third of the bytes or more. The shortest code is returned, plain bits included.
 
     Args:
         mask: to encode.
@@ -74,7 +83,7 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
     if reference is not None:
         if reference.shapes != mask.shapes:
             raise MaskError(f"expected a reference over {mask.shapes}, got one over {reference.shapes}")
-        ways.append(bytes([RELATIVE]) + _encode(mask, _kept(reference)))
+        ways.append(bytes([RELATIVE]) + _encode(mask, kept_by(reference)))
     best = min(ways, key=len)
     choices = {name: best_choice(mask[name].flatten().numpy(), mask.shape(name)) for name in mask}
     if any(choices.values()):
@@ -83,18 +92,27 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
     if 1 + mask.nbytes() <= len(best) * WORTH:
         best = bytes([BITS]) + b"".join(bits.numpy().tobytes() for bits in mask.packed.values())
     if mask.drawn is not None and mask.drawn.can_be_stored:
-        finest = mask.drawn.levels(mask.shapes, MOST)
-        count, estimate = best_count(finest, {name: mask[name].flatten().numpy() for name in mask})
-        if BY_LEVELS_WORTH * estimate <= len(best):
-            levels = {name: of // (MOST // count) for name, of in finest.items()}
-            by_levels = bytes([BY_LEVELS]) + levels_bytes(mask.drawn, count, levels) + _encode(mask, levels, count)
-            best = by_levels if BY_LEVELS_WORTH * len(by_levels) <= len(best) else best
+        # A reference that tells nothing by itself tells nothing beside the levels.
+        similar = reference if BY_LEVELS_WORTH * len(ways[-1]) <= len(ways[0]) else None
+        by_levels = min(_by_levels(mask, mask.drawn, similar), key=len)
+        best = by_levels if BY_LEVELS_WORTH * len(by_levels) <= len(best) else best
     return torch.frombuffer(bytearray(best), dtype=torch.uint8)
+
+
+def _by_levels(mask: Mask, drawn: Drawn, reference: Mask | None) -> Iterator[bytes]:
+    """Return the codes by the levels of the numbers that the scores of a mask began with: alone, beside a reference."""
+    finest = drawn.levels(mask.shapes, MOST)
+    count = best_count(finest, {name: mask[name].flatten().numpy() for name in mask})
+    levels = {name: of // (MOST // count) for name, of in finest.items()}
+    head = levels_bytes(drawn, count, levels)
+    yield bytes([BY_LEVELS]) + head + _encode(mask, levels, count)
+    if reference is not None:
+        yield bytes([RELATIVE_BY_LEVELS]) + head + _encode(mask, with_kept(levels, reference), 2 * count)
 
 
 def is_relative(code: Tensor) -> bool:
     """Return whether decoding needs the reference."""
-    return code.numel() > 0 and int(code[0]) == RELATIVE
+    return code.numel() > 0 and int(code[0]) in (RELATIVE, RELATIVE_BY_LEVELS)
 
 
 def decode_mask(code: Tensor, shapes: Shapes, reference: Mask | None = None) -> Mask:
@@ -120,51 +138,18 @@ def decode_mask(code: Tensor, shapes: Shapes, reference: Mask | None = None) -> 
     way, content = int(code[0]), code[1:].numpy().tobytes()
     if way == BITS:
         return _unpacked(content, shapes)
-    if way not in (CODED, RELATIVE, CLUSTERED, BY_LEVELS):
-        raise MaskError(f"a coded mask must begin with a number up to {BY_LEVELS}, got {way}; the data are damaged")
-    if way == BY_LEVELS:
-        drawn, count, levels, content = read_levels(content, shapes)
-        return Mask.pack(_decode(content, shapes, levels, count), drawn)
-    if way == RELATIVE and (reference is None or reference.shapes != dict(shapes)):
+    if way > RELATIVE_BY_LEVELS:
+        raise MaskError(f"a coded mask must begin with a number up to {RELATIVE_BY_LEVELS}, got {way}; it is damaged")
+    beside = reference if is_relative(code) else None
+    if is_relative(code) and (beside is None or beside.shapes != dict(shapes)):
         raise MaskError("the mask is coded relative to another mask over the same parameters; pass it as reference")
-    kept = _kept(reference) if way == RELATIVE and reference is not None else None
-    return Mask.pack(_decode(content, shapes, kept, clustered=way == CLUSTERED))
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Entries of a parameter that are coded with one probability.
-
-    Attributes:
-        name: of the parameter.
-        size: the number of entries.
-        kind: the class of the entries; 0 if there are no classes.
-        choice: how its rows and columns are coded; None if it has one probability.
-    """
-
-    name: str
-    size: int
-    kind: int
-    choice: Choice | None = None
-
-
-def _kept(reference: Mask) -> Classes:
-    """Return the classes of entries beside a reference: 1 if it keeps them, otherwise 0."""
-    return {name: reference[name].flatten().numpy().view(np.uint8) for name in reference}
-
-
-def _parts(shapes: Shapes, classes: Classes | None, kinds: int) -> Iterator[_Part]:
-    for name, shape in shapes.items():
-        if classes is None:
-            yield _Part(name, prod(shape), 0)
-        else:
-            for kind, size in enumerate(np.bincount(classes[name], minlength=kinds).tolist()):
-                yield _Part(name, size, kind)
-
-
-def _orders(shapes: Shapes, classes: Classes | None) -> Mapping[str, NDArray[np.int64]]:
-    """Return the places of the entries of each parameter, class by class; empty without classes."""
-    return {} if classes is None else {name: np.argsort(classes[name], kind="stable") for name in shapes}
+    if way not in (BY_LEVELS, RELATIVE_BY_LEVELS):
+        classes = None if beside is None else kept_by(beside)
+        return Mask.pack(_decode(content, shapes, classes, clustered=way == CLUSTERED))
+    drawn, count, levels, content = read_levels(content, shapes)
+    if beside is None:
+        return Mask.pack(_decode(content, shapes, levels, count), drawn)
+    return Mask.pack(_decode(content, shapes, with_kept(levels, beside), 2 * count), drawn)
 
 
 def _encode(
@@ -173,16 +158,16 @@ def _encode(
     kinds: int = 2,
     choices: Mapping[str, Choice | None] | None = None,
 ) -> bytes:
-    parts, orders = list(_parts(mask.shapes, classes, kinds)), _orders(mask.shapes, classes)
+    parts, orders = list(parts_of(mask.shapes, classes, kinds)), orders_of(mask.shapes, classes)
     entries: list[Entries] = []
     for name in mask:
         flat = mask[name].flatten().numpy()
         flat = flat[orders[name]] if name in orders else flat
         entries += np.split(flat, np.cumsum([part.size for part in parts if part.name == name])[:-1])
     counts = [int(bits.sum()) for bits in entries]
-    totals = _by_kind(parts, counts, kinds)
+    totals = by_kind(parts, counts, kinds)
     # Counts are stored as the difference from a mask of equal density everywhere.
-    numbers = [*totals, *(n - e for n, e in zip(counts, _expected(parts, totals), strict=True))]
+    numbers = [*totals, *(n - e for n, e in zip(counts, expected_counts(parts, totals), strict=True))]
     content = b"".join(map(signed, numbers))
     if choices is not None:
         parts = [replace(part, choice=choices[part.name]) for part in parts]
@@ -201,15 +186,7 @@ def _encode(
     return content + words.astype("<u4").tobytes()
 
 
-def _by_kind(parts: list[_Part], numbers: list[int], kinds: int) -> list[int]:
-    """Return the sum of a number of each part, for each kind."""
-    totals = [0] * kinds
-    for part, number in zip(parts, numbers, strict=True):
-        totals[part.kind] += number
-    return totals
-
-
-def _dropped(part: _Part, count: int) -> bool:
+def _dropped(part: Part, count: int) -> bool:
     """Return whether the ones of a parameter are the weights that it drops: always the fewer."""
     return 2 * count > part.size
 
@@ -217,12 +194,12 @@ def _dropped(part: _Part, count: int) -> bool:
 def _decode(
     content: bytes, shapes: Shapes, classes: Classes | None, kinds: int = 2, clustered: bool = False
 ) -> dict[str, Tensor]:
-    parts, orders = list(_parts(shapes, classes, kinds)), _orders(shapes, classes)
+    parts, orders = list(parts_of(shapes, classes, kinds)), orders_of(shapes, classes)
     numbers, rest = read_signed(content, kinds + len(parts))
-    totals, sizes = numbers[:kinds], _by_kind(parts, [part.size for part in parts], kinds)
+    totals, sizes = numbers[:kinds], by_kind(parts, [part.size for part in parts], kinds)
     if any(not 0 <= total <= size for total, size in zip(totals, sizes, strict=True)):
         raise MaskError(f"the coded mask keeps {totals} weights, more than the parameters have; the data are damaged")
-    counts = [d + e for d, e in zip(numbers[kinds:], _expected(parts, totals), strict=True)]
+    counts = [d + e for d, e in zip(numbers[kinds:], expected_counts(parts, totals), strict=True)]
     if clustered:
         parts, rest = _with_choices(parts, rest)
     if len(rest) % 4:
@@ -248,7 +225,7 @@ def _decode(
     return {name: torch.from_numpy(bits).view(shapes[name]) for name, bits in entries.items()}
 
 
-def _with_choices(parts: list[_Part], content: bytes) -> tuple[list[_Part], bytes]:
+def _with_choices(parts: list[Part], content: bytes) -> tuple[list[Part], bytes]:
     """Return the parts with the choices that the content begins with, and the rest of the content."""
     chosen, content = content[: len(parts)], content[len(parts) :]
     numbers, rest = read_signed(content, sum(byte > 0 for byte in chosen))
@@ -261,7 +238,7 @@ def _with_choices(parts: list[_Part], content: bytes) -> tuple[list[_Part], byte
     return [replace(part, choice=choice) for part, choice in zip(parts, choices, strict=True)], rest
 
 
-def _decode_part(coder: Any, part: _Part, count: int, shape: Shape) -> Entries:
+def _decode_part(coder: Any, part: Part, count: int, shape: Shape) -> Entries:
     if part.choice is not None:
         dropped = _dropped(part, count)
         rows, columns = as_matrix(np.empty(part.size, dtype=np.bool_), shape).shape
@@ -283,12 +260,6 @@ def _unpacked(content: bytes, shapes: Shapes) -> Mask:
         raise MaskError(f"expected a mask of {sum(lengths.values())} bytes, got {len(content)}; the data are damaged")
     whole = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
     return Mask(dict(zip(lengths, whole.split(list(lengths.values())), strict=True)), shapes)
-
-
-def _expected(parts: list[_Part], totals: list[int]) -> Iterator[int]:
-    sizes = _by_kind(parts, [part.size for part in parts], len(totals))
-    for part in parts:
-        yield (2 * totals[part.kind] * part.size + sizes[part.kind]) // (2 * sizes[part.kind]) if part.size else 0
 
 
 def _model(count: int, size: int) -> Any:

@@ -75,8 +75,8 @@ def checksum(levels: Mapping[str, Levels]) -> int:
     return found
 
 
-def best_count(levels: Mapping[str, Levels], entries: Mapping[str, NDArray[np.bool_]]) -> tuple[int, float]:
-    """Return how many levels make a mask shortest, and the bytes of the mask by estimate.
+def best_count(levels: Mapping[str, Levels], entries: Mapping[str, NDArray[np.bool_]]) -> int:
+    """Return how many levels make a mask shortest, by estimate.
 
     Args:
         levels: of each entry, among `MOST`.
@@ -84,9 +84,7 @@ def best_count(levels: Mapping[str, Levels], entries: Mapping[str, NDArray[np.bo
     """
     sizes = np.stack([np.bincount(of, minlength=MOST) for of in levels.values()])
     kept = np.stack([np.bincount(of[entries[name]], minlength=MOST) for name, of in levels.items()])
-    found = [(_bits(_merged(kept, count), _merged(sizes, count)), count) for count in LEVELS]
-    bits, count = min(found)
-    return count, bits / 8
+    return min(LEVELS, key=lambda count: _bits(_merged(kept, count), _merged(sizes, count)))
 
 
 def _merged(numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
