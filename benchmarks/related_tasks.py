@@ -1,4 +1,4 @@
-"""What the hundredth tenant costs: bytes of masks of related tasks, one after the other in a bank.
+"""What one more tenant costs: bytes of tasks that resemble each other, one after the other in a bank.
 
 Each tenant learns the ten digits from images of its own (3,000 of MNIST, drawn at random) over one LeNet 300-100.
 
@@ -6,9 +6,9 @@ Each tenant learns the ten digits from images of its own (3,000 of MNIST, drawn 
     shared scores   all tasks begin with the same random scores (`KaimingUniform(shared=True)`)
     last scores     each task begins with the scores that the last one ended with (`LastScores()`)
 
-    python benchmarks/related_tasks.py --data FOLDER [--tenants 100] [--steps 200] [--threads N]
+    python benchmarks/related_tasks.py --data FOLDER [--tenants 20] [--steps 200] [--threads N]
 
-Bytes are those of the coded masks in the living bank, where a mask may be coded relative to the one before it.
+Bytes are those of whole tasks in the living bank, where a mask may be coded relative to the one before it.
 """
 
 import argparse
@@ -36,7 +36,7 @@ IMAGES = 3000
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder that has mnist/")
-    parser.add_argument("--tenants", type=int, default=100)
+    parser.add_argument("--tenants", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200, help="of the training of each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
