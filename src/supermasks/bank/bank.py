@@ -129,6 +129,8 @@ class MaskBank(BankContents):
     def rename(self, name: str, new: str) -> None:
         """Give a task another name; its place in the order of learning stays.
 
+        Its random numbers were drawn for the name under which it was learned, so a coded mask may keep that name.
+
         Raises:
             UnknownTaskError: the bank has no task of this name.
             DuplicateTaskError: another task has the new name.

@@ -281,7 +281,7 @@ class BankFolder:
         return forms.stamp_of(self.path)
 
     def rename(self, name: str, new: str) -> None:
-        """Give a task another name.
+        """Give a task another name. A coded mask may keep the name under which the task was learned.
 
         Raises:
             SupermasksError: everything that `MaskBank.rename` raises.
