@@ -202,7 +202,7 @@ class TaskState:
         sizes = {"masks": 0, "dense": 0}
         for kind, changes in by_kind(self.changes.items()).items():
             tensors, _ = kind.encode(dict(changes), {})
-            sizes["masks" if kind is Masked else "dense"] += sum(map(_bytes, tensors.values()))
+            sizes[kind.item] += sum(map(_bytes, tensors.values()))
         return {
             "masks": sizes["masks"],
             "owned": 0 if self.owned is None else self.owned.nbytes(self.mask),
