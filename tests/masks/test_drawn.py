@@ -110,6 +110,23 @@ def test_what_the_code_has_no_room_for_is_left_out(drawn: Drawn) -> None:
     assert decode_mask(code, SHAPES) == Mask.pack(entries)
 
 
+def test_levels_are_those_of_the_numbers_however_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for at_once in (2, 1 << 10, 1 << 20):
+        monkeypatch.setattr("supermasks.masks.drawn._AT_ONCE", at_once)
+        shapes = {"a": (37, 41), "b": (1,), "c": ()}
+        for name, levels in DRAWN.levels(shapes, 16).items():
+            assert np.array_equal(levels, np.floor(DRAWN.numbers(name, shapes[name]).ravel() * 16))
+
+
+def test_a_parameter_that_takes_long_to_sort_is_coded_without_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = trained(0.1)
+    code = encode_mask(mask)
+    monkeypatch.setattr("supermasks.masks.drawn.LARGEST", 300 * 784 - 1)
+    assert torch.equal(encode_mask(mask), encode_mask(without(mask)))
+    with pytest.raises(MaskError, match="at most 235,199 entries"):
+        decode_mask(code, SHAPES)
+
+
 # way, levels, seed, words, their lengths, the words
 HEAD = 1 + 1 + 1 + 1 + 2 + len("scores") + len("cats")
 

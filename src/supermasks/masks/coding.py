@@ -22,17 +22,17 @@ from supermasks.masks.integers import read_signed, signed
 from supermasks.masks.mask import Mask
 from supermasks.masks.parts import (
     Classes,
+    Entries,
     Part,
     by_kind,
     expected_counts,
+    grouped,
     kept_by,
-    orders_of,
     parts_of,
+    ungrouped,
     with_kept,
 )
 from supermasks.types import Shape, Shapes
-
-Entries = NDArray[np.bool_]
 
 BITS, CODED, RELATIVE, CLUSTERED, BY_LEVELS, RELATIVE_BY_LEVELS = range(6)
 """The first byte of a coded mask: one bit a weight, entropy coded, coded relative to another mask, coded by rows
@@ -91,7 +91,7 @@ def encode_mask(mask: Mask, reference: Mask | None = None) -> Tensor:
         best = clustered if CLUSTERED_WORTH * len(clustered) <= len(best) else best
     if 1 + mask.nbytes() <= len(best) * WORTH:
         best = bytes([BITS]) + b"".join(bits.numpy().tobytes() for bits in mask.packed.values())
-    if mask.drawn is not None and mask.drawn.can_be_stored:
+    if mask.drawn is not None and mask.drawn.can_be_stored(mask.shapes):
         # A reference that tells nothing by itself tells nothing beside the levels.
         similar = reference if BY_LEVELS_WORTH * len(ways[-1]) <= len(ways[0]) else None
         by_levels = min(_by_levels(mask, mask.drawn, similar), key=len)
@@ -158,11 +158,11 @@ def _encode(
     kinds: int = 2,
     choices: Mapping[str, Choice | None] | None = None,
 ) -> bytes:
-    parts, orders = list(parts_of(mask.shapes, classes, kinds)), orders_of(mask.shapes, classes)
+    parts = list(parts_of(mask.shapes, classes, kinds))
     entries: list[Entries] = []
     for name in mask:
         flat = mask[name].flatten().numpy()
-        flat = flat[orders[name]] if name in orders else flat
+        flat = flat if classes is None else grouped(flat, classes[name], kinds)
         entries += np.split(flat, np.cumsum([part.size for part in parts if part.name == name])[:-1])
     counts = [int(bits.sum()) for bits in entries]
     totals = by_kind(parts, counts, kinds)
@@ -194,7 +194,7 @@ def _dropped(part: Part, count: int) -> bool:
 def _decode(
     content: bytes, shapes: Shapes, classes: Classes | None, kinds: int = 2, clustered: bool = False
 ) -> dict[str, Tensor]:
-    parts, orders = list(parts_of(shapes, classes, kinds)), orders_of(shapes, classes)
+    parts = list(parts_of(shapes, classes, kinds))
     numbers, rest = read_signed(content, kinds + len(parts))
     totals, sizes = numbers[:kinds], by_kind(parts, [part.size for part in parts], kinds)
     if any(not 0 <= total <= size for total, size in zip(totals, sizes, strict=True)):
@@ -217,11 +217,9 @@ def _decode(
         raise MaskError(f"the coded mask is damaged: {error}") from error
     if not coder.is_empty():
         raise MaskError("the coded mask has data after its last entry; it is damaged")
-    entries = {name: np.concatenate(bits) for name, bits in found.items()}
-    for name, order in orders.items():
-        bits = np.empty_like(entries[name])
-        bits[order] = entries[name]
-        entries[name] = bits
+    entries = {name: np.concatenate(found.pop(name)) for name in shapes}
+    for name, of in (classes or {}).items():
+        entries[name] = ungrouped(entries[name], of, kinds)
     return {name: torch.from_numpy(bits).view(shapes[name]) for name, bits in entries.items()}
 
 

@@ -26,6 +26,11 @@ COUNT_BITS = 12.0
 
 LARGEST_SEED, MOST_WORDS, LONGEST_WORD = 2**62, 8, 1000
 
+LARGEST = 2**28
+"""Entries of a parameter, at most: to sort them takes 8 bytes each."""
+
+_AT_ONCE = 1 << 20  # an even number, since two numbers come from one draw
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -46,11 +51,11 @@ class Drawn:
     seed: int
     purpose: tuple[str, ...]
 
-    @property
-    def can_be_stored(self) -> bool:
-        """Whether the code of a mask can say so; it has little room."""
+    def can_be_stored(self, shapes: Shapes) -> bool:
+        """Return whether the code of a mask over these parameters can say so: it has little room, and is sorted."""
         lengths = [len(part.encode("utf-8", "replace")) for part in self.purpose]
-        return 0 <= self.seed < LARGEST_SEED and len(lengths) <= MOST_WORDS and max(lengths) <= LONGEST_WORD
+        few = len(lengths) <= MOST_WORDS and max(lengths) <= LONGEST_WORD and _are_sortable(shapes)
+        return few and 0 <= self.seed < LARGEST_SEED
 
     def numbers(self, name: str, shape: Shape) -> NDArray[np.float32]:
         """Return the numbers of a parameter, at least 0 and below 1, in its shape."""
@@ -64,7 +69,19 @@ class Drawn:
             shapes: of the parameters.
             count: a power of 2, so that no rounding matters.
         """
-        return {name: (self.numbers(name, shape).ravel() * count).astype(np.uint8) for name, shape in shapes.items()}
+        return {name: self._levels(name, prod(shape), count) for name, shape in shapes.items()}
+
+    def _levels(self, name: str, entries: int, count: int) -> Levels:
+        """Draw some numbers after the other, since a number takes four times as much memory as a level."""
+        rng, levels = generator(self.seed, *self.purpose, name), np.empty(entries, dtype=np.uint8)
+        for start in range(0, entries, _AT_ONCE):
+            some = levels[start : start + _AT_ONCE]
+            some[:] = rng.random(len(some), dtype=np.float32) * count
+        return levels
+
+
+def _are_sortable(shapes: Shapes) -> bool:
+    return all(prod(shape) <= LARGEST for shape in shapes.values())
 
 
 def checksum(levels: Mapping[str, Levels]) -> int:
@@ -112,6 +129,8 @@ def read_levels(content: bytes, shapes: Shapes) -> tuple[Drawn, int, dict[str, L
     Raises:
         MaskError: the bytes are damaged, or this version of numpy draws other numbers.
     """
+    if not _are_sortable(shapes):
+        raise MaskError(f"a mask by levels has at most {LARGEST:,} entries of a parameter; the data are damaged")
     (count, seed, number), content = read_signed(content, 3)
     if count not in LEVELS or not 0 <= seed < LARGEST_SEED or not 1 <= number <= MOST_WORDS:
         raise MaskError(f"a coded mask cannot have {count} levels, the seed {seed} and {number} words; it is damaged")

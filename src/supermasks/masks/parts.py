@@ -11,6 +11,7 @@ from supermasks.masks.clustered import Choice
 from supermasks.masks.mask import Mask
 from supermasks.types import Shapes
 
+Entries = NDArray[np.bool_]
 Classes = Mapping[str, NDArray[np.uint8]]
 """The class of each entry of a parameter, flat."""
 
@@ -53,9 +54,23 @@ def parts_of(shapes: Shapes, classes: Classes | None, kinds: int) -> Iterator[Pa
                 yield Part(name, size, kind)
 
 
-def orders_of(shapes: Shapes, classes: Classes | None) -> Mapping[str, NDArray[np.int64]]:
-    """Return the places of the entries of each parameter, class by class; empty without classes."""
-    return {} if classes is None else {name: np.argsort(classes[name], kind="stable") for name in shapes}
+def grouped(entries: Entries, classes: NDArray[np.uint8], kinds: int) -> Entries:
+    """Return the entries of a parameter, class by class."""
+    if kinds <= 2:  # as fast as to sort, in an eighth of the memory
+        return np.concatenate([entries[classes == kind] for kind in range(kinds)])
+    return entries[np.argsort(classes, kind="stable")]
+
+
+def ungrouped(entries: Entries, classes: NDArray[np.uint8], kinds: int) -> Entries:
+    """Return entries that `grouped` has returned, as they were before."""
+    found = np.empty_like(entries)
+    if kinds > 2:
+        found[np.argsort(classes, kind="stable")] = entries
+        return found
+    ends = np.cumsum(np.bincount(classes, minlength=kinds))
+    for kind, part in zip(range(kinds), np.split(entries, ends[:-1]), strict=True):
+        found[classes == kind] = part
+    return found
 
 
 def by_kind(parts: list[Part], numbers: list[int], kinds: int) -> list[int]:
