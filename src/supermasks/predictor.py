@@ -129,6 +129,7 @@ class Predictor(TaskExporter):
                 that the task was learned from, such as pixels in 0..255 as floats.
 
         Example:
+            >>> from torch import nn
             >>> from supermasks import Learner, Task
             >>> from supermasks.training import Training
             >>> learner, x = Learner(nn.Linear(2, 2), seed=0, training=Training(steps=1)), torch.eye(2)
@@ -191,6 +192,7 @@ class Predictor(TaskExporter):
             InputError: the inputs are not finite, or not of the shape and form of the tasks.
 
         Example:
+            >>> from torch import nn
             >>> from supermasks import Learner, Task
             >>> from supermasks.training import Training
             >>> learner, x = Learner(nn.Linear(2, 2), seed=0, training=Training(steps=1)), torch.eye(2)
