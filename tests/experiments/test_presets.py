@@ -48,6 +48,7 @@ def test_these_are_the_experiments() -> None:
         "split-imagenet",
         "class-incremental",
         "pretrained-text",
+        "pretrained-images",
         "webnlp",
         "glue",
         *NATURAL,

@@ -8,6 +8,7 @@ from supermasks.data.lazy import Rest
 from supermasks.data.limit import limited
 from supermasks.data.mapped import MappedStream
 from supermasks.data.permuted import PermutedStream
+from supermasks.data.rgb import rgb
 from supermasks.data.rotated import RotatedStream
 from supermasks.data.sources import ImageSource, Normalisation
 from supermasks.data.split import SplitStream
@@ -28,5 +29,6 @@ __all__ = [
     "limited",
     "make_task",
     "reordered",
+    "rgb",
     "with_validation",
 ]

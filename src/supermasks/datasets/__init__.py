@@ -4,6 +4,7 @@ from supermasks.datasets.catalog import CATALOG, MODELS, TEXTS
 from supermasks.datasets.fetching.fetch import fetch
 from supermasks.datasets.images.idx import read_idx, write_idx
 from supermasks.datasets.images.image_files import ImageFiles
+from supermasks.datasets.images.models import efficientnet_file
 from supermasks.datasets.load import load_source
 from supermasks.datasets.places import data_directory
 from supermasks.datasets.resource import Resource
@@ -26,6 +27,7 @@ __all__ = [
     "WordEmbeddings",
     "WordVectors",
     "data_directory",
+    "efficientnet_file",
     "encode_texts",
     "fetch",
     "load_source",

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from supermasks.datasets.images.cifar import CIFAR10, CIFAR100
 from supermasks.datasets.images.folders import IMAGENET, TINY_IMAGENET
 from supermasks.datasets.images.mnist import FASHION_MNIST, MNIST
+from supermasks.datasets.images.models import EFFICIENTNET
 from supermasks.datasets.images.quickdraw import QUICKDRAW
 from supermasks.datasets.resource import DataSet, Resource
 from supermasks.datasets.texts.imdb import IMDB
@@ -24,8 +25,10 @@ TEXTS: Mapping[str, Resource] = MappingProxyType(
 )
 """The data sets of texts that `fetch` knows. `load_texts` reads any other in the same file format."""
 
-MODELS: Mapping[str, Resource] = MappingProxyType({resource.name: resource for resource in (MINILM, GLOVE)})
-"""The pretrained models that `fetch` knows: an encoder, and word vectors."""
+MODELS: Mapping[str, Resource] = MappingProxyType(
+    {resource.name: resource for resource in (MINILM, GLOVE, EFFICIENTNET)}
+)
+"""The pretrained models that `fetch` knows: encoders of texts and of images, and word vectors."""
 
 
 def dataset_named(name: str, also: str = "") -> DataSet:

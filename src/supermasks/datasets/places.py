@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from supermasks.datasets.resource import DataSet
+from supermasks.datasets.resource import DataSet, Resource, find_files
+from supermasks.errors import DataUnavailableError
 
 
 def data_directory() -> Path:
@@ -39,3 +40,19 @@ def folders_for(dataset: DataSet, directory: str | Path | None) -> list[Path]:
         for folder in (root / dataset.name, *(root / n for n in dataset.folders), root)
     ]
     return folders if directory is not None else [*folders, *dataset.installed]
+
+
+def model_folder(model: Resource, directory: str | Path | None) -> Path:
+    """Return the folder that has all files of a model, plain: `directory/name`, or by default a usual one.
+
+    Raises:
+        DataUnavailableError: no folder has them.
+    """
+    folders = [root / model.name for root in roots(directory)]
+    for folder in folders:
+        if find_files(folder, model.digests) is not None:
+            return folder
+    raise DataUnavailableError(
+        f"the files of {model.name} ({', '.join(model.digests)}) are not in {', '.join(map(str, folders))}; "
+        f"get them with `supermasks data fetch {model.name}`, or pass the folder that has {model.name}/"
+    )

@@ -9,6 +9,7 @@ from supermasks.nets.conv_pairs import conv4, conv6
 from supermasks.nets.fully_connected import fc_1024_1024, fully_connected, lenet_300_100
 from supermasks.nets.gated import Gate, gated_2048_2048, gated_fully_connected, gates
 from supermasks.nets.hugging_face import HuggingFaceClassifier, HuggingFaceEncoder
+from supermasks.nets.image_encoder import ImageEncoder
 from supermasks.nets.lenet5 import lenet5
 from supermasks.nets.resnet import resnet18, resnet50
 from supermasks.nets.text_cnn import TextCNN
@@ -29,6 +30,7 @@ __all__ = [
     "Gate",
     "HuggingFaceClassifier",
     "HuggingFaceEncoder",
+    "ImageEncoder",
     "TextCNN",
     "add_adapter",
     "conv4",

@@ -8,6 +8,7 @@ from torch import nn
 
 from supermasks.errors import ConfigError, MissingExtraError
 from supermasks.nets.hugging_face import HuggingFaceClassifier, HuggingFaceEncoder
+from supermasks.nets.image_encoder import ImageEncoder
 
 
 def add_adapter(module: nn.Module, config: Any, seed: int = 0) -> list[str]:
@@ -17,7 +18,7 @@ def add_adapter(module: nn.Module, config: Any, seed: int = 0) -> list[str]:
     `Individual()` then learns one adapter a task, and `Sequential()` learns one adapter for all tasks in turn.
 
     Args:
-        module: a `HuggingFaceEncoder` or a `HuggingFaceClassifier`, with a pretrained model.
+        module: a `HuggingFaceEncoder`, a `HuggingFaceClassifier` or an `ImageEncoder`, with a pretrained model.
         config: of the adapter, such as `peft.LoraConfig(r=8)`. It must have no dropout that you do not want, and no
             `modules_to_save`: the head belongs to the network.
         seed: of the adapter's random initial values.
@@ -35,11 +36,11 @@ def add_adapter(module: nn.Module, config: Any, seed: int = 0) -> list[str]:
         ['encoder.base_model.model.encoder.layer.0.attention.self.key.ia3_l.default']
     """
     peft = peft_library()
-    place = "encoder" if isinstance(module, HuggingFaceEncoder) else "model"
-    if not isinstance(module, (HuggingFaceEncoder, HuggingFaceClassifier)):
+    place = "model" if isinstance(module, HuggingFaceClassifier) else "encoder"
+    if not isinstance(module, (HuggingFaceEncoder, HuggingFaceClassifier, ImageEncoder)):
         raise ConfigError(
-            f"expected a HuggingFaceEncoder or a HuggingFaceClassifier, got a {type(module).__name__}; wrap the model "
-            "of transformers in one of them"
+            f"expected a HuggingFaceEncoder, a HuggingFaceClassifier or an ImageEncoder, got a "
+            f"{type(module).__name__}; wrap the model in one of them"
         )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # PEFT warns that VeRA and FourierFT adapt GPT-2 layers by their transposes, which is what is wanted.

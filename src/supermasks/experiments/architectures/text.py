@@ -1,19 +1,16 @@
 """Networks over texts: a small one over token embeddings, and a pretrained encoder."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from supermasks.bases import Base, PretrainedBase, RandomBase
-from supermasks.datasets import MODELS
+from supermasks.bases import Base, RandomBase
 from supermasks.errors import ConfigError
 from supermasks.experiments.architectures.architecture import Architecture
+from supermasks.experiments.architectures.pretrained import Pretrained
 from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.nets import TextCNN
 from supermasks.nets.hugging_face import HuggingFaceEncoder
-from supermasks.network import Network
 from supermasks.types import TaskStream
 
 
@@ -44,36 +41,20 @@ class KimCNN(Architecture):
 
 
 @dataclass(frozen=True)
-class Encoder(Architecture):
-    """A pretrained encoder, with a dense head a task on the mean over the tokens.
-
-    All its linear layers are masked, or trained; embeddings, biases and normalisation stay as they are.
+class Encoder(Pretrained):
+    """A pretrained encoder of texts, with a dense head a task on the mean over the tokens.
 
     Attributes:
         model: "minilm", or the folder of an encoder that `transformers` loads.
     """
 
     name = "encoder"
+    known = MINILM
 
     model: str = MINILM
-
-    @property
-    def title(self) -> str:
-        return self.model if self.model == MINILM else Path(self.model).stem
 
     def module(self, tasks: TaskStream) -> nn.Module:
         encoder = load_encoder(self.model, "AutoModel")
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None  # has no part in the mean over the tokens, but linear layers to mask
         return HuggingFaceEncoder(encoder, outputs=self.outputs_for(tasks))
-
-    def base(self, seed: int, kept: float | None) -> Base:
-        return PretrainedBase(MODELS[MINILM].origin if self.model == MINILM else self.model)
-
-    def head(self, module: nn.Module) -> str:
-        return "head"
-
-    def network(self, module: nn.Module, base: Base, device: str, **options: Any) -> Network:
-        return super().network(
-            module, base, device, **{"select": [nn.Linear], "norm": "frozen", "head": "head", **options}
-        )

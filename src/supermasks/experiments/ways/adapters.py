@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from supermasks.errors import ConfigError
+from supermasks.experiments.architectures.pretrained import Pretrained
 from supermasks.experiments.architectures.text import Encoder
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
@@ -31,7 +32,7 @@ class TrainedPartWay(Way, ABC):
         weights: in which precision trained values are kept, if each task has its own. Answers use the kept values.
     """
 
-    over = Encoder
+    over = Pretrained
     heads = True
 
     shared: bool = False
@@ -75,12 +76,14 @@ class BitFitWay(TrainedPartWay):
 class AdapterWay(TrainedPartWay, ABC):
     """An adapter of PEFT is trained."""
 
+    over = Encoder
+
     @abstractmethod
-    def config(self) -> Any:
-        """Return PEFT's settings of the adapter."""
+    def config(self, module: nn.Module) -> Any:
+        """Return PEFT's settings of the adapter for a module."""
 
     def part(self, module: nn.Module, seed: int) -> list[str]:
-        return add_adapter(module, self.config(), seed)
+        return add_adapter(module, self.config(module), seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,21 +92,22 @@ class LoRAWay(AdapterWay):
 
     Attributes:
         rank: the inner size of the product.
-        layers: "query-value", the layers of the paper, or "all" linear layers.
+        layers: "query-value", the layers of the paper, or "all" linear layers and convolutions of 1 x 1.
         alpha: the product is multiplied by `alpha / rank`; None for `2 * rank`.
     """
 
     name = "lora"
     label = "LoRA"
     colour = "orange"
+    over = Pretrained
 
     rank: int = 8
     layers: Layers = "query-value"
     alpha: float | None = None
 
-    def config(self) -> Any:
+    def config(self, module: nn.Module) -> Any:
         alpha = 2 * self.rank if self.alpha is None else self.alpha
-        return peft_library().LoraConfig(r=self.rank, lora_alpha=alpha, target_modules=_targets(self.layers))
+        return peft_library().LoraConfig(r=self.rank, lora_alpha=alpha, target_modules=_targets(self.layers, module))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ class IA3Way(AdapterWay):
     label = "IA3"
     colour = "green"
 
-    def config(self) -> Any:
+    def config(self, module: nn.Module) -> Any:
         # As PEFT's own defaults for BERT and RoBERTa; other encoders call their layers by other names.
         targets = ["key", "value", "output.dense", "k_lin", "v_lin", "ffn.lin2"]
         return peft_library().IA3Config(target_modules=targets, feedforward_modules=["output.dense", "ffn.lin2"])
@@ -136,8 +140,8 @@ class VeRAWay(AdapterWay):
     rank: int = 256
     layers: Layers = "query-value"
 
-    def config(self) -> Any:
-        return peft_library().VeraConfig(r=self.rank, target_modules=_targets(self.layers))
+    def config(self, module: nn.Module) -> Any:
+        return peft_library().VeraConfig(r=self.rank, target_modules=_targets(self.layers, module))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +162,9 @@ class FourierFTWay(AdapterWay):
     scaling: float = 150.0
     layers: Layers = "query-value"
 
-    def config(self) -> Any:
+    def config(self, module: nn.Module) -> Any:
         return peft_library().FourierFTConfig(
-            n_frequency=self.frequencies, scaling=self.scaling, target_modules=_targets(self.layers)
+            n_frequency=self.frequencies, scaling=self.scaling, target_modules=_targets(self.layers, module)
         )
 
 
@@ -172,7 +176,7 @@ class LNTuningWay(AdapterWay):
     label = "LN-tuning"
     colour = "red"
 
-    def config(self) -> Any:
+    def config(self, module: nn.Module) -> Any:
         names = ["LayerNorm", "sa_layer_norm", "output_layer_norm", "layernorm_before", "layernorm_after"]
         return peft_library().LNTuningConfig(target_modules=names)
 
@@ -193,7 +197,7 @@ class PromptTuningWay(AdapterWay):
 
     tokens: int = 20
 
-    def config(self) -> Any:
+    def config(self, module: nn.Module) -> Any:
         return peft_library().PromptTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=self.tokens)
 
 
@@ -211,9 +215,14 @@ class PrefixTuningWay(AdapterWay):
 
     tokens: int = 20
 
-    def config(self) -> Any:
+    def config(self, module: nn.Module) -> Any:
         return peft_library().PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=self.tokens)
 
 
-def _targets(layers: Layers) -> list[str] | str:
-    return "all-linear" if layers == "all" else ATTENDED
+def _targets(layers: Layers, module: nn.Module) -> list[str] | str:
+    if layers == "query-value":
+        return ATTENDED
+    named = [(name.removeprefix("encoder."), layer) for name, layer in module.named_modules() if name != "head"]
+    # For larger kernels, PEFT's product lacks the padding that some networks add in a layer of their own.
+    pointwise = [name for name, layer in named if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)]
+    return [*pointwise, *(n for n, layer in named if isinstance(layer, nn.Linear))] if pointwise else "all-linear"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from supermasks.errors import ConfigError
-from supermasks.experiments.architectures.text import Encoder
+from supermasks.experiments.architectures.pretrained import Pretrained
 from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.random_heads import RandomHeadsWay
 from supermasks.experiments.ways.supsup import SupSupWay
@@ -23,13 +23,13 @@ class PretrainedMasksWay(SupSupWay):
     """A mask a task, which begins as the pretrained network itself and leaves it weight by weight.
 
     Attributes:
-        last: mask only the linear layers of so many blocks at the end of the encoder; None masks all. Then many tasks
+        last: mask only the layers of so many blocks at the end of the encoder; None masks all. Then many tasks
             can answer one input in little time (`Learner.predict_all`).
     """
 
     name = "masks"
     label = "masks over pretrained weights"
-    over = Encoder
+    over = Pretrained
     heads = True
 
     rule: MaskRule = field(default_factory=lambda: Threshold(0.0))
@@ -45,7 +45,7 @@ class PretrainedMasksWay(SupSupWay):
 
 
 def weights_of_last_blocks(module: nn.Module, count: int) -> list[str]:
-    """Return the names of the weights of the linear layers in the last blocks of an encoder.
+    """Return the names of the weights of the linear layers and convolutions in the last blocks of an encoder.
 
     Raises:
         ConfigError: the module has no list of blocks, or fewer of them.
@@ -62,7 +62,7 @@ def weights_of_last_blocks(module: nn.Module, count: int) -> list[str]:
         f"{path}.{number}.{inner}.weight".replace("..", ".")
         for number in range(len(blocks) - count, len(blocks))
         for inner, layer in blocks[number].named_modules()
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, (nn.Linear, nn.Conv2d))
     ]
 
 
@@ -109,7 +109,7 @@ class FineTuningWay(IndividualWay):
 
     name = "fine-tuning"
     label = "fine-tuned copies"
-    over = Encoder
+    over = Pretrained
     heads = True
 
 
@@ -119,4 +119,4 @@ class PretrainedHeadsWay(RandomHeadsWay):
 
     name = "heads"
     label = "heads over pretrained weights"
-    over = Encoder
+    over = Pretrained
