@@ -28,6 +28,7 @@ def compare(
     dataset: str | None = None,
     datasets: str | None = None,
     train_images: int | None = None,
+    test_images: int | None = None,
     train_texts: int | None = None,
     test_texts: int | None = None,
     length: int | None = None,
@@ -48,7 +49,7 @@ def compare(
     Args:
         experiment: its name, as for `supermasks run`: "split-mnist", for example.
         ways: their names, separated by commas: "supsup,exssnet,sequential". Settings may follow a name in brackets:
-            "masks,lora(rank=1),lora(rank=8,layers='all')". For pretrained-text, "frontier" is a list of masks and all
+            "masks,lora(rank=1),lora(rank=8,layers='all')". For pretrained-text and pretrained-images, "frontier" is a list of masks and all
             their rivals.
         tasks: how many tasks; by default as many as the experiment has.
         seeds: run each way with the seeds 0, 1, and so on; so many.
@@ -57,6 +58,7 @@ def compare(
         dataset: what the tasks are made of, such as "sample".
         datasets: one for each task, separated by commas: "imdb,reuters-r8".
         train_images: training images of a task, at most.
+        test_images: test images of a task, at most.
         train_texts: training texts of a task, at most.
         test_texts: test texts of a task, at most.
         length: of a text, in tokens.
@@ -75,8 +77,9 @@ def compare(
         raise ConfigError(f"expected --steps or --epochs, got {steps} and {epochs}; leave out one of them")
     duration = {} if steps is None and epochs is None else {"steps": steps, "epochs": epochs}
     several = None if datasets is None else tuple(name.strip() for name in datasets.split(","))
+    images = {"tasks": tasks, "dataset": dataset, "train_images": train_images, "test_images": test_images}
     texts = {"datasets": several, "train_texts": train_texts, "test_texts": test_texts, "length": length}
-    of_tasks = _given({"tasks": tasks, "dataset": dataset, "train_images": train_images, **texts})
+    of_tasks = _given({**images, **texts})
     of_training = {**duration, **_given({"batch_size": batch_size, "precision": precision})}
     preset = EXPERIMENTS[experiment]
     network = None if net is None else parse(net, Architecture)
