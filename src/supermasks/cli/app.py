@@ -65,7 +65,8 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
 
     Args:
         name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
-            "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm" and "glove".
+            "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm", "glove" and
+            "efficientnet-lite0".
         directory: where its folder is made; by default $SUPERMASKS_DATA, or else the user's cache.
     """
     fetch_data(ONLY_HERE.get(name, name), directory)

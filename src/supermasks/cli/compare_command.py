@@ -49,8 +49,8 @@ def compare(
     Args:
         experiment: its name, as for `supermasks run`: "split-mnist", for example.
         ways: their names, separated by commas: "supsup,exssnet,sequential". Settings may follow a name in brackets:
-            "masks,lora(rank=1),lora(rank=8,layers='all')". For pretrained-text and pretrained-images, "frontier" is a list of masks and all
-            their rivals.
+            "masks,lora(rank=1),lora(rank=8,layers='all')". "frontier" is a list of masks and all their rivals, for
+            pretrained-text and pretrained-images.
         tasks: how many tasks; by default as many as the experiment has.
         seeds: run each way with the seeds 0, 1, and so on; so many.
         trials: learning rates that each way tries; 1 for no search.
