@@ -270,5 +270,5 @@ def test_the_wheel_needs_a_package(tmp_path: Path, run, monkeypatch: pytest.Monk
     assert commands == []
 
 
-def test_the_model_is_in_the_table() -> None:
-    assert set(MODELS) == {"minilm", "glove"}
+def test_the_models_are_in_the_table() -> None:
+    assert set(MODELS) == {"minilm", "glove", "efficientnet-lite0"}
