@@ -285,7 +285,9 @@ def test_every_text_and_model_has_a_route_and_checksums() -> None:
         assert resource.name == name
         assert resource.routes
         assert {digest and len(digest) for digest in resource.digests.values()} == {64}
-    with pytest.raises(ConfigError, match=r"mnist, .* 20newsgroups, .* minilm, glove, efficientnet-lite0, got 'ag-news'"):
+    with pytest.raises(
+        ConfigError, match=r"mnist, .* 20newsgroups, .* minilm, glove, efficientnet-lite0, got 'ag-news'"
+    ):
         fetch("ag-news")
 
 

@@ -17,7 +17,8 @@ from supermasks.network import Network
 class Pretrained(Architecture, ABC):
     """A pretrained encoder, with a dense head a task on the mean of its features.
 
-    Its linear layers and convolutions are masked, or trained. Embeddings, biases and normalisation stay as they are.
+    Its linear layers, and convolutions that mix channels, are masked, or trained. Embeddings, biases, normalisation and
+    depthwise convolutions stay as they are.
 
     Attributes:
         known: the model that has a name.
@@ -39,7 +40,21 @@ class Pretrained(Architecture, ABC):
         return "head"
 
     def network(self, module: nn.Module, base: Base, device: str, **options: Any) -> Network:
-        layers = [layer for name, layer in module.named_modules() if name != "head"]
-        found = [kind for kind in (nn.Linear, nn.Conv2d) if any(isinstance(layer, kind) for layer in layers)]
-        usual = {"select": found, "norm": "frozen", "head": "head"}
+        usual = {"select": mixing_weights(module), "norm": "frozen", "head": "head"}
         return super().network(module, base, device, **{**usual, **options})
+
+
+def mixing_weights(module: nn.Module) -> list[str]:
+    """Return the names of the weights of linear layers and convolutions, but for depthwise ones and the head.
+
+    A depthwise convolution has a few weights for each channel alone. Masks that may drop them are worse.
+
+    Example:
+        >>> mixing_weights(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 1), nn.Flatten()))
+        ['1.weight']
+    """
+    return [
+        f"{name}.weight"
+        for name, layer in module.named_modules()
+        if name != "head" and isinstance(layer, (nn.Linear, nn.Conv2d)) and getattr(layer, "groups", 1) == 1
+    ]

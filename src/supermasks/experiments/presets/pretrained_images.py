@@ -19,7 +19,7 @@ MASKS = Experiment(
 FINE_TUNING = replace(
     MASKS,
     way=FineTuningWay(),
-    training=replace(MASKS.training, optimiser=Adam(1e-3), head_rate=10.0, head_first=0.3),
+    training=replace(MASKS.training, optimiser=Adam(2e-4), head_rate=10.0, head_first=0.3),
 )
 
 
@@ -42,6 +42,8 @@ PRETRAINED_IMAGES = Preset(
         "frontier": (
             "heads",
             *(f"masks(rule=Drop(share={share}))" for share in ("0.001", "0.003", "0.01", "0.03")),
+            *(f"signed-masks(rule=Drop(share={share}))" for share in ("0.003", "0.01")),
+            "masks",
             "bitfit",
             "lora(rank=1,layers='all')",
             "lora(rank=8,layers='all')",
