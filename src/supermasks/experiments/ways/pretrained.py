@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from supermasks.errors import ConfigError
-from supermasks.experiments.architectures.pretrained import Pretrained
+from supermasks.experiments.architectures.pretrained import Pretrained, mixing_weights
 from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.random_heads import RandomHeadsWay
 from supermasks.experiments.ways.supsup import SupSupWay
@@ -45,7 +45,7 @@ class PretrainedMasksWay(SupSupWay):
 
 
 def weights_of_last_blocks(module: nn.Module, count: int) -> list[str]:
-    """Return the names of the weights of the linear layers and convolutions in the last blocks of an encoder.
+    """Return the names of the weights in the last blocks of an encoder that masks may drop.
 
     Raises:
         ConfigError: the module has no list of blocks, or fewer of them.
@@ -58,12 +58,8 @@ def weights_of_last_blocks(module: nn.Module, count: int) -> list[str]:
     path, blocks = lists[0] if lists else ("", nn.ModuleList())
     if not 1 <= count <= len(blocks):
         raise ConfigError(f"last must be a number of blocks, from 1 to {len(blocks)} for this encoder, got {count}")
-    return [
-        f"{path}.{number}.{inner}.weight".replace("..", ".")
-        for number in range(len(blocks) - count, len(blocks))
-        for inner, layer in blocks[number].named_modules()
-        if isinstance(layer, (nn.Linear, nn.Conv2d))
-    ]
+    kept = tuple(f"{path}.{number}.".lstrip(".") for number in range(len(blocks) - count, len(blocks)))
+    return [name for name in mixing_weights(module) if name.startswith(kept)]
 
 
 @dataclass(frozen=True, kw_only=True)
