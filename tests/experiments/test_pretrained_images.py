@@ -14,6 +14,7 @@ from supermasks.experiments.architectures.images import Vision
 from supermasks.experiments.image_models import efficientnet, vision_model
 from supermasks.experiments.tasks.image_sets import ImageSets
 from supermasks.nets import ImageEncoder
+from supermasks.report import plot_record
 from supermasks.training import Adam
 
 WIDTH, INNER, LAYERS = 16, 32, 2  # of the small ViT
@@ -64,19 +65,24 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("way", ["masks", "fine-tuning", "heads", "bitfit", "lora"])
+@pytest.mark.parametrize("way", ["masks", "signed-masks", "fine-tuning", "heads", "bitfit", "lora"])
 def test_each_way_learns_and_stores_what_it_trains(small: Callable[..., Experiment], way: str, tmp_path: Path) -> None:
     if way == "lora":
         pytest.importorskip("peft")
-    record = run(small(way, optimiser=Adam(3e-2 if way in ("masks", "heads") else 1e-2)), tmp_path / "run").record
+    record = run(
+        small(way, optimiser=Adam(3e-2 if way in ("masks", "signed-masks", "heads") else 1e-2)), tmp_path / "run"
+    ).record
     assert record["accuracy"]["mean"] > 0.2  # chance is 0.1
     head = 4 * (WIDTH + 1) * 10
-    if way in ("masks", "heads"):
+    if way in ("masks", "signed-masks", "heads"):
         assert record["bytes"]["dense"] == head
     if way == "fine-tuning":
         assert record["bytes"]["dense"] == head + 4 * MASKED
-    if way == "masks":
-        assert 0 < record["bytes"]["masks"] <= MASKED / 8
+    masked = "masks" in way
+    assert (0 < record["bytes"]["masks"] <= MASKED / 4) if masked else record["bytes"]["masks"] == 0
+    assert record["bytes"]["packed"] == (MASKED / 8 if masked else 0)
+    pictures = [path.name for path in plot_record(record, tmp_path / "pictures")]
+    assert ("bytes.png" in pictures) == masked
 
 
 def test_the_network_sees_pixels_as_its_own_processor_makes_them(

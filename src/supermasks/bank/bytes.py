@@ -81,13 +81,14 @@ def measure(
     total = BankBytes(manifest=manifest, examples=examples, **shared)
     for state, content in files:
         items = items_of(content)
+        masked = [prod(change.shape) for change in state.changes.values() if change.item == "masks"]
         statistics = sum(4 * b.numel() for b in state.buffers.values() if b.is_floating_point())
         total = replace(
             total,
             **{item: getattr(total, item) + size for item, size in items.items()},
             entropy_bound=total.entropy_bound + state.mask.entropy_bytes(),
-            packed=total.packed + state.mask.nbytes(),
-            raw=total.raw + 4 * state.mask.size(),
+            packed=total.packed + sum(-(-weights // 8) for weights in masked),
+            raw=total.raw + 4 * sum(masked),
             paper=total.paper + csc_bytes(state.mask) + statistics,
         )
     return total
