@@ -179,4 +179,7 @@ def _made(description: Any, root: type[Any] = Settings) -> Any:
     try:
         return named[0](**{key: _made(item) for key, item in fields.items()})
     except TypeError as error:
-        raise ConfigError(f"the stored settings of {name} do not fit this version: {error}") from error
+        known = ", ".join(getattr(named[0], "__dataclass_fields__", ())) or "none"
+        raise ConfigError(
+            f"these settings of {name} do not fit this version: {error}; it has the settings {known}"
+        ) from error

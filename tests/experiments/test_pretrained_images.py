@@ -1,6 +1,9 @@
 """Masks, fine-tuning, adapters and heads over pretrained networks of images, with random weights that are made here."""
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +11,9 @@ import pytest
 import torch
 from small_experiments import changed
 
-from supermasks.errors import ConfigError, DataUnavailableError
+from supermasks.errors import ConfigError, DataUnavailableError, InputError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
+from supermasks.experiments.architectures.convolutional import ResNet18
 from supermasks.experiments.architectures.images import Vision
 from supermasks.experiments.image_models import efficientnet, vision_model
 from supermasks.experiments.tasks.image_sets import ImageSets
@@ -99,7 +103,7 @@ def test_the_network_sees_pixels_as_its_own_processor_makes_them(
     theirs = processor(list(images), return_tensors="pt", input_data_format="channels_first")["pixel_values"]
     hidden = ViTModel.from_pretrained(vit).eval()(theirs).last_hidden_state.mean(1)
     expected = hidden @ module.head.weight.T + module.head.bias
-    found = module.eval()(images / 255 * 2 - 1)
+    found = module.eval()(images / 255)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -110,8 +114,8 @@ def test_efficientnet_gives_its_features_to_a_head(weights: Path, monkeypatch: p
     monkeypatch.setenv("SUPERMASKS_DATA", str(weights))
     tasks = ImageSets(datasets=("sample",)).stream(None, 0)
     module = Vision(side=64).module(tasks).eval()
-    images = torch.rand(2, 3, 64, 64) * 2 - 1
-    features = net.eval().extract_features(images).mean((2, 3))
+    images = torch.rand(2, 3, 64, 64)
+    features = net.eval().extract_features(images * 2 - 1).mean((2, 3))
     torch.testing.assert_close(module(images), features @ module.head.weight.T + module.head.bias)
     assert Vision().module(tasks).side == 224
     masked = Vision().network(module, Vision().base(0, None), "cpu").shapes
@@ -141,10 +145,10 @@ def test_grey_images_get_three_channels_and_the_range_of_pixels() -> None:
     images, targets = task.train.batch(torch.arange(10))
     assert images.shape == (10, 3, 32, 32)
     assert torch.equal(targets, source.train_targets[:10])
-    assert (float(images.min()), float(images.max())) == (-1.0, pytest.approx(1.0, abs=0.05))
+    assert (float(images.min()), float(images.max())) == (0.0, pytest.approx(1.0, abs=0.05))
     pixels = (source.train_inputs[:10] * 0.3081 + 0.1307).clamp(0, 1)
     larger = torch.nn.functional.interpolate(pixels, size=32, mode="bilinear", antialias=True)
-    torch.testing.assert_close(images, (larger * 2 - 1).expand(-1, 3, -1, -1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(images, larger.expand(-1, 3, -1, -1), atol=1e-4, rtol=0)
 
 
 def test_classes_and_images_are_chosen_by_the_seed() -> None:
@@ -174,6 +178,60 @@ def test_a_model_that_is_not_there_says_where_it_comes_from(
     damaged.write_bytes(b"not a checkpoint")
     with pytest.raises(DataUnavailableError, match="does not hold the weights"):
         efficientnet(tmp_path)
-    with pytest.raises(ConfigError, match="the folder of a model"):
+    with pytest.raises(ConfigError, match=r"there is no .*preprocessor_config\.json"):
         vision_model(str(tmp_path))
     assert vision_model(str(vit)).mean == (0.4, 0.5, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("preprocessor_config.json", '{"image_mean": 0.5}', "image_mean .* three numbers"),
+        ("preprocessor_config.json", '{"image_mean": [0.5, 0.5]}', "image_mean .* three numbers"),
+        ("preprocessor_config.json", '{"image_std": [0.5, 0, 1]}', "image_std .* three numbers"),
+        ("preprocessor_config.json", "[1]", "settings by name, got a list"),
+        ("preprocessor_config.json", "{", "not valid JSON"),
+        ("model.safetensors", "cut off", "cannot load the model"),
+    ],
+)
+def test_a_damaged_vision_model_is_refused(vit: Path, tmp_path: Path, file: str, content: str, message: str) -> None:
+    folder = shutil.copytree(vit, tmp_path / "vit")
+    (folder / file).write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        vision_model(str(folder))
+
+
+@pytest.mark.parametrize(("sizes", "fits"), [([32, 32], True), ([32, 48], False), (None, False)])
+def test_images_of_a_vision_model_are_square(vit: Path, tmp_path: Path, sizes: list[int] | None, fits: bool) -> None:
+    folder = shutil.copytree(vit, tmp_path / "vit")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "image_size": sizes}))
+    if fits:
+        assert vision_model(str(folder)).side == 32
+        return
+    with pytest.raises(ConfigError):
+        vision_model(str(folder))
+
+
+def test_a_model_without_normalisation_sees_the_pixels_as_they_are(vit: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(vit, tmp_path / "vit")
+    (folder / "preprocessor_config.json").write_text('{"do_normalize": false, "image_mean": [0.5, 0.5, 0.5]}')
+    found = vision_model(str(folder))
+    assert (found.mean, found.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def test_an_encoder_must_return_features_of_images(vit: Path) -> None:
+    images = torch.rand(2, 3, 8, 8)
+    pooled = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    with pytest.raises(InputError, match=r"returns features .* got \(2, 3\)"):
+        ImageEncoder(pooled, 3, 2, 8)(images)
+    with pytest.raises(InputError, match=r"batch x 3 x height x width, got \(2, 1, 8, 8\)"):
+        ImageEncoder(torch.nn.Identity(), 3, 2, 8)(images[:, :1])
+    assert ImageEncoder(torch.nn.Identity(), 3, 2, 8)(images).shape == (2, 2)
+    with pytest.raises(ConfigError, match="side must be a positive integer"):
+        ImageEncoder(torch.nn.Identity(), 3, 2, 0)
+
+
+def test_ways_over_pretrained_networks_refuse_random_ones() -> None:
+    with pytest.raises(ConfigError, match="masks is for Pretrained networks, got ResNet18"):
+        replace(EXPERIMENTS["pretrained-images"].of("masks"), net=ResNet18())

@@ -1,4 +1,4 @@
-"""Images of any data set as pretrained networks see them: in colour, of one size, from -1 to 1."""
+"""Images of any data set in colour, of one size, from 0 to 1."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Rgb:
     """Makes images of three channels, `images x 3 x side x side`, of normalised ones of one or three channels.
 
     Attributes:
-        low: what becomes -1, one number for each channel.
+        low: what becomes 0, one number for each channel.
         high: what becomes 1, likewise.
         side: of the result, in pixels; other sizes are interpolated.
     """
@@ -28,14 +28,14 @@ class Rgb:
     def __call__(self, images: Tensor) -> Tensor:
         """Return the images, `images x 3 x side x side`."""
         low, high = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.low, self.high))
-        images = (images - low) / (high - low) * 2 - 1
+        images = (images - low) / (high - low)
         if images.shape[2:] != (self.side, self.side):
             images = functional.interpolate(images, size=self.side, mode="bilinear", antialias=True)
         return images if images.shape[1] == 3 else images.expand(-1, 3, -1, -1)
 
 
 def rgb(source: ImageSource, side: int = 32) -> Callable[[Tensor], Tensor]:
-    """Return a view that turns the images of a source into colour images with pixels from -1 (black) to 1.
+    """Return a view that turns the images of a source into colour images with pixels from 0 (black) to 1.
 
     The brightest training pixel of each channel becomes 1. Grey images get three equal channels.
 
@@ -51,7 +51,7 @@ def rgb(source: ImageSource, side: int = 32) -> Callable[[Tensor], Tensor]:
         >>> source = load_source("sample")
         >>> images = rgb(source)(source.train_inputs[:5])
         >>> tuple(images.shape), float(images.min())
-        ((5, 3, 32, 32), -1.0)
+        ((5, 3, 32, 32), 0.0)
     """
     images = source.train_inputs
     if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] not in (1, 3):

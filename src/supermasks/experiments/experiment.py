@@ -44,6 +44,11 @@ class Experiment(Settings):
         super().__post_init__()
         if self.tasks.count < 1:
             raise ConfigError(f"an experiment needs at least 1 task, got {self.tasks.count}")
+        if not isinstance(self.net, self.way.over):
+            raise ConfigError(
+                f"{self.way.name} is for {self.way.over.__name__} networks, got {type(self.net).__name__}; "
+                "choose another way or network"
+            )
         self.evaluation.check(self.tasks.count)
         if self.tasks.holds_out and not (self.training.select_best or self.evaluation.calibrated):
             raise ConfigError("validation holds out examples that nothing uses; add select_best, or leave it out")

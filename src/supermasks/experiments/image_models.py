@@ -1,5 +1,6 @@
 """Pretrained networks of images, by name or folder."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +90,7 @@ def vision_model(folder: str) -> VisionModel:
 
     Raises:
         MissingExtraError: `transformers` is not installed.
-        ConfigError: the folder does not hold them, or the model has no features of tokens or places.
+        ConfigError: the folder does not hold them, or they cannot be used.
     """
     try:
         import transformers
@@ -97,24 +98,43 @@ def vision_model(folder: str) -> VisionModel:
         raise MissingExtraError(
             "a vision model takes transformers; install it with: pip install 'supermasks[hf]'"
         ) from error
+    mean, std = _normalisation(Path(folder) / "preprocessor_config.json")
     try:
         with torch.random.fork_rng(devices=[]):  # layers that a checkpoint lacks are the same each time
             torch.default_generator.manual_seed(0)
             encoder: Any = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
-        pixels, _ = transformers.ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers, safetensors and torch raise many kinds
+        raise ConfigError(f"transformers cannot load the model in {folder}: {error}") from error
+    width, sides = (getattr(encoder.config, name, None) for name in ("hidden_size", "image_size"))
+    both = list(sides) if isinstance(sides, (list, tuple)) else [sides, sides]
+    if not isinstance(width, int) or not isinstance(both[0], int) or both != [both[0]] * 2:
         raise ConfigError(
-            f"a vision model is {EFFICIENTNET!r}, or the folder of a model with its preprocessor_config.json that "
-            f"transformers loads, but none is in {folder}: {error}"
-        ) from error
-    width, side = (getattr(encoder.config, name, None) for name in ("hidden_size", "image_size"))
-    if not isinstance(width, int) or not isinstance(side, int):
-        raise ConfigError(
-            f"a vision model must have hidden_size and image_size in its config, but {type(encoder).__name__} in "
-            f"{folder} has not; put the network into supermasks.nets.ImageEncoder yourself"
+            f"expected a config with a number as hidden_size, and square images, from {folder}, got "
+            f"hidden_size={width} and image_size={sides}; put the network into supermasks.nets.ImageEncoder yourself"
         )
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # has no part in the features, but weights to mask
-    half = [0.5] * 3
-    mean, std = (tuple(map(float, pixels.get(name) or half)) for name in ("image_mean", "image_std"))
-    return VisionModel(encoder, width, side, mean, std)
+    return VisionModel(encoder, width, both[0], mean, std)
+
+
+def _normalisation(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of pixels in the settings of a processor of images."""
+    if not path.is_file():
+        raise ConfigError(
+            f"a vision model is {EFFICIENTNET!r}, or the folder of a model of transformers with its "
+            f"{path.name}, which says how pixels are normalised; there is no {path}"
+        )
+    try:
+        settings: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"expected {path} to hold settings by name, got a {type(settings).__name__}")
+    if not settings.get("do_normalize", True):
+        return (0.0,) * 3, (1.0,) * 3
+    found = [settings.get(name, [0.5] * 3) for name in ("image_mean", "image_std")]
+    for what, values in zip(("image_mean", "image_std"), found, strict=True):
+        numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+        if not numbers or len(values) != 3 or (what == "image_std" and min(values) <= 0):
+            raise ConfigError(f"expected {what} in {path} to be three numbers, one for each colour, got {values}")
+    return tuple(map(float, found[0])), tuple(map(float, found[1]))

@@ -35,10 +35,11 @@ class SupermaskConfig(PeftConfig):
         seed: of the initial scores.
         save_scores: also save the scores (4 bytes a weight). Training can then be resumed exactly. By default the file
             has only the mask, in kilobytes. Training can start from such a file too, but the scores begin anew.
-        target_modules: names or a pattern of the masked layers, as for LoRA. Default: all linear layers except the
-            head.
+        target_modules: names or a pattern of the masked layers, as for LoRA. Default: all linear layers, but for a
+            head that `task_type` or `modules_to_save` names.
         exclude_modules: names or a pattern of layers that are not masked.
-        modules_to_save: names of layers that are trained and saved whole, such as the head.
+        modules_to_save: names of layers that are trained and saved whole, such as the head. PEFT knows the head of
+            `task_type="SEQ_CLS"`. An image classifier needs `modules_to_save=["classifier"]`.
         layers_to_transform: numbers of the blocks whose layers are masked.
         layers_pattern: how the list of blocks is called, for `layers_to_transform`.
         fingerprint: of the weights that the mask was trained over; filled in when an adapter is saved.

@@ -51,7 +51,7 @@ def plot_record(record: Record, folder: Path) -> list[Path]:
     pictures = [_plot_accuracy(record, folder / "accuracy.png")]
     if record["accuracy"]["matrix"] is not None:  # of many tasks not all of it is measured
         pictures.append(_plot_forgetting(record, folder / "forgetting.png"))
-    if record["bytes"]["masks"]:
+    if record["bytes"].get("packed", record["bytes"]["masks"]):  # it is 0 for signed masks in older records
         pictures.append(_plot_bytes(record, folder / "bytes.png"))
     return [*pictures, *plot_among(record, folder), *plot_growth(record, folder), *plot_stream(record, folder)]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def about(experiment: Experiment, learner: Learner, command: Sequence[str], devi
     return {
         **experiment.headings(),
         "method": type(learner.method).__name__,
-        "command": " ".join(command),
+        "command": shlex.join(command),
         "config": describe(experiment),
         "versions": {**versions(), "device": device},
     }

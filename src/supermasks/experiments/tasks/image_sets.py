@@ -19,7 +19,7 @@ InMemory = Literal["cifar10", "cifar100", "fashion-mnist", "mnist", "quickdraw",
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSets(TaskSource):
-    """One data set of images a task, all as colour images of 32 x 32 pixels from -1 to 1.
+    """One data set of images a task, all as colour images of 32 x 32 pixels from 0 to 1.
 
     Attributes:
         datasets: by name.
