@@ -6,7 +6,7 @@ from functools import cache
 from inspect import isabstract
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from supermasks.errors import ConfigError
 
@@ -179,7 +179,7 @@ def _made(description: Any, root: type[Any] = Settings) -> Any:
     try:
         return named[0](**{key: _made(item) for key, item in fields.items()})
     except TypeError as error:
-        known = ", ".join(getattr(named[0], "__dataclass_fields__", ())) or "none"
+        known = ", ".join(field.name for field in dataclasses.fields(cast("Any", named[0]))) or "none"
         raise ConfigError(
             f"these settings of {name} do not fit this version: {error}; it has the settings {known}"
         ) from error

@@ -96,7 +96,8 @@ def _defaults(kind: Any) -> dict[str, Any]:
 
 
 def _choices(root: type[Settings]) -> str:
-    return f"a {root.__name__}, one of " + ", ".join(kind.__name__ for kind in kinds(root))
+    article = "an" if root.__name__[0] in "AEIOU" else "a"
+    return f"{article} {root.__name__}, one of " + ", ".join(kind.__name__ for kind in kinds(root))
 
 
 def _made(node: ast.expr, text: str) -> Any:
