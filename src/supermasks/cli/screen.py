@@ -31,7 +31,7 @@ class Bars:
         self._progress.update(self._steps, visible=False)
         self._parts = self._progress.add_task(what, total=total, detail="")
         if not self._progress.console.is_terminal:  # no bar is drawn in a log until all is done
-            self._progress.console.print(f"{what}: {total} tasks", markup=False)
+            self._progress.console.print(f"{what}: {total} in all", markup=False)
 
     def advance(self, detail: str) -> None:
         """Move the bar on by one part."""

@@ -65,7 +65,8 @@ def compress(
         size: the most bytes that the file of the task may take.
         keep: the share of the differing entries of matrices that is kept, over the whole network, from 0 to 1.
         scales: one for each matrix, or one for each of its outputs.
-        calibrate: whether inputs decide what is kept and how large it is; otherwise only the differences do.
+        calibrate: whether inputs decide what is kept and how large it is; otherwise only the differences do, and the
+            inputs say no more than their shape and type.
 
     Raises:
         ConfigError: the models have different parameters or are the same; a scale is too large for float16; neither
@@ -120,7 +121,9 @@ def _check_settings(size: int | None, keep: float | None, scales: Scales, calibr
 def _info(network: Network, name: str, inputs: Tensor, classes: Sequence[Hashable] | None, pair: Pair) -> TaskInfo:
     if not isinstance(inputs, Tensor) or inputs.dtype not in (torch.float32, torch.int64):
         got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise InputError(f"expected inputs as a tensor of float32 or int64, got {got}; use torch.as_tensor(x)")
+        raise InputError(
+            f"expected inputs as a tensor of float32 or int64, got {got}; convert them as for the training of the model"
+        )
     check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
     with torch.no_grad():
         outputs = (
