@@ -288,3 +288,11 @@ def test_the_command_compares_two_ways(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(record["peak_memory_bytes"] for record in records)
     assert main([*words[:-1], str(tmp_path / "other"), "--trials", "0"]) == 2
     assert "and 1 to 9 trials" in capsys.readouterr().err
+
+
+def test_the_command_refuses_a_network_that_the_first_way_is_not_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "split-mnist", "--ways", "hopsupsup", "--net", "LeNet300(20)", "--dataset", "sample"]
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    assert "hopsupsup is for Gated2048 networks, got --net LeNet300(20)" in capsys.readouterr().err

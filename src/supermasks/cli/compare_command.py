@@ -86,6 +86,9 @@ def compare(
     usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
     names = [name.strip() for name in _split(ways) if name.strip()]
     comparison = comparison_of(replace(preset, usual=usual), names, given=given, seeds=seeds, trials=trials)
+    first = comparison.experiments[0]
+    if network is not None and first.net != network:
+        raise ConfigError(f"{first.way.name} is for {first.way.over.__name__} networks, got --net {net}")
     folder = out or Path("runs") / "compare" / experiment
     words = ["supermasks", *sys.argv[1:]]
 
@@ -138,7 +141,7 @@ def _changed(
         experiment,
         tasks=_with(experiment.tasks, of_tasks),
         training=_with(experiment.training, of_training),
-        net=net or experiment.net,
+        net=net if net is not None and isinstance(net, experiment.way.over) else experiment.net,
     )
 
 
