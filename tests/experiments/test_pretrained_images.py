@@ -1,6 +1,7 @@
 """Masks, fine-tuning, adapters and heads over pretrained networks of images, with random weights that are made here."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +14,10 @@ from small_experiments import changed
 
 from supermasks.errors import ConfigError, DataUnavailableError, InputError
 from supermasks.experiments import EXPERIMENTS, Experiment, run
+from supermasks.experiments.architectures import Architecture
 from supermasks.experiments.architectures.convolutional import ResNet18
 from supermasks.experiments.architectures.images import Vision
+from supermasks.experiments.expression import parse
 from supermasks.experiments.image_models import efficientnet, vision_model
 from supermasks.experiments.tasks.image_sets import ImageSets
 from supermasks.nets import ImageEncoder
@@ -235,3 +238,16 @@ def test_an_encoder_must_return_features_of_images(vit: Path) -> None:
 def test_ways_over_pretrained_networks_refuse_random_ones() -> None:
     with pytest.raises(ConfigError, match="masks is for Pretrained networks, got ResNet18"):
         replace(EXPERIMENTS["pretrained-images"].of("masks"), net=ResNet18())
+
+
+def test_a_recorded_command_can_be_pasted_into_a_shell(small: Callable[..., Experiment], tmp_path: Path) -> None:
+    words = ["supermasks", "run", "pretrained-images", "--net", "Vision(side=32)"]
+    record = run(small("heads", epochs=1), tmp_path, command=words).record
+    assert shlex.split(record["command"]) == words
+
+
+def test_an_unknown_setting_is_named_beside_those_that_there_are() -> None:
+    with pytest.raises(
+        ConfigError, match="unexpected keyword argument 'modle'; it has the settings outputs, model, side"
+    ):
+        parse("Vision(modle='x')", Architecture)
