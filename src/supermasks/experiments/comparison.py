@@ -113,11 +113,6 @@ def _with_settings(preset: Preset, text: str) -> Experiment:
 
 def _alike(experiment: Experiment, first: Experiment) -> Experiment:
     """Return an experiment with the tasks, the network and the training of another; its optimisers stay its own."""
-    if not isinstance(first.net, experiment.way.over):
-        raise ConfigError(
-            f"{experiment.way.name} is for {experiment.way.over.__name__} networks, got {first.net.title}; "
-            f"compare it with other ways for such networks, or leave it out"
-        )
     own = experiment.training
     optimisers = {name: getattr(own, name) for name in OPTIMISERS}
     training = replace(first.training, **optimisers)

@@ -4,23 +4,16 @@ from dataclasses import replace
 
 from supermasks.experiments.architectures.images import Vision
 from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.presets import pretrained_text
 from supermasks.experiments.presets.preset import Preset
 from supermasks.experiments.tasks.image_sets import ImageSets
 from supermasks.experiments.ways.adapters import BitFitWay, LoRAWay
-from supermasks.experiments.ways.pretrained import FineTuningWay, PretrainedHeadsWay, PretrainedMasksWay
-from supermasks.training import Adam, Training
+from supermasks.experiments.ways.pretrained import PretrainedHeadsWay
+from supermasks.training import Adam
 
-MASKS = Experiment(
-    tasks=ImageSets(),
-    net=Vision(side=128),
-    way=PretrainedMasksWay(),
-    training=Training(epochs=3, batch_size=32, optimiser=Adam(1e-2), schedule="cosine", warmup=0.1),
-)
-FINE_TUNING = replace(
-    MASKS,
-    way=FineTuningWay(),
-    training=replace(MASKS.training, optimiser=Adam(2e-4), head_rate=10.0, head_first=0.3),
-)
+TASKS, NET = ImageSets(), Vision(side=128)
+MASKS = replace(pretrained_text.MASKS, tasks=TASKS, net=NET)
+FINE_TUNING = replace(pretrained_text.FINE_TUNING, tasks=TASKS, net=NET)
 
 
 def at_rate(way: PretrainedHeadsWay | BitFitWay | LoRAWay, rate: float) -> Experiment:

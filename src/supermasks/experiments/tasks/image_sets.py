@@ -5,31 +5,28 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from supermasks.data import SplitStream, limited, reordered, rgb
+from supermasks.data import SplitStream, rgb
 from supermasks.data.lazy import check_count
 from supermasks.datasets import load_source
-from supermasks.errors import ConfigError
+from supermasks.experiments.tasks.data_sets import DataSetTasks, at_most
 from supermasks.experiments.tasks.images import all_at_hand, held_out
 from supermasks.experiments.tasks.source import Limits, TaskSource
-from supermasks.seeding import generator
 from supermasks.types import Task, TaskStream
 
 InMemory = Literal["cifar10", "cifar100", "fashion-mnist", "mnist", "quickdraw", "sample"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSets(TaskSource):
+class ImageSets(DataSetTasks):
     """One data set of images a task, all as colour images of 32 x 32 pixels from 0 to 1.
 
     Attributes:
-        datasets: by name.
         classes: at most so many classes of each data set, chosen at random; None for all.
         train_images: at most so many of the training images of each task, chosen at random; None for all.
         test_images: at most so many of the test images of each task, chosen at random; None for all.
-        validation: the fraction of the training images that is held out to select the best epoch; 0 for none.
 
     Raises:
-        ConfigError: no data set is named, or one is named twice, or a number is not positive.
+        ConfigError: a number is not positive.
     """
 
     name = "pretrained-images"
@@ -38,29 +35,12 @@ class ImageSets(TaskSource):
     classes: int | None = 20
     train_images: int | None = None
     test_images: int | None = None
-    validation: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.datasets or len(set(self.datasets)) < len(self.datasets):
-            raise ConfigError(
-                f"datasets must name at least one data set, and none twice, got {' '.join(self.datasets) or 'none'}"
-            )
         for what in ("classes", "train_images", "test_images"):
             if (value := getattr(self, what)) is not None:
                 check_count(what, value)
-
-    @property
-    def count(self) -> int:
-        return len(self.datasets)
-
-    @property
-    def data_sets(self) -> tuple[str, ...]:
-        return self.datasets
-
-    @property
-    def holds_out(self) -> bool:
-        return self.validation > 0
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         return held_out(tuple(self._task(name, data, seed) for name in self.datasets), self.validation, seed)
@@ -74,10 +54,6 @@ class ImageSets(TaskSource):
         count = len(source.classes) if self.classes is None else min(self.classes, len(source.classes))
         every = count == len(source.classes)
         task = replace(SplitStream(source, count, None if every else seed, tasks=1)[0], name=name)
-        if self.train_images is not None and self.train_images < len(task.train):
-            task = limited(task, self.train_images, seed)
-        if task.test is not None and self.test_images is not None:
-            chosen = generator(seed, "test images", name).permutation(len(task.test))[: self.test_images]
-            task = replace(task, test=reordered(task.test, chosen))
+        task = at_most(task, self.train_images, self.test_images, seed, "images")
         seen = partial(replace, view=rgb(source))
         return replace(task, train=seen(task.train), test=None if task.test is None else seen(task.test))

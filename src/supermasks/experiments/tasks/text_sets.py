@@ -1,22 +1,21 @@
 """Text tasks as token numbers, for a pretrained encoder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from supermasks.data import limited, reordered, with_validation
 from supermasks.data.lazy import check_count
 from supermasks.datasets import text_task
-from supermasks.errors import ConfigError
 from supermasks.experiments.encoder import MINILM, load_encoder
 from supermasks.experiments.sequences import SEQUENCES
+from supermasks.experiments.tasks.data_sets import DataSetTasks, at_most
+from supermasks.experiments.tasks.images import held_out
 from supermasks.experiments.tasks.registry_texts import at_hand, load_set
 from supermasks.experiments.tasks.source import Limits, TaskSource
-from supermasks.seeding import generator
-from supermasks.types import Task, TaskStream
+from supermasks.types import TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextSets(TaskSource):
+class TextSets(DataSetTasks):
     """One data set of texts a task.
 
     Attributes:
@@ -24,7 +23,6 @@ class TextSets(TaskSource):
         tokenizer: "minilm", or the folder of an encoder that `transformers` loads: the one of the network.
         train_texts: at most so many of the training texts of each task, chosen at random; None for all.
         test_texts: at most so many of the test texts of each task, chosen at random; None for all.
-        validation: the fraction of the training texts that is held out to select the best epoch; 0 for none.
         length: of a text in tokens, to which it is padded or truncated.
 
     Raises:
@@ -37,51 +35,24 @@ class TextSets(TaskSource):
     tokenizer: str = MINILM
     train_texts: int | None = None
     test_texts: int | None = None
-    validation: float = 0.0
     length: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.datasets or len(set(self.datasets)) < len(self.datasets):
-            raise ConfigError(
-                f"datasets must name at least one data set, and none twice, got {' '.join(self.datasets) or 'none'}"
-            )
         if self.test_texts is not None:
             check_count("test_texts", self.test_texts)
 
-    @property
-    def count(self) -> int:
-        return len(self.datasets)
-
-    @property
-    def data_sets(self) -> tuple[str, ...]:
-        return self.datasets
-
-    @property
-    def holds_out(self) -> bool:
-        return self.validation > 0
-
     def stream(self, data: Path | None, seed: int) -> TaskStream:
         tokenizer = load_encoder(self.tokenizer, "AutoTokenizer")
-        return tuple(
-            self._task(text_task(load_set(name, data), tokenizer, self.length), seed) for name in self.datasets
-        )
+        tasks = (text_task(load_set(name, data), tokenizer, self.length) for name in self.datasets)
+        few = tuple(at_most(task, self.train_texts, self.test_texts, seed, "texts") for task in tasks)
+        return held_out(few, self.validation, seed)
 
     def small(self, limits: Limits, data: Path | None) -> TaskSource | None:
         """Return the sets that package registries hold, for MiniLM, if they were fetched."""
         if not at_hand(SEQUENCES["registry"], MINILM, data):
             return None
         return TextTasks(train_texts=limits.examples, test_texts=limits.examples)
-
-    def _task(self, task: Task, seed: int) -> Task:
-        if self.train_texts is not None and self.train_texts < len(task.train):
-            task = limited(task, self.train_texts, seed)
-        if self.validation:
-            task = with_validation(task, self.validation, seed)
-        if task.test is None or self.test_texts is None:
-            return task
-        chosen = generator(seed, "test texts", task.name).permutation(len(task.test))[: self.test_texts]
-        return replace(task, test=reordered(task.test, chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
