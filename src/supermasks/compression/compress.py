@@ -121,9 +121,7 @@ def _check_settings(size: int | None, keep: float | None, scales: Scales, calibr
 def _info(network: Network, name: str, inputs: Tensor, classes: Sequence[Hashable] | None, pair: Pair) -> TaskInfo:
     if not isinstance(inputs, Tensor) or inputs.dtype not in (torch.float32, torch.int64):
         got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise InputError(
-            f"expected inputs as a tensor of float32 or int64, got {got}; convert them as for the training of the model"
-        )
+        raise InputError(f"expected inputs as a tensor of float32 or int64, got {got}; convert them as in training")
     check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
     with torch.no_grad():
         outputs = (

@@ -1,4 +1,4 @@
-"""Images of any data set in colour, of one size, from 0 to 1."""
+"""Views that turn images of any data set into colour images of one size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from supermasks.errors import InputError
 
 @dataclass(frozen=True)
 class Rgb:
-    """Makes images of three channels, `images x 3 x side x side`, of normalised ones of one or three channels.
+    """Turns normalised images into `images x 3 x side x side` with pixels from 0 to 1.
+
+    Grey images get three equal channels.
 
     Attributes:
         low: what becomes 0, one number for each channel.

@@ -12,10 +12,9 @@ from supermasks.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class DataSetTasks(TaskSource, ABC):
-    """One task of each data set.
+    """One task of each data set that `datasets` names.
 
     Attributes:
-        datasets: by name.
         validation: the fraction of the training examples that is held out to select the best epoch; 0 for none.
 
     Raises:

@@ -21,6 +21,7 @@ class ImageSets(DataSetTasks):
     """One data set of images a task, all as colour images of 32 x 32 pixels from 0 to 1.
 
     Attributes:
+        datasets: by name.
         classes: at most so many classes of each data set, chosen at random; None for all.
         train_images: at most so many of the training images of each task, chosen at random; None for all.
         test_images: at most so many of the test images of each task, chosen at random; None for all.
