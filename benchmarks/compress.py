@@ -269,13 +269,13 @@ RIVALS: dict[str, Callable[[Mapping[str, Tensor], int], Made | None]] = {
 MASK, HEAD = "mask of answers", "head of answers"
 
 
-def of_answers(network: Network, tuned: nn.Module, task: Task, training: Training) -> Learner:
-    """Return a learner that learned a mask, where the network has weights to mask, and a head from the answers."""
+def of_answers(network: Network, method: SupSup, tuned: nn.Module, task: Task, training: Training) -> Learner:
+    """Return a learner that learned a task from the answers of the fine-tuned model to the training texts."""
     inputs, _ = task.train.batch(torch.arange(len(task.train)))
     with torch.no_grad():
         answers = torch.cat([tuned(few).argmax(1) for few in inputs.split(100)])
     training = replace(training, head_rate=1.0, head_first=0.0)
-    learner = Learner(network, method=SupSup(Drop(share=0.01), Spread(0.0, 1.0)), training=training)
+    learner = Learner(network, method=method, training=training)
     learner.learn(replace(task, train=Examples(inputs, answers)))
     return learner
 
@@ -314,9 +314,10 @@ def tasks(options: argparse.Namespace) -> None:
                     kept = f"{100 * other.accuracy(task.test, 'c'):6.2f}%"
                 print(f"{task.name:16s} {way:24s} {size / 1e3:6.0f} kB {kept}", flush=True)
         plain = net.network(net.module((task,)), net.base(0, None), "cpu", select=[])
-        for way, student, rate in ((MASK, network, 1e-2), (HEAD, plain, 3e-2)):
+        mask = SupSup(Drop(share=0.01), Spread(0.0, 1.0))
+        for way, student, method, rate in ((MASK, network, mask, 1e-2), (HEAD, plain, SupSup(), 3e-2)):
             if way in options.ways:
-                learner = of_answers(student, tuned, task, replace(training, optimiser=Adam(rate)))
+                learner = of_answers(student, method, tuned, task, replace(training, optimiser=Adam(rate)))
                 taken, kept = sum(learner.bank[task.name].nbytes().values()), learner.accuracy(task.test, task.name)
                 print(f"{task.name:16s} {way:24s} {taken / 1e3:6.0f} kB {100 * kept:6.2f}%", flush=True)
 
