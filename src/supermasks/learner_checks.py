@@ -112,6 +112,23 @@ def checkpoint_path(checkpoint: str | os.PathLike[str] | None) -> Path | None:
     return as_path(checkpoint)
 
 
+def warn_of_forgetting(before: Method, now: Method) -> None:
+    """Warn if a learner goes on with a method that forgets, after one that does not.
+
+    Args:
+        before: how the tasks so far were learned.
+        now: how the next task is to be learned.
+    """
+    if now.forgets and not before.forgets:
+        warnings.warn(
+            f"the tasks so far were learned by {type(before).__name__}, which forgets nothing. "
+            f"{type(now).__name__} changes the weights that they answer over, so they will answer differently. Use a "
+            "new learner, or a method that forgets nothing",
+            SupermasksWarning,
+            stacklevel=3,
+        )
+
+
 def warn_of_few(share: float, tasks: int) -> None:
     """Warn if fewer than half of the held-out examples were recognised.
 

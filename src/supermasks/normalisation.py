@@ -59,6 +59,11 @@ class Normalisation:
             layers.append(layer)
         return cls(policy, layers)
 
+    @property
+    def in_batches(self) -> bool:
+        """Whether an answer depends on the other inputs of its batch."""
+        return self.policy == "batch" and any(isinstance(layer, BATCH_NORM) for layer in self.layers)
+
     def set_mode(self, training: bool) -> None:
         """Put the layers into the mode that the policy wants, in training or in prediction."""
         for layer in self.layers:

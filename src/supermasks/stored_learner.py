@@ -17,6 +17,7 @@ from supermasks.learner_checks import (
     check_optimisers,
     check_part,
     check_stored,
+    warn_of_forgetting,
 )
 from supermasks.managing import TaskManager
 from supermasks.methods import Method, SupSup
@@ -63,9 +64,6 @@ class StoredLearner(TaskManager):
         if base is not None:
             check_part("base", base, Base, "supermasks.bases.RandomBase(0)")
         self.seed = index(seed)
-        self._method, self._training = SupSup(), Training()
-        self.method = self._method if method is None else method
-        self.training = self._training if training is None else training
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
@@ -73,6 +71,9 @@ class StoredLearner(TaskManager):
             raise ConfigError("tasks have written weights into this network; a new learner needs one without")
         bank = MaskBank(BankHeader.of(network), network.kept)
         super().__init__(network, bank, OneShot() if inference is None else inference)
+        self._method, self._training = SupSup(), Training()
+        self.method = self._method if method is None else method
+        self.training = self._training if training is None else training
         bank.header = BankHeader.of(network, self._settings())
 
     def __repr__(self) -> str:
@@ -90,6 +91,8 @@ class StoredLearner(TaskManager):
     def method(self, method: Method) -> None:
         check_part("method", method, Method, "supermasks.methods.SupSup()", kinds(Method))
         check_optimisers(method, self._training)
+        if self.tasks:
+            warn_of_forgetting(self._method, method)
         self._method = method
 
     @property
@@ -167,6 +170,8 @@ class StoredLearner(TaskManager):
             inference=inference or build(stored["inference"], TaskInference),
         )
         learner.adopt(bank)
+        if method is not None and method.forgets and learner.tasks:
+            warn_of_forgetting(build(stored["method"], Method), method)
         if "calibration" in stored and describe(learner.inference) == stored["inference"]:
             learner.recalibrate(stored["calibration"])
         return learner

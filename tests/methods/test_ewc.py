@@ -92,3 +92,14 @@ def test_it_forgets_less_than_sequential_training() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="EWC takes a strength"):
         EWC(**settings)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(6), nn.BatchNorm1d(6, affine=False)], ids=repr)
+def test_statistics_of_a_batch_are_refused(layer: nn.Module, blobs: Blobs) -> None:
+    """The importance is measured on single examples, and these have no such statistics."""
+    module = nn.Sequential(nn.Linear(8, 6, bias=False), layer, nn.Linear(6, 3, bias=False))
+    learner = Learner(Network(module, RandomBase(1), norm="batch"), method=EWC(), training=Training(2, 8))
+    with pytest.raises(ConfigError, match="one example at a time"):
+        learner.learn(blobs("a"))
+    other = Learner(Network(module[::2], RandomBase(1), norm="batch"), method=EWC(), training=Training(2, 8))
+    other.learn(blobs("a"))  # it has no such layer

@@ -97,8 +97,10 @@ def test_herding_tries_every_example() -> None:
 def test_a_memory_too_small_for_the_classes_is_refused(blobs: Blobs) -> None:
     learner = learner_of(ICaRL(4), True)
     learner.learn(blobs("a", 3))
+    steps = list[int]()
     with pytest.raises(ConfigError, match="4 examples is too small for 5 classes"):
-        learner.learn(blobs("b", 2))
+        learner.learn(blobs("b", 2), callbacks=[lambda step: steps.append(step.step)])
+    assert not steps
 
 
 def test_a_network_without_a_linear_end_is_refused(blobs: Blobs) -> None:

@@ -8,13 +8,14 @@ from plain_network import LAST, RATE, SEED, TRUNK, Plain, batches, learner_of
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from supermasks import Task
+from supermasks import Examples, Task
 from supermasks.errors import ConfigError
 from supermasks.methods.ewc import EWC
 from supermasks.methods.lwf import LwF
 from supermasks.methods.sequential import Sequential
 from supermasks.methods.synaptic import IMPORTANCE, SI
 from supermasks.seeding import generator
+from supermasks.training import Adam, Step, Training
 
 Blobs = Callable[..., Task]
 heads = pytest.mark.parametrize("own_heads", [False, True], ids=["shared head", "own heads"])
@@ -125,3 +126,27 @@ def test_without_strength_it_is_sequential_training(method: Sequential, blobs: B
 def test_settings_that_make_no_sense_are_refused(kind: type[Sequential], settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="takes a strength from 0 up"):
         kind(**settings)
+
+
+def test_si_measures_the_importance_at_the_best_step(blobs: Blobs) -> None:
+    """As if the training had ended there: gains of later steps belong to weights that are thrown away."""
+    draw = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(60, 8, generator=draw), torch.arange(60) % 3
+    task = Task("a", (0, 1, 2), Examples(inputs[:40], targets[:40]), validation=Examples(inputs[40:], targets[40:]))
+    best, ended = (learner_of(SI(), True) for _ in range(2))
+    best.training = Training(40, 8, Adam(1e-2), select_best=True)
+    ended.training = Training(40, 8, Adam(1e-2))
+    measured = dict[float, int]()
+
+    def note(step: Step) -> None:
+        if step.validation is not None:
+            measured.setdefault(step.validation, step.step)
+
+    best.learn(task, callbacks=[note])
+    last = measured[max(measured)]
+    assert last < 40
+    ended.learn(task, callbacks=[lambda step: "stop" if step.step == last else None])
+    for name, value in best.network.weights.items():
+        assert torch.equal(value, ended.network.weights[name])
+    for name, value in best.bank.memory.items():
+        assert torch.equal(value, ended.bank.memory[name])

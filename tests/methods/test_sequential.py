@@ -10,8 +10,8 @@ from torch import nn
 
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.errors import BankFormatError, MaskError, TaskError
-from supermasks.methods import SupSup
+from supermasks.errors import BankFormatError, MaskError, SupermasksWarning, TaskError
+from supermasks.methods import ExSSNeT, SupSup
 from supermasks.methods.sequential import Sequential
 from supermasks.nets import fully_connected
 from supermasks.seeding import generator
@@ -99,9 +99,20 @@ def test_an_earlier_task_by_masks_forgets_too(blobs: Blobs) -> None:
     learner.method = SupSup()
     learner.learn(blobs("a"))
     before = learner.network.logits(inputs, learner.bank["a"])
-    learner.method = Sequential()
+    with pytest.warns(SupermasksWarning, match="learned by SupSup, which forgets nothing"):
+        learner.method = Sequential()
     learner.learn(blobs("b"))
     assert not torch.equal(learner.network.logits(inputs, learner.bank["a"]), before)
+
+
+def test_a_loaded_learner_warns_before_it_forgets(blobs: Blobs, tmp_path: Path) -> None:
+    learner = learner_of()
+    learner.method = SupSup()  # no task yet, so nothing can be forgotten
+    learner.learn(blobs("a"))
+    learner.save(tmp_path / "bank")
+    with pytest.warns(SupermasksWarning, match="learned by SupSup, which forgets nothing"):
+        Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]), method=Sequential())
+    Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]), method=ExSSNeT())  # forgets nothing either
 
 
 def test_what_is_damaged_or_missing_is_refused(blobs: Blobs, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ MOST_INPUTS = 2**13
 class Rotated(Change):
     """`E = W C`: a random rotation `C` of the inputs, which a seed determines (PSP; Cheung et al. 2019, Section 3.1).
 
-    The layer computes `W (C x)`. In a convolution, `C` turns the input channels. A change takes 8 bytes.
+    The layer computes `W (C x)`. In a convolution, `C` turns the input channels; in a
+    transposed one, the output channels. A change takes 8 bytes.
 
     Args:
         seed: of the rotation, from 0 to 2^63 - 1.

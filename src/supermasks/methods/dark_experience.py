@@ -1,6 +1,7 @@
 """Dark experience replay: the network is held to its earlier answers for stored examples."""
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class DER(Sequential):
         cross-entropy + alpha * mean (z - f(x))^2
 
     over `b` examples `x` of the memory, where `b` is the size of the batch. The mean is over all outputs. The memory is
-    a random sample of all training examples so far (reservoir sampling).
+    a random sample of all training examples so far (reservoir sampling); each pass over an example counts.
 
     If tasks have heads, `f(x)` are the outputs of the example's own task, and heads of earlier tasks are frozen. In the
     paper all tasks share one head, and it is trained further. Stored inputs are those that the network saw, so they are
@@ -41,8 +42,8 @@ class DER(Sequential):
     def __post_init__(self) -> None:
         super().__post_init__()
         ExampleMemory(self.memory)  # rejects an invalid size
-        if self.alpha < 0:
-            raise ConfigError(f"alpha must be 0 or more, got {self.alpha}")
+        if not 0 <= self.alpha < inf:
+            raise ConfigError(f"alpha must be a number from 0 up, got {self.alpha}")
 
     def begin(self, lesson: Lesson) -> Session:
         return _Dark(lesson, self.memory, self.alpha, 0.0)
@@ -65,8 +66,8 @@ class DERpp(DER):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.beta < 0:
-            raise ConfigError(f"beta must be 0 or more, got {self.beta}")
+        if not 0 <= self.beta < inf:
+            raise ConfigError(f"beta must be a number from 0 up, got {self.beta}")
 
     def begin(self, lesson: Lesson) -> Session:
         return _Dark(lesson, self.memory, self.alpha, self.beta)

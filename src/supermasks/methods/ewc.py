@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class EWC(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strength < 0 or not 0 <= self.decay <= 1 or self.examples < 1:
+        if not (0 <= self.strength < inf and 0 <= self.decay <= 1 and self.examples >= 1):
             raise ConfigError(
                 "EWC takes a strength from 0 up, a decay from 0 to 1 and at least 1 example, got "
                 f"{self.strength}, {self.decay} and {self.examples}"
@@ -57,6 +58,11 @@ class _Penalised(SharedWeights):
 
     def __init__(self, method: EWC, lesson: Lesson) -> None:
         super().__init__(lesson)
+        if lesson.network.backbone.normalisation.in_batches:
+            raise ConfigError(
+                "EWC measures the importance on one example at a time, which has no statistics of a batch; build the "
+                'network with norm="per_task", or with another normalisation'
+            )
         self._method, device = method, lesson.network.device
         names, memory = lesson.network.weights, lesson.past.memory
         self._fisher = {name: memory[FISHER + name].to(device) for name in names if FISHER + name in memory}

@@ -15,8 +15,9 @@ from supermasks.methods.session import Criterion, Lesson, Logits, Session
 class ExperienceReplay(Sequential):
     """Sequential training that replays stored examples (ER; Riemer et al. 2019, Chaudhry et al. 2019).
 
-    The memory is a random sample of all training examples so far (reservoir sampling). Each batch of `b` examples is
-    joined by `b` examples of the memory, or all if it has fewer. The loss is the mean cross-entropy over both.
+    The memory is a random sample of all training examples so far (reservoir sampling); each pass over an example
+    counts. Each batch of `b` examples is joined by `b` examples of the memory, or all if it has fewer. The loss is the
+    mean cross-entropy over both.
 
     If tasks have heads, an example is replayed through the head of its own task. Heads of earlier tasks are frozen; in
     the papers they are trained further. Class weights and label smoothing apply to the new examples only.

@@ -6,8 +6,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from supermasks.changes import Replaced
-from supermasks.methods.session import Lesson
+from supermasks.changes import Replaced, Unchanged
+from supermasks.errors import ConfigError
+from supermasks.methods.session import Lesson, initial_head
 
 
 class Heads:
@@ -22,11 +23,21 @@ class Heads:
 
     Attributes:
         number: of the task under training, from 0.
+
+    Raises:
+        ConfigError: an earlier task changes the shared weights for itself, as by a mask or a rotation; or an output of
+            the network depends on more than its own row of the head.
     """
 
     def __init__(self, lesson: Lesson, earlier: Mapping[int, Mapping[str, Tensor]] | None = None) -> None:
         # A task that trained all shared weights cannot be removed, so these numbers stay.
         states = [state for state in lesson.past.states if state.replaced]
+        for state in states:
+            if not all(isinstance(state.changes[name], (Unchanged, Replaced)) for name in lesson.network.shapes):
+                raise ConfigError(
+                    f"task {state.name!r} was learned by another kind of method and changes the shared weights for "
+                    "itself, so its answers cannot be replayed; learn all tasks with the same method"
+                )
         self.number, self._names = len(states), list(lesson.network.head_shapes(1))
         device = lesson.network.device
         of_states = [{name: _value(state.changes[name]) for name in self._names} for state in states]
@@ -36,6 +47,24 @@ class Heads:
         self._sizes = torch.tensor(sizes, device=device)
         self._ends, self._most = list(accumulate(sizes)), max(sizes)
         self._starts = torch.tensor([0, *self._ends[:-1]], device=device)
+        if self._names and self.number:
+            self._check(lesson)
+
+    def _check(self, lesson: Lesson) -> None:
+        """Raise ConfigError unless the first task has the same outputs from its own head and from the joined one."""
+        network, train = lesson.network, lesson.task.train
+        inputs = train.batch(torch.arange(2) % len(train))[0]
+        new = {name: value.to(network.device) for name, value in initial_head(lesson).items()}
+        with torch.no_grad():
+            alone = network.forward(inputs, {**network.weights, **self._earlier[0]})
+            joined = network.forward(inputs, {**network.weights, **(self.joined(new) or {})})
+        found = self.of_task(joined, 0)
+        if found.shape != alone.shape or not torch.allclose(found, alone, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise ConfigError(
+                "expected a network in which each output depends on its own row of the head only, got one whose "
+                "outputs depend on each other; let it return logits, without a softmax or a normalisation after the "
+                "head"
+            )
 
     def joined(self, head: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Return one head for all tasks, whose outputs are those of each task in turn; None without a head.

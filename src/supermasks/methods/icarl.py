@@ -40,7 +40,7 @@ class ICaRL(Sequential):
         memory: the largest number of stored examples, of all tasks together. They are part of the bank and its bytes.
 
     Raises:
-        ConfigError: the memory has no place for an example.
+        ConfigError: the memory has no place for an example; or, for a task, for one of each class.
     """
 
     memory: int = 200
@@ -58,6 +58,12 @@ class _Means(ReplaySession):
 
     def __init__(self, lesson: Lesson, capacity: int) -> None:
         super().__init__(lesson, capacity)
+        self._each = capacity // self._count()
+        if not self._each:
+            raise ConfigError(
+                f"a memory of {capacity} examples is too small for {self._count()} classes; store at least one example "
+                "of each class"
+            )
         self._last = LastLayer(lesson)
         # Earlier tasks answer with their means; these are the heads that they were trained with.
         self._classifiers = _classifiers(lesson)
@@ -109,20 +115,14 @@ class _Means(ReplaySession):
     def _chosen(self) -> Remembered:
         """Return the examples to store: the first of each earlier class, and the best of each new one."""
         train, held, parts = self.lesson.task.train, self.examples.held, list[Remembered]()
-        each = self.examples.capacity // self._count()
-        if not each:
-            raise ConfigError(
-                f"a memory of {self.examples.capacity} examples is too small for {self._count()} classes; store at "
-                "least one example of each class"
-            )
         if held is not None:
             groups = torch.stack([held.tasks, held.targets], dim=1)
             for group in groups.unique(dim=0):
-                parts.append(held.at((groups == group).all(dim=1).nonzero().flatten()[:each]))
+                parts.append(held.at((groups == group).all(dim=1).nonzero().flatten()[: self._each]))
         features = torch.cat([self._features(inputs) for inputs, _ in train.batches(1000)])
         for label in train.targets.unique():
             rows = (train.targets == label).nonzero().flatten().cpu()
-            inputs, targets = train.batch(rows[herded(features[rows], each)])
+            inputs, targets = train.batch(rows[herded(features[rows], self._each)])
             targets = targets.cpu()
             parts.append(Remembered(inputs.detach().cpu(), targets, torch.full_like(targets, self.heads.number)))
         return Remembered.joined(parts)

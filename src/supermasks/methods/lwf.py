@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class LwF(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strength < 0 or self.temperature <= 0:
+        if not (0 <= self.strength < inf and 0 < self.temperature < inf):
             raise ConfigError(
                 f"LwF takes a strength from 0 up and a temperature above 0, got {self.strength} and {self.temperature}"
             )

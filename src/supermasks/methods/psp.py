@@ -19,9 +19,11 @@ class PSP(Sequential):
     `W`. Rotations of different tasks are nearly orthogonal to each other, so a task disturbs the others little; but it
     forgets, more so with more tasks. This is the rotational variant, the best in the paper.
 
-    A task costs 8 bytes a layer, for the seed of its rotation. Parameters of one dimension are not rotated. If the
-    network has a head, each task has its own. The published settings for PermutedMNIST are 1,000 batches of 128 with
-    `RMSprop(1e-4)` for each task.
+    A task costs 8 bytes a layer, for the seed of its rotation. Parameters of one dimension are not rotated. A layer
+    with one input channel, such as a depthwise convolution, has only the rotations +1 and -1, so tasks share it. If
+    the network has a head, each task has its own.
+
+    The published settings for PermutedMNIST are 1,000 batches of 128 with `RMSprop(1e-4)` for each task.
     """
 
     def begin(self, lesson: Lesson) -> Session:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ class RegularisedReplay(ExperienceReplay):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strength < 0:
-            raise ConfigError(f"strength must be 0 or more, got {self.strength}")
+        if not 0 <= self.strength < inf:
+            raise ConfigError(f"strength must be a number from 0 up, got {self.strength}")
 
     def begin(self, lesson: Lesson) -> Session:
         return _Held(lesson, self.memory, self.strength)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from supermasks.bank.bytes import EXAMPLES
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, TaskError
 from supermasks.methods.examples import ExampleMemory, Remembered
 from supermasks.methods.heads import Heads
 from supermasks.methods.sequential import SharedWeights
@@ -30,7 +30,13 @@ class ReplaySession(SharedWeights):
         examples: the memory.
         random: draws from it.
         heads: of all tasks.
+
+    Raises:
+        ConfigError: there are several processes, or the tasks cannot be answered for together (`Heads`).
+        TaskError: the inputs have another shape than the stored ones.
     """
+
+    in_parts: ClassVar[bool] = False
 
     def __init__(self, lesson: Lesson, capacity: int, with_logits: bool = False) -> None:
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -40,6 +46,12 @@ class ReplaySession(SharedWeights):
             )
         super().__init__(lesson)
         self.examples = ExampleMemory.of(lesson.past.memory, capacity, with_logits)
+        held, shape = self.examples.held, lesson.task.train.shape
+        if held is not None and held.inputs.shape[1:] != shape:
+            raise TaskError(
+                f"expected inputs of shape {tuple(held.inputs.shape[1:])} as those in the memory of examples, got "
+                f"{tuple(shape)}; give all tasks inputs of the same shape"
+            )
         self.random = generator(lesson.seed, "examples", lesson.task.name)
         self.heads = Heads(lesson)
         self._new = list[Remembered]()

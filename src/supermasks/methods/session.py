@@ -104,9 +104,11 @@ class Session(ABC):
         weights: the names of the parameters that are weights beside a mask; they may have their own optimiser.
         follows: whether this is a later stage of a task, so that its initial values may already be the best.
         stacks: whether sessions differ only in their tensors, so that many can be trained as one (`learn_together`).
+        in_parts: whether the loss of a batch is the mean over its parts, so that it can be computed part by part.
     """
 
     stacks: ClassVar[bool] = False
+    in_parts: ClassVar[bool] = True
 
     def __init__(self, lesson: Lesson, parameters: Mapping[str, Tensor]) -> None:
         device = lesson.network.device

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class SI(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strength < 0 or self.damping <= 0:
+        if not (0 <= self.strength < inf and 0 < self.damping < inf):
             raise ConfigError(
                 f"SI takes a strength from 0 up and a damping above 0, got {self.strength} and {self.damping}"
             )

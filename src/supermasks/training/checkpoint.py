@@ -12,7 +12,7 @@ import torch
 from supermasks.errors import RunStateError
 from supermasks.files import remove_partial, storage, write_file
 
-FORMAT = b"supermasks training checkpoint 1\n"
+FORMAT = b"supermasks training checkpoint 2\n"
 DIGEST_BYTES = 32
 
 

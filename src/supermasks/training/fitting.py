@@ -41,6 +41,11 @@ class Fitting:
                 f"task {task.name!r} has no validation examples to select the best epoch by; "
                 "give it some, or train without select_best and patience"
             )
+        if settings.accumulate > 1 and not session.in_parts:
+            raise ConfigError(
+                f"expected accumulate=1, got {settings.accumulate}: the method draws stored examples for each batch, "
+                "so a batch cannot be computed in parts; use smaller batches instead"
+            )
         if settings.augmentation is not None:
             settings.augmentation.check(task.train.shape)
         self.session, self.network, self.task, self.seed = session, network, task, seed
@@ -192,9 +197,11 @@ class Fitting:
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a part of a batch."""
-        effective = self._effective()
+        effective, size = self._effective(), len(inputs)
 
         def logits(inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
+            nonlocal size
+            size = len(inputs)
             values = {**effective, **(instead or {})}
             return self.network.forward(inputs, values, training=True, precision=self.settings.dtype)
 
@@ -203,7 +210,8 @@ class Fitting:
         except (SupermasksError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # layers may raise anything, as batch normalisation does for a single example
-            raise TrainingError(f"the network cannot be trained on batches of {len(inputs)}: {error}") from error
+            stored = "" if size == len(inputs) else " examples that the method has stored, or took together with these"
+            raise TrainingError(f"the network cannot be trained on batches of {size}{stored}: {error}") from error
 
     def _validate(self) -> None:
         self.measured = self._accuracy()

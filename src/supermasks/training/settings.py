@@ -34,7 +34,8 @@ class Training(Settings):
         epochs: passes over the training examples, instead of steps; any positive number (see `total_steps`).
         warmup: the fraction of all steps, from the first on, over which the learning rate rises linearly from 0.
         accumulate: the number of parts of a batch, computed one after the other to save memory. A step still uses the
-            whole batch, but batch normalisation the statistics of each part.
+            whole batch, but batch normalisation the statistics of each part. Methods that replay stored examples
+            refuse more than one part.
         precision: of products in the network. With "bfloat16" (autocast), trainable tensors, the loss and the accuracy
             on validation examples remain float32.
         augmentation: changes each training input at random; None changes nothing.

@@ -1,6 +1,7 @@
 """Accuracy on the validation examples, and the best epoch."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def accuracy(
 
 
 class Best:
-    """A copy of the trainable tensors and buffers at the best accuracy; among equals, the earliest.
+    """A copy of the tensors of a session and of what it has noted, at the best accuracy; among equals, the earliest.
 
     Attributes:
         accuracies: of all measurements so far, fractions.
@@ -45,7 +46,9 @@ class Best:
             **{f"parameter {name}": value for name, value in session.parameters.items()},
             **{f"buffer {name}": value for name, value in session.buffers.items()},
         }
+        self._session = session
         self._kept: dict[str, Tensor] = {}
+        self._noted: dict[str, Any] = {}
 
     def begin(self, accuracy: float) -> None:
         """Record the accuracy before the first step, and copy the tensors."""
@@ -66,18 +69,21 @@ class Best:
 
     def _copy(self) -> None:
         self._kept = {name: value.detach().clone() for name, value in self._live.items()}
+        self._noted = deepcopy(self._session.state())
 
     def bring_back(self) -> None:
-        """Restore parameters and buffers, in place, to their values at the best accuracy."""
+        """Restore parameters, buffers and what the session has noted to their values at the best accuracy."""
         with torch.no_grad():
             for name, value in self._kept.items():
                 self._live[name].copy_(value)
+        if self._noted:
+            self._session.restore(self._noted)
 
     def state(self) -> dict[str, Any]:
         """Return accuracies and the copy, for `restore`."""
-        return {"start": self._start, "accuracies": self.accuracies, "kept": self._kept}
+        return {"start": self._start, "accuracies": self.accuracies, "kept": self._kept, "noted": self._noted}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a `state()`."""
-        self._start, self.accuracies = state["start"], state["accuracies"]
+        self._start, self.accuracies, self._noted = state["start"], state["accuracies"], state["noted"]
         self._kept = {name: value.to(self._live[name].device) for name, value in state["kept"].items()}
