@@ -13,7 +13,7 @@ from supermasks.cli import main
 from supermasks.errors import ConfigError, DataUnavailableError, RunStateError, TrainingError
 from supermasks.experiments import EXPERIMENTS, Comparison, Experiment, compare, comparison_of
 from supermasks.experiments.architectures.fully_connected import LeNet300
-from supermasks.experiments.running.record import read_lines, read_record
+from supermasks.experiments.running.record import read_json, read_lines, read_record
 from supermasks.experiments.tasks.held_out import HeldOut
 from supermasks.experiments.tasks.split import SplitMNIST
 from supermasks.training import RMSprop
@@ -114,7 +114,7 @@ def test_a_stopped_search_is_resumed(runs: list[Experiment], tmp_path: Path) -> 
 def test_a_list_of_ways_has_a_name_and_each_finished_run_is_told(runs: list[Experiment], tmp_path: Path) -> None:
     settings = replace(PRESET, usual=small("supsup").experiments, lists={"both": ("supsup", "supsup(rule=TopK(0.2))")})
     found = comparison_of(settings, ["both"], seeds=2, trials=1)
-    assert found.names == ["supsup-threshold", "supsup-topk-0.2"]
+    assert found.names == ("supsup", "supsup-topk-0.2")
     done: list[int] = []
     compare(found, tmp_path, apart=False, finished=lambda folder: done.append(len(list(folder.iterdir()))))
     assert done == [1, 2, 3, 4]
@@ -132,17 +132,35 @@ def test_another_comparison_is_rejected(runs: list[Experiment], tmp_path: Path) 
         compare(small("supsup", trials=2), tmp_path, apart=False)
 
 
-def test_more_ways_can_be_added(runs: list[Experiment], tmp_path: Path) -> None:
-    compare(small("supsup", "sequential", trials=1, seeds=1), tmp_path, apart=False)
-    runs.clear()
-    compare(small("supsup", "ewc", "sequential", trials=1, seeds=1), tmp_path, apart=False)
-    assert [each.way.name for each in runs] == ["ewc"]
-    with pytest.raises(RunStateError, match="more ways may be added"):
-        compare(small("supsup", "sequential", trials=1, seeds=1), tmp_path, apart=False)  # a way is missing
-    with pytest.raises(RunStateError, match="holds another comparison"):  # the folder of supsup would have another name
-        compare(
-            small("supsup", "supsup(rule=TopK(0.2))", "ewc", "sequential", trials=1, seeds=1), tmp_path, apart=False
-        )
+def test_ways_and_seeds_can_be_added_and_left_out(runs: list[Experiment], tmp_path: Path) -> None:
+    def ran(*ways: str, seeds: int = 1) -> list[tuple[str, int]]:
+        runs.clear()
+        found = small(*ways, trials=1, seeds=seeds)
+        compare(found, tmp_path, apart=False)
+        names = dict(zip((each.way for each in found.experiments), found.names, strict=True))
+        return [(names[each.way], each.seed) for each in runs]
+
+    assert ran("supsup", "ewc(strength=5)") == [("supsup", 0), ("ewc-5", 0)]
+    assert ran("supsup", "er", "ewc(strength=5)") == [("er", 0)]
+    assert ran("supsup", "er", "ewc(strength=5)", "ewc(strength=10)") == [("ewc-10", 0)]
+    assert ran("ewc", "supsup") == [("ewc", 0)]
+    assert ran("supsup") == []
+    assert ran("supsup", seeds=2) == [("supsup", 1)]
+    assert ran("ewc(strength=5)", "supsup") == []
+    stored = read_json(tmp_path / "comparison.json")
+    assert (stored["names"], stored["seeds"]) == (["supsup", "ewc-5", "er", "ewc-10", "ewc"], 2)
+
+
+def test_an_error_says_what_differs(runs: list[Experiment], tmp_path: Path) -> None:
+    compare(small("supsup", trials=1, seeds=1), tmp_path, apart=False)
+    other = small("supsup", trials=1, seeds=1)
+    longer = replace(
+        other, experiments=tuple(replace(each, training=replace(each.training, steps=9)) for each in other.experiments)
+    )
+    with pytest.raises(RunStateError, match="another comparison: steps of supsup was 8, now 9; use the same settings"):
+        compare(longer, tmp_path, apart=False)
+    with pytest.raises(RunStateError, match="trials was 1, now 2"):
+        compare(small("supsup", trials=2, seeds=1), tmp_path, apart=False)
 
 
 def test_ways_have_the_same_tasks_and_training() -> None:
@@ -175,7 +193,7 @@ def test_every_way_can_be_compared_with_the_task_given() -> None:
 def test_one_way_is_compared_with_several_settings(runs: list[Experiment], tmp_path: Path) -> None:
     preset = EXPERIMENTS["pretrained-text"]
     found = comparison_of(preset, ["masks", "lora", "lora(rank=1)", "lora(rank=8, layers='all')"], seeds=1, trials=2)
-    assert found.names == ["masks", "lora", "lora-1", "lora-all"]
+    assert found.names == ("masks", "lora", "lora-1", "lora-all")
     optimisers = [each.training.optimiser for each in found.experiments]
     assert optimisers[1:] == [preset.of("lora").training.optimiser] * 3
     assert replace(found.experiments[2], way=found.experiments[1].way) == found.experiments[1]
@@ -191,12 +209,20 @@ def test_one_way_is_compared_with_several_settings(runs: list[Experiment], tmp_p
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: comparison_of(PRESET, []), "at least 1 way"),
-        (lambda: comparison_of(PRESET, ["supsup(rank=1)"]), "expected a Way"),
-        (lambda: comparison_of(PRESET, ["supsup"], seeds=0), "0 seeds"),
-        (lambda: comparison_of(PRESET, ["supsup"], trials=0), "0 trials"),
+        (lambda: comparison_of(PRESET, []), "no way is named"),
+        (
+            lambda: comparison_of(PRESET, ["supsup(rank=1)"]),
+            r"^'supsup\(rank=1\)': SupSupWay has no setting rank",
+        ),
+        (lambda: comparison_of(PRESET, ["er("]), r"^'er\(' cannot be read"),
+        (lambda: comparison_of(PRESET, ["er(memory=1.5)"]), r"^'er\(memory=1.5\)': memory of ERWay must be"),
+        (lambda: comparison_of(PRESET, ["er(memory=0)"]), r"^'er\(memory=0\)': a memory must hold at least 1 example"),
+        (lambda: comparison_of(PRESET, ["ewc(strength=-1)"]), "EWC takes a strength from 0 up"),
+        (lambda: comparison_of(PRESET, ["ewc(strength=1e400)"]), "expected finite numbers"),
+        (lambda: comparison_of(PRESET, ["supsup"], seeds=0), "1 to 9 trials, got 0 and 4"),
+        (lambda: comparison_of(PRESET, ["supsup"], trials=0), "1 to 9 trials, got 2 and 0"),
         (lambda: comparison_of(PRESET, ["supsup"], fraction=1.0), "above 0 and below 1, got 1.0"),
-        (lambda: comparison_of(PRESET, ["supsup", "supsup"]), "compared once"),
+        (lambda: comparison_of(PRESET, ["supsup", "SupSup"]), "^supsup is named twice"),
         (lambda: comparison_of(PRESET, ["supsup", "nothing"]), "got 'nothing'"),
         (lambda: comparison_of(PRESET, ["supsup", "hopsupsup"]), "hopsupsup is for Gated2048 networks"),
         (lambda: comparison_of(EXPERIMENTS["permuted-mnist"], ["supsup", "ewc"]), "cannot be superposed"),
@@ -248,7 +274,8 @@ def test_the_command_shows_what_is_finished_beside_a_way_that_diverged(
     words += ["--dataset", "sample", "--steps", "8", "--net", "LeNet300(20)"]
     words += ["--out", str(tmp_path / "out")]
     assert main([*words[:2], "--train-images", "20", *words[2:]]) == 2
-    assert "SplitMNIST has no setting --train-images" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "the tasks of split-mnist have no --train-images; leave it out. They have --tasks, --dataset" in error
     assert main(words) == 0
     shown = capsys.readouterr().out
 
@@ -283,7 +310,7 @@ def test_the_command_compares_two_ways(tmp_path: Path, capsys: pytest.CaptureFix
     assert "Backward transfer, points" in report
     assert {"comparison.png", "tradeoff.png"} <= {path.name for path in (tmp_path / "out" / "report").iterdir()}
     assert "Backward transfer, points" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    records = [read_record(tmp_path / "out" / "runs" / f"{way}-seed0") for way in ("supsup", "sequential")]
+    records = [read_record(tmp_path / "out" / "runs" / f"{way}-seed0") for way in ("supsup-topk-0.5", "sequential")]
     assert [record["tasks"] for record in records] == [2, 2]
     assert all(record["peak_memory_bytes"] for record in records)
     assert main([*words[:-1], str(tmp_path / "other"), "--trials", "0"]) == 2

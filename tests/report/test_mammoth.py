@@ -46,3 +46,17 @@ def test_all_results_of_this_project_can_be_written(tmp_path: Path) -> None:
     records = read_runs([RESULTS])
     assert len(lines) == len(records) + sum(bool(record["evaluations"]) for record in records.values())
     assert all(0 <= line[f"accmean_task{line['n_tasks']}"] <= 100 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../out", "/tmp/evil", "..", ".", "", "a\\b", "a/../../b", "C:\\x", "nul\0", "übung"]
+)
+def test_a_record_of_somebody_else_cannot_choose_where_files_go(tmp_path: Path, name: str) -> None:
+    """Each name in a record is the name of one folder."""
+    run(split(tasks=2), tmp_path / "run")
+    file = tmp_path / "run" / "record.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "way": name, "dataset": name}))
+    (written,) = write_mammoth([file], tmp_path / "out")
+    assert written.resolve().relative_to((tmp_path / "out").resolve()).parts[0] == "task-il"
+    assert len(written.relative_to(tmp_path / "out").parts) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}

@@ -130,6 +130,18 @@ def test_equal_neighbours_of_a_matrix_are_one_box() -> None:
     assert len(page.all("rect")) == 3
 
 
+def test_a_large_matrix_is_drawn_as_means_of_squares() -> None:
+    """A box for each of 300 x 300 accuracies could not be seen, and would take megabytes."""
+    matrix = [[float((i * 7 + j * 3) % 11) * 9 if j <= i else None for j in range(250)] for i in range(250)]
+    drawn = heat_map("t", matrix)
+    boxes = Page(drawn).all("rect")
+    assert len(boxes) <= 84 * 85 / 2
+    assert "A box is the mean of 3 x 3 accuracies." in drawn
+    assert "after each of 250 tasks" in drawn
+    known = [entry for row in matrix[-1:] for entry in row[-1:]]  # the last square has one row and one column
+    assert float(boxes[-1]["fill-opacity"] or "") == pytest.approx(0.08 + 0.92 * (known[0] or 0) / 100, abs=0.006)
+
+
 def test_measures_have_their_numbers(record: Make) -> None:
     one, other = record(seed=0, accuracy=0.8), record(seed=1, accuracy=0.9)
     one["accuracy"] |= {"forgetting": 0.02, "backward_transfer": -0.02}

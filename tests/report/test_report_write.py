@@ -8,7 +8,7 @@ import pytest
 
 from supermasks.errors import RunStateError
 from supermasks.experiments.running.record import write_record
-from supermasks.report import read_runs, write_report
+from supermasks.report import read_runs, write_html, write_mammoth, write_report
 
 Make = Callable[..., dict[str, Any]]
 
@@ -96,3 +96,42 @@ def test_a_record_of_another_form_is_refused_by_name(
     file.write_text(json.dumps(record))
     with pytest.raises(RunStateError, match=re.escape(str(file))):
         read_runs([file.parent])
+
+
+INNER = ["mean", "per_task", "matrix", "forgetting", "backward_transfer"]
+OUTER = ["command", "task_identification", "way", "dataset", "net", "tasks", "evaluations", "versions"]
+NOTHING = [[], [None, None], [float("nan")], [2.0], "high", {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((("accuracy", name), "left out") for name in INNER),
+        *(((name,), "left out") for name in OUTER),
+        *((("accuracy", name), value) for name in ("per_task", "given_per_task", "so_far") for value in NOTHING),
+        *((("accuracy", "matrix"), value) for value in ([[]], [[None]], [[float("nan")]], [0.5], "all")),
+        *((("evaluations", 0, name), "left out") for name in ("per_task", "accuracy", "inference", "seconds")),
+        (("accuracy", "mean"), float("nan")),
+        (("seconds", "train"), float("inf")),
+        (("evaluations", 0), None),
+        (("tasks",), 0),
+        (("tasks",), True),
+    ],
+    ids=repr,
+)
+def test_a_record_with_an_entry_of_another_form_is_refused_before_anything_is_written(
+    put: Callable[..., Path], tmp_path: Path, path: tuple[str | int, ...], value: object
+) -> None:
+    file = put("run") / "record.json"
+    record = json.loads(file.read_text())
+    holder = record
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    if value == "left out":
+        del holder[path[-1]]
+    file.write_text(json.dumps(record))
+    for write in (write_report, write_html, write_mammoth):
+        with pytest.raises(RunStateError, match=re.escape(str(file))):
+            write([file.parent], tmp_path / "report")
+    assert not (tmp_path / "report").exists()

@@ -1,9 +1,10 @@
 """`supermasks compare`: several ways on the same tasks, with the same search for each."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from supermasks.cli.extra import tyro
 from supermasks.cli.screen import print_table, with_bars
@@ -15,7 +16,6 @@ from supermasks.experiments.comparison import compare as run_comparison
 from supermasks.experiments.expression import parse
 from supermasks.experiments.running.record import RECORD
 from supermasks.report import write_frontier, write_html, write_report
-from supermasks.spec import Settings
 
 
 def compare(
@@ -43,8 +43,8 @@ def compare(
 ) -> None:
     """Run several ways on the same tasks, with the same seeds and training; a search finds the learning rate of each.
 
-    The first way says the network and the training. Each way keeps its optimiser, whose learning rate is searched on
-    held-out training examples. A comparison in the folder, stopped or finished, is resumed.
+    Network and training are those of the first way in the list. Each way keeps its own optimiser; its learning rate is
+    searched on held-out training examples. A comparison in the folder is resumed, and other ways and seeds are added.
 
     Args:
         experiment: its name, as for `supermasks run`: "split-mnist", for example.
@@ -52,21 +52,21 @@ def compare(
             "masks,lora(rank=1),lora(rank=8,layers='all')". "frontier" is a list of masks and all their rivals, for
             pretrained-text and pretrained-images.
         tasks: how many tasks; by default as many as the experiment has.
-        seeds: run each way with the seeds 0, 1, and so on; so many.
-        trials: learning rates that each way tries; 1 for no search.
-        given: the task is given in testing, for all ways; ways with heads need it.
+        seeds: how many seeds each way is run with: 2 means the seeds 0 and 1.
+        trials: how many learning rates each way tries; 1 for no search.
+        given: tell each network in testing which task an input is of. Ways with one head a task need this.
         dataset: what the tasks are made of, such as "sample".
         datasets: one for each task, separated by commas: "imdb,reuters-r8".
-        train_images: training images of a task, at most.
-        test_images: test images of a task, at most.
-        train_texts: training texts of a task, at most.
-        test_texts: test texts of a task, at most.
-        length: of a text, in tokens.
+        train_images: use at most this many training images of each task.
+        test_images: use at most this many test images of each task.
+        train_texts: use at most this many training texts of each task.
+        test_texts: use at most this many test texts of each task.
+        length: tokens of a text; longer texts are cut off.
         net: the network, such as "LeNet300(200)".
-        steps: of a task.
-        epochs: of a task, instead of steps.
+        steps: training steps for each task.
+        epochs: passes over the training examples of each task, instead of steps.
         batch_size: examples in a step.
-        precision: of the products in training.
+        precision: number format of the multiplications in training.
         out: folder of the runs and the report; by default in runs/compare, named after the experiment.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         device: where to compute, such as "cuda".
@@ -81,6 +81,7 @@ def compare(
     texts = {"datasets": several, "train_texts": train_texts, "test_texts": test_texts, "length": length}
     of_tasks = _given({**images, **texts})
     of_training = {**duration, **_given({"batch_size": batch_size, "precision": precision})}
+    _check_options(experiment, of_tasks, (*images, *texts))
     preset = EXPERIMENTS[experiment]
     network = None if net is None else parse(net, Architecture)
     usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
@@ -139,22 +140,26 @@ def _changed(
 ) -> Experiment:
     return replace(
         experiment,
-        tasks=_with(experiment.tasks, of_tasks),
-        training=_with(experiment.training, of_training),
+        tasks=replace(cast("Any", experiment.tasks), **of_tasks),
+        training=replace(experiment.training, **of_training),
         net=net if net is not None and isinstance(net, experiment.way.over) else experiment.net,
     )
 
 
-def _with(settings: Settings, values: dict[str, Any]) -> Any:
-    """Return settings with other values.
+def _check_options(experiment: str, given: Iterable[str], options: Iterable[str]) -> None:
+    """Raise ConfigError unless the tasks of an experiment have the settings that are given.
 
-    Raises:
-        ConfigError: they have no setting of such a name.
+    Args:
+        experiment: its name.
+        given: the names of settings.
+        options: of all settings of tasks that can be given here.
     """
-    changeable: Any = settings
-    names = [each.name for each in fields(changeable)]
-    for name in values:
-        if name not in names:
-            option = name.replace("_", "-")
-            raise ConfigError(f"{type(settings).__name__} has no setting --{option}; it has {', '.join(names)}")
-    return replace(changeable, **values)
+    has = {each.name for each in fields(cast("Any", EXPERIMENTS[experiment].usual[0].tasks))}
+    for name in given:
+        if name not in has:
+            usable = ", ".join(_option(each) for each in options if each in has)
+            raise ConfigError(f"the tasks of {experiment} have no {_option(name)}; leave it out. They have {usable}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

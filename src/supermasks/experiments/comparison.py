@@ -13,6 +13,7 @@ from supermasks.errors import ConfigError, RunStateError, TrainingError
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.expression import parse, with_defaults
 from supermasks.experiments.presets import Preset
+from supermasks.experiments.running.folder import flat
 from supermasks.experiments.running.record import RECORD, append_line, read_json, read_lines, write_json
 from supermasks.experiments.running.run import run
 from supermasks.experiments.running.watcher import Silent, Watcher
@@ -35,6 +36,7 @@ class Comparison(Settings):
 
     Attributes:
         experiments: one for each way; their seed is not used.
+        names: what the ways are called in the folder; by default by their names on the command line.
         seeds: how many seeds each way is run with: 0, 1, ...
         trials: how many learning rates each way may try; 1 keeps the usual one, and searches nothing.
         fraction: of the training examples that is held out to compare the learning rates.
@@ -44,35 +46,31 @@ class Comparison(Settings):
     """
 
     experiments: tuple[Experiment, ...]
+    names: tuple[str, ...] = ()
     seeds: int = 2
     trials: int = 4
     fraction: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.experiments or self.seeds < 1 or not 1 <= self.trials <= len(FACTORS):
+        if not self.experiments:
+            raise ConfigError("no way is named; name some, such as supsup,ewc")
+        if self.seeds < 1 or not 1 <= self.trials <= len(FACTORS):
             raise ConfigError(
-                f"a comparison needs at least 1 way, at least 1 seed and 1 to {len(FACTORS)} trials, got "
-                f"{len(self.experiments)} ways, {self.seeds} seeds and {self.trials} trials"
+                f"a comparison needs at least 1 seed and 1 to {len(FACTORS)} trials, got {self.seeds} and {self.trials}"
             )
         if not 0 < self.fraction < 1:
             raise ConfigError(f"the held-out fraction must be above 0 and below 1, got {self.fraction}")
-        names = self.names
-        if len(set(names)) < len(names):
-            raise ConfigError(f"each way can be compared once with the same settings, got {', '.join(names)}")
+        if not self.names:
+            object.__setattr__(self, "names", tuple(experiment.way.name for experiment in self.experiments))
+        if len(self.names) != len(self.experiments):
+            raise ConfigError(f"expected a name for each of {len(self.experiments)} ways, got {len(self.names)}")
+        if twice := [name for name in self.names if self.names.count(name) > 1]:
+            raise ConfigError(f"{twice[0]} is named twice; leave one out, or give one of them other settings")
         first = self.experiments[0]
         for experiment in self.experiments:
             if (experiment.tasks, experiment.net) != (first.tasks, first.net):
                 raise ConfigError(f"{experiment.way.name} has other tasks or another network than {first.way.name}")
-
-    @property
-    def names(self) -> list[str]:
-        """What the ways are called in the folder: by their name, and by their settings too if a name occurs twice."""
-        names = [experiment.way.name for experiment in self.experiments]
-        return [
-            name if names.count(name) == 1 else experiment.way.title
-            for name, experiment in zip(names, self.experiments, strict=True)
-        ]
 
 
 def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **numbers: Any) -> Comparison:
@@ -101,14 +99,18 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
         preset = preset.with_task_given()
     named = [each for way in ways for each in preset.lists.get(way, (way,))]
     usual = [_with_settings(preset, way) for way in named]
-    return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), **numbers)
+    # A way with its usual settings has a short name.
+    names = [each.way.name if each.way == preset.of(each.way.name).way else each.way.title for each in usual]
+    return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), names=tuple(names), **numbers)
 
 
 def _with_settings(preset: Preset, text: str) -> Experiment:
     """Return the experiment of a way, with the settings that follow its name."""
     name, bracket, settings = text.partition("(")
-    usual = preset.of(name.strip())
-    return replace(usual, way=parse(f"{type(usual.way).__name__}({settings}", Way)) if bracket else usual
+    usual = preset.of(name.strip().lower())
+    if not bracket:
+        return usual
+    return replace(usual, way=parse(f"{type(usual.way).__name__}({settings}", Way, shown=text))
 
 
 def _alike(experiment: Experiment, first: Experiment) -> Experiment:
@@ -133,7 +135,7 @@ def compare(
 ) -> Path:
     """Run a comparison, and return the folder of its runs; what is finished in the folder is not run again.
 
-    A comparison with more ways than the one in the folder adds these.
+    A comparison may have other ways and more or fewer seeds than the one in the folder, which then grows.
 
     For each way, `trials` learning rates are tried with the first seed. The rate with the best accuracy on held-out
     training examples is used for all seeds. Test examples play no part in this. `search.jsonl` has a line a trial.
@@ -182,33 +184,49 @@ def compare(
 
 
 def _claim(comparison: Comparison, out: Path) -> None:
-    described = describe(comparison)
+    """Make the folder that of this comparison, or add to the one that it holds."""
     if not (out / COMPARISON).exists():
         if (out / SEARCH).exists() or (out / RUNS).exists():
             raise RunStateError(f"{out} holds parts of a comparison, but no {COMPARISON}; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / COMPARISON, described)
+        write_json(out / COMPARISON, describe(comparison))
         return
     stored = with_defaults(read_json(out / COMPARISON))
-    if stored != described and _extended(stored, comparison):
-        write_json(out / COMPARISON, described)
-    elif stored != described:
-        raise RunStateError(
-            f"{out} holds another comparison; use the same settings (more ways may be added), or another folder by "
-            "--out"
-        )
-
-
-def _extended(stored: Any, comparison: Comparison) -> bool:
-    """Return whether a comparison is a stored one with more ways; the folders of the others keep their names."""
     try:
         before = build(stored, Comparison)
-    except ConfigError:
-        return False
-    named = dict(zip(comparison.names, comparison.experiments, strict=True))
-    if any(named.get(name) != way for name, way in zip(before.names, before.experiments, strict=True)):
-        return False
-    return replace(comparison, experiments=before.experiments) == before
+    except ConfigError as error:
+        raise RunStateError(f"{out} holds a comparison that this version cannot read: {error}") from error
+    ways, others = _by_name(before), _by_name(comparison)
+    was = {name: describe(value) for name, value in {**ways, **_numbers(before)}.items()}
+    now = {name: describe(value) for name, value in {**others, **_numbers(comparison)}.items()}
+    changed = [_changes(name, was[name], now[name]) for name in was if name in now and was[name] != now[name]]
+    if changed:
+        raise RunStateError(
+            f"{out} holds another comparison: {'; '.join(changed)}; use the same settings (other ways and seeds may be "
+            "added), or another folder by --out"
+        )
+    both = {**ways, **others}
+    seeds = max(before.seeds, comparison.seeds)
+    joined = replace(before, experiments=tuple(both.values()), names=tuple(both), seeds=seeds)
+    if joined != before:
+        write_json(out / COMPARISON, describe(joined))
+
+
+def _by_name(comparison: Comparison) -> dict[str, Experiment]:
+    return dict(zip(comparison.names, comparison.experiments, strict=True))
+
+
+def _numbers(comparison: Comparison) -> dict[str, float]:
+    return {"trials": comparison.trials, "fraction": comparison.fraction}
+
+
+def _changes(name: str, was: Any, now: Any) -> str:
+    """Return in words how a setting of a comparison, or the experiment of a way, differs."""
+    if not isinstance(was, dict):
+        return f"{name} was {was}, now {now}"
+    before, after = flat(was), flat(now)
+    pairs = {key: (before.get(key, "not set"), after.get(key, "not set")) for key in sorted({*before, *after})}
+    return ", ".join(f"{key} of {name} was {old}, now {new}" for key, (old, new) in pairs.items() if old != new)
 
 
 def _searched(

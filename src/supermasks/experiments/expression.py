@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+from math import isfinite
 from typing import Any, TypeVar
 
 from supermasks.errors import ConfigError
@@ -52,10 +53,15 @@ def with_defaults(description: Any) -> Any:
     return {name: with_defaults(value) for name, value in {**description, **lacking}.items()}
 
 
-def parse(text: str, root: type[Kind]) -> Kind:
+def parse(text: str, root: type[Kind], shown: str = "") -> Kind:
     """Return the settings that a text names: a class, with arguments where it needs some.
 
     Capitals make no difference.
+
+    Args:
+        text: such as "TopK(ER(16))".
+        root: the kind of settings.
+        shown: the text in an error, if it is not this one.
 
     Raises:
         ConfigError: the text names no settings of this kind, or their arguments are wrong.
@@ -65,13 +71,23 @@ def parse(text: str, root: type[Kind]) -> Kind:
         >>> parse("TopK(ER(16))", MaskRule)
         TopK(budget=ER(scale=16, cap=0.5))
     """
+    given = shown or text
+    expected = f"expected {_choices(root)}, got {given!r}"
     try:
         made = _made(ast.parse(text, mode="eval").body, text)
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise ConfigError(f"expected {_choices(root)}, got {text!r}: {error}") from error
+    except _UnknownError as error:
+        raise ConfigError(f"{expected}: no settings are called {error}") from None
+    except SyntaxError as error:
+        raise ConfigError(f"{given!r} cannot be read: {error.msg}" if "(" in given else expected) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{given!r}: {error}") from error
     if not isinstance(made, root):
-        raise ConfigError(f"expected {_choices(root)}, got {text!r}")
+        raise ConfigError(expected)
     return made
+
+
+class _UnknownError(Exception):
+    """No settings have this name."""
 
 
 def defaults_of(name: str) -> dict[str, Any]:
@@ -108,17 +124,22 @@ def _made(node: ast.expr, text: str) -> Any:
         return _call(node.func, [_made(argument, text) for argument in node.args], keywords, text)
     if isinstance(node, (ast.Tuple, ast.List)):
         return tuple(_made(item, text) for item in node.elts)
-    return ast.literal_eval(node)
+    value = ast.literal_eval(node)
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"expected finite numbers, got {ast.unparse(node)}")
+    return value
 
 
 def _call(function: ast.expr, arguments: list[Any], keywords: dict[str, Any], text: str) -> Any:
     name = function.id if isinstance(function, ast.Name) else ast.unparse(function)
     found = [kind for kind in kinds(Settings) if kind.__name__.lower() == name.lower()]
     if not found:
-        raise ValueError(f"no settings are called {name}")
+        raise _UnknownError(name)
     fields = [each.name for each in dataclasses.fields(found[0])]  # pyright: ignore[reportArgumentType]
     if len(arguments) > len(fields):
         raise ValueError(f"{name} takes at most {len(fields)} arguments, got {len(arguments)}")
+    if unknown := [key for key in keywords if key not in fields]:
+        raise ValueError(f"{name} has no setting {unknown[0]}; it has {', '.join(fields) or 'none'}")
     values = {**dict(zip(fields, arguments, strict=False)), **keywords}
     described = {"type": found[0].__name__, **{key: describe(value) for key, value in values.items()}}
     return build(described, found[0])

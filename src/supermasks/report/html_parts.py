@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 from itertools import groupby
+from statistics import fmean
 from typing import NamedTuple
 
 from supermasks.brief import visible
@@ -12,6 +13,7 @@ WIDTH, HEIGHT = 640, 260  # of a drawing of lines
 LEFT, TOP, BOTTOM = 44, 12, 30  # its margins
 COLOURS = 8
 MOST_POINTS = 500  # of a line; more could not be told apart
+MOST_CELLS = 100  # of a side of a matrix; smaller ones could not be seen
 MOST_NUMBERS = 12  # of a matrix with numbers in its cells
 LEAST_SPAN = 2.0  # points; a narrower axis would make noise look like a finding
 
@@ -129,8 +131,10 @@ def polyline(points: Sequence[tuple[float, float]], colour: int) -> str:
 
 def heat_map(title: str, matrix: Sequence[Sequence[float | None]]) -> str:
     """Return a figure of accuracies in percent: a row for each task that was learned, a column for each task."""
+    tasks, known = len(matrix), [entry for row in matrix for entry in row if entry is not None]
+    every = -(-tasks // MOST_CELLS)
+    matrix = _averaged(matrix, every) if every > 1 else matrix
     count, side = len(matrix), 340 / len(matrix)
-    known = [entry for row in matrix for entry in row if entry is not None]
     low = min([*known, 95.0])
     drawn = list[str]()
     for j in range(count):
@@ -145,13 +149,26 @@ def heat_map(title: str, matrix: Sequence[Sequence[float | None]]) -> str:
             drawn += [_number(40 + (j + 0.5) * side, 14 + (i + 0.5) * side, entry, low) for i, entry in column]
     for task in sorted({0, count - 1}):
         middle = (task + 0.5) * side
-        drawn.append(f'<text x="34" y="{14 + middle:.1f}" text-anchor="end">{task + 1}</text>')
-        drawn.append(f'<text x="{40 + middle:.1f}" y="366" text-anchor="middle">{task + 1}</text>')
+        number = tasks if task else 1
+        drawn.append(f'<text x="34" y="{14 + middle:.1f}" text-anchor="end">{number}</text>')
+        drawn.append(f'<text x="{40 + middle:.1f}" y="366" text-anchor="middle">{number}</text>')
     alt = (
-        f"{title}: from {min(known):.1f}% to {max(known):.1f}%, after each of {count} tasks (rows) on each task so far"
+        f"{title}: from {min(known):.1f}% to {max(known):.1f}%, after each of {tasks} tasks (rows) on each task so far"
     )
     keys = f"Rows: after learning that task. Columns: accuracy on that task. Palest is {low:.1f}%, fullest 100%."
+    if every > 1:
+        keys += f" A box is the mean of {every} x {every} accuracies."
     return figure(title, alt, 390, 375, drawn, keys)
+
+
+def _averaged(matrix: Sequence[Sequence[float | None]], every: int) -> list[list[float | None]]:
+    """Return the means of squares of a matrix; None where no entry of a square is known."""
+    starts = range(0, len(matrix), every)
+    squares = [
+        [[e for row in matrix[i : i + every] for e in row[j : j + every] if e is not None] for j in starts]
+        for i in starts
+    ]
+    return [[fmean(square) if square else None for square in row] for row in squares]
 
 
 def _number(x: float, y: float, entry: float, low: float) -> str:

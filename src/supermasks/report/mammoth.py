@@ -1,6 +1,7 @@
 """Results in the words of Mammoth, a framework of continual learning, as JSON: for tables and plots of others."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def write_mammoth(folders: Sequence[Path], out: Path) -> list[Path]:
     files = dict[Path, list[dict[str, Any]]]()
     for record in read_runs(folders).values():
         for setting, line in _lines(record):
-            path = out / setting / str(record["dataset"]) / str(record["way"]) / FILE
+            path = out / setting / _file_name(record["dataset"]) / _file_name(record["way"]) / FILE
             files.setdefault(path, []).append(line)
     for path, lines in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,12 @@ def _lines(record: Record) -> list[tuple[str, dict[str, Any]]]:
         setting = "domain-il" if record["scenario"] in LABELS_SHARED else "class-il"
         lines.append((setting, {**about, **inferred, **nothing}))
     return lines
+
+
+def _file_name(text: str) -> str:
+    """Return a text as the name of one folder: a record of somebody else may hold any text."""
+    name = re.sub(r"[^\w .,()=+-]+", "_", text)
+    return "_" if name.strip(". ") == "" else name
 
 
 def _about(record: Record) -> dict[str, Any]:

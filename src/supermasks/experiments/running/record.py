@@ -14,6 +14,7 @@ import torch
 
 from supermasks.errors import RunStateError, SupermasksError
 from supermasks.experiments.experiment import Experiment
+from supermasks.experiments.running.record_form import fault
 from supermasks.experiments.running.schema_1 import from_schema_1
 from supermasks.learner import Learner
 from supermasks.spec import describe
@@ -21,7 +22,6 @@ from supermasks.version import __version__
 
 RECORD = "record.json"
 SCHEMA = 2
-KEYS = {"experiment", "method", "scenario", "tasks", "seed", "config", "versions", "accuracy", "bytes", "seconds"}
 
 
 def about(experiment: Experiment, learner: Learner, command: Sequence[str], device: str) -> dict[str, Any]:
@@ -121,14 +121,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD if folder.is_dir() else folder
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
         raise RunStateError(f"there is no {RECORD} in {folder}; the run is not finished: resume it") from None
     except (OSError, ValueError) as error:
         raise RunStateError(f"{path} cannot be read as a record: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") not in (1, SCHEMA) or not record.keys() >= KEYS:
+    if not isinstance(record, dict) or record.get("schema") not in (1, SCHEMA):
         raise RunStateError(f"{path} is not a record of schema 1 or {SCHEMA}, which this version reads")
-    return record if record["schema"] == SCHEMA else _converted(record, path)
+    record = record if record["schema"] == SCHEMA else _converted(record, path)
+    if found := fault(record):
+        raise RunStateError(f"{path} is not as a run writes it: {found}; restore it, or run it again")
+    return record
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which no run writes; restore it, or run it again")
 
 
 def _converted(record: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -136,5 +143,5 @@ def _converted(record: dict[str, Any], path: Path) -> dict[str, Any]:
         return from_schema_1(record)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, SupermasksError) as error:
         raise RunStateError(
-            f"{path} is not as a run wrote it in schema 1 ({type(error).__name__}: {error}); restore it"
+            f"{path} is damaged: an entry is not as a run of schema 1 wrote it ({error}); restore it, or run it again"
         ) from error

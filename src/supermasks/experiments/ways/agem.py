@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.agem import AGEM
 
 
 @dataclass(frozen=True, kw_only=True)
-class AGEMWay(Way):
+class AGEMWay(MethodWay):
     """One trunk with projected gradients, and a head a task (A-GEM).
 
     Attributes:
@@ -22,5 +22,5 @@ class AGEMWay(Way):
 
     memory: int = 200
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), AGEM(memory=self.memory))
+    def method(self) -> Method:
+        return AGEM(memory=self.memory)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.dark_experience import DER, DERpp
 
 
 @dataclass(frozen=True, kw_only=True)
-class DERWay(Way):
+class DERWay(MethodWay):
     """One trunk that replays stored examples with their logits, and a head a task (DER).
 
     Attributes:
@@ -24,12 +24,12 @@ class DERWay(Way):
     alpha: float = 0.3
     memory: int = 200
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), DER(alpha=self.alpha, memory=self.memory))
+    def method(self) -> Method:
+        return DER(alpha=self.alpha, memory=self.memory)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DERppWay(Way):
+class DERppWay(MethodWay):
     """One trunk that replays stored examples with their logits and labels, and a head a task (DER++).
 
     Attributes:
@@ -47,6 +47,5 @@ class DERppWay(Way):
     beta: float = 0.5
     memory: int = 200
 
-    def learner(self, setup: Setup) -> Learner:
-        method = DERpp(alpha=self.alpha, beta=self.beta, memory=self.memory)
-        return setup.learner(setup.network(heads=True), method)
+    def method(self) -> Method:
+        return DERpp(alpha=self.alpha, beta=self.beta, memory=self.memory)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.experience_replay import ExperienceReplay
 
 
 @dataclass(frozen=True, kw_only=True)
-class ERWay(Way):
+class ERWay(MethodWay):
     """One trunk that replays stored examples, and a head a task (ER).
 
     Attributes:
@@ -22,5 +22,5 @@ class ERWay(Way):
 
     memory: int = 200
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), ExperienceReplay(memory=self.memory))
+    def method(self) -> Method:
+        return ExperienceReplay(memory=self.memory)

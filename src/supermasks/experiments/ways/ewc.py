@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.ewc import EWC
 
 
 @dataclass(frozen=True, kw_only=True)
-class EWCWay(Way):
+class EWCWay(MethodWay):
     """One trunk with a penalty on the weights that earlier tasks need, and a head a task (online EWC).
 
     Attributes:
@@ -26,6 +26,5 @@ class EWCWay(Way):
     decay: float = 1.0
     examples: int = 200
 
-    def learner(self, setup: Setup) -> Learner:
-        method = EWC(strength=self.strength, decay=self.decay, examples=self.examples)
-        return setup.learner(setup.network(heads=True), method)
+    def method(self) -> Method:
+        return EWC(strength=self.strength, decay=self.decay, examples=self.examples)

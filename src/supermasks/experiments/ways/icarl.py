@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.icarl import ICaRL
 
 
 @dataclass(frozen=True, kw_only=True)
-class ICaRLWay(Way):
+class ICaRLWay(MethodWay):
     """One trunk that replays stored examples, and the means of their features as the head of a task (iCaRL).
 
     Attributes:
@@ -22,5 +22,5 @@ class ICaRLWay(Way):
 
     memory: int = 200
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), ICaRL(memory=self.memory))
+    def method(self) -> Method:
+        return ICaRL(memory=self.memory)

@@ -2,30 +2,29 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
-from supermasks.methods import Individual
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Individual, Method
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndividualWay(Way):
+class IndividualWay(MethodWay):
     """A network a task, each trained from the base."""
 
     name = "individual"
     label = "individually trained"
     colour = "red"
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(), Individual())
+    def method(self) -> Method:
+        return Individual()
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmWay(Way):
+class WarmWay(MethodWay):
     """A network a task, each trained from the one before: the upper bound (SupSup, Section 4.1)."""
 
     name = "individual-warm"
     label = "individually trained, warm"
     colour = "orange"
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(), Individual(warm=True))
+    def method(self) -> Method:
+        return Individual(warm=True)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.lwf import LwF
 
 
 @dataclass(frozen=True, kw_only=True)
-class LwFWay(Way):
+class LwFWay(MethodWay):
     """One trunk that keeps its answers for earlier tasks, and a head a task (LwF).
 
     Attributes:
@@ -24,5 +24,5 @@ class LwFWay(Way):
     strength: float = 1.0
     temperature: float = 2.0
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), LwF(strength=self.strength, temperature=self.temperature))
+    def method(self) -> Method:
+        return LwF(strength=self.strength, temperature=self.temperature)

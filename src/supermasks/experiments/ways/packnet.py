@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.packnet import PackNet
 from supermasks.owned import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackNetWay(Way):
+class PackNetWay(MethodWay):
     """A part of the weights for each task, found by pruning, and a head a task (PackNet).
 
     Attributes:
@@ -27,6 +27,5 @@ class PackNetWay(Way):
     train_share: float = 0.67
     weights: Precision = "float32"
 
-    def learner(self, setup: Setup) -> Learner:
-        method = PackNet(keep=self.keep, train_share=self.train_share, precision=self.weights)
-        return setup.learner(setup.network(heads=True), method)
+    def method(self) -> Method:
+        return PackNet(keep=self.keep, train_share=self.train_share, precision=self.weights)

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.psp import PSP
 
 
 @dataclass(frozen=True, kw_only=True)
-class PSPWay(Way):
+class PSPWay(MethodWay):
     """The weights of all tasks in superposition, each behind its own rotations (SupSup, Section 4.1, "PSP")."""
 
     name = "psp"
     label = "PSP"
     colour = "orange"
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(), PSP())
+    def method(self) -> Method:
+        return PSP()

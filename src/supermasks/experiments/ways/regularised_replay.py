@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.regularised_replay import RegularisedReplay
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegularisedReplayWay(Way):
+class RegularisedReplayWay(MethodWay):
     """One trunk that replays stored examples and keeps its features, and a head a task (ExSSNeT, Section 4.1).
 
     Attributes:
@@ -24,6 +24,5 @@ class RegularisedReplayWay(Way):
     memory: int = 200
     strength: float = 1.0
 
-    def learner(self, setup: Setup) -> Learner:
-        method = RegularisedReplay(memory=self.memory, strength=self.strength)
-        return setup.learner(setup.network(heads=True), method)
+    def method(self) -> Method:
+        return RegularisedReplay(memory=self.memory, strength=self.strength)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.sequential import Sequential
 
 
 @dataclass(frozen=True, kw_only=True)
-class SequentialWay(Way):
+class SequentialWay(MethodWay):
     """One trunk that is trained on all tasks in turn, with a head a task: the lower bound (SupSup, Section 4.1)."""
 
     name = "sequential"
@@ -16,12 +16,12 @@ class SequentialWay(Way):
     colour = "red"
     heads = True
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), Sequential())
+    def method(self) -> Method:
+        return Sequential()
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneHeadWay(Way):
+class OneHeadWay(MethodWay):
     """One network that is trained on all tasks in turn, with the same outputs for all: the lower bound on MNIST.
 
     It forgets more than with a head a task. SupSup does not say which of the two its PermutedMNIST and RotatedMNIST
@@ -32,5 +32,5 @@ class OneHeadWay(Way):
     label = "one network and one head for all tasks in turn"
     colour = "pink"
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(), Sequential())
+    def method(self) -> Method:
+        return Sequential()

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.way import Setup, Way
-from supermasks.learner import Learner
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.methods import Method
 from supermasks.methods.synaptic import SI
 
 
 @dataclass(frozen=True, kw_only=True)
-class SIWay(Way):
+class SIWay(MethodWay):
     """One trunk with a penalty on the weights that helped earlier tasks, and a head a task (SI).
 
     Attributes:
@@ -24,5 +24,5 @@ class SIWay(Way):
     strength: float = 1.0
     damping: float = 1e-3
 
-    def learner(self, setup: Setup) -> Learner:
-        return setup.learner(setup.network(heads=True), SI(strength=self.strength, damping=self.damping))
+    def method(self) -> Method:
+        return SI(strength=self.strength, damping=self.damping)

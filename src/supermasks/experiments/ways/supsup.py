@@ -1,10 +1,11 @@
 """SupSup: a mask a task, over weights that stay as they are."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass, field
 
 from supermasks.experiments.expression import brief
-from supermasks.experiments.ways.way import Setup, Way
+from supermasks.experiments.ways.over_network import MethodWay
+from supermasks.experiments.ways.way import Setup
 from supermasks.learner import Learner
 from supermasks.masks import ER, Annealed, Budget, Drop, MaskRule, TopK
 from supermasks.methods import Method, SupSup
@@ -13,7 +14,7 @@ from supermasks.spec import describe
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskWay(Way, ABC):
+class MaskWay(MethodWay, ABC):
     """A way with a mask a task.
 
     Attributes:
@@ -25,10 +26,6 @@ class MaskWay(Way, ABC):
 
     rule: MaskRule
     initial: InitialScores = field(default_factory=KaimingUniform)
-
-    @abstractmethod
-    def method(self) -> Method:
-        """Return the method."""
 
     def learner(self, setup: Setup) -> Learner:
         return setup.learner(setup.network(self.kept), self.method())

@@ -74,7 +74,7 @@ class Way(Settings, ABC):
     """How tasks are kept apart; subclasses are frozen dataclasses with the settings that are their own.
 
     A new way is a new file in this folder. It needs a `name`, for the command line and records, a `label` and a
-    `colour`, for pictures, and `learner`.
+    `colour`, for pictures, and `learner`; or `method`, if it is a `MethodWay`.
 
     Attributes:
         over: the kind of networks that it is for.
