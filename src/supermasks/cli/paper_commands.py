@@ -40,7 +40,7 @@ def paper(
         scale: "paper" for the paper's data, tasks and training; "small" for real data at hand, in minutes.
         dry: show the rows of the table, what each run would be and why others are left out; run nothing.
         only: the names of rows, with "*" for any text, such as "*, S-MNIST"; by default all rows.
-        seed: of the runs.
+        seed: random seed of the runs.
         out: folder of the runs; a stopped or finished run in it is resumed.
         data: folder of the data sets; by default $SUPERMASKS_DATA and the cache.
         device: where to compute, such as "cuda".

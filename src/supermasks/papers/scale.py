@@ -15,10 +15,10 @@ class Scale(Settings):
     """How small a small version is: by default a row takes a minute or two on two cores.
 
     Attributes:
-        tasks: at most so many.
-        steps: at most so many a task.
-        epochs: at most so many.
-        examples: at most so many training examples a task, where a task is a part of a data set.
+        tasks: use at most this many tasks.
+        steps: make at most this many training steps for each task.
+        epochs: make at most this many passes over the training examples.
+        examples: use at most this many training examples of each task, where a task is a part of a data set.
     """
 
     tasks: int = 5

@@ -64,20 +64,21 @@ def fault(record: Mapping[str, Any]) -> str:
 def _fault(name: str, holder: Mapping[str, Any], inner: str, kind: str) -> str:
     if inner not in holder:
         return f"{name} is missing"
-    value = holder[inner]
+    value: Any = holder[inner]
     if value is None and name in MAY_BE_NONE:
         return ""
-    if not isinstance(value, KINDS[kind]) or isinstance(value, bool):
+    rows: list[Any] = value if kind == ROWS else [value] if kind == SHARES else []
+    if not isinstance(value, KINDS[kind]) or isinstance(value, bool) or not all(map(_are_shares, rows)):
         return f"{name} should be {kind}, got {value!r:.40}"
-    rows = value if kind == ROWS else [value] if kind == SHARES else []
-    for row in rows:
-        if (
-            not isinstance(row, list)
-            or not all(each is None or _is_share(each) for each in row)
-            or not any(each is not None for each in row)
-        ):
-            return f"{name} should be {kind}, got {value!r:.40}"
     return ""
+
+
+def _are_shares(row: Any) -> bool:
+    """Return whether this is a list of accuracies, not all unknown."""
+    if not isinstance(row, list):
+        return False
+    known = [each for each in row if each is not None]
+    return bool(known) and all(map(_is_share, known))
 
 
 def _is_share(value: object) -> bool:
