@@ -10,6 +10,7 @@ from supermasks.bases import RandomBase
 from supermasks.experiments import read_record, run
 from supermasks.experiments.ways.trunk import TRUNK
 from supermasks.spec import describe
+from supermasks.training import Adam
 
 KEEPS = ("packnet", "wsn", "multitask")
 FORGETS = ("si", "lwf", "er", "agem", "der", "derpp", "icarl", "regularised-replay", "psp")
@@ -26,6 +27,16 @@ def test_a_baseline_learns_the_tasks(name: str, tmp_path: Path) -> None:
     taken = bank.bytes()
     assert (taken.examples > 0) == (name in REMEMBERS)
     assert (tmp_path / TRUNK).exists() == (name == "multitask")
+
+
+@pytest.mark.parametrize("name", ["multitask", "separate-heads"])
+def test_heads_over_a_trunk_have_the_rate_of_heads(name: str, tmp_path: Path) -> None:
+    """`head_rate` is for a head beside a trunk; heads alone had the rate of the trunk, and stayed where they were."""
+    experiment = split(name, tasks=2, optimiser=Adam(1e-4), head_rate=30.0, head_first=0.5)
+    run(experiment, tmp_path, command=["supermasks"])
+    settings = BankFolder(tmp_path / "bank").open().header.settings["training"]
+    assert settings["optimiser"]["learning_rate"] == pytest.approx(3e-3)
+    assert (settings["head_rate"], settings["head_first"]) == (1.0, 0.0)
 
 
 def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A trunk that is trained before the first task, and stays as it is."""
 
+from dataclasses import replace
+
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from supermasks.bases import PretrainedBase
 from supermasks.experiments.ways.way import Setup
 from supermasks.learner import Learner
+from supermasks.training import Training
 from supermasks.types import Task
 
 TRUNK = "trunk.safetensors"
@@ -36,7 +39,14 @@ def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) ->
             if name in values:  # each task has its own head
                 parameter.copy_(values[name])
     base = PretrainedBase(f"trunk trained on {task.name}, {path}")
-    return setup.learner(setup.network(heads=True, module=module, base=base, select=[]))
+    network = setup.network(heads=True, module=module, base=base, select=[])
+    return replace(setup, training=_of_heads(setup.training)).learner(network)
+
+
+def _of_heads(training: Training) -> Training:
+    """Return the training of heads alone, at the rate that they have beside a trunk."""
+    rate = training.head_rate * training.optimiser.learning_rate
+    return replace(training, optimiser=replace(training.optimiser, learning_rate=rate), head_rate=1.0, head_first=0.0)
 
 
 def _fits(module: nn.Module, name: str, value: torch.Tensor) -> bool:
