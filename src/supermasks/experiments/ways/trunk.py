@@ -1,6 +1,7 @@
 """A trunk that is trained before the first task, and stays as it is."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,8 +46,9 @@ def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) ->
 
 def _of_heads(training: Training) -> Training:
     """Return the training of heads alone, at the rate that they have beside a trunk."""
-    rate = training.head_rate * training.optimiser.learning_rate
-    return replace(training, optimiser=replace(training.optimiser, learning_rate=rate), head_rate=1.0, head_first=0.0)
+    optimiser: Any = training.optimiser
+    faster = replace(optimiser, learning_rate=training.head_rate * optimiser.learning_rate)
+    return replace(training, optimiser=faster, head_rate=1.0, head_first=0.0)
 
 
 def _fits(module: nn.Module, name: str, value: torch.Tensor) -> bool:
