@@ -64,13 +64,18 @@ def fault(record: Mapping[str, Any]) -> str:
 def _fault(name: str, holder: Mapping[str, Any], inner: str, kind: str) -> str:
     if inner not in holder:
         return f"{name} is missing"
-    value: Any = holder[inner]
-    if value is None and name in MAY_BE_NONE:
+    value = holder[inner]
+    if _fits(value, kind) or (value is None and name in MAY_BE_NONE):
         return ""
-    rows: list[Any] = value if kind == ROWS else [value] if kind == SHARES else []
-    if not isinstance(value, KINDS[kind]) or isinstance(value, bool) or not all(map(_are_shares, rows)):
-        return f"{name} should be {kind}, got {value!r:.40}"
-    return ""
+    return f"{name} should be {kind}, got {value!r:.40}"
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if not isinstance(value, KINDS[kind]) or isinstance(value, bool):
+        return False
+    if kind == ROWS:
+        return all(map(_are_shares, value))
+    return kind != SHARES or _are_shares(value)
 
 
 def _are_shares(row: Any) -> bool:
