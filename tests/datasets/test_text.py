@@ -275,6 +275,7 @@ def test_the_model_is_a_folder(tmp_path: Path, run, known) -> None:
     folder = fetch("minilm", tmp_path / "data", lambda line: None)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
     assert minilm_folder() == minilm_folder(tmp_path / "data") == folder
+    assert minilm_folder(tmp_path / "texts of somebody") == folder  # the files have digests: they are the same anywhere
     (folder / "tokenizer.json").unlink()
     with pytest.raises(DataUnavailableError, match="supermasks data fetch minilm"):
         minilm_folder()

@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_experiments import changed
 
+from supermasks.experiments import EXPERIMENTS, run
 from supermasks.experiments.sequences import SEQUENCES
 from supermasks.experiments.tasks.source import Limits
 from supermasks.papers import PAPERS, Row, Scale, run_table
@@ -91,3 +93,22 @@ def test_without_texts_there_is_no_small_version(tmp_path: Path, monkeypatch: py
         experiment = row("1", f"{what}, S2").experiment
         assert experiment is not None
         assert experiment.tasks.small(Limits(5, 50), tmp_path) is None
+
+
+def test_the_encoder_is_looked_for_where_the_texts_are(
+    net: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--data` alone is enough: tokenizer and encoder are looked for there too."""
+    asked: list[Path | None] = []
+
+    def folder(data: Path | None) -> Path:
+        asked.append(data)
+        return net
+
+    monkeypatch.setattr("supermasks.experiments.encoder.minilm_folder", folder)
+    for name in ("heads", "masks", "fine-tuning", "multitask"):
+        usual = EXPERIMENTS["pretrained-text"].of(name)
+        experiment = changed(usual, datasets=("imdb", "reuters-r52"), train_texts=20, test_texts=10, epochs=1.0)
+        run(experiment, tmp_path / name, data)
+    assert len(asked) >= 8
+    assert set(asked) == {data}

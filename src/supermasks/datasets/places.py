@@ -43,12 +43,15 @@ def folders_for(dataset: DataSet, directory: str | Path | None) -> list[Path]:
 
 
 def model_folder(model: Resource, directory: str | Path | None) -> Path:
-    """Return the folder that has all files of a model, plain: `directory/name`, or by default a usual one.
+    """Return the folder that has all files of a model, plain: `directory/name`, or else one in the usual places.
+
+    The files have known digests, so they are the same wherever they lie.
 
     Raises:
         DataUnavailableError: no folder has them.
     """
-    folders = [root / model.name for root in roots(directory)]
+    given = [] if directory is None else [Path(directory)]
+    folders = [root / model.name for root in dict.fromkeys((*given, *roots(None)))]
     for folder in folders:
         if find_files(folder, model.digests) is not None:
             return folder

@@ -18,7 +18,7 @@ def load_encoder(name: str, kind: Literal["AutoModel", "AutoTokenizer"], data: P
     Args:
         name: "minilm", or a folder that `transformers` loads.
         kind: which of the two.
-        data: where MiniLM is looked for; None looks in the usual places.
+        data: where MiniLM is looked for first; then in the usual places.
 
     Raises:
         MissingExtraError: `transformers` is not installed.

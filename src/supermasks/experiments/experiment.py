@@ -91,7 +91,9 @@ class Experiment(Settings):
         """
         return self.tasks.stream(data, self.seed)
 
-    def learner(self, tasks: TaskStream, out: Path, progress: Progress, device: str = "cpu") -> Learner:
+    def learner(
+        self, tasks: TaskStream, out: Path, progress: Progress, device: str = "cpu", data: Path | None = None
+    ) -> Learner:
         """Return a new learner with these settings.
 
         Args:
@@ -99,13 +101,15 @@ class Experiment(Settings):
             out: the folder of the run; what is trained before the first task is kept there.
             progress: told of such training.
             device: where to compute, such as "cuda".
+            data: where a pretrained network is looked for first; None looks in the usual places only.
 
         Raises:
             ConfigError: a number is out of range, or the parts do not go together.
         """
         found = self.evaluation.found()
         inference = found[0].inference if found else None
-        return self.way.learner(Setup(self.net, tasks, self.training, inference, self.seed, device, out, progress))
+        setup = Setup(self.net, tasks, self.training, inference, self.seed, device, out, progress, data)
+        return self.way.learner(setup)
 
     def training_of(self, index: int) -> Training:
         """Return how the task at `index` is trained."""

@@ -56,7 +56,7 @@ def efficientnet(data: Path | None = None) -> VisionModel:
     """Return EfficientNet-Lite0 with the weights of ImageNet.
 
     Args:
-        data: where the weights are looked for; None looks in the usual places.
+        data: where the weights are looked for first; then in the usual places.
 
     Raises:
         MissingExtraError: the package with the network is not installed.

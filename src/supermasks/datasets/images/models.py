@@ -27,7 +27,7 @@ EFFICIENTNET = Resource(
 
 
 def efficientnet_file(directory: str | Path | None = None) -> Path:
-    """Return the file of weights in `directory/efficientnet-lite0`, or by default in one of the usual folders.
+    """Return the file of weights in `directory/efficientnet-lite0`, or else in one of the usual folders.
 
     Raises:
         DataUnavailableError: the weights are not there.

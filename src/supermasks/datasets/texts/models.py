@@ -39,7 +39,7 @@ MINILM = Resource(
 
 
 def minilm_folder(directory: str | Path | None = None) -> Path:
-    """Return the folder of MiniLM: `directory/minilm`, or by default one in `$SUPERMASKS_DATA` or the user's cache.
+    """Return the folder of MiniLM: `directory/minilm`, or else one in `$SUPERMASKS_DATA` or the user's cache.
 
     Raises:
         DataUnavailableError: the model is not there.

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
@@ -31,8 +32,13 @@ class Architecture(Settings, ABC):
         return self.name
 
     @abstractmethod
-    def module(self, tasks: TaskStream) -> nn.Module:
-        """Return the network for these tasks."""
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        """Return the network for these tasks.
+
+        Args:
+            tasks: that it will learn.
+            data: where a pretrained network is looked for first; None looks in the usual places only.
+        """
 
     def outputs_for(self, tasks: TaskStream) -> int:
         """Return how many outputs the network has for these tasks."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -17,7 +18,8 @@ from supermasks.types import TaskStream
 class Convolutional(Architecture, ABC):
     """A network over images, with channels last in memory."""
 
-    def module(self, tasks: TaskStream) -> nn.Module:
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        del data
         channels, _, size = tasks[0].train.shape
         return self.build(self.outputs_for(tasks), channels, size)
 

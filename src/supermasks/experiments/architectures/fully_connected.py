@@ -1,6 +1,7 @@
 """The fully connected networks of SupSup (Section 4.2), for images of 28 x 28 pixels."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -17,7 +18,8 @@ class LeNet300(Architecture):
 
     outputs: int | None = 100
 
-    def module(self, tasks: TaskStream) -> nn.Module:
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        del data
         return lenet_300_100(self.outputs_for(tasks))
 
 
@@ -29,5 +31,6 @@ class FC1024(Architecture):
 
     outputs: int | None = 500
 
-    def module(self, tasks: TaskStream) -> nn.Module:
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        del data
         return fc_1024_1024(self.outputs_for(tasks))

@@ -1,6 +1,7 @@
 """The network of HopSupSup, for images of 28 x 28 pixels: gates on the outputs of layers are masked, not weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -18,7 +19,8 @@ class Gated2048(Architecture):
 
     name = "gated-2048-2048"
 
-    def module(self, tasks: TaskStream) -> nn.Module:
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        del data
         return gated_2048_2048(self.outputs_for(tasks))
 
     def network(self, module: nn.Module, base: Base, device: str, **options: Any) -> Network:

@@ -1,6 +1,7 @@
 """A pretrained encoder of images."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -26,7 +27,7 @@ class Vision(Pretrained):
     model: str = EFFICIENTNET
     side: int | None = None
 
-    def module(self, tasks: TaskStream) -> nn.Module:
-        found = efficientnet() if self.model == EFFICIENTNET else vision_model(self.model)
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        found = efficientnet(data) if self.model == EFFICIENTNET else vision_model(self.model)
         side = found.side if self.side is None else self.side
         return ImageEncoder(found.encoder, found.width, self.outputs_for(tasks), side, found.mean, found.std)

@@ -1,6 +1,7 @@
 """Networks over texts: a small one over token embeddings, and a pretrained encoder."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
@@ -28,7 +29,7 @@ class KimCNN(Architecture):
 
     channels: int = 100
 
-    def module(self, tasks: TaskStream) -> nn.Module:
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
         return TextCNN(self.outputs_for(tasks), tasks[0].train.shape[-1], self.channels)
 
     def base(self, seed: int, kept: float | None) -> Base:
@@ -53,8 +54,8 @@ class Encoder(Pretrained):
 
     model: str = MINILM
 
-    def module(self, tasks: TaskStream) -> nn.Module:
-        encoder = load_encoder(self.model, "AutoModel")
+    def module(self, tasks: TaskStream, data: Path | None = None) -> nn.Module:
+        encoder = load_encoder(self.model, "AutoModel", data)
         if getattr(encoder, "pooler", None) is not None:
             encoder.pooler = None  # has no part in the mean over the tokens, but linear layers to mask
         return HuggingFaceEncoder(encoder, outputs=self.outputs_for(tasks))

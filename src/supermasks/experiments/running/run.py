@@ -94,7 +94,7 @@ def run(
     if experiment.way.trains_first:
         claim(experiment, out, resume)
     _check_foreign(experiment, tasks, data)
-    learner = experiment.learner(tasks, out, watcher.step, device)
+    learner = experiment.learner(tasks, out, watcher.step, device, data)
     _check(experiment, learner, tasks, workers)
     named = not isinstance(experiment.evaluation, TaskUnknown)
     streaming = None if named else Streaming(experiment, learner, tasks, out, watcher)

@@ -43,7 +43,7 @@ class TextSets(DataSetTasks):
             check_count("test_texts", self.test_texts)
 
     def stream(self, data: Path | None, seed: int) -> TaskStream:
-        tokenizer = load_encoder(self.tokenizer, "AutoTokenizer")
+        tokenizer = load_encoder(self.tokenizer, "AutoTokenizer", data)
         tasks = (text_task(load_set(name, data), tokenizer, self.length) for name in self.datasets)
         few = tuple(at_most(task, self.train_texts, self.test_texts, seed, "texts") for task in tasks)
         return held_out(few, self.validation, seed)

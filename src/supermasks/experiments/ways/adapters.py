@@ -50,7 +50,7 @@ class TrainedPartWay(Way, ABC):
         """Prepare the module, in place, and return the names of the parameters that are trained."""
 
     def learner(self, setup: Setup) -> Learner:
-        module = setup.net.module(setup.tasks)
+        module = setup.module()
         network = setup.network(module=module, select=self.part(module, setup.seed))
         return setup.learner(network, self._method())
 

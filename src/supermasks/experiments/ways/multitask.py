@@ -25,7 +25,7 @@ class MultitaskWay(Way):
     trains_first = True
 
     def learner(self, setup: Setup) -> Learner:
-        module = setup.net.module(setup.tasks)
+        module = setup.module()
         joint = setup.learner(setup.network(heads=True, module=module), Individual())
         joint.training = _of_all(setup.training, len(setup.tasks))
         return over_trunk(setup, module, joint_task("all tasks", list(setup.tasks)), joint)

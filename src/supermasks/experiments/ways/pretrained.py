@@ -39,7 +39,7 @@ class PretrainedMasksWay(SupSupWay):
     def learner(self, setup: Setup) -> Learner:
         if self.last is None:
             return super().learner(setup)
-        module = setup.net.module(setup.tasks)
+        module = setup.module()
         network = setup.network(module=module, select=weights_of_last_blocks(module, self.last))
         return setup.learner(network, self.method())
 

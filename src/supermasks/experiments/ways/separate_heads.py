@@ -19,5 +19,5 @@ class SeparateHeadsWay(Way):
     trains_first = True
 
     def learner(self, setup: Setup) -> Learner:
-        module = setup.net.module(setup.tasks)
+        module = setup.module()
         return over_trunk(setup, module, setup.tasks[0], setup.learner(setup.network(module=module), Individual()))

@@ -36,6 +36,7 @@ class Setup:
         device: where to compute.
         out: the folder of the run.
         progress: told of what is trained before the first task.
+        data: where a pretrained network is looked for first; None looks in the usual places only.
     """
 
     net: Architecture
@@ -46,6 +47,11 @@ class Setup:
     device: str
     out: Path
     progress: Progress
+    data: Path | None = None
+
+    def module(self) -> nn.Module:
+        """Return a new module of the backbone."""
+        return self.net.module(self.tasks, self.data)
 
     def network(
         self, kept: float | None = 1.0, heads: bool = False, module: nn.Module | None = None, **options: Any
@@ -58,7 +64,7 @@ class Setup:
             module: used in place of a new one.
             options: of `Network`.
         """
-        module = self.net.module(self.tasks) if module is None else module
+        module = self.module() if module is None else module
         if heads:
             options = {"head": self.net.head(module), **options}
         base: Base = options.pop("base", None) or self.net.base(self.seed, kept)
