@@ -401,9 +401,11 @@ def test_onnx_normalises_by_the_policy_of_the_network(norm: Any, blobs: Blobs, t
         torch.testing.assert_close(run(tmp_path / "a.onnx", rows), logits_of(learner, rows), rtol=1e-5, atol=1e-5)
 
 
-def test_onnx_of_weights_that_tasks_have_trained(tmp_path: Path) -> None:
+# torch 2.13 corrupts memory in narrow convolutions of one pixel, such as this resnet has, with channels last on some CPUs.
+@pytest.mark.parametrize(("kind", "channels_last"), [("resnet-18", False), ("conv-batch-norm", True)])
+def test_onnx_of_weights_that_tasks_have_trained(kind: str, channels_last: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
-    learner, x = learned("resnet-18", method=ExSSNeT(TopK(0.3)), channels_last=True), inputs_of("resnet-18")
+    learner, x = learned(kind, method=ExSSNeT(TopK(0.3)), channels_last=channels_last), inputs_of(kind)
     for name in ("a", "b"):
         learner.export_onnx(name, tmp_path / "one.onnx")  # in place of the other
         torch.testing.assert_close(run(tmp_path / "one.onnx", x), logits_of(learner, x, name), rtol=1e-5, atol=1e-5)
