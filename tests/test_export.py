@@ -401,7 +401,7 @@ def test_onnx_normalises_by_the_policy_of_the_network(norm: Any, blobs: Blobs, t
         torch.testing.assert_close(run(tmp_path / "a.onnx", rows), logits_of(learner, rows), rtol=1e-5, atol=1e-5)
 
 
-# torch 2.13 corrupts memory in narrow convolutions of one pixel, such as this resnet has, with channels last on some CPUs.
+# On some CPUs, torch 2.13 corrupts memory in narrow convolutions of one pixel with channels last. This resnet has some.
 @pytest.mark.parametrize(("kind", "channels_last"), [("resnet-18", False), ("conv-batch-norm", True)])
 def test_onnx_of_weights_that_tasks_have_trained(kind: str, channels_last: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
