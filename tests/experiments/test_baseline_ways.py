@@ -1,8 +1,10 @@
 """The baselines as ways of an experiment: each runs on a small SplitCIFAR, and its record says what it costs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from small_experiments import split
 
 from supermasks.bank import BankFolder
@@ -32,11 +34,17 @@ def test_a_baseline_learns_the_tasks(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["multitask", "separate-heads"])
 def test_heads_over_a_trunk_have_the_rate_of_heads(name: str, tmp_path: Path) -> None:
     """`head_rate` is for a head beside a trunk; heads alone had the rate of the trunk, and stayed where they were."""
-    experiment = split(name, tasks=2, optimiser=Adam(1e-4), head_rate=30.0, head_first=0.5)
-    run(experiment, tmp_path, command=["supermasks"])
-    settings = BankFolder(tmp_path / "bank").open().header.settings["training"]
-    assert settings["optimiser"]["learning_rate"] == pytest.approx(3e-3)
-    assert (settings["head_rate"], settings["head_first"]) == (1.0, 0.0)
+    alone = split(name, tasks=2, optimiser=Adam(1e-4), head_rate=30.0, head_first=0.5)
+    assert alone.training_of(0) == alone.training_of(1)
+    assert (alone.training_of(0).head_rate, alone.training_of(0).head_first) == (1.0, 0.0)
+    learner = run(alone, tmp_path / "alone", command=["supermasks"]).learner
+    assert learner.training == alone.training_of(1)
+    shutil.copytree(tmp_path / "alone", tmp_path / "same", ignore=lambda _, names: [n for n in names if n != TRUNK])
+    same = run(split(name, tasks=2, optimiser=Adam(3e-3)), tmp_path / "same", command=["supermasks"]).learner
+    for task in learner.tasks:  # the same trunk, and heads at the same rate
+        for parameter, change in learner.bank[task].changes.items():
+            base = torch.zeros(change.shape)
+            assert torch.equal(change.applied(base), same.bank[task].changes[parameter].applied(base))
 
 
 def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ class Experiment(Settings):
 
     def training_of(self, index: int) -> Training:
         """Return how the task at `index` is trained."""
+        training = self.way.training_of_tasks(self.training)
         if self.later_epochs is None or index == 0:
-            return self.training
-        return replace(self.training, steps=None, epochs=self.later_epochs)
+            return training
+        return replace(training, steps=None, epochs=self.later_epochs)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from supermasks.data.joint import joint_task
-from supermasks.experiments.ways.trunk import over_trunk
+from supermasks.experiments.ways.trunk import of_heads, over_trunk
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
 from supermasks.methods import Individual
@@ -23,6 +23,9 @@ class MultitaskWay(Way):
     colour = "black"
     heads = True
     trains_first = True
+
+    def training_of_tasks(self, training: Training) -> Training:
+        return of_heads(training)
 
     def learner(self, setup: Setup) -> Learner:
         module = setup.module()

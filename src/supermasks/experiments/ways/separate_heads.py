@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from supermasks.experiments.ways.trunk import over_trunk
+from supermasks.experiments.ways.trunk import of_heads, over_trunk
 from supermasks.experiments.ways.way import Setup, Way
 from supermasks.learner import Learner
 from supermasks.methods import Individual
+from supermasks.training import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,9 @@ class SeparateHeadsWay(Way):
     colour = "grey"
     heads = True
     trains_first = True
+
+    def training_of_tasks(self, training: Training) -> Training:
+        return of_heads(training)
 
     def learner(self, setup: Setup) -> Learner:
         module = setup.module()

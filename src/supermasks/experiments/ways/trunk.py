@@ -41,10 +41,10 @@ def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) ->
                 parameter.copy_(values[name])
     base = PretrainedBase(f"trunk trained on {task.name}, {path}")
     network = setup.network(heads=True, module=module, base=base, select=[])
-    return replace(setup, training=_of_heads(setup.training)).learner(network)
+    return replace(setup, training=of_heads(setup.training)).learner(network)
 
 
-def _of_heads(training: Training) -> Training:
+def of_heads(training: Training) -> Training:
     """Return the training of heads alone, at the rate that they have beside a trunk."""
     optimiser: Any = training.optimiser
     faster = replace(optimiser, learning_rate=training.head_rate * optimiser.learning_rate)

@@ -103,6 +103,10 @@ class Way(Settings, ABC):
             ConfigError: the settings cannot work.
         """
 
+    def training_of_tasks(self, training: Training) -> Training:
+        """Return how each task is trained, if the experiment has this training."""
+        return training
+
     @property
     def title(self) -> str:
         """A short name for the folder of a run: the way, and the settings that are not the default."""
