@@ -247,7 +247,5 @@ def test_a_recorded_command_can_be_pasted_into_a_shell(small: Callable[..., Expe
 
 
 def test_an_unknown_setting_is_named_beside_those_that_there_are() -> None:
-    with pytest.raises(
-        ConfigError, match="Vision has no setting modle; it has outputs, model, side"
-    ):
+    with pytest.raises(ConfigError, match="Vision has no setting modle; it has outputs, model, side"):
         parse("Vision(modle='x')", Architecture)
