@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import tomllib
 
 import supermasks
 from supermasks import datasets
@@ -87,3 +88,14 @@ def test_every_page_is_in_the_navigation() -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r"[\w/-]+\.md", nav))
     assert listed == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+
+
+def test_the_layers_of_the_design_page_are_those_of_import_linter() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    held = [set(re.findall(r"\w+", layer)) for layer in layers]
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```\n(cli\n.*?)```", page, re.DOTALL | re.MULTILINE)
+    # A line is the modules, at least two spaces, and what they are.
+    shown = [set(re.findall(r"\w+", re.split(r"  +", line)[0])) for line in block.splitlines()]
+    assert shown == [layer - {"__main__"} for layer in held if layer != {"__main__"}]

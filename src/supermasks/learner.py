@@ -50,7 +50,7 @@ class Learner(StoredLearner):
     Attributes:
         network: the backbone over its base.
         bank: the states of the learned tasks.
-        calibration: how sure an inferred task is; None before `calibrate` is called. It is not saved with the bank.
+        calibration: how sure an inferred task is; None before `calibrate` is called. It is saved with the bank.
 
     Raises:
         ConfigError: a part is not of its kind, or a network is given with a base or with weights of tasks.

@@ -20,7 +20,7 @@ class Drop(MaskRule):
     """Drop the weights with the lowest scores, an exact number of the whole network, and keep all others.
 
     `M = 0` for the `count` lowest scores of the network, 1 elsewhere. Backward, `dM/dS = 1`. Ties never change how many
-    weights are dropped. A mask that drops few weights takes few bytes: about those of a list of them.
+    weights are dropped. A mask that drops few weights takes few bytes: with `scores.Spread`, fewer than a list of them.
 
     With groups `g`, the score of a group is the mean of its scores, and `M = M_g` for all its weights. So `dL/dS` is
     the mean of `dL/dM` over the group.

@@ -145,7 +145,7 @@ TABLE_5 = Table(
         Row("Upper Bound", given(LATER, (94.71,) * 5, 94.71), upper_bound(permuted(LeNet300(500), 2500))),
     ),
     needs=MNIST,
-    time="2.2 s a task with two workers on two cores, then 45 minutes of recognition: 2.5 hours",
+    time="2 to 6 s a task with two workers on two cores, then an hour of recognition: 3 to 5 hours",
     note="A shortlist finds the task; 1,280 test images of each task at checkpoints, all at the end.",
 )
 TABLE_6 = Table(

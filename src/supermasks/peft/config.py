@@ -19,7 +19,7 @@ USUAL_DROP = 0.01
 class SupermaskConfig(PeftConfig):
     """A mask over the frozen weights of a model: `W * M`. Each weight has a trained score, and the scores decide `M`.
 
-    Set one of `drop`, `keep` and `rule`. In a file, a mask that drops 1% of the weights takes about a byte for each
+    Set one of `drop`, `keep` and `rule`. In a file, a mask that drops 1% of the weights takes about six bits for each
     dropped weight.
 
     Scores begin uniform between 0 and `spread`. A good learning rate is about `spread / 100`, so the default suits

@@ -30,6 +30,7 @@ CAPTION = (
     "± sample standard deviation over seeds. "
     'Unless the row says "task given", nobody tells which task an image belongs to: it is inferred, '
     "and an image (or batch) whose task is found wrongly counts as wrong (scenario GNu). "
+    "In scenario NNs, the label alone counts. "
     "Right task found: how many of these decisions are right. "
     "Found by mean image: how many are right without any network, by the nearest mean training image; "
     "where this is near 100%, the tasks are easy to tell apart, and finding them shows little. "
