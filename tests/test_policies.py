@@ -508,3 +508,24 @@ def test_statistics_beyond_half_precision_are_refused(cnn: Callable[..., nn.Modu
     with pytest.raises(MaskError, match="float16"):
         learner.learn(loud)
     assert len(learner.bank) == 0
+
+
+class Counting(nn.Module):
+    """A network whose output depends on how often it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(8, 3), nn.BatchNorm1d(3)
+        self.register_buffer("calls", torch.zeros(()))
+        self.calls: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.norm(self.linear(x)) + self.calls
+
+
+@pytest.mark.parametrize("norm", ["per_task", "batch", "frozen"])
+def test_a_forward_pass_in_training_leaves_the_network_alone(norm: str) -> None:
+    network = Network(Counting(), RandomBase(0), norm=norm)
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(*(network.forward(x, dict(network.weights), training=True) for _ in range(2)))

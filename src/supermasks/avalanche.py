@@ -110,7 +110,7 @@ class _Experiences:
         bank = self.learner.bank
         tasks = self.learner.infer(inputs).tasks if labels is None else [_name(label) for label in labels]
         count = 1 + max(max(bank[name].classes) for name in bank.names)  # pyright: ignore[reportArgumentType]
-        answers = torch.full((len(inputs), count), -torch.inf)
+        answers = torch.full((len(inputs), count), -torch.inf, dtype=torch.float32)
         for name in set(tasks):
             rows = torch.tensor([row for row, task in enumerate(tasks) if task == name])
             state = bank[name]

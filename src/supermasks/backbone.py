@@ -122,7 +122,7 @@ class Backbone:
 
     def forward(self, inputs: Tensor, tensors: Mapping[str, Tensor], training: bool, precision: torch.dtype) -> Tensor:
         """Return the logits with these tensors in the module (see `Network.forward`)."""
-        if training and self.normalisation.policy != "batch" and not self.buffers.keys() <= tensors.keys():
+        if training and not self.buffers.keys() <= tensors.keys():
             # Training writes into buffers, which must never be those that the backbone keeps.
             tensors = {**{name: buffer.clone() for name, buffer in self.buffers.items()}, **tensors}
         inputs, put = self._input(inputs), self._whole(tensors)

@@ -135,9 +135,10 @@ class Learner(StoredLearner):
         lessons = [self._lesson(task) for task in tasks]
         learned = learn_together(self.method, lessons, self.training, progress, callbacks)
         empty = self._empty(tasks[0])
-        for task, one in zip(tasks, learned, strict=True):
-            self._add(one.counted(self.network, task, empty))
-        return [one.fit for one in learned]
+        counted = [one.counted(self.network, task, empty) for task, one in zip(tasks, learned, strict=True)]
+        for one in counted:
+            self._add(one)
+        return [one.fit for one in counted]
 
     def learn_apart(
         self,

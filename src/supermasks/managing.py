@@ -58,7 +58,7 @@ class TaskManager(Predictor):
 
         Raises:
             UnknownTaskError: no task has this name.
-            TaskError: the task owns weights, and later tasks were learned over them.
+            TaskError: the task has trained shared weights.
         """
         state = self.bank.remove(name)
         self._superposed = None  # it holds the state

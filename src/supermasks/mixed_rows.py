@@ -150,7 +150,7 @@ class _Batch:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return the values of the other weights, and NaN for those that tasks change: nothing may use these."""
-        nothing = torch.full((), torch.nan, device=self._network.device)
+        nothing = torch.full((), torch.nan, dtype=torch.float32, device=self._network.device)
         buffers, weights = self._network.backbone.buffers, self._network.weights
         shapes = {name: buffers[name].shape if name in buffers else self._shape(name) for name in self.names}
         floats = {name for name in self.names if name not in buffers or buffers[name].is_floating_point()}

@@ -86,7 +86,8 @@ class Predictor(TaskExporter):
         Raises:
             TaskError: no task was learned yet.
             UnknownTaskError: no task of one of the names was learned.
-            ConfigError: `among` is no list of names, or is empty.
+            ConfigError: `among` is no list of names, or is empty; or tasks or the inference have changed since
+                `calibrate` was called.
             InputError: the inputs are not finite, or not of the shape of the tasks.
         """
         chunk = checked_chunk(chunk)
@@ -159,11 +160,6 @@ class Predictor(TaskExporter):
         found_tasks = [belief.candidates[i] for i in chosen.tolist()]
         if self.calibration is None or together or among is not None:
             return Prediction(labels, found_tasks, confidence, belief)
-        if not self._is_calibrated():
-            raise ConfigError(
-                "tasks or the inference have changed since the calibration; calibrate anew, or go on without one by "
-                "learner.calibration = None"
-            )
         sure, typicality = self.calibration.confidence(belief), self.calibration.typicality(belief)
         unknown = typicality <= self.calibration.level
         return Prediction(labels, found_tasks, confidence, belief, sure, unknown, typicality)
@@ -306,7 +302,7 @@ class Predictor(TaskExporter):
             self.check_targets(examples, name)
             for inputs, of in examples.batches(chunk):
                 parts.append(network_inputs(inputs, mixed.superposition.states[0], mixed.form))
-                targets.append(of)
+                targets.append(of.cpu())
                 truth += [name] * len(inputs)
         if not parts:
             raise ConfigError("a calibration needs held-out examples of at least one task, got none")
@@ -341,7 +337,7 @@ class Predictor(TaskExporter):
         state, right = self.bank[task], 0
         for inputs, targets in examples.batches(chunk):
             found, _ = most_probable(self.network, network_inputs(inputs, state, state.input_form), state, chunk)
-            right += int((found == targets).sum())
+            right += int((found == targets.cpu()).sum())
         return right / len(examples)
 
     def check_targets(self, examples: Examples, task: str) -> None:
@@ -359,7 +355,12 @@ class Predictor(TaskExporter):
         return {**self.__dict__, "_superposed": None}
 
     def _infer(self, inputs: Tensor, mixed: Mixed, together: bool, chunk: int) -> Belief:
-        settled = self.calibration.inference if self.calibration is not None and self._is_calibrated() else None
+        if self.calibration is not None and not self._is_calibrated():
+            raise ConfigError(
+                "tasks or the inference have changed since the calibration; calibrate anew, or go on without one by "
+                "learner.calibration = None"
+            )
+        settled = None if self.calibration is None else self.calibration.inference
         return believed(settled or self.inference, mixed.superposition, inputs, together, chunk)
 
     def _mixed(self, among: Sequence[str] | None) -> Mixed:

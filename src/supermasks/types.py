@@ -185,7 +185,7 @@ class Task:
     Attributes:
         name: identifies the task in a bank; not empty.
         classes: the labels, any hashable values; output `n` of the network stands for `classes[n]`. A bank can store
-            None, booleans, numbers, strings, bytes and tuples of these.
+            None, booleans, numbers, strings, bytes, and tuples and frozensets of these.
         train: the training examples; not empty.
         test: the examples for accuracies, if any.
         validation: the examples that select the best epoch, if any.

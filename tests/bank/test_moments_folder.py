@@ -338,3 +338,10 @@ def test_bytes_of_statistics_are_items_of_their_own(folder: BankFolder, pairs: l
 def sign_file(folder: BankFolder, resign: Resign) -> None:
     digest = hashlib.sha256(file_of(folder).read_bytes()).hexdigest()
     resign(folder, lambda manifest: manifest["moments"].update(sha256=digest))
+
+
+def test_a_task_with_other_features_replaces_none(folder: BankFolder, pairs: list[Pair]) -> None:
+    other, _ = counted(pairs[0][0], features="other")
+    for bank in (folder, bank_of(pairs)):
+        with pytest.raises(BaseMismatchError, match="of other features"):
+            bank.replace(other)

@@ -7,10 +7,13 @@ import pytest
 import torch
 from states import changed
 
-from supermasks import BankFolder, MaskBank
+from supermasks import BankFolder, Learner, MaskBank
 from supermasks.cli import main
 from supermasks.errors import BankFormatError, ConfigError, DuplicateTaskError, TaskError, UnknownTaskError
+from supermasks.methods import Sequential
+from supermasks.nets import fully_connected
 from supermasks.state import TaskState
+from supermasks.training import Training
 from supermasks.types import Examples, Task
 
 Make = Callable[..., TaskState]
@@ -117,3 +120,23 @@ def test_asking_by_anything_but_a_name_is_an_error(saved: BankFolder, name: obje
             ask(name)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="list of task names"):
         bank.subset("ab")
+
+
+def test_a_bank_whose_tasks_trained_all_weights_is_repaired_too(
+    blobs: Callable[..., Task], tmp_path: Path, resign: Callable[..., None]
+) -> None:
+    learner = Learner(fully_connected([8, 12, 3]), method=Sequential(), training=Training(4, 16))
+    for name in "ab":
+        learner.learn(blobs(name))
+    shared = BankFolder(tmp_path / "bank")
+    shared.save(learner.bank)
+    shared.convert("shared")
+
+    def change(manifest: dict) -> None:
+        manifest["tasks"][0]["name"] = "a\nb"
+
+    resign(shared, change)
+    (problem,) = shared.repair()
+    assert "renamed" in problem.message
+    assert shared.open().names == [problem.task, "b"]
+    assert shared.verify(shared.open().network(fully_connected([8, 12, 3]))) == []

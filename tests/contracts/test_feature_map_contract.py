@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from default_dtype import default_dtype, default_dtypes
 from ours import ours
 from safetensors.torch import load, save
 from torch import Tensor
@@ -121,6 +122,17 @@ def test_fitting_is_repeatable_and_does_not_touch_random_generators(row: Row, ne
     assert torch.equal(torch.get_rng_state(), state)
     assert one.of == other.of
     assert {name: value.device.type for name, value in one.fitted.items()} == dict.fromkeys(one.fitted, "cpu")
+
+
+@rows
+@default_dtypes
+def test_the_default_type_of_torch_does_not_matter(row: Row, network: Network, dtype: torch.dtype) -> None:
+    plain = collect(network, row.examples, 3, begun(row, network))
+    with default_dtype(dtype):
+        assert torch.equal(features(row, network)(row.inputs), features(row, network)(row.inputs))
+        means, moments = collect(network, row.examples, 3, begun(row, network))
+    assert means.digest == plain[0].digest
+    assert torch.equal(moments.scatter, plain[1].scatter)
 
 
 @rows

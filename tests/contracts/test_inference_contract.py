@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from default_dtype import default_dtype, default_dtypes
 
 from supermasks.errors import TaskError
 from supermasks.inference import (
@@ -141,6 +142,17 @@ def test_equal_tasks_end_with_the_earliest(worlds: Callable[..., Any], inference
     belief = inference.infer(mixed(world, inference, world.states[:1] * 7), world.inputs)
     assert belief.chosen.tolist() == [0]
     assert belief.tied.tolist() == [True]
+
+
+@rows
+@default_dtypes
+def test_the_default_type_of_torch_does_not_matter(world: Any, inference: TaskInference, dtype: torch.dtype) -> None:
+    for infer in (inference.infer, inference.infer_each):
+        plain, other = mixed(world, inference), mixed(world, inference)
+        expected = infer(plain, world.inputs)
+        with default_dtype(dtype):
+            found = infer(other, world.inputs)
+        assert torch.equal(found.evidence, expected.evidence)
 
 
 @rows

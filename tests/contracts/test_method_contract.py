@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from default_dtype import default_dtype, default_dtypes
 from ours import ours
 from torch import Tensor, nn
 
@@ -149,6 +150,21 @@ def test_bytes_on_disk_are_those_that_a_state_says(method: Method, blobs: Blobs,
         assert getattr(taken, item) == sum(size[item] for size in said)
     files = sum(file.stat().st_size for file in (tmp_path / "bank").rglob("*") if file.is_file())
     assert taken.total + taken.memory == files
+
+
+@rows
+@default_dtypes
+def test_the_default_type_of_torch_does_not_matter(method: Method, dtype: torch.dtype, blobs: Blobs) -> None:
+    plain, other, tasks = make(method, head_of(method)), make(method, head_of(method)), tasks_of(blobs)[:2]
+    for learner in (plain, other):
+        learner.training = Training(6, 12, Adam(1e-2))
+    for task in tasks:
+        plain.learn(task)
+        with default_dtype(dtype):
+            other.learn(task)
+    assert same(logits(other, tasks), logits(plain, tasks))
+    assert other.bank.memory.keys() == plain.bank.memory.keys()
+    assert same(list(other.bank.memory.values()), list(plain.bank.memory.values()))
 
 
 @rows

@@ -42,3 +42,12 @@ def test_inputs_that_differ_are_refused() -> None:
     for tasks in ([], [some, other]):
         with pytest.raises(TaskError, match="one shape and type"):
             joint_task("all", tasks)
+
+
+def test_test_examples_are_joined_if_all_tasks_have_some() -> None:
+    train, test = Examples(torch.zeros(2, 3), torch.tensor([0, 1])), Examples(torch.ones(1, 3), torch.tensor([1]))
+    some, more = (Task(name, ("no", "yes"), train, test) for name in ("some", "more"))
+    joint = joint_task("both", [some, more])
+    assert joint.test is not None
+    assert joint.test.targets.tolist() == [1, 3]
+    assert joint_task("both", [some, Task("none", ("no", "yes"), train)]).test is None

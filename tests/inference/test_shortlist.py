@@ -5,13 +5,22 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import supermasks.inference.shortlist as shortlist
-from supermasks import Network
+from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, Masked, RankOne, Replaced, Unchanged
 from supermasks.errors import InputError
-from supermasks.inference import Entropy, MaxProbability, Objective, OneShot, SuperfluousNeurons
+from supermasks.inference import (
+    Entropy,
+    MaxProbability,
+    Objective,
+    OneShot,
+    SuperfluousNeurons,
+    TaskInference,
+    TwoShot,
+)
 from supermasks.inference.gradients import batch_weight_gradients
 from supermasks.inference.shortlist import Shortlist
 from supermasks.inference.task_inference import uniform
@@ -20,6 +29,7 @@ from supermasks.nets import fully_connected
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
 from supermasks.task_info import TaskInfo
+from supermasks.training import Training
 
 OBJECTIVES = [Entropy(), SuperfluousNeurons(), MaxProbability()]
 
@@ -113,3 +123,19 @@ def test_outputs_that_are_not_finite_are_rejected(worlds: Callable[..., Any]) ->
     for inference in (OneShot(), OneShot(exact=False)):
         with pytest.raises(InputError, match="finite"):
             inference.infer_each(world.superposition, inputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*no evidence")
+@pytest.mark.parametrize("kind", [OneShot, TwoShot])
+def test_without_weights_to_look_up_all_tasks_are_compared(
+    kind: Callable[..., TaskInference], blobs: Callable[..., Task]
+) -> None:
+    net = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 1))
+    learner = Learner(Network(net, RandomBase(0), select=[], head="2"), training=Training(steps=20))
+    for name in "ab":
+        learner.learn(blobs(name))
+    inputs, found = blobs("a").train.inputs[:5], list[torch.Tensor]()
+    for exact in (True, False):
+        learner.inference = kind(exact=exact)
+        found += [learner.infer(inputs).evidence, learner.infer(inputs, together=True).evidence]
+    torch.testing.assert_close(found[2:], found[:2])

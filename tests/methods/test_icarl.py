@@ -10,7 +10,7 @@ from torch.nn.functional import normalize, one_hot
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, TaskError
 from supermasks.methods.icarl import ICaRL, herded
 from supermasks.seeding import generator
 
@@ -115,3 +115,11 @@ def test_the_head_of_a_task_is_its_means(blobs: Blobs) -> None:
     learner.learn(blobs("a", 3))
     head = learner.bank["a"].changes[LAST].value
     torch.testing.assert_close(head.norm(dim=1), torch.ones(3))
+
+
+def test_a_class_without_examples_has_no_mean_and_is_refused(blobs: Blobs) -> None:
+    learner, task = learner_of(ICaRL(9), True), blobs("a", 2)
+    steps = list[int]()
+    with pytest.raises(TaskError, match="none of \\['never'\\]"):
+        learner.learn(Task("a", ("no", "yes", "never"), task.train), callbacks=[lambda step: steps.append(step.step)])
+    assert not steps

@@ -443,3 +443,29 @@ def test_gradients_are_projected_whatever_the_size_of_the_reference(scale: float
     wanted = g - (g @ r) / (r @ r) * r if scale else g
     project(gradients, small)
     torch.testing.assert_close(torch.cat([each.flatten() for each in gradients]).double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+class Spare(nn.Module):
+    """A network with a layer that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last, self.spare = nn.Linear(8, 12), nn.Linear(12, 3, bias=False), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x)))
+
+
+@pytest.mark.filterwarnings("ignore:.*spare")
+@pytest.mark.parametrize(
+    "method",
+    [LwF(), ExperienceReplay(9), RegularisedReplay(9), DER(memory=9), DERpp(memory=9), AGEM(9), ICaRL(9)],
+    ids=repr,
+)
+def test_a_layer_that_the_network_does_not_use_does_no_harm(method: Sequential, blobs: Blobs) -> None:
+    learner = Learner(Network(Spare(), RandomBase(1), head="last"), method=method, training=Training(8, 16, Adam(1e-2)))
+    before = learner.network.weights["spare.weight"].clone()
+    for name in "abc":
+        learner.learn(blobs(name))
+        assert learner.bank[name].nbytes()["masks"] == 0
+    assert torch.equal(learner.network.weights["spare.weight"], before)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from default_dtype import default_dtype
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -268,3 +269,44 @@ def test_weights_that_make_no_sense_are_refused() -> None:
             Fused(weights=weights)
     with pytest.raises(ConfigError, match="at least 2"):
         Fused(listed=1)
+
+
+def test_a_stale_calibration_is_an_error_however_the_learner_is_asked() -> None:
+    learner, tasks = learned(Auto(router=ROUTER), 3)
+    held_out, inputs, _ = halves(tasks)
+    learner.calibrate(held_out, level=0.03)
+    learner.remove("split-4-5")
+    asked = [
+        lambda: learner.predict(inputs),
+        lambda: learner.predict(inputs, together=True),
+        lambda: learner.predict(inputs, among=learner.tasks),
+        lambda: learner.infer(inputs),
+    ]
+    for ask in asked:
+        with pytest.raises(ConfigError, match="since the calibration"):
+            ask()
+    learner.predict(inputs, task="split-0-1")  # no task has to be found
+    learner.calibration = None
+    assert len(learner.infer(inputs).tasks) == len(inputs)
+
+
+@pytest.mark.filterwarnings("ignore:recognised on held-out data")
+def test_one_held_out_input_compares_nothing() -> None:
+    learner, tasks = learned(Auto(router=ROUTER), 2)
+    one = Examples(*tasks[0].train.batch(torch.arange(1)))
+    calibration = learner.calibrate({tasks[0].name: one}, level=0.5)
+    assert isinstance(calibration.inference, LinearDiscriminant)
+    assert set(calibration.skipped.values()) == {"one held-out input is too few to compare"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_calibration_by_many_inputs_is_stored_whatever_the_default_type(dtype: torch.dtype) -> None:
+    count = 12_345
+    evidence = torch.rand(count, 2, generator=torch.Generator().manual_seed(0))
+    chosen = evidence.argmax(dim=1)
+    belief = Belief(("a", "b"), evidence.softmax(dim=1), evidence, chosen, torch.zeros(count, dtype=torch.bool))
+    fitted = Calibration.fit(belief, ["a"] * count, 0.01, True)
+    with default_dtype(dtype):
+        described = fitted.described()
+    assert len(described["rarest"]) == 10_000
+    assert described["rarest"][-1] == float(fitted.rarest[-1])

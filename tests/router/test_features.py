@@ -359,3 +359,11 @@ def test_examples_of_another_shape_than_the_first_task_are_an_error(network: Net
     empty = Statistics(Flat()).begin(network, Examples(ROWS, targets))
     with pytest.raises(ConfigError, match="expected 8 features of each input as for the first task, got 144"):
         collect(network, Examples(IMAGES, targets), 1, empty)
+
+
+def test_what_is_fitted_looks_at_examples_that_exist() -> None:
+    """In float32 the last of 16,777,220 evenly spaced indices would be one too large."""
+    count = 16_777_220
+    many = Examples(torch.ones(1, 2).expand(count, 2), torch.zeros(1, dtype=torch.int64).expand(count))
+    network = Network(fully_connected([2, 3, 2]), RandomBase(0))
+    assert Statistics(RandomFeatures(4)).begin(network, many).examples == 0

@@ -234,3 +234,14 @@ def test_a_parameter_without_dimensions_gets_a_score(initial: InitialScores) -> 
     score = initial.scores({"gain": ()}, "t", 0, Past())["gain"]
     assert score.shape == ()
     assert score.dtype == torch.float32
+
+
+def test_the_memory_of_another_method_is_no_mean_of_scores(blobs: Blobs) -> None:
+    learner = Learner(fully_connected([8, 12, 3]), method=SupSup(initial=LastScores()), training=Training(4, 16))
+    learner.learn(blobs("a"))
+    learner.method = SupSup(initial=MeanOfScores())
+    learner.learn(blobs("b"))
+    fresh = Learner(fully_connected([8, 12, 3]), method=SupSup(initial=MeanOfScores()), training=Training(4, 16))
+    fresh.learn(blobs("b"))
+    assert learner.bank["b"].mask == fresh.bank["b"].mask
+    assert int(learner.bank.memory["count"]) == 1

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import torch
 from serving.conftest import TOKEN, Served, backbone, outputs  # pyright: ignore[reportMissingImports]
+from starlette.testclient import TestClient
+from torch import nn
 
-from supermasks import BankFolder, Learner, Task
+from supermasks import BankFolder, Learner, Network, Task
+from supermasks.bases import RandomBase
 from supermasks.errors import TaskError
 from supermasks.inference import OneShot
 from supermasks.methods import ExSSNeT
 from supermasks.router import LinearDiscriminant, RandomFeatures
-from supermasks.serving import create_app
-from supermasks.serving.digest import content_digest
+from supermasks.serving import ServerSettings, create_app
 
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(2))
 ALLOWED = {"Authorization": f"Bearer {TOKEN}"}
@@ -206,7 +208,7 @@ def digests(content: bytes) -> dict[str, dict[str, str]]:
         "both": {"Content-Digest": f"sha-256=:{two}:, sha-512=:{five}:"},
         "and one that is not known": {"Content-Digest": f"md5=:AAAA:,sha-256=:{two}:"},
         "Digest": {"Digest": f"SHA-256={two}"},
-        "both headers": {"Digest": f"sha-256={two}", "Content-Digest": content_digest(content)},
+        "both headers": {"Digest": f"sha-256={two}", "Content-Digest": f"sha-256=:{two}:"},
     }
 
 
@@ -263,3 +265,19 @@ def test_a_request_is_answered_by_one_snapshot(served: Served, more: Learner, mo
     assert changed
     assert found["task"] == truth.tasks
     assert torch.allclose(torch.tensor(found["confidence"]), truth.confidence, rtol=1e-5)
+
+
+def test_a_task_over_statistics_of_the_batch_is_put(
+    small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path
+) -> None:
+    def module() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
+
+    learner, other = (small(Network(module(), RandomBase(0), norm="batch")) for _ in range(2))
+    learner.learn(blobs("cats"))
+    other.learn(blobs("fish"))
+    learner.save(tmp_path / "bank")
+    settings = ServerSettings(token=TOKEN)
+    with TestClient(create_app(tmp_path / "bank", module(), settings=settings)) as client:
+        put = client.put("/v2/models/fish", content=other.bank.encoded("fish"), headers=ALLOWED)
+    assert put.status_code == 201, put.text

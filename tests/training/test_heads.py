@@ -11,7 +11,8 @@ from torch.nn import functional
 from supermasks import Learner, Network, Task
 from supermasks.bases import PretrainedBase
 from supermasks.errors import ConfigError
-from supermasks.methods import Individual
+from supermasks.masks import TopK
+from supermasks.methods import ExSSNeT, Individual
 from supermasks.training import SGD, Adam, Training
 from supermasks.training.order import Order
 
@@ -85,3 +86,13 @@ def test_nothing_else_moves_while_the_head_is_trained_first() -> None:
 def test_settings_of_heads_that_cannot_work_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"head_(rate|first) must be"):
         Training(10, **settings)
+
+
+def test_only_the_first_stage_of_a_method_waits_for_the_head(blobs: Blobs) -> None:
+    """ExSSNeT trains a mask, then weights. By then the head is trained, so the weights do not wait."""
+    module, rates = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), list[float]()
+    settings = Training(8, 16, SGD(0.1), head_first=0.5, head_rate=0.01)
+    learner = Learner(Network(module, PretrainedBase("p"), head="2"), method=ExSSNeT(TopK(0.5)), training=settings)
+    # The largest rate is that of the head while all else waits.
+    learner.learn(blobs("t", 3), callbacks=[lambda step: rates.append(step.learning_rate)])
+    assert rates == pytest.approx([0.001] * 2 + [0.1] * 6)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supermasks.bank.contents import BankContents, StoredTask, unknown_tasks
 from supermasks.bank.recent import RecentStates
-from supermasks.bank.succession import Succession, added, check_left, require_new, with_task
+from supermasks.bank.succession import Succession, added, check_features, check_left, require_new, with_task
 from supermasks.brief import expect
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError
 from supermasks.moments import ClassMeans, Moments
@@ -114,10 +114,13 @@ class MaskBank(BankContents):
             UnknownTaskError: the bank has no task of this name.
             MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights,
                 or they were learned over different weights.
+            BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what replaces a task of a bank")
         self._order.check_changes(state)
         self._order.check_replaces(state, self[state.name])
+        if state.means is not None:  # otherwise stored moments are not read
+            check_features(self.moments, state)
         self._order.union = None
         self.changes += 1
         self._change(state)
@@ -152,7 +155,7 @@ class MaskBank(BankContents):
 
         Raises:
             UnknownTaskError: the bank has no task of this name.
-            TaskError: the task has trained shared weights, which later tasks use.
+            TaskError: the task has trained shared weights.
         """
         state = self[name]
         if self.after(name):
@@ -251,6 +254,6 @@ class MaskBank(BankContents):
 def owner_stays(name: str) -> TaskError:
     """Return the error for removing a task that has trained shared weights."""
     return TaskError(
-        f"task {name!r} cannot be removed: it has trained shared weights, which later tasks use; learn the other tasks "
-        "anew without it"
+        f"task {name!r} cannot be removed: it has trained shared weights, which stay in the bank; learn the other "
+        "tasks anew without it"
     )

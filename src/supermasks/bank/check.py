@@ -15,6 +15,7 @@ from supermasks.bank.writer import BankWriter, Known
 from supermasks.errors import BankFormatError, StorageError, SupermasksError, TaskError
 from supermasks.masks import Mask
 from supermasks.network import Network
+from supermasks.state import TaskState
 from supermasks.task_info import check_name
 from supermasks.trial import check_answers
 
@@ -62,7 +63,7 @@ def find_problems(
     order, replaced = Succession(header, union=Mask.union((), header.shapes)), "weights" in shared
     for name, entry in reader.entries.items():
         with _noting(problems, entry.file, name):
-            state = reader.state(entry, names[name]) if names and name in names else reader.task(name)
+            state = _state(reader, name, names or {})
             order.check(state, tuple)
             if entry.after != state.after(header.fingerprint):
                 raise BankFormatError(
@@ -74,27 +75,34 @@ def find_problems(
                 check_answers(network, state)
             order.add(state)
     if replaced:
-        problems += _shared_problems(reader, network, {problem.task for problem in problems})
+        problems += _shared_problems(reader, network, names or {}, {problem.task for problem in problems})
     return problems
 
 
-def _shared_problems(reader: BankReader, network: Network | None, broken: Collection[str]) -> list[Problem]:
+def _state(reader: BankReader, name: str, names: Mapping[str, str]) -> TaskState:
+    return reader.state(reader.entries[name], names[name]) if name in names else reader.task(name)
+
+
+def _shared_problems(
+    reader: BankReader, network: Network | None, names: Mapping[str, str], broken: Collection[str]
+) -> list[Problem]:
     """Return what is wrong in a bank whose tasks have trained all shared weights; only the last weights are stored.
 
     All tasks answer over these. A task must give its old answers only if no later task has trained all weights.
     """
-    problems, entry = list[Problem](), reader.shared["weights"]
-    states = [reader.task(name) for name in reader.entries if name not in broken]
+    problems, shared = list[Problem](), reader.shared["weights"]
+    known = [(entry.file, _state(reader, name, names)) for name, entry in reader.entries.items() if name not in broken]
+    states = [state for _, state in known]
     last = max((number for number, state in enumerate(states) if state.replaced), default=-1)
-    with _noting(problems, entry.file):
+    with _noting(problems, shared.file):
         if last < 0:
-            raise BankFormatError(f"{reader.path / entry.file} holds weights that were not left by any task")
+            raise BankFormatError(f"{reader.path / shared.file} holds weights that were not left by any task")
         check_left(states[last], reader.tensors("weights"))
     if network is None or problems:
         return problems
     network = network.on(written(network.weights, states, reader.tensors("weights")))
-    for number, state in enumerate(states):
-        with _noting(problems, reader.entries[state.name].file, state.name):
+    for number, (file, state) in enumerate(known):
+        with _noting(problems, file, state.name):
             network.check(state)
             if number >= last:
                 check_answers(network, state)

@@ -107,5 +107,5 @@ def _stacked(weight: Tensor, changes: Sequence[RankOne]) -> tuple[Tensor, Tensor
     """Return the vectors of `k` changes, `k x out` and `k x in`; `in` is 1 for one-dimensional weights."""
     outputs = torch.stack([change.outputs for change in changes]).to(weight.device)
     if weight.dim() < 2:
-        return outputs, torch.ones(len(changes), 1, device=weight.device)
+        return outputs, torch.ones(len(changes), 1, dtype=outputs.dtype, device=weight.device)
     return outputs, torch.stack([change.inputs for change in changes]).to(weight.device)

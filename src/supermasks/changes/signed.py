@@ -40,7 +40,12 @@ class Signed(StoredTogether):
             got = states.dtype if states.dtype != torch.int8 else "other numbers"
             raise MaskError(f"expected states of -1, 0 and 1 as int8, got {got}")
         states = states.detach().cpu()
-        self._set(pack_bits(states != 0), pack_bits(states >= 0), torch.tensor(scale).half(), tuple(states.shape))
+        self._set(
+            pack_bits(states != 0),
+            pack_bits(states >= 0),
+            torch.tensor(scale, dtype=torch.float16),
+            tuple(states.shape),
+        )
 
     def _set(self, kept: Tensor, upright: Tensor, scale: Tensor, shape: Shape) -> None:
         if not bool(scale.isfinite()):

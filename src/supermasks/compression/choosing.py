@@ -59,7 +59,7 @@ def threshold_of_share(importance: Mapping[str, Tensor], share: float) -> float:
         >>> threshold_of_share({"a": torch.tensor([1.0, 4.0, 0.0]), "b": torch.tensor([3.0, 2.0])}, share=0.5)
         2.0
     """
-    values = torch.cat([value.flatten() for value in importance.values()] or [torch.zeros(1)])
+    values = torch.cat([value.flatten() for value in importance.values()] or [torch.zeros(1, dtype=torch.float32)])
     kept = round(share * int(values.count_nonzero()))
     return float(values.kthvalue(len(values) - kept).values) if kept < len(values) else -1.0
 

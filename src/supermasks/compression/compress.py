@@ -158,7 +158,7 @@ def _signs_within(
 
     def measured(thresholds: dict[str, float]) -> tuple[dict[str, Tensor], int]:
         signs = _signs(pair, matters, thresholds)
-        differences, shifts = fit(pair, signs, {}, torch.empty(0), scales)
+        differences, shifts = fit(pair, signs, {}, torch.empty(0, dtype=torch.float32), scales)
         return signs, _bytes(pair, _state(pair, info, differences, {**fitted, **shifts}))
 
     signs, least = measured(dict.fromkeys(matters, float("inf")))

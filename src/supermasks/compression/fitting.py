@@ -85,7 +85,9 @@ def unfitted_biases(pair: Pair, seen: Collection[str]) -> dict[str, Shifted]:
     """
     layers = linear_layers(pair, pair.tuned)
     biased = [name for name in seen if layers[name].bias is not None]  # pyright: ignore[reportUnnecessaryComparison]
-    return {_bias_of(name): Shifted.nearest(torch.zeros(len(layers[name].bias))) for name in biased}
+    return {
+        _bias_of(name): Shifted.nearest(torch.zeros(len(layers[name].bias), dtype=torch.float32)) for name in biased
+    }
 
 
 def _bias_of(weight: str) -> str:
@@ -130,7 +132,7 @@ class _Fitting:
         wanted, moved = self.seen.outputs - entered @ base.T, entered @ self.signs.float().T
         rows = (self.seen.rows / self.seen.rows.sum())[:, None]
         has_bias = layer.bias is not None  # pyright: ignore[reportUnnecessaryComparison]
-        means = [(rows * of).sum(dim=0) if has_bias else torch.zeros(1) for of in (wanted, moved)]
+        means = [(rows * of).sum(dim=0) if has_bias else of.new_zeros(1) for of in (wanted, moved)]
         scale = self._scale(rows, wanted - means[0], moved - means[1])
         self.differences[self.name] = Difference(self.signs, scale)
         answer = entered @ self.differences[self.name].applied(base).T

@@ -56,7 +56,7 @@ def grey(source: ImageSource, colours: Normalisation, side: int = 28) -> ImageSo
 def _grey(images: Tensor | Store, colours: Normalisation, side: int) -> Tensor:
     """Return the centre of images in grey, from 0 (black) to 1 (white)."""
     top, left = ((size - side) // 2 for size in images.shape[2:])
-    deviations = torch.tensor(colours.std) * torch.tensor(LUMA)
+    deviations = torch.tensor(colours.std, dtype=torch.float32) * torch.tensor(LUMA, dtype=torch.float32)
     offset = sum(mean * share for mean, share in zip(colours.mean, LUMA, strict=True))
     parts = [
         torch.einsum("nchw,c->nhw", images[rows][:, :, top : top + side, left : left + side], deviations) + offset

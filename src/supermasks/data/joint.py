@@ -54,13 +54,18 @@ def joint_task(name: str, tasks: Sequence[Task]) -> Task:
     if len(forms) != 1:
         raise TaskError(f"expected tasks with inputs of one shape and type, got {sorted(map(str, forms))}")
     classes = tuple[Hashable, ...]((task.name, label) for task in tasks for label in task.classes)
-    held_out = [task.validation for task in tasks if task.validation is not None]
-    validation = _joined(tasks, held_out) if len(held_out) == len(tasks) else None
-    return Task(name, classes, _joined(tasks, [task.train for task in tasks]), None, validation, tasks[0].input_form)
+    train, test, validation = (
+        _joined(tasks, [getattr(task, part) for task in tasks]) for part in ("train", "test", "validation")
+    )
+    assert train is not None  # each task has training examples
+    return Task(name, classes, train, test, validation, tasks[0].input_form)
 
 
-def _joined(tasks: Sequence[Task], parts: Sequence[Examples]) -> Examples:
-    """Return the examples of all parts; the targets count the classes of all tasks."""
+def _joined(tasks: Sequence[Task], of: Sequence[Examples | None]) -> Examples | None:
+    """Return the examples of all parts, None if a task has none; the targets count the classes of all tasks."""
+    parts = [part for part in of if part is not None]
+    if len(parts) < len(tasks):
+        return None
     targets, classes = list[Tensor](), 0
     for task, part in zip(tasks, parts, strict=True):
         targets.append(part.targets.cpu() + classes)

@@ -65,7 +65,7 @@ class Rotate:
                 f"expected images with {len(self.fill)} channels, one for each fill value, got "
                 f"{tuple(batch.shape[1:])}; pass one fill value for each channel"
             )
-        return torch.tensor(self.fill).to(batch).view(-1, 1, 1)
+        return torch.tensor(self.fill, dtype=torch.float32).to(batch).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)

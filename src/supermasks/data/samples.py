@@ -140,7 +140,7 @@ def _values(samples: object, what: str, form: InputForm | None) -> Tensor:
         )
     items = cast("Sequence[object]", samples)
     if not items:
-        return torch.zeros(0, 1)
+        return torch.zeros(0, 1, dtype=torch.float32)
     if all(isinstance(item, (list, tuple, int, float, np.generic)) for item in items):
         return _checked(_nested(items, what, form), False, what, form)
     return _stacked([_sample(item, what, form) for item in items], what)

@@ -74,7 +74,7 @@ def parse(text: str, root: type[Kind], shown: str = "") -> Kind:
     given = shown or text
     expected = f"expected {_choices(root)}, got {given!r}"
     try:
-        made = _made(ast.parse(text, mode="eval").body, text)
+        made = _made(ast.parse(text, mode="eval").body)
     except _UnknownError as error:
         raise ConfigError(f"{expected}: no settings are called {error}") from None
     except SyntaxError as error:
@@ -116,21 +116,21 @@ def _choices(root: type[Settings]) -> str:
     return f"{article} {root.__name__}, one of " + ", ".join(kind.__name__ for kind in kinds(root))
 
 
-def _made(node: ast.expr, text: str) -> Any:
+def _made(node: ast.expr) -> Any:
     if isinstance(node, (ast.Name, ast.Attribute)):
-        return _call(node, [], {}, text)
+        return _call(node, [], {})
     if isinstance(node, ast.Call):
-        keywords = {str(keyword.arg): _made(keyword.value, text) for keyword in node.keywords}
-        return _call(node.func, [_made(argument, text) for argument in node.args], keywords, text)
+        keywords = {str(keyword.arg): _made(keyword.value) for keyword in node.keywords}
+        return _call(node.func, [_made(argument) for argument in node.args], keywords)
     if isinstance(node, (ast.Tuple, ast.List)):
-        return tuple(_made(item, text) for item in node.elts)
+        return tuple(_made(item) for item in node.elts)
     value = ast.literal_eval(node)
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"expected finite numbers, got {ast.unparse(node)}")
     return value
 
 
-def _call(function: ast.expr, arguments: list[Any], keywords: dict[str, Any], text: str) -> Any:
+def _call(function: ast.expr, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     name = function.id if isinstance(function, ast.Name) else ast.unparse(function)
     found = [kind for kind in kinds(Settings) if kind.__name__.lower() == name.lower()]
     if not found:

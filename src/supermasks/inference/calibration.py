@@ -161,7 +161,7 @@ class Calibration:
             ConfigError: the inference has no JSON form.
         """
         count = self.leads.shape[1]
-        some = torch.linspace(0, count - 1, min(count, MOST_STORED)).round().long()
+        some = torch.linspace(0, count - 1, min(count, MOST_STORED), dtype=torch.float64).round().long()
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "candidates": list(self.candidates),

@@ -61,7 +61,7 @@ class OneShot(TaskInference):
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         everyone, alpha = range(len(superposition)), uniform(superposition)
-        if self.exact:
+        if self._compares_all(superposition):
             gradient = batch_gradient(
                 superposition, inputs, alpha, self.objective, everyone, self._names(superposition), self.centred
             )
@@ -72,12 +72,16 @@ class OneShot(TaskInference):
 
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         alpha, names = uniform(superposition), self._names(superposition)
-        if self.exact:
+        if self._compares_all(superposition):
             return decide(
                 superposition, -each_gradient(superposition, inputs, alpha, self.objective, names, self.centred)
             )
         some = each_weight_gradients(superposition, inputs, alpha, self.objective, names, self.centred)
         return decide(superposition, torch.cat([_listed(superposition, rows, gradients) for rows, gradients in some]))
+
+    def _compares_all(self, superposition: Superposition) -> bool:
+        """Return whether all tasks are compared: also where there are no masks to look up weights in."""
+        return self.exact or not superposition.once(Shortlist).names
 
     def _names(self, superposition: Superposition) -> tuple[str, ...]:
         return superposition.parameters[: self.layers]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, one_hot
 
+from supermasks.brief import brief
 from supermasks.changes import Replaced
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, TaskError
 from supermasks.methods.examples import ExampleMemory, Remembered
 from supermasks.methods.heads import Heads
 from supermasks.methods.last_layer import LastLayer
@@ -41,6 +42,7 @@ class ICaRL(Sequential):
 
     Raises:
         ConfigError: the memory has no place for an example; or, for a task, for one of each class.
+        TaskError: a class of a task has no training example, so it has no mean.
     """
 
     memory: int = 200
@@ -63,6 +65,13 @@ class _Means(ReplaySession):
             raise ConfigError(
                 f"a memory of {capacity} examples is too small for {self._count()} classes; store at least one example "
                 "of each class"
+            )
+        task, seen = lesson.task, set(lesson.task.train.targets.unique().tolist())
+        if len(seen) < len(task.classes):
+            without = [label for number, label in enumerate(task.classes) if number not in seen]
+            raise TaskError(
+                f"iCaRL needs a training example of each class, and task {task.name!r} has none of {brief(without)}; "
+                "leave these classes out of the task"
             )
         self._last = LastLayer(lesson)
         # Earlier tasks answer with their means; these are the heads that they were trained with.

@@ -31,7 +31,8 @@ class LastLayer:
         constant = [name for name in network.constants if not own and name.rpartition(".")[0] == path]
         self._own, self._biases = [name for name in own if name != self._name], constant
         inputs = lesson.task.train.batch(torch.arange(min(2, len(lesson.task.train))))[0]
-        weight = torch.randn(self._shape, generator=torch.Generator().manual_seed(0)).to(network.device)
+        weight = torch.randn(self._shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        weight = weight.to(network.device)
         values = {**network.weights, self._name: weight, **_zeros(self._own, len(weight), weight)}
         with torch.no_grad():
             expected, found = self.features(inputs, values) @ weight.T, network.forward(inputs, values)
@@ -52,7 +53,7 @@ class LastLayer:
 
     def open(self) -> dict[str, Tensor]:
         """Return the values of the last layer with which the logits are the features: a unit matrix, and no bias."""
-        unit = torch.eye(self._shape[1], device=self._network.device)
+        unit = torch.eye(self._shape[1], dtype=torch.float32, device=self._network.device)
         return {self._name: unit, **_zeros((*self._own, *self._biases), len(unit), unit)}
 
     def logits(self, features: Tensor, values: Mapping[str, Tensor]) -> Tensor:
@@ -71,7 +72,7 @@ class LastLayer:
         Args:
             rows: `classes x features`.
         """
-        weight = torch.zeros(self._shape)
+        weight = torch.zeros(self._shape, dtype=torch.float32)
         weight[: len(rows)] = rows
         return {self._name: weight, **_zeros(self._own, len(weight), weight)}
 

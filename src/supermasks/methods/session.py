@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.changes import Change, Masked
+from supermasks.changes import Change, Masked, Unchanged
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.owned import Owned
@@ -79,6 +79,8 @@ class Learned:
             names: of the parameters.
             shapes: of all shared weights, in their order.
         """
+        # A parameter that all tasks share takes no bytes already.
+        names = [name for name in names if not isinstance(self.changes.get(name), Unchanged)]
         if not names:
             return self
         masked = {name: change for name, change in self.changes.items() if isinstance(change, Masked)}

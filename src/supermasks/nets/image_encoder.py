@@ -1,6 +1,5 @@
 """A pretrained network of images with a head of its own."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,7 +56,7 @@ class ImageEncoder(nn.Module):
             raise InputError(f"expected images of shape batch x 3 x height x width, got {tuple(images.shape)}")
         if images.shape[2:] != (self.side, self.side):
             images = functional.interpolate(images, size=self.side, mode="bilinear", align_corners=False)
-        mean, std = (torch.tensor(each, device=images.device).view(1, -1, 1, 1) for each in (self.mean, self.std))
+        mean, std = (images.new_tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
         found = self.encoder((images - mean) / std)
         features = getattr(found, "last_hidden_state", found)
         if not isinstance(features, Tensor) or features.dim() not in (3, 4):

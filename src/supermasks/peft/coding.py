@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.errors import BaseMismatchError, MaskError, SupermasksWarning
-from supermasks.masks import Mask, decode_mask, encode_mask, pack_bits
+from supermasks.masks import Mask, decode_mask, encode_mask
 from supermasks.masks.drawn import Drawn
 from supermasks.peft.layer import SupermaskLayer
 
@@ -60,11 +60,6 @@ def decode(code: Tensor, layers: Layers) -> tuple[dict[str, Tensor], Drawn | Non
     weights = [layer.get_base_weight() for layer in layers.values()]
     mask = decode_mask(code.cpu(), {str(place): tuple(weight.shape) for place, weight in enumerate(weights)})
     return {name: mask[str(place)] for place, name in enumerate(layers)}, mask.drawn
-
-
-def packed(entries: Tensor) -> Tensor:
-    """Return a boolean mask as packed bits."""
-    return pack_bits(entries)
 
 
 def take_code(state: dict[str, Tensor]) -> Tensor:

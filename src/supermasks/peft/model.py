@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from supermasks.errors import ConfigError
 from supermasks.foreign_layers import is_conv1d
-from supermasks.masks import Drop
+from supermasks.masks import Drop, pack_bits
 from supermasks.masks.drawn import Drawn
 from supermasks.peft import coding
 from supermasks.peft.adapter_mask import AdapterMask, LayerRule
@@ -156,7 +156,7 @@ def _loaded(
 ) -> dict[str, Tensor]:
     """Return what a loaded mask puts into its layer: bits, or scores unless those were saved too."""
     if mask.scores is None:
-        return {f"{key}.bits": coding.packed(entries)}
+        return {f"{key}.bits": pack_bits(entries)}
     if f"{key}.scores" in found:
         return {}
     with torch.device("cpu"):

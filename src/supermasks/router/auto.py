@@ -65,6 +65,9 @@ class Auto(TaskInference):
             few = f"there are more than {self.most} tasks"
             others = (Fused(), *self.others) if len(superposition) > 1 else ()
             return Choice(self.router, skipped={name_of(other): few for other in others})
+        if len(inputs) < 2:
+            few = "one held-out input is too few to compare"
+            return Choice(self.router, skipped={name_of(other): few for other in (Fused(), *self.others)})
         skipped, judging = dict[str, str](), torch.arange(len(inputs)) % 2 == 1
         found = Fused(router=self.router, listed=self.listed).evidence(superposition, inputs)
         tries = {name_of(self.router): _Try(self.router, found.first.chosen, found.labels(found.first.chosen))}

@@ -130,7 +130,7 @@ class Fused(TaskInference):
         lists = first.evidence.sort(dim=1, descending=True, stable=True).indices[:, : self.listed]
         counts = torch.tensor([len(state.classes) for state in superposition.states])
         real = torch.arange(superposition.classes) < counts[lists][:, :, None]
-        terms = torch.zeros(3, *real.shape)
+        terms = torch.zeros(3, *real.shape, dtype=torch.float32)
         network = superposition.network
         for i in lists.unique().tolist():
             rows, places = (lists == i).nonzero(as_tuple=True)

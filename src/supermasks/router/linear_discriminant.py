@@ -212,7 +212,7 @@ class _Solved:
         The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
         """
         lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
-        relative = torch.empty(len(chosen))
+        relative = torch.empty(len(chosen), dtype=joint.dtype)
         for tasks, columns in self._groups:
             row = torch.full((len(self.sizes),), -1).scatter_(0, tasks, torch.arange(len(tasks)))[chosen]
             inputs = (row >= 0).nonzero()

@@ -49,7 +49,7 @@ class Statistics(Settings):
         Raises:
             ConfigError: there are no such features of such inputs.
         """
-        chosen = torch.linspace(0, len(examples) - 1, min(SEEN, len(examples))).round().long()
+        chosen = torch.linspace(0, len(examples) - 1, min(SEEN, len(examples)), dtype=torch.float64).round().long()
         inputs = examples.batch(chosen)[0]
         features = self.features.suited(network, inputs)
         fitted = features.fit(network, inputs)
@@ -95,7 +95,9 @@ def collect(network: Network, examples: Examples, classes: int, empty: Moments) 
     sums, counts = torch.zeros(kept, size, dtype=torch.float64), torch.zeros(kept, dtype=torch.int64)
     scatter = torch.zeros(size, size, dtype=torch.float64)
     for inputs, targets in examples.batches(AT_ONCE):
-        found, of = features(inputs), targets if settings.per == "class" else torch.zeros_like(targets)
+        found, of = features(inputs), targets.cpu()
+        if settings.per != "class":
+            of = torch.zeros_like(of)
         if found.shape[1] != size:
             raise ConfigError(f"expected {size} features of each input as for the first task, got {found.shape[1]}")
         counts += torch.bincount(of, minlength=kept)

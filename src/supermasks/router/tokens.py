@@ -54,7 +54,7 @@ class Tokens(FeatureMap):
                 raise ConfigError("expected token ids (int64) for the features of tokens, got floats; use Flat()")
             ids = inputs.flatten(1)
             groups = ((ids % prime) * factor + offset) % prime % self.count
-            counts = torch.zeros(len(ids), self.count, device=ids.device)
+            counts = torch.zeros(len(ids), self.count, dtype=torch.float32, device=ids.device)
             counts.scatter_add_(1, groups, (ids != 0).float())
             roots = counts.sqrt()
             return roots / roots.norm(dim=1, keepdim=True).clamp(min=1.0) * (LEVELS / HIGHEST)

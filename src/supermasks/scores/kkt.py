@@ -91,6 +91,7 @@ class KKT(InitialScores):
         random = generator(seed, "kkt", task)
         rows = torch.from_numpy(random.permutation(len(examples))[: self.examples])
         inputs, targets = examples.batch(rows)
+        targets = targets.cpu()
         fitting = [
             index
             for index, state in enumerate(past.states)
@@ -101,7 +102,7 @@ class KKT(InitialScores):
         known = len(rows) * 2 // 3
         found: dict[int, float] = {}
         for index in fitting:
-            features = logits(inputs, past.states[index]).float()
+            features = logits(inputs, past.states[index]).float().cpu()
             answers = classify_by_neighbours(features[:known], targets[:known], features[known:], self.neighbours)
             found[index] = float((answers == targets[known:]).float().mean())
         frequencies = np.bincount(targets.numpy())

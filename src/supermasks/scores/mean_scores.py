@@ -10,7 +10,7 @@ from supermasks.scores.fresh import KaimingUniform
 from supermasks.scores.initial import InitialScores, Past
 from supermasks.types import Shapes
 
-COUNT = "count"
+COUNT, MEAN = "count", "mean/"
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class MeanOfScores(InitialScores):
     """
 
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
-        if not past.memory:
+        if not all(MEAN + name in past.memory for name in shapes):
             return KaimingUniform().scores(shapes, task, seed, past)
-        return {name: past.memory[f"mean/{name}"].clone() for name in shapes}
+        return {name: past.memory[MEAN + name].clone() for name in shapes}
 
     def remembered(self, scores: Mapping[str, Tensor], past: Past) -> dict[str, Tensor]:
-        count = past.memory[COUNT] + 1 if past.memory else torch.ones((), dtype=torch.int64)
+        count = past.memory[COUNT] + 1 if COUNT in past.memory else torch.ones((), dtype=torch.int64)
         mean: dict[str, Tensor] = {}
         for name, value in scores.items():
-            before = past.memory.get(f"mean/{name}", torch.zeros_like(value))
+            before = past.memory.get(MEAN + name, torch.zeros_like(value))
             # A new tensor: an earlier task must keep the mean that it began with.
-            mean[f"mean/{name}"] = before + (value.detach() - before) / count
+            mean[MEAN + name] = before + (value.detach() - before) / count
         return {COUNT: count, **mean}

@@ -19,16 +19,6 @@ _FORMS = {
 }
 
 
-def content_digest(content: bytes) -> str:
-    """Return the value of the header `Content-Digest` for a body.
-
-    Example:
-        >>> content_digest(b"")
-        'sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:'
-    """
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(content).digest()).decode()}:"
-
-
 def check_digest(headers: Headers, content: bytes) -> None:
     """Raise RefusedError unless a body has the checksums that its headers name.
 

@@ -124,7 +124,7 @@ class LivingBank:
 
         Raises:
             RefusedError: there is no such task.
-            TaskError: the task has trained shared weights, which later tasks use.
+            TaskError: the task has trained shared weights.
             SupermasksError: the bank cannot be written.
         """
         async with self._changing:
@@ -195,7 +195,7 @@ def checked_state(name: str, content: bytes, snapshot: Snapshot) -> TaskState:
 
 def _check_outputs(network: Network, state: TaskState) -> None:
     """Raise RefusedError unless the network takes inputs of the task, and has an output for each class."""
-    inputs = torch.zeros(1, *state.input_shape, dtype=state.input_dtype)
+    inputs = torch.zeros(2, *state.input_shape, dtype=state.input_dtype)  # statistics of a batch need more than one
     try:
         with torch.no_grad():
             outputs = network.forward(inputs, network.effective(state)).shape[1]

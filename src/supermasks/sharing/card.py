@@ -69,7 +69,7 @@ def _section(folder: Path, network: Network, bank: MaskBank, name: str) -> str:
             "",
             "## What it is built on",
             "",
-            *_foundations(folder, network, bank),
+            *_foundations(folder, network),
             "",
             "## Tasks",
             "",
@@ -96,7 +96,7 @@ def _loading(network: Network, bank: MaskBank, name: str) -> list[str]:
     return [*lines, "```", "", "The code of the backbone is not part of the bank."]
 
 
-def _foundations(folder: Path, network: Network, bank: MaskBank) -> list[str]:
+def _foundations(folder: Path, network: Network) -> list[str]:
     sizes = BankFolder(folder).sizes()
     memory, moments = (
         sum(size for file, size in sizes.items() if file.startswith(kind)) for kind in ("memory-", "moments-")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from supermasks.bank import MaskBank
 from supermasks.bank.shared import MANIFEST
+from supermasks.errors import SupermasksWarning
 from supermasks.network import Network
 from supermasks.sharing.card import write_card
 from supermasks.sharing.hub import missing_files, push_bank
@@ -59,5 +60,6 @@ def warn_of_missing_files(folder: Path, tasks: Iterable[str] | None = None) -> N
         warnings.warn(
             f"the bank in {folder} lacks {missing}: tasks that need these files cannot be used, no task can be "
             "learned without a memory, and a router needs the moments; get the bank again from where you have it",
+            SupermasksWarning,
             stacklevel=3,  # the user's call, above from_pretrained
         )

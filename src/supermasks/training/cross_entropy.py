@@ -91,7 +91,7 @@ def _weights(task: Task, settings: Training) -> Tensor:
     """Return the weight of each class, `classes`; 0 for classes without examples if balanced."""
     classes = len(task.classes)
     if settings.class_weights is None:
-        return torch.ones(classes)
+        return torch.ones(classes, dtype=torch.float32)
     if settings.class_weights == "balanced":
         counts = task.train.targets.bincount(minlength=classes).double()
         weights = len(task.train) / (int((counts > 0).sum()) * counts)

@@ -63,7 +63,7 @@ class Fitting:
         self.best = Best(session)
         self.ended: Ended | None = None
         self.measured: float | None = None  # after the last step
-        self.loss = torch.zeros(())
+        self.loss = torch.zeros((), dtype=torch.float32)
 
     @property
     def is_over(self) -> bool:
@@ -229,7 +229,7 @@ class Fitting:
 
 def _some(count: int) -> Tensor:
     """Return the numbers of at most 16 examples, from the first to the last."""
-    return torch.linspace(0, count - 1, min(count, 16), dtype=torch.float32).long()
+    return torch.linspace(0, count - 1, min(count, 16), dtype=torch.float64).long()
 
 
 def _digest(values: Tensor) -> str:

@@ -40,8 +40,9 @@ class Training(Settings):
             on validation examples remain float32.
         augmentation: changes each training input at random; None changes nothing.
         head_rate: the learning rate of the head of each task, as a multiple of the rate of all else.
-        head_first: the fraction of all steps, from the first on, that train only the head: gradients through an
-            untrained head would damage pretrained features.
+        head_first: the fraction of the steps, from the first on, that train only the head: gradients through an
+            untrained head would damage pretrained features. If a method has several stages (ExSSNeT), the steps of the
+            first one count.
         statistics_batches: the number of batches to measure batch-norm statistics over after the training, with the
             final mask and weights; 0 keeps the running statistics.
         statistics_precision: of stored batch-norm statistics, "float32" or "float16"; `Fit.rounding` is the effect of
@@ -53,7 +54,7 @@ class Training(Settings):
         clip_norm: scale gradients of a larger norm (L2, over all trainable tensors) down to this norm.
         label_smoothing: the part of each target that is spread over all classes of the task, at least 0 and below 1.
         class_weights: the weight of an example of each class in the loss, in the order of the classes; "balanced" is
-            `examples / (classes * examples of the class)`.
+            `examples / (classes with examples * examples of the class)`, and 0 for classes without.
 
     Raises:
         ConfigError: a setting is out of its range or unknown, or steps and epochs are both given.

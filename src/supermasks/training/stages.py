@@ -41,6 +41,7 @@ def fit_stages(
         SupermasksError: everything that `Method.begin`, `Look` and `fit` raise.
     """
     parts = [settings.part(share) for share in method.stages]
+    parts[1:] = [replace(part, head_first=0) for part in parts[1:]]  # by then the head is trained
     steps = [part.total_steps(len(lesson.task.train)) for part in parts]
     files, listeners, reports = _files(method, checkpoint), listeners or Listeners(), list[Fit]()
     look = Look(lesson.network, lesson.task, settings, lesson.seed)
