@@ -125,7 +125,7 @@ class _Batch:
     def _own(self, names: Mapping[str, str]) -> dict[str, list[Change | Tensor]]:
         """Return the changes or values of the tasks, by the short names of a layer."""
         own: dict[str, list[Change | Tensor]] = {}
-        buffers = self._network.backbone.buffers
+        buffers = self._network.buffers
         for short, name in names.items():
             if name in buffers:
                 own[short] = [state.buffers.get(name, buffers[name]) for state in self._states]
@@ -138,7 +138,7 @@ class _Batch:
 
     def _shared(self, layer: nn.Module) -> dict[str, Tensor]:
         """Return the shared values of the parameters and buffers of a layer, by short name."""
-        buffers = self._network.backbone.buffers
+        buffers = self._network.buffers
         return {
             short: buffers[name] if name in buffers else self._network.shared(name, self._shape(name))
             for short, name in self._network.backbone.names_of(layer).items()
@@ -151,11 +151,11 @@ class _Batch:
     def _tensors(self) -> dict[str, Tensor]:
         """Return the values of the other weights, and NaN for those that tasks change: nothing may use these."""
         nothing = torch.full((), torch.nan, dtype=torch.float32, device=self._network.device)
-        buffers, weights = self._network.backbone.buffers, self._network.weights
+        buffers, weights = self._network.buffers, self._network.weights
         shapes = {name: buffers[name].shape if name in buffers else self._shape(name) for name in self.names}
         floats = {name for name in self.names if name not in buffers or buffers[name].is_floating_point()}
         return {
-            **{name: value for name, value in weights.items() if name not in self.names},
+            **{name: value for name, value in {**weights, **weights.buffers}.items() if name not in self.names},
             **{name: nothing.expand(shapes[name]) for name in floats},
         }
 

@@ -200,8 +200,16 @@ class Network:
 
         Args:
             weights: made from the weights of this network or of its base.
+
+        Raises:
+            MaskError: buffers that belong to the weights are not those of the backbone.
         """
-        return self if weights is self.weights else self._with(weights=weights, _view=_View())
+        if weights is self.weights:
+            return self
+        kinds = {name: (tuple(value.shape), value.dtype) for name, value in self.backbone.buffers.items()}
+        if not {(name, (tuple(value.shape), value.dtype)) for name, value in weights.buffers.items()} <= kinds.items():
+            raise MaskError(f"expected buffers of the backbone {kinds} beside the weights, got {list(weights.buffers)}")
+        return self._with(weights=weights, _view=_View())
 
     @torch.inference_mode(False)
     def writing(self, state: TaskState, values: Mapping[str, Tensor] | None = None) -> "Network":
@@ -250,12 +258,20 @@ class Network:
         """The names of the buffers of the backbone."""
         return frozenset(self.backbone.buffers)
 
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """The buffers of a task that has none of its own: those of the shared weights, or of the backbone."""
+        return {
+            **self.backbone.buffers,
+            **{name: value.to(self.device) for name, value in self.weights.buffers.items()},
+        }
+
     def fresh_buffers(self) -> dict[str, Tensor]:
-        """Return a copy of the buffers as the backbone was built with, for a new task to change."""
-        return {name: buffer.clone() for name, buffer in self.backbone.buffers.items()}
+        """Return a copy of `buffers`, for a new task to change."""
+        return {name: buffer.clone() for name, buffer in self.buffers.items()}
 
     def changed(self, buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return those of the buffers that are no longer as `fresh_buffers` returned them."""
+        """Return those of the buffers that are no longer as the backbone was built with."""
         return {name: value for name, value in buffers.items() if not torch.equal(value, self.backbone.buffers[name])}
 
     def head_shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
@@ -319,7 +335,8 @@ class Network:
         """
         self.check_once(state)
         changed = {name: change.applied(self.shared(name, change.shape)) for name, change in state.changes.items()}
-        return {**changed, **{name: value.to(self.device) for name, value in state.buffers.items()}}
+        buffers = {**self.weights.buffers, **state.buffers}
+        return {**changed, **{name: value.to(self.device) for name, value in buffers.items()}}
 
     def entering(self, inputs: Tensor, layer: str | None = None) -> Tensor:
         """Return what goes into a layer over the weights of the base, `batch x features`.

@@ -58,7 +58,7 @@ class Superposition:
         self._shared = {name: network.shared(name, of[0].shape) for name, of in self._changes.items() if of}
         everyone = range(len(self.states))
         self._kinds = {name: by_kind((i, of[i]) for i in everyone) for name, of in self._changes.items()}
-        self._buffer_names = {name for state in self.states for name in state.buffers}
+        self._buffer_names = {*network.weights.buffers, *(name for state in self.states for name in state.buffers)}
         self._uniform: dict[str, Tensor] | None = None
         self._sums: dict[str, Tensor] | None = None
         self.by_layers: bool | None = None

@@ -31,7 +31,7 @@ def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState])
     values = network.effective(states[0])
     for name in changed:
         value = values.get(name, network.constants.get(name))
-        value = network.backbone.buffers[name] if value is None else value
+        value = network.buffers[name] if value is None else value
         if value.is_floating_point():
             values[name] = torch.full_like(value, torch.nan)
     records = network.backbone.trunk(inputs, values, changed)

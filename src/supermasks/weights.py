@@ -20,6 +20,8 @@ class Weights(Mapping[str, Tensor]):
         values: the current weights.
         base: the weights before any task, with the same names and shapes.
         history: all digests so far, beginning with the fingerprint of the base.
+        buffers: the buffers of the network, such as batch-norm statistics, that the last task left together with the
+            weights; empty if each task has its own.
 
     Example:
         >>> base = {"weight": torch.zeros(2)}
@@ -29,8 +31,15 @@ class Weights(Mapping[str, Tensor]):
         (tensor([0., 0.]), tensor([1., 1.]), False)
     """
 
-    def __init__(self, values: Mapping[str, Tensor], base: Mapping[str, Tensor], history: Iterable[str]) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Tensor],
+        base: Mapping[str, Tensor],
+        history: Iterable[str],
+        buffers: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self._values, self.base, self.history = dict(values), dict(base), tuple(history)
+        self.buffers = dict(buffers or {})
 
     def __getitem__(self, name: str) -> Tensor:
         return self._values[name]
@@ -59,25 +68,26 @@ class Weights(Mapping[str, Tensor]):
     def writing(self, owned: Owned) -> "Weights":
         """Return the weights with a task's owned weights written in, `W^(i)` from `W^(i-1)` (ExSSNeT, Section 3.1)."""
         written = owned.write(self.base, self._values)
-        return Weights(written, self.base, (*self.history, after_owned(self.digest, owned)))
+        return Weights(written, self.base, (*self.history, after_owned(self.digest, owned)), self.buffers)
 
     @torch.inference_mode(False)
     def replacing(self, values: Mapping[str, Tensor]) -> "Weights":
         """Return new weights in place of these, for methods that train all weights.
 
         Args:
-            values: a value for each of these weights.
+            values: a value for each of these weights, and those of buffers that belong to them.
 
         Raises:
             MaskError: a weight is missing, has another shape, or is not finite.
         """
-        shapes = {name: tuple(value.shape) for name, value in values.items()}
+        shapes = {name: tuple(value.shape) for name, value in values.items() if name in self}
         if shapes != {name: tuple(value.shape) for name, value in self.items()}:
             raise MaskError(f"expected a value for each of the weights {list(self)} in its shape, got {shapes}")
         if not all(bool(torch.isfinite(value).all()) for value in values.values()):
             raise MaskError("expected finite shared weights, got NaN or infinity; lower the learning rate")
         placed = {name: values[name].detach().to(weight, copy=True) for name, weight in self.items()}
-        return Weights(placed, self.base, (*self.history, after_replaced(self.digest, content_digest(values))))
+        buffers = {name: value.detach().clone() for name, value in values.items() if name not in self}
+        return Weights(placed, self.base, (*self.history, after_replaced(self.digest, content_digest(values))), buffers)
 
     def restored(self, values: Mapping[str, Tensor], digests: Iterable[str]) -> "Weights":
         """Return weights that a bank has stored.
@@ -87,13 +97,13 @@ class Weights(Mapping[str, Tensor]):
             digests: the digests after each task that changed the weights, up to that task.
         """
         last = self.replacing(values)
-        return Weights(last, self.base, (self.history[0], *digests))
+        return Weights(last, self.base, (self.history[0], *digests), last.buffers)
 
     def to(self, device: torch.device) -> "Weights":
         """Return the weights on another device."""
         placed = {name: value.to(device) for name, value in self.items()}
         base = {name: placed[name] if value is self[name] else value.to(device) for name, value in self.base.items()}
-        return Weights(placed, base, self.history)
+        return Weights(placed, base, self.history, {name: value.to(device) for name, value in self.buffers.items()})
 
 
 def after_owned(before: str, owned: Owned) -> str:

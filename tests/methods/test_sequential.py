@@ -82,16 +82,86 @@ def test_a_bank_keeps_the_weights_once_and_a_run_resumes_from_it(blobs: Blobs, t
     assert taken.total == sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def test_each_task_has_its_own_head_and_statistics(blobs: Blobs, cnn: Callable[..., nn.Module]) -> None:
+def test_statistics_are_those_of_a_plain_loop_over_one_network(blobs: Blobs) -> None:
+    """The running statistics go on from task to task, and the last ones answer for all tasks."""
+
+    def module() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(8, 12, bias=False), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 6, bias=False))
+
+    learner, plain = learner_of(module()), module().double()
+    learner.training = Training(20, 16, SGD(0.1, 0.0))
+    trained = [plain[0].weight, plain[3].weight]
+    with torch.no_grad():
+        for weight, value in zip(trained, learner.network.weights.values(), strict=True):
+            weight.copy_(value)
+    for name in "ab":
+        task = blobs(name)
+        learner.learn(task)
+        random, rows = generator(1, "data-order", name), torch.empty(0, dtype=torch.int64)
+        plain.train()
+        for _ in range(20):
+            if len(rows) < 16:
+                rows = torch.cat([rows, torch.from_numpy(random.permutation(len(task.train)))])
+            batch, rows = rows[:16], rows[16:]
+            loss = nn.functional.cross_entropy(plain(task.train.inputs[batch].double()), task.train.targets[batch])
+            for weight, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                weight.data -= 0.1 * gradient
+    inputs = torch.randn(9, 8, generator=torch.Generator().manual_seed(0))
+    expected = plain.eval()(inputs.double())
+    for name in "ab":
+        found = learner.network.logits(inputs, learner.bank[name])
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batches", [0, 3])
+def test_all_tasks_have_the_last_statistics_however_they_are_asked(
+    blobs: Blobs, cnn: Callable[..., nn.Module], batches: int, tmp_path: Path
+) -> None:
     learner = learner_of(cnn(6), head="8")
+    learner.training = Training(30, 16, Adam(1e-2), statistics_batches=batches)
     for name in "ab":
         learner.learn(blobs(name, 3, (1, 6, 6)))
     a, b = learner.bank["a"], learner.bank["b"]
     assert not torch.equal(a.changes["8.weight"].value, b.changes["8.weight"].value)
-    mean = next(name for name in a.buffers if name.endswith("running_mean"))
-    assert not torch.equal(a.buffers[mean], b.buffers[mean])
-    counted = next(name for name in a.buffers if name.endswith("num_batches_tracked"))
-    assert (int(a.buffers[counted]), int(b.buffers[counted])) == (30, 60)  # they go on from task to task
+    assert not a.buffers
+    assert not b.buffers
+    x = torch.randn(7, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    # The truth is a plain module with these values.
+    plain = cnn(3)
+    last = learner.network.weights
+    plain.load_state_dict({**last, **last.buffers}, strict=False)
+    assert float(last.buffers["1.running_mean"].abs().max()) > 0
+    with torch.no_grad():
+        expected = []
+        for state in (a, b):
+            plain[8].weight.copy_(state.changes["8.weight"].value)
+            plain[8].bias.copy_(state.changes["8.bias"].value)
+            plain[3].bias.copy_(learner.network.constants["3.bias"])
+            expected.append(plain.eval()(x))
+    learner.save(tmp_path / "bank")
+    loaded = Learner.load(tmp_path / "bank", cnn(6))
+    for asked in (learner, loaded):
+        for state, logits in zip((a, b), expected, strict=True):
+            torch.testing.assert_close(asked.network.logits(x, state), logits, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(asked.export(state.name)(x), logits, rtol=1e-4, atol=1e-5)
+            confidence = logits.softmax(dim=1).amax(dim=1)
+            for prediction in (
+                asked.predict(x, task=state.name),
+                asked.predict_all(x)[state.name],
+                asked.predict(x, tasks=[state.name] * len(x)),
+                asked.predict(x, together=True, among=[state.name]),
+            ):
+                torch.testing.assert_close(prediction.confidence, confidence, rtol=1e-4, atol=1e-5)
+        both = asked.predict(torch.cat([x, x]), tasks=["a"] * len(x) + ["b"] * len(x))
+        truth = torch.cat(expected).softmax(dim=1).amax(dim=1)
+        torch.testing.assert_close(both.confidence, truth, rtol=1e-4, atol=1e-5)
+    further = [blobs("c", 3, (1, 6, 6))] * 2
+    for each, task in zip((learner, loaded), further, strict=True):
+        each.learn(task)
+    assert torch.equal(learner.network.logits(x, learner.bank["a"]), loaded.network.logits(x, loaded.bank["a"]))
+    assert (
+        int(learner.network.weights.buffers["1.num_batches_tracked"]) == 90 + 3 * batches
+    )  # they go on from task to task
 
 
 def test_an_earlier_task_by_masks_forgets_too(blobs: Blobs) -> None:

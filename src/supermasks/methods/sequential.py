@@ -14,8 +14,8 @@ from supermasks.methods.session import Learned, Lesson, Session, initial_head
 class Sequential(Method):
     """Train the shared weights on each task in turn, without protecting earlier tasks (SupSup, Section 4.1).
 
-    This is the papers' lower bound. All tasks answer over the latest weights, which a bank stores once. Each task has
-    its own normalisation statistics, which start from the task before. If there is a head, each task has its own.
+    This is the papers' lower bound. All tasks answer over the latest weights and normalisation statistics, which a bank
+    stores once. If there is a head, each task has its own.
     """
 
     @property

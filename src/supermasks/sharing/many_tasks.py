@@ -91,7 +91,7 @@ def many_tasks(network: Network, states: Sequence[TaskState]) -> ManyTasks:
     for state in states:
         network.check_once(state)
         _check(state)
-    masks, values, buffers = dict[str, Iterable[Tensor]](), dict[str, Tensor](), network.backbone.buffers
+    masks, values, buffers = dict[str, Iterable[Tensor]](), dict[str, Tensor](), network.buffers
     for name in dict.fromkeys(chain.from_iterable((*state.changes, *state.buffers) for state in states)):
         if name in buffers:
             values[name] = torch.stack([state.buffers.get(name, buffers[name].cpu()) for state in states])
@@ -102,7 +102,7 @@ def many_tasks(network: Network, states: Sequence[TaskState]) -> ManyTasks:
             masks[name] = map(Masked.used, masked)  # made one after the other: they take eight times their bits
         elif not all(change is None or isinstance(change, Unchanged) for change in changes):
             values[name] = _stacked([_value(network, name, change, changes) for change in changes])
-    return ManyTasks(network.backbone.holding(network.weights).cpu(), masks, values)
+    return ManyTasks(network.backbone.holding({**network.weights, **network.weights.buffers}).cpu(), masks, values)
 
 
 def _check(state: TaskState) -> None:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from supermasks.arithmetic import computing_in
 from supermasks.batch_checks import check_inputs
+from supermasks.changes import Unchanged
 from supermasks.errors import InputError, TrainingError
-from supermasks.methods import Lesson, Method, Session
+from supermasks.methods import Learned, Lesson, Method, Session
 from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.router import collect
@@ -18,10 +19,11 @@ from supermasks.scores import Past
 from supermasks.state import TaskState
 from supermasks.task_info import INPUT_TYPES
 from supermasks.training.listening import Listeners
+from supermasks.training.order import Order
 from supermasks.training.report import Fit
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages
-from supermasks.training.statistics import with_statistics
+from supermasks.training.statistics import measured_buffers, rounded
 from supermasks.trial import trial_answers
 from supermasks.types import Task, TaskStream
 from supermasks.weights import content_digest
@@ -122,22 +124,34 @@ def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: boo
     """
     lesson, network = session.lesson, session.network
     learned = session.finish().without(fitted.unreached, network.shapes)
-    replaced = "" if learned.weights is None else content_digest(learned.weights)
-    state = TaskState(
-        lesson.task.info,
-        learned.changes,
-        network.changed(session.buffers),
-        learned.owned,
-        network.weights.over,
-        replaced,
-    )
+    state, written, weights = _left(session, learned, network.changed(session.buffers))
     empty = [name for name, kept in state.mask.counts().items() if kept == 0]
     if empty:
         raise TrainingError(f"the mask keeps no weight of {empty}, so the network cannot answer; lower the threshold")
-    written = network.writing(state, learned.weights)
-    state, rounding = with_statistics(written, state, lesson.task, settings, lesson.seed)
+    order = Order.of(lesson.task.name, len(lesson.task.train), settings.batch_size, lesson.seed)
+    if settings.statistics_batches:
+        measured = measured_buffers(written, state, lesson.task, order, settings.statistics_batches)
+        state, written, weights = _left(session, learned, network.changed(measured))
+    state, rounding = rounded(written, state, lesson.task, order, settings.statistics_precision)
     state = replace(state, answers=trial_answers(written, state, is_clear))
-    return LearnedTask(state, learned.memory, learned.weights, replace(fitted, rounding=rounding))
+    return LearnedTask(state, learned.memory, weights, replace(fitted, rounding=rounding))
+
+
+def _left(
+    session: Session, learned: Learned, buffers: Mapping[str, Tensor]
+) -> tuple[TaskState, Network, Mapping[str, Tensor] | None]:
+    """Return the state of a task, the network that it leaves, and the shared weights if it has trained all of them.
+
+    A task that only uses the shared weights as they are computes with those of the last task. So it must have the
+    statistics of the last task, too: the buffers then belong to the shared weights.
+    """
+    network, weights = session.network, learned.weights
+    if weights is not None and all(isinstance(learned.changes.get(name), Unchanged) for name in network.shapes):
+        weights, buffers = {**weights, **buffers}, dict[str, Tensor]()
+    replaced = "" if weights is None else content_digest(weights)
+    info, over = session.lesson.task.info, network.weights.over
+    state = TaskState(info, learned.changes, buffers, learned.owned, over, replaced)
+    return state, network.writing(state, weights), weights
 
 
 @dataclass(frozen=True, eq=False)
