@@ -58,7 +58,8 @@ class TaskState:
     Attributes:
         info: name, classes and inputs.
         changes: what the task does to each parameter, by name: to all shared weights, and to its head.
-        buffers: the buffers of the network that this task changed, such as batch-norm statistics.
+        buffers: the buffers of the network that this task changed, such as batch-norm statistics; none if they belong
+            to the shared weights that it has trained.
         owned: the shared weights that this task has trained, for itself and for later tasks.
         over: the digest of the shared weights that the task was learned over (`Weights.over`); empty if these are the
             base's.

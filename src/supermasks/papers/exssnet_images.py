@@ -29,7 +29,7 @@ from supermasks.training import Adam, Training
 CGATE = "the gates of CGATE (Abati et al., 2020) are small networks, and the paper gives no settings for them"
 ONE_HEAD = (
     "needs one head for all classes, and answers without the task; in experiments each task of a baseline has its own "
-    "head and its own normalisation statistics, which would reveal the task"
+    "head, which would reveal the task"
 )
 CIFAR_100 = "CIFAR-100: supermasks data fetch cifar100"
 TINY_IMAGENET = "TinyImageNet: the folder tiny-imagenet-200 in $SUPERMASKS_DATA, as its archive has it"
