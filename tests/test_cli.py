@@ -165,6 +165,44 @@ def test_paper_lists_tables_what_they_need_and_their_records(capsys: pytest.Capt
     assert "Exclusive Supermask" not in capsys.readouterr().out
 
 
+def test_a_damaged_record_is_not_counted_as_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text('{"schema": 2,')
+    assert main(["paper", "--results", str(tmp_path)]) == 2
+    assert "record.json" in capsys.readouterr().err
+
+
+def test_of_an_option_that_is_given_twice_the_last_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "split-mnist", "--way", "supsup", "--way", "ewc", "--dataset", "sample", "--steps", "2"]
+    assert main([*words, "--strength", "3", "--out", str(tmp_path / "run")]) == 0
+    assert "ewc" in (tmp_path / "run" / "record.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "runs"], "stopped"),
+        (
+            ["run", "split-mnist"],
+            "stopped; what was learned is kept. Resume it by:  supermasks run split-mnist --resume",
+        ),
+        (
+            ["compare", "split-mnist"],
+            "stopped; what was learned is kept. Resume it by:  supermasks compare split-mnist",
+        ),
+    ],
+)
+def test_a_stop_says_what_is_kept(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tyro.extras.SubcommandApp.cli", stop)
+    assert main(words) == 130
+    assert capsys.readouterr().err.strip() == said
+
+
 def test_rows_of_a_table_are_shown_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["paper", "exssnet", "2", "--dry", "--only", "*, S-MNIST", "--out", str(tmp_path / "none")]) == 0
     shown = " ".join(capsys.readouterr().out.split())

@@ -121,3 +121,19 @@ def test_it_begins_as_the_network_itself(blobs: Blobs) -> None:
     network = Network(fully_connected([8, 16, 6]), RandomBase(1))
     effective = begun(BatchEnsemble(False), network, blobs("a")).effective()
     assert all(torch.equal(effective[name], weight) for name, weight in network.weights.items())
+
+
+def test_vectors_may_begin_as_random_signs(blobs: Blobs) -> None:
+    learner = learner_of(BatchEnsemble(first_trains=False, signs=True), fully_connected([8, 400, 6]))
+    learner.training = Training(1, 16, SGD(1e-30))
+    for name in "ab":
+        learner.learn(blobs(name))
+    a, b = (learner.bank[name].changes["1.weight"].outputs for name in "ab")
+    for vector in (a, b):
+        assert set(vector.tolist()) == {-1.0, 1.0}
+        assert abs(float(vector.mean())) < 0.2  # four standard deviations
+    assert abs(float((a * b).mean())) < 0.2  # tasks do not begin alike
+    learner = learner_of(BatchEnsemble(signs=True))
+    for name in "ab":
+        learner.learn(blobs(name))
+        assert learner.accuracy(blobs(name).train, name) > 0.8

@@ -17,6 +17,7 @@ from supermasks.masks import Drop
 from supermasks.report import write_frontier
 from supermasks.report.frontier import frontier
 from supermasks.spec import describe
+from supermasks.training import Adam
 
 Record = dict[str, Any]
 Make = Callable[..., Record]
@@ -100,3 +101,35 @@ def test_files_are_written_as_soon_as_a_way_can_be_compared(some: list[Record], 
     assert "| masks(Drop(share=0.01)) | masks | 82.00 ± 2.83 | 17.00 | 115 | 5.0 | 2 | yes |" in text
     assert [row["way"] for row in json.loads(files[1].read_text())] == [row.way for row in frontier(some)]
     assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_all_tasks_share_is_part_of_the_bytes(some: list[Record], made: Make) -> None:
+    shared = made(LoRAWay(rank=4), 0.9, [100, 120])
+    shared["bytes"] = {**shared["bytes"], "shared": 900, "trunk": 80, "examples": 20}
+    row = next(row for row in frontier([*some, shared]) if row.way == "lora(rank=4)")
+    assert row.bytes == 1000 / shared["tasks"]
+
+
+def test_a_rival_that_takes_no_bytes_is_in_the_table_and_not_in_the_picture(
+    some: list[Record], made: Make, tmp_path: Path
+) -> None:
+    free = made(LoRAWay(rank=4), 0.9, [100, 120])
+    for number, one in enumerate([some[0], free]):
+        (tmp_path / "runs" / str(number)).mkdir(parents=True)
+        write_record(tmp_path / "runs" / str(number), one)
+    files = write_frontier([tmp_path / "runs"], tmp_path / "out")
+    assert "| lora(rank=4) |" in files[0].read_text()
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_learning_rates_of_a_way_are_rows_of_their_own(some: list[Record], made: Make) -> None:
+    fast = [
+        made(LoRAWay(rank=4), 0.9, [300, 300], optimiser=Adam(1e-3)),
+        made(PretrainedHeadsWay(), 0.1, [100, 120], optimiser=Adam(9.0)),
+    ]
+    slow = [made(LoRAWay(rank=4), 0.6, [300, 300], seed=seed, optimiser=Adam(1e-5)) for seed in (0, 1)]
+    rows = {row.way: row for row in frontier([*some, *fast, *slow])}
+    of_lora = {way: (row.accuracy, row.seeds) for way, row in rows.items() if way.startswith("lora(rank=4)")}
+    assert list(of_lora.values()) == [(0.9, 1), (0.6, 2)]
+    assert list(of_lora) == ["lora(rank=4) (optimiser Adam)", "lora(rank=4) (optimiser Adam(1e-05))"]
+    assert (rows["heads"].seeds, rows["heads"].accuracy) == (2, pytest.approx(0.65))

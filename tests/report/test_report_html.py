@@ -180,3 +180,14 @@ def test_a_way_with_heads_is_shown_where_its_experiment_usually_infers_the_task(
     found = record(way=describe(SequentialWay()), evaluation=describe(TaskGiven()))
     found |= {"way": "sequential", "scenario": "GG", "evaluations": [], "task_identification": None}
     assert "sequential" in html_page({"a": found})
+
+
+def test_runs_on_other_data_or_networks_have_rows_of_their_own_and_no_common_curve(record: Make) -> None:
+    one = record(seed=0, accuracy=0.8)
+    one["accuracy"] |= {"so_far": [0.8, 0.8]}
+    other = {**one, "dataset": "fashion-mnist"}
+    first, second = measures([one, other]).lines
+    assert first[0] != second[0]
+    assert "fashion-mnist" in second[0] + first[0]
+    page = html_page({"one": one, "other": other})
+    assert "Mean accuracy over the tasks so far, task given" not in page

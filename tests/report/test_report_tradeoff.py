@@ -120,3 +120,16 @@ def test_the_picture_needs_two_points_and_knows_any_way(made: Make, tmp_path: Pa
     (picture,) = plot_tradeoff([made(0, 0.9, 1000, SupSupWay()), theirs], tmp_path / "new")
     assert picture.name == "tradeoff.png"
     assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("evaluations", "known"), [([], "given"), ([{"scoring": {}}], "inferred")])
+def test_the_axis_says_whether_the_task_was_given(
+    made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluations: list[Any], known: str
+) -> None:
+    labels = list[str]()
+    monkeypatch.setattr("matplotlib.axes.Axes.set_ylabel", lambda self, label: labels.append(label))
+    runs = [
+        {**made(0, 0.9, size, SupSupWay(rule=TopK(size / 1000))), "evaluations": evaluations} for size in (100, 200)
+    ]
+    plot_tradeoff(runs, tmp_path)
+    assert labels == [f"accuracy, the task being {known}, %"]

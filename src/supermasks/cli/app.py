@@ -89,6 +89,14 @@ def _app(words: Sequence[str]) -> SubcommandApp:
     return app
 
 
+def _after_a_stop(words: Sequence[str]) -> str:
+    """Return what a user who has pressed Ctrl-C should know."""
+    if words[:1] not in (["demo"], ["run"], ["compare"], ["paper"]):
+        return "stopped"
+    again = [*words, "--resume"] if words[0] == "run" and "--resume" not in words else words
+    return f"stopped; what was learned is kept. Resume it by:  supermasks {shlex.join(again)}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -105,7 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(map(visible, f"error: {error}".split("\n"))), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = [*words, "--resume"] if words[:1] == ["run"] and "--resume" not in words else words
-        print(f"\nstopped; what was learned is kept. Resume it by:  supermasks {shlex.join(again)}", file=sys.stderr)
+        print(f"\n{_after_a_stop(words)}", file=sys.stderr)
         return INTERRUPTED
     return 0

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from supermasks.cli.extra import Table, Text, tyro
 from supermasks.cli.screen import literal, wide_console, with_bars
-from supermasks.errors import ConfigError, RunStateError
+from supermasks.errors import ConfigError
+from supermasks.experiments.running.record import RECORD
 from supermasks.papers import PAPERS, Paper, Result, Scale, matching_rows, run_table
 from supermasks.papers import Table as PaperTable
 from supermasks.report import read_runs
@@ -132,10 +133,9 @@ def _about(table: PaperTable) -> str:
 
 def _records(results: Path) -> Counter[tuple[str, str, int]]:
     """Count for each row of the papers the records that there are."""
-    try:
-        records = read_runs([results])
-    except RunStateError:
+    if not any(results.rglob(RECORD)):
         return Counter()
+    records = read_runs([results])
     return Counter(row for record in records.values() for row in matching_rows(record))
 
 

@@ -48,13 +48,14 @@ def _as_long_as(usual: Experiment, words: Sequence[str]) -> Experiment:
 
 
 def _option(words: Sequence[str], option: str) -> str | None:
-    """Return the value of an option among the words; None if they lack it."""
+    """Return the last value of an option among the words; None if they lack it."""
+    value = None
     for word, following in pairwise([*words, ""]):
         if word == option:
-            return following
-        if word.startswith(f"{option}="):
-            return word.removeprefix(f"{option}=")
-    return None
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.removeprefix(f"{option}=")
+    return value
 
 
 def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:

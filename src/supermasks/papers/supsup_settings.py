@@ -56,17 +56,17 @@ def psp(experiment: Experiment, net: Architecture) -> Experiment:
     return replace(experiment, net=net, way=PSPWay(), evaluation=TaskGiven())
 
 
-def batch_ensemble(experiment: Experiment) -> Experiment:
+def batch_ensemble(experiment: Experiment, signs: bool = False) -> Experiment:
     """Return an experiment by BatchEnsemble, with the task given, at the rates of Appendix D.3."""
     training = replace(experiment.training, optimiser=RMSprop(0.01), weight_optimiser=RMSprop(1e-4))
-    way = BatchEnsembleWay(initialisation="kaiming_normal")
+    way = BatchEnsembleWay(initialisation="kaiming_normal", signs=signs)
     return replace(experiment, way=way, training=training, evaluation=TaskGiven())
 
 
 def batch_ensemble_inferred(experiment: Experiment) -> Experiment:
     """Return an experiment by BatchEnsemble, where One-Shot finds the task by one image, and by a full batch."""
     scored = TaskInferred(inference=OneShot(H), scoring=FirstOfBatch(), further=(By(H, FullBatch()),))
-    return replace(batch_ensemble(experiment), evaluation=scored)
+    return replace(batch_ensemble(experiment, signs=True), evaluation=scored)
 
 
 IMAGES = (1, 2, 4, 8, 16)

@@ -13,7 +13,7 @@ from supermasks.experiments.ways import Way
 from supermasks.experiments.ways.supsup import MaskWay
 from supermasks.report.settings import Record
 from supermasks.report.style import BLUE, GREY, ORANGE, decimals, new_figure, plain_axes, save
-from supermasks.report.tradeoff import comparable, in_bytes
+from supermasks.report.tradeoff import comparable, in_bytes, moved
 from supermasks.report.words import in_markdown, in_picture
 from supermasks.report.write import read_runs
 from supermasks.spec import build
@@ -27,7 +27,8 @@ COLUMNS = ("Way", "Family", "Accuracy, %", "Gain over heads, points", "Bytes a t
 EXPLAINED = (
     "Accuracy: mean over tasks and seeds, on test examples, ± sample standard deviation over seeds. "
     "Gain: over heads alone, with the same seeds. Bytes: what a task takes beside its head, names and file headers "
-    "included. Seconds: training of all tasks, one seed, without the search. "
+    "included, and its part of weights that all tasks share and of stored examples. "
+    "Seconds: training of all tasks, one seed, without the search. "
     "Frontier: better than heads alone, and no way of the same family has at least this accuracy in fewer bytes."
 )
 
@@ -66,12 +67,16 @@ def frontier(records: Iterable[Record]) -> list[FrontierRow]:
         records: as `read_record` or `read_runs` returns them. The most runs that agree in tasks, network and training
             count. A run counts if the run of the heads with its seed is there.
     """
-    runs: dict[str, dict[int, Record]] = {}
+    runs: dict[tuple[str, tuple[str, ...]], dict[int, Record]] = {}
     for record in comparable(records):
         if "growth" in record:
-            runs.setdefault(_name(record), {}).setdefault(record["seed"], record)
-    heads = runs.get(HEADS, {})
-    rows = [_row(way, seeds, heads) for way, seeds in runs.items() if seeds.keys() & heads.keys()]
+            runs.setdefault((_name(record), moved(record)), {}).setdefault(record["seed"], record)
+    heads = max((seeds for (way, _), seeds in runs.items() if way == HEADS), key=len, default={})
+    rows = [
+        _row(_called(way, words, runs), seeds, heads)
+        for (way, words), seeds in runs.items()
+        if seeds.keys() & heads.keys() and (way != HEADS or seeds is heads)
+    ]
     rows.sort(key=lambda row: (row.bytes, -row.accuracy))
     return [_judged(row, rows[:number]) for number, row in enumerate(rows)]
 
@@ -103,6 +108,11 @@ def _name(record: Record) -> str:
     return record["way"] + brief(described).removeprefix(described["type"])
 
 
+def _called(way: str, words: tuple[str, ...], runs: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    """Return what a way is called; how weights are moved is said where only that tells two apart."""
+    return way if sum(other == way for other, _ in runs) < 2 else f"{way} ({', '.join(words)})"
+
+
 def _family(record: Record) -> Family | None:
     if record["way"] == HEADS:
         return None
@@ -122,10 +132,16 @@ def _row(way: str, seeds: dict[int, Record], heads: dict[int, Record]) -> Fronti
         accuracy=fmean(accuracies),
         spread=stdev(accuracies) if len(pairs) > 1 else None,
         gain=fmean(run["accuracy"]["mean"] - head["accuracy"]["mean"] for run, head in pairs),
-        bytes=fmean(fmean(run["growth"]["bytes"]) - fmean(head["growth"]["bytes"]) for run, head in pairs),
+        bytes=fmean(_bytes(run) - _bytes(head) for run, head in pairs),
         seconds=fmean(run["seconds"]["train"] for run, _ in pairs),
         seeds=len(pairs),
     )
+
+
+def _bytes(record: Record) -> float:
+    """Return the bytes of a task: its file, and its part of what the bank has for all tasks."""
+    of_all = sum(record["bytes"].get(item, 0) for item in ("shared", "trunk", "examples"))
+    return fmean(record["growth"]["bytes"]) + of_all / record["tasks"]
 
 
 def _judged(row: FrontierRow, cheaper: Sequence[FrontierRow]) -> FrontierRow:
@@ -162,7 +178,7 @@ def _draw(rows: Sequence[FrontierRow], path: Path) -> Path:
     heads = next(row for row in rows if row.family is None)
     axes.axhline(100 * heads.accuracy, color=GREY, linestyle="--", linewidth=1, label="heads alone")
     points = [row for row in rows if row.family is not None and row.bytes > 0]  # the axis is logarithmic
-    end = max(row.bytes for row in points)
+    end = max((row.bytes for row in points), default=0.0)
     for family, (colour, marker) in LOOKS.items():
         own = [row for row in points if row.family == family]
         axes.plot([row.bytes for row in own], [100 * row.accuracy for row in own], marker, color=colour, alpha=0.6)

@@ -91,7 +91,7 @@ def _measures(records: Sequence[Record]) -> str:
 def _curves(records: Sequence[Record]) -> str:
     """Return how accuracy went while tasks were learned, for a few groups of runs on the same tasks; else nothing."""
     groups = [(group, words) for group, words in grouped(records) if all(map(_so_far, group))]
-    about = {(group[0]["experiment"], group[0]["tasks"]) for group, _ in groups}
+    about = {tuple(group[0].get(name) for name in ("experiment", "dataset", "tasks", "net")) for group, _ in groups}
     if not 2 <= len(groups) <= COLOURS or len(about) > 1:
         return ""
     lines = list[Line]()

@@ -76,7 +76,9 @@ def measures_markdown(records: Iterable[Record]) -> str:
 
 
 def _experiment(record: Record) -> str:
-    return f"{record['experiment']}, {record['tasks']:,} tasks ({record['scenario']}), {record['net']}"
+    outputs = f", {record['outputs']} outputs" if record.get("outputs") else ""
+    of = f"{record['experiment']} ({record['dataset']}), {record['tasks']:,} tasks ({record['scenario']})"
+    return f"{of}, {record['net']}{outputs}"
 
 
 Column = Callable[[Sequence[Record]], str]

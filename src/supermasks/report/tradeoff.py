@@ -45,7 +45,7 @@ class Point(NamedTuple):
 
     Attributes:
         bytes: a task, of the bank, the trunk and the stored examples on disk.
-        accuracy: in percent, the task being given.
+        accuracy: in percent; the task is inferred where the experiment infers it, otherwise given.
         size: of the masks: "4%" of each layer, "ER(16)"; empty where scores have a threshold, or there are no masks.
     """
 
@@ -80,7 +80,8 @@ def plot_tradeoff(records: Iterable[Record], folder: Path) -> list[Path]:
         _draw(axes, line, lines[line], MARKERS[number % len(MARKERS)], in_picture(line_name(line, lines), WIDEST))
     axes.xaxis.set_major_formatter(in_bytes)
     axes.set_xlabel("bytes a task on disk, stored examples included")
-    axes.set_ylabel("accuracy, the task being given, %")
+    known = "inferred" if runs[0]["evaluations"] else "given"
+    axes.set_ylabel(f"accuracy, the task being {known}, %")
     axes.grid(alpha=0.3)
     columns = 1 if any(len(line_name(line, lines)) > WIDEST / 2 for line in lines) else 2
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
@@ -116,6 +117,12 @@ def comparable(records: Iterable[Record]) -> list[Record]:
     return max(groups.values(), key=len, default=[])
 
 
+def moved(record: Record) -> tuple[str, ...]:
+    """Return how weights are moved in a run, in words: its optimisers, and what is special about heads."""
+    settings = settings_of(record)
+    return tuple(f"{name} {brief(settings[name])}" for name, no in FREE.items() if settings.get(name, no) != no)
+
+
 def tradeoff_lines(records: Iterable[Record]) -> dict[Line, list[Point]]:
     """Return the points of each line, in the order of their bytes.
 
@@ -124,9 +131,7 @@ def tradeoff_lines(records: Iterable[Record]) -> dict[Line, list[Point]]:
     """
     runs: dict[Line, dict[str, dict[int, Record]]] = {}
     for record in records:
-        settings = settings_of(record)
-        further = tuple(f"{name} {brief(settings[name])}" for name, no in FREE.items() if settings.get(name, no) != no)
-        line, size = _line(record, further)
+        line, size = _line(record, moved(record))
         # Of runs of the same settings and seed the first counts.
         runs.setdefault(line, {}).setdefault(size, {}).setdefault(record["seed"], record)
     seeds = [set(group) for sizes in runs.values() for group in sizes.values()]

@@ -31,7 +31,7 @@ FORM = {
     "bytes.total": NUMBER,
     "seconds.train": NUMBER,
 }
-MAY_BE_NONE = {"task_identification", "accuracy.matrix", "accuracy.forgetting", "accuracy.backward_transfer"}
+MAY_BE_NONE = {"task_identification", "accuracy.matrix", "accuracy.backward_transfer"}
 MAY_LACK = {"accuracy.given_per_task", "accuracy.so_far"}  # older records
 EVALUATION = {"inference": NAMED, "scoring": NAMED, "accuracy": NUMBER, "per_task": SHARES, "seconds": NUMBER}
 
