@@ -110,7 +110,7 @@ def _name(record: Record) -> str:
 
 def _called(way: str, words: tuple[str, ...], runs: Iterable[tuple[str, tuple[str, ...]]]) -> str:
     """Return what a way is called; how weights are moved is said where only that tells two apart."""
-    return way if sum(other == way for other, _ in runs) < 2 else f"{way} ({', '.join(words)})"
+    return way if way == HEADS or sum(other == way for other, _ in runs) < 2 else f"{way} ({', '.join(words)})"
 
 
 def _family(record: Record) -> Family | None:
