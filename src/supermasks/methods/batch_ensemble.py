@@ -20,6 +20,7 @@ class BatchEnsemble(Method):
     """Learn two vectors a layer for each task: effective weights `W * (s r^T)` (SupSup, Section 4.1 and Appendix C).
 
     A task costs 4 bytes for each input and each output of a layer. Where the network has a head, each task has its own.
+    A task that trains `W` trains all at the rate of `Training.weight_optimiser`.
 
     Attributes:
         first_trains: the first task of a bank also trains `W`, which is then frozen, as in Wen et al. (2020). Otherwise
@@ -57,7 +58,8 @@ class _Vectors(Session):
         if signs:
             vectors = {name: _signs(lesson, name, len(vector)) for name, vector in vectors.items()}
         super().__init__(lesson, {**vectors, **initial_head(lesson), **weights})
-        self.weights = tuple(weights)
+        # The first task trains everything at the rate of the weights (SupSup, Appendix D.3).
+        self.weights = tuple(self.parameters) if weights else ()
 
     def effective(self) -> dict[str, Tensor]:
         changed = {
@@ -67,7 +69,8 @@ class _Vectors(Session):
         return {**self._head, **changed, **self.buffers}
 
     def finish(self) -> Learned:
-        shapes, weights = self.network.shapes, {name: self.parameters[name].detach() for name in self.weights}
+        shapes = self.network.shapes
+        weights = {name: self.parameters[name].detach() for name in shapes if self.weights}
         vectors = {name: RankOne(*self._vectors(name), shape) for name, shape in shapes.items()}
         head = {name: Replaced(value) for name, value in self._head.items()}
         return Learned({**vectors, **head}, weights=weights or None)
