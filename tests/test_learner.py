@@ -687,15 +687,18 @@ def test_another_task_of_the_same_name_is_another_task(
     learner.learn(replace(blobs("other", 2), name="c"))
     fresh = small(seed=0)
     fresh.adopt(learner.bank)
+    for ask in (learner.predict, learner.infer):
+        with pytest.raises(ConfigError, match="calibrate anew"):
+            ask(x)
+    learner.calibration = None
     assert not torch.equal(learner.infer(x).evidence, before)
     assert torch.equal(learner.infer(x).evidence, fresh.infer(x).evidence)
-    with pytest.raises(ConfigError, match="calibrate anew"):
-        learner.predict(x)
     learner.calibrate({"a": blobs("a", 3).train}, level=0.5)
     assert learner.predict(x).unknown is not None
     learner.inference = OneShot(SuperfluousNeurons())
     with pytest.raises(ConfigError, match="calibrate anew"):
         learner.predict(x)
+    learner.calibration = None
     learner.bank.rename("a", "z")
     assert learner.infer(x).candidates == ("z", "b", "c")
 

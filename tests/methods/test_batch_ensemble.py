@@ -10,11 +10,9 @@ from torch import nn
 
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
-from supermasks.data import PermutedStream
-from supermasks.datasets import load_source
 from supermasks.methods.batch_ensemble import BatchEnsemble
 from supermasks.nets import fully_connected
-from supermasks.training import SGD, Adam, RMSprop, Training
+from supermasks.training import SGD, Adam, Training
 
 Blobs = Callable[..., Task]
 
@@ -125,22 +123,6 @@ def test_it_begins_as_the_network_itself(blobs: Blobs) -> None:
     assert all(torch.equal(effective[name], weight) for name, weight in network.weights.items())
 
 
-def test_vectors_may_begin_as_random_signs(blobs: Blobs) -> None:
-    learner = learner_of(BatchEnsemble(first_trains=False, signs=True), fully_connected([8, 400, 6]))
-    learner.training = Training(1, 16, SGD(1e-30))
-    for name in "ab":
-        learner.learn(blobs(name))
-    a, b = (learner.bank[name].changes["1.weight"].outputs for name in "ab")
-    for vector in (a, b):
-        assert set(vector.tolist()) == {-1.0, 1.0}
-        assert abs(float(vector.mean())) < 0.2  # four standard deviations
-    assert abs(float((a * b).mean())) < 0.2  # tasks do not begin alike
-    learner = learner_of(BatchEnsemble(signs=True))
-    for name in "ab":
-        learner.learn(blobs(name))
-        assert learner.accuracy(blobs(name).train, name) > 0.8
-
-
 def test_the_first_task_trains_all_at_the_rate_of_the_weights(blobs: Blobs) -> None:
     """One step of gradient descent moves vectors by rate times gradient, and later tasks have the other rate."""
     moved = dict[tuple[str, float], torch.Tensor]()
@@ -152,20 +134,3 @@ def test_the_first_task_trains_all_at_the_rate_of_the_weights(blobs: Blobs) -> N
             moved[name, rate] = learner.bank[name].changes["1.weight"].outputs - 1
     torch.testing.assert_close(moved["a", 0.002], 2 * moved["a", 0.001], rtol=1e-3, atol=1e-6)
     assert float(moved["b", 0.001].abs().max()) > 5 * float(moved["a", 0.001].abs().max())
-
-
-def test_one_shot_tells_tasks_that_began_with_signs_apart() -> None:
-    tasks, found = list(PermutedStream(load_source("sample"), tasks=8, seed=0)), dict[bool, float]()
-    for signs in (False, True):
-        learner = Learner(
-            Network(fully_connected([784, 128, 100]), RandomBase(0, initialisation="kaiming_normal")),
-            seed=0,
-            method=BatchEnsemble(signs=signs),
-            training=Training(150, 64, RMSprop(1e-2), weight_optimiser=RMSprop(1e-4)),
-        )
-        for task in tasks:
-            learner.learn(task)
-        asked = [(task.name, learner.infer(task.train.batch(torch.arange(40))[0]).tasks) for task in tasks]
-        found[signs] = sum(name == other for name, tasks in asked for other in tasks) / (40 * len(tasks))
-    assert found[True] > found[False] + 0.1
-    assert found[True] > 0.6  # chance is an eighth

@@ -78,10 +78,13 @@ def test_settings_are_those_of_the_papers() -> None:
     assert (psp.way.name, psp.net.outputs, psp.training.optimiser) == ("psp", 10, RMSprop(1e-4))
     rotated = experiment("supsup", "6", "PSP (GG)")
     assert (rotated.tasks.count, rotated.net.title, rotated.net.outputs) == (36, "fc-1024-1024", 10)
-    vectors: Any = experiment("supsup", "7", "BatchE (GNu H)")
+    vectors: Any = experiment("supsup", "4", "BatchE (GG)")
     assert (vectors.training.optimiser, vectors.training.weight_optimiser) == (RMSprop(0.01), RMSprop(1e-4))
-    assert vectors.way.initialisation == "kaiming_normal"
-    assert vectors == experiment("supsup", "7", "BatchE (GNu full batch H)")
+    assert (vectors.way.initialisation, vectors.way.first_trains) == ("kaiming_normal", True)
+    random: Any = experiment("supsup", "7", "BatchE (GNu H)")
+    assert (random.training.optimiser, random.training.weight_optimiser) == (RMSprop(0.01), None)
+    assert (random.way.initialisation, random.way.first_trains) == ("kaiming_normal", False)
+    assert random == experiment("supsup", "7", "BatchE (GNu full batch H)")
     memories: list[Any] = [
         experiment("exssnet", "2", f"ER, {name}").way for name in ("S-MNIST", "S-CIFAR100", "S-TinyImageNet")
     ]

@@ -9,7 +9,6 @@ from supermasks.changes import RankOne, Replaced
 from supermasks.changes.rank_one import scaled
 from supermasks.methods.method import Method
 from supermasks.methods.session import Learned, Lesson, Session, initial_head
-from supermasks.seeding import generator
 
 OUTPUTS, INPUTS = "outputs of ", "inputs of "
 """Prefixes of the names of vectors under training, before the names of their parameters."""
@@ -25,12 +24,9 @@ class BatchEnsemble(Method):
     Attributes:
         first_trains: the first task of a bank also trains `W`, which is then frozen, as in Wen et al. (2020). Otherwise
             `W` keeps the values of the base ("Rand W" in SupSup's Table 2).
-        signs: the vectors of a task begin as random signs, as in Wen et al. (2020), so that tasks are far from each
-            other and One-Shot can tell them apart. Otherwise they begin as ones: a task begins where `W` was trained.
     """
 
     first_trains: bool = True
-    signs: bool = False
 
     @property
     def writes(self) -> bool:
@@ -41,7 +37,7 @@ class BatchEnsemble(Method):
         return self.first_trains
 
     def begin(self, lesson: Lesson) -> Session:
-        return _Vectors(lesson, self.first_trains and not len(lesson.past.states), self.signs)
+        return _Vectors(lesson, self.first_trains and not len(lesson.past.states))
 
 
 class _Vectors(Session):
@@ -49,14 +45,12 @@ class _Vectors(Session):
 
     stacks = True
 
-    def __init__(self, lesson: Lesson, trains_weights: bool, signs: bool) -> None:
+    def __init__(self, lesson: Lesson, trains_weights: bool) -> None:
         weights = dict(lesson.network.weights) if trains_weights else {}
         vectors = dict[str, Tensor]()
         for name, weight in lesson.network.weights.items():
             vectors[OUTPUTS + name] = torch.ones(weight.shape[:1], dtype=torch.float32)
             vectors[INPUTS + name] = torch.ones(weight.shape[1:2] or (0,), dtype=torch.float32)
-        if signs:
-            vectors = {name: _signs(lesson, name, len(vector)) for name, vector in vectors.items()}
         super().__init__(lesson, {**vectors, **initial_head(lesson), **weights})
         # The first task trains everything at the rate of the weights (SupSup, Appendix D.3).
         self.weights = tuple(self.parameters) if weights else ()
@@ -81,9 +75,3 @@ class _Vectors(Session):
 
     def _vectors(self, name: str) -> tuple[Tensor, Tensor]:
         return self.parameters[OUTPUTS + name], self.parameters[INPUTS + name]
-
-
-def _signs(lesson: Lesson, name: str, size: int) -> Tensor:
-    """Return -1 and 1 at random, each with probability 1/2, `size`."""
-    drawn = generator(lesson.seed, "signs", lesson.task.name, name).integers(2, size=size)
-    return torch.from_numpy(2 * drawn - 1).float()

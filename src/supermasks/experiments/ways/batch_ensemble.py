@@ -16,7 +16,6 @@ class BatchEnsembleWay(Way):
 
     Attributes:
         first_trains: the first task also trains the weights, which are then frozen; otherwise they stay random.
-        signs: the vectors of a task begin as random signs, otherwise as ones. One-Shot finds the task only with signs.
         initialisation: the distribution of the random weights. The paper uses "kaiming_normal" (Appendix D.3).
     """
 
@@ -25,7 +24,6 @@ class BatchEnsembleWay(Way):
     colour = "sky"
 
     first_trains: bool = True
-    signs: bool = False
     initialisation: Literal["signed_kaiming_constant", "kaiming_normal"] = "signed_kaiming_constant"
 
     def learner(self, setup: Setup) -> Learner:
@@ -37,4 +35,4 @@ class BatchEnsembleWay(Way):
                 f"initialisation is for networks with random weights, but those of {setup.net.title} are pretrained; "
                 "leave it out"
             )
-        return setup.learner(setup.network(base=base), BatchEnsemble(self.first_trains, self.signs))
+        return setup.learner(setup.network(base=base), BatchEnsemble(self.first_trains))
