@@ -37,8 +37,10 @@ class SharedWeights(Session):
         super().__init__(lesson, {**lesson.network.weights, **initial_head(lesson)})
         self.weights = tuple(lesson.network.weights)
         states = lesson.past.states
+        # In banks of older versions the statistics belong to the tasks, not to the shared weights.
+        older = states[-1].buffers if len(states) and not lesson.network.weights.buffers else {}
         with torch.no_grad():
-            for name, value in states[-1].buffers.items() if len(states) else ():
+            for name, value in older.items():
                 self.buffers[name].copy_(value)
 
     def effective(self) -> dict[str, Tensor]:

@@ -28,12 +28,12 @@ LONGEST_WORD = 22  # on a terminal; longer ones are folded
 CAPTION = (
     "Accuracy: test images answered rightly after all tasks are learned, mean over the tasks and the seeds, "
     "± sample standard deviation over seeds. "
-    'Unless the row says "task given", nobody tells which task an image belongs to: it is inferred, '
-    "and an image (or batch) whose task is found wrongly counts as wrong (scenario GNu). "
+    'Unless the row says "task given", the task of an image is inferred. '
+    "An image (or batch) whose task is found wrongly counts as wrong (scenario GNu). "
     "In scenario NNs, the label alone counts. "
     "Right task found: how many of these decisions are right. "
-    "Found by mean image: how many are right without any network, by the nearest mean training image; "
-    "where this is near 100%, the tasks are easy to tell apart, and finding them shows little. "
+    "Found by mean image: how many are right without any network, by the nearest mean training image. "
+    "Where this is near 100%, the tasks are easy to tell apart, and finding them shows little. "
     "Paper's accuracy: what the paper reports for the same settings and the same way of scoring. "
     "Forgotten: how far accuracies fell from their best while later tasks were learned, the task being given. "
     "Bytes a task: all files of the bank, and in parentheses the packed masks alone. "
