@@ -56,6 +56,10 @@ class BankFormatError(SupermasksError, ValueError):
     """A file of a bank is missing, damaged, or of an unknown version."""
 
 
+class UnknownKindError(BankFormatError):
+    """A task of a bank is of a class that is not imported, or that this version does not have; it is not damaged."""
+
+
 class StorageError(SupermasksError, OSError):
     """A file or folder could not be read or written: no space, no permission, a read error."""
 

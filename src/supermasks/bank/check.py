@@ -12,7 +12,7 @@ from supermasks.bank.reader import BankReader
 from supermasks.bank.shared import SharedReader, remove_shared
 from supermasks.bank.succession import Succession, check_left, written
 from supermasks.bank.writer import BankWriter, Known
-from supermasks.errors import BankFormatError, StorageError, SupermasksError, TaskError
+from supermasks.errors import BankFormatError, StorageError, SupermasksError, TaskError, UnknownKindError
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.state import TaskState
@@ -29,7 +29,7 @@ class Problem:
             `bank.sqlite` is what belongs to no task.
         task: the name of its task; empty if it does not belong to a task.
         message: what is wrong.
-        unread: whether the part cannot be read now; it may be sound or damaged.
+        unread: whether the part cannot be read now, or not without the class that it needs; it may be sound.
     """
 
     file: str
@@ -115,7 +115,7 @@ def _noting(problems: list[Problem], file: str, task: str = "") -> Generator[Non
     try:
         yield
     except SupermasksError as error:
-        problems.append(Problem(file, task, str(error), isinstance(error, StorageError)))
+        problems.append(Problem(file, task, str(error), isinstance(error, StorageError | UnknownKindError)))
 
 
 def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
@@ -128,7 +128,7 @@ def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
 
     Raises:
         BankFormatError: a part that all tasks need is damaged.
-        StorageError: a part cannot be read now, or the bank cannot be written. It stays as it was.
+        StorageError: a part cannot be read now or here, or the bank cannot be written. It stays as it was.
     """
     bank = open_bank(path, wait)
     if isinstance(bank, SharedReader):
@@ -154,7 +154,7 @@ def _diagnosis(bank: BankReader, most_weights: int) -> tuple[dict[str, str], set
 
     Raises:
         BankFormatError: a part that all tasks need is damaged.
-        StorageError: a part cannot be read now.
+        StorageError: a part cannot be read now or here.
     """
     bank.header.check_size(most_weights)
     _ = bank.damage  # of a damaged bank, the entries are then those that can be read
@@ -166,7 +166,7 @@ def _diagnosis(bank: BankReader, most_weights: int) -> tuple[dict[str, str], set
     problems = find_problems(bank, names=names)
     for problem in problems:
         if problem.unread:
-            raise StorageError(f"nothing was repaired: a part of the bank cannot be read now. {problem.message}")
+            raise StorageError(f"nothing was repaired: a part of the bank cannot be read. {problem.message}")
         if problem.file in (bank.shared[kind].file for kind in ("kept", "weights") if kind in bank.shared):
             raise BankFormatError(
                 f"{bank.path / problem.file} is damaged, and all tasks need it; restore it from a copy"

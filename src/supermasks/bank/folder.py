@@ -331,7 +331,7 @@ class BankFolder:
 
         Raises:
             BankFormatError: a part that all tasks need is damaged; restore it from a copy.
-            StorageError: a part cannot be read now, though it may be sound.
+            StorageError: a part cannot be read now, or needs a class that is not imported; it may be sound.
         """
         return repair(self.path, self.wait, self.most_weights)
 

@@ -1,5 +1,6 @@
 """The command line: `supermasks demo | run | compare | report | inspect | data | bank | serve | paper`."""
 
+import importlib
 import os
 import shlex
 import sys
@@ -16,7 +17,7 @@ from supermasks.cli.screen import finish, print_table, with_bars
 from supermasks.cli.serve_command import serve
 from supermasks.cli.settings import registry
 from supermasks.datasets import fetch as fetch_data
-from supermasks.errors import SupermasksError
+from supermasks.errors import ConfigError, SupermasksError
 from supermasks.experiments import run_demo
 from supermasks.experiments.sequences import ONLY_HERE
 from supermasks.report import write_html, write_mammoth, write_report
@@ -24,6 +25,7 @@ from supermasks.version import __version__
 
 DESCRIPTION = "One network that learns many tasks and forgets none: start with `supermasks demo`."
 CONFIG = (tyro.conf.FlagCreatePairsOff,)
+IMPORT = "--import"
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C stopped
 
 
@@ -97,6 +99,21 @@ def _after_a_stop(words: Sequence[str]) -> str:
     return f"stopped; what was learned is kept. Resume it by:  supermasks {shlex.join(again)}"
 
 
+def _imported(words: list[str]) -> list[str]:
+    """Import the modules that the first words name, `--import MODULE`, and return the words that follow.
+
+    The classes of such a module can then be named like those of the library. The present folder is searched first.
+    """
+    while words[:1] == [IMPORT]:
+        name, words = "".join(words[1:2]), words[2:]
+        sys.path.insert(0, os.getcwd())
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"{IMPORT} needs the name of a module of yours, but {name!r} gives: {error}") from error
+    return words
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -104,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     try:
+        words = _imported(words)
         _app(words).cli(args=words, prog="supermasks", description=DESCRIPTION, config=CONFIG, registry=registry())
     except (SupermasksError, OSError) as error:
         if isinstance(error, BrokenPipeError):

@@ -78,10 +78,15 @@ def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> Non
     network = None if backbone is None else folder.open().network(backbone_of(backbone))
     problems = folder.verify(network)
     _print_problems(problems)
+    if any(problem.unread for problem in problems):
+        raise BankFormatError(
+            f"{len(problems)} parts of {folder.path} cannot be read here, or are broken; do first what the lines above "
+            "say, and verify it again. A module of your own is imported by: supermasks --import MODULE bank verify"
+        )
     if problems:
         raise BankFormatError(
-            f"{len(problems)} parts of {folder.path} are broken or cannot be read now; restore them from a copy, or "
-            f"drop what is broken by: supermasks bank repair {shlex.quote(str(bank))}"
+            f"{len(problems)} parts of {folder.path} are broken; restore them from a copy, or drop them by: "
+            f"supermasks bank repair {shlex.quote(str(bank))}"
         )
     print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
 

@@ -19,7 +19,7 @@ from supermasks.changes import Change, Masked, by_kind, change_kinds
 from supermasks.encoding.labels import decode_label, encode_label
 from supermasks.encoding.layout import Layout
 from supermasks.encoding.tensors import check_tensors
-from supermasks.errors import BankFormatError, LabelError, MaskError
+from supermasks.errors import BankFormatError, LabelError, UnknownKindError
 from supermasks.input_form import InputForm
 from supermasks.moments import ClassMeans
 from supermasks.owned import Owned
@@ -103,6 +103,7 @@ def decode_state(
 
     Raises:
         BankFormatError: `encode_state` cannot have made this content for this layout.
+        UnknownKindError: a change is of a class that is not imported.
     """
     try:
         tensors, groups = load(content), dict[str, dict[str, Tensor]]()
@@ -133,6 +134,8 @@ def decode_state(
         if task["owned"] is None:
             return state
         return replace(state, owned=Owned.decode(trained, task["owned"], state.mask))
+    except UnknownKindError as error:
+        raise UnknownKindError(f"{file} cannot be read here: {error}") from None
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
 
@@ -184,8 +187,9 @@ def _decode_changes(
 ) -> dict[str, Change]:
     known = change_kinds()
     if unknown := sorted({*groups, *unnamed} - known.keys()):
-        raise MaskError(
-            f"it has changes of the unknown kind {unknown[0]!r}; if it is your own, import its module first"
+        raise UnknownKindError(
+            f"it has changes of the unknown kind {unknown[0]!r}; if it is your own, import its module first; otherwise "
+            "use the version that wrote it, or a later one"
         )
     changes = dict[str, Change]()
     for key in sorted({*groups, *unnamed}, key=lambda key: not known[key].parts):  # kinds with names first

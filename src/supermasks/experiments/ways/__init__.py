@@ -1,8 +1,9 @@
 """How tasks are kept apart: one way a file; every file of this folder is imported."""
 
 from supermasks.experiments.modules import import_all
+from supermasks.experiments.ways.over_network import MethodWay
 from supermasks.experiments.ways.way import Setup, Way, ways
 
 import_all(__name__, __path__)
 
-__all__ = ["Setup", "Way", "ways"]
+__all__ = ["MethodWay", "Setup", "Way", "ways"]
