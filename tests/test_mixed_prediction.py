@@ -226,6 +226,7 @@ def frozen(blobs: Blobs, module: type[nn.Module], select: list[str] | None = Non
 def test_what_no_task_changes_is_computed_once(blobs: Blobs, count: int) -> None:
     learner, inputs = frozen(blobs, Encoder), inputs_of(count, 8)
     expected = {name: learner.predict(inputs, task=name) for name in NAMES}
+    learner.predict_all(inputs[:1])  # the first call compares some answers
     Counting.calls = Counting.rows = 0
     found = learner.predict_all(inputs)
     # Three blocks and the first call of `shared` once; the second call of `shared` for each task.
@@ -253,6 +254,7 @@ def test_statistics_of_a_task_end_the_frozen_part(blobs: Blobs) -> None:
         learner.learn(blobs(name, 3))
     inputs = inputs_of(4, 8)
     expected = {name: learner.predict(inputs, task=name) for name in NAMES}
+    learner.predict_all(inputs[:1])  # the first call compares some answers
     Counting.calls = 0
     found = learner.predict_all(inputs)
     assert Counting.calls == 1
@@ -290,3 +292,48 @@ def test_a_compiled_network_answers_rows_of_different_tasks(blobs: Blobs) -> Non
     found, inputs = learner.predict(inputs_of(5, 8), tasks=NAMES), inputs_of(5, 8)
     assert found.labels == [learner.predict(inputs[n : n + 1], task=name).labels[0] for n, name in enumerate(NAMES)]
     assert not learner.network.backbone.mixes
+
+
+class _Ignored(nn.Module):
+    """A layer changes its input in place, and its result is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(8, 16), nn.ReLU(inplace=True), nn.Linear(16, 6)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs)
+        self.act(hidden)
+        return self.last(hidden)
+
+
+class _Counting(nn.Module):
+    """It counts its steps in an integer buffer of a layer that is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.hidden, self.last = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 6)
+        self.counter = nn.Module()
+        self.counter.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.counter.steps += 1
+        return self.last(self.hidden(self.first(inputs) * (1 + self.counter.steps.float() / 10)).relu())
+
+
+@pytest.mark.filterwarnings("ignore:.* are never masked:supermasks.errors.SupermasksWarning")
+@pytest.mark.parametrize("kind", [_Ignored, _Counting])
+def test_all_tasks_answer_as_alone_whatever_the_layers_before_the_first_mask_do(
+    kind: type[nn.Module], blobs: Blobs
+) -> None:
+    learner = Learner(Network(kind(), RandomBase(0), select=["last.weight"]))
+    for number, name in enumerate(NAMES):
+        learner.training = Training(4 + 10 * number, 16, Adam(1e-2))
+        learner.learn(blobs(name))
+    inputs = inputs_of(40, 8)
+    found = learner.predict_all(inputs)
+    for name in NAMES:
+        alone = learner.predict(inputs, task=name)
+        assert found[name].labels == alone.labels
+        torch.testing.assert_close(found[name].confidence, alone.confidence, rtol=1e-4, atol=1e-5)

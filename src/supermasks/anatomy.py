@@ -45,6 +45,7 @@ class Part:
         value: its source if the base is random.
         tied: other names of the same tensor.
         inputs_first: whether the tensor is `in x out x ...`, as in transposed convolutions, not `out x in x ...`.
+        groups: of a layer whose tensor is `in x out x ...`; a group of its inputs goes to a group of its outputs.
         padding: the padding row, 0 over random weights; None if there is none.
     """
 
@@ -55,6 +56,7 @@ class Part:
     value: Value
     tied: tuple[str, ...] = ()
     inputs_first: bool = False
+    groups: int = 1
     padding: int | None = None
 
     @property
@@ -128,6 +130,7 @@ def dissect(
                 "base" if drawn else "own" if means else _value(short, layer),
                 tuple(names[1:]),
                 isinstance(layer, TRANSPOSED) or is_conv1d(layer),
+                layer.groups if isinstance(layer, TRANSPOSED) else 1,
                 _padding_row(layers[owner] for owner in sorted(owners) if owner in layers),
             )
         )

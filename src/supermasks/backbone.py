@@ -137,6 +137,7 @@ class Backbone:
             # A layer may replace a buffer instead of writing into it; the new one is then in `put`.
             for name in self.buffers.keys() & tensors.keys() if training else ():
                 if put[name] is not given[name]:
+                    _check_shape(name, tensors[name], put[name])
                     tensors[name].copy_(put[name].detach())
             return logits
 
@@ -350,14 +351,42 @@ class Backbone:
         return module
 
     def attributes(self) -> dict[str, Any]:
-        """Return the attributes of the layers that are neither parameters nor buffers, by name, as they are now."""
-        of_any = vars(nn.Module()).keys()
-        return {
-            f"{path}.{name}" if path else name: value
-            for path, layer in self._module.named_modules()
-            for name, value in vars(layer).items()
-            if name not in of_any
-        }
+        """Return the attributes of the layers that are neither parameters nor buffers, by name, as they are now.
+
+        Buffers that were None at first are among them: no task keeps them.
+        """
+        return {name: held[short] for name, (held, short) in self._attributes().items()}
+
+    def set_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set attributes of the layers, by the names that `attributes` returns."""
+        places = self._attributes()
+        for name, value in values.items():
+            held, short = places[name]
+            held[short] = value
+
+    def _attributes(self) -> dict[str, tuple[dict[str, Any], str]]:
+        """Return where the layers hold their attributes, by name."""
+        of_any, places = vars(nn.Module()).keys(), dict[str, tuple[dict[str, Any], str]]()
+        for path, layer in self._module.named_modules():
+            prefix = f"{path}." if path else ""
+            places |= {f"{prefix}{name}": (vars(layer), name) for name in vars(layer) if name not in of_any}
+            late = [name for name in layer._buffers if name not in self._names[layer]]  # pyright: ignore[reportPrivateUsage]
+            places |= {f"{prefix}{name}": (layer._buffers, name) for name in late}  # pyright: ignore[reportPrivateUsage]
+        return places
+
+    def restore(self, values: Mapping[str, Tensor]) -> list[str]:
+        """Give the module's own parameters these values again, and return the names of those that had others.
+
+        Args:
+            values: of parameters that a forward pass must not write into, by name.
+        """
+        with self._lock, torch.no_grad():
+            self._prepared.remove()
+            own = self._prepared.own
+            written = [name for name, value in values.items() if not _same(own[name], value)]
+            for name in written:
+                own[name].copy_(values[name])
+        return written
 
     def layers_of(self, names: Iterable[str]) -> dict[nn.Module, dict[str, str]]:
         """Return the layers that have these parameters; for each its short names of them, with the full first names."""
@@ -379,9 +408,10 @@ class Backbone:
         return {alias: put.get(name, self.buffers[name]).clone() for alias, name in self.writable.items()}
 
     def _input(self, inputs: Tensor) -> Tensor:
-        """Return inputs on the device, in the layout that the module computes in."""
-        inputs = inputs.to(self.device)
-        return _channels_last(inputs) if self.channels_last else inputs
+        """Return a copy of inputs on the device, in the layout that the module computes in; it may write into it."""
+        moved = inputs.to(self.device)
+        moved = _channels_last(moved) if self.channels_last else moved
+        return moved.clone() if moved is inputs else moved
 
     def _set_mode(self, training: bool) -> None:
         # Our own record, not `module.training`: a module may have a `train` method that does not set it.
@@ -420,6 +450,18 @@ def _channels_last(value: Tensor) -> Tensor:
     return value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value
 
 
+def _check_shape(name: str, before: Tensor, now: Tensor) -> None:
+    if before.shape != now.shape:
+        raise UnsupportedModuleError(
+            f"forward() gave the buffer {name!r} another shape in training: {tuple(before.shape)}, then "
+            f"{tuple(now.shape)}; make it as large as it can become, and count in another buffer what is filled"
+        )
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and bool(((first == second) | (first.isnan() & second.isnan())).all())
+
+
 def _writable_buffers(module: nn.Module) -> dict[str, str]:
     """Return all names of the buffers that a layer may write into in prediction, with the first name of each.
 
@@ -429,7 +471,7 @@ def _writable_buffers(module: nn.Module) -> dict[str, str]:
     return {
         f"{path}.{short}" if path else short: first[id(buffer)]
         for path, layer in module.named_modules()
-        if not isinstance(layer, (BATCH_NORM, *INSTANCE_NORM))
+        if not (isinstance(layer, (BATCH_NORM, *INSTANCE_NORM)) and type(layer).__module__.startswith("torch."))
         for short, buffer in layer.named_buffers(recurse=False, remove_duplicate=False)
     }
 

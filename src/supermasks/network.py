@@ -16,8 +16,8 @@ from supermasks.backbone import Backbone, check_device
 from supermasks.bases import Base, fingerprint
 from supermasks.bases.filling import fill
 from supermasks.batch_checks import check_inputs
-from supermasks.brief import expect
-from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError
+from supermasks.brief import expect, listed
+from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
 from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
 from supermasks.normalisation import Normalisation, NormPolicy, check_policy
@@ -178,6 +178,11 @@ class Network:
         return {name: tuple(weight.shape) for name, weight in self.weights.items()}
 
     @property
+    def inputs_first(self) -> dict[str, int]:
+        """The names of the parameters that are `in x out x ...`, with the number of groups of their layer."""
+        return {part.name: part.groups for part in self.parts if part.inputs_first}
+
+    @property
     def kept(self) -> Mapping[str, Tensor]:
         """The values that no recipe brings back, by name; a bank stores them once."""
         return ReadOnlyTensors({name: value.cpu() for name, value in self._kept.items()})
@@ -265,6 +270,18 @@ class Network:
             **self.backbone.buffers,
             **{name: value.to(self.device) for name, value in self.weights.buffers.items()},
         }
+
+    def check_constants(self) -> None:
+        """Raise UnsupportedModuleError if a forward pass wrote into a parameter that is the same for all tasks.
+
+        The parameter gets its value back, so that all tasks answer as before.
+        """
+        if written := self.backbone.restore(self.constants):
+            raise UnsupportedModuleError(
+                f"forward() wrote into the parameter {listed(written)} in training, which is the same for all tasks, "
+                "so a task would change other tasks; its value was restored. Make it a buffer (register_buffer), which "
+                "each task keeps for itself"
+            )
 
     def fresh_buffers(self) -> dict[str, Tensor]:
         """Return a copy of `buffers`, for a new task to change."""

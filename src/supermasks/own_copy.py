@@ -124,7 +124,14 @@ def _without_parametrizations(layer: nn.Module) -> list[str]:
 
 
 def check_module(module: nn.Module) -> None:
-    """Raise UnsupportedModuleError if a module is scripted, or a tensor has no data, is sparse, or is complex."""
+    """Raise UnsupportedModuleError for a module of TorchScript or DataParallel, or if a tensor cannot be masked.
+
+    That is a tensor without data, and a sparse or complex one.
+    """
+    if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        raise UnsupportedModuleError(
+            f"expected an ordinary module, got one within {type(module).__name__}; pass its .module"
+        )
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModuleError(
             "expected an ordinary module, got one of TorchScript, whose weights cannot be replaced; pass the module "
@@ -134,6 +141,10 @@ def check_module(module: nn.Module) -> None:
         if isinstance(value, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)):
             raise UnsupportedModuleError(
                 f"parameter {name!r} is not initialised yet; pass one batch through the network first"
+            )
+        if isinstance(value, nn.Parameter) and not value.numel():
+            raise UnsupportedModuleError(
+                f"parameter {name!r} has no entries: its shape is {tuple(value.shape)}; build the network without it"
             )
         if value.is_complex():
             raise UnsupportedModuleError(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from supermasks import Network
-from supermasks.bases import RandomBase
+from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.errors import ConfigError
 from supermasks.inference import Entropy, MaxProbability, Objective, OneShot, SuperfluousNeurons
-from supermasks.inference.gradients import batch_gradient, each_gradient
+from supermasks.inference.gradients import batch_gradient, centre, each_gradient
 from supermasks.masks import Mask
 from supermasks.state import TaskState
 from supermasks.superposition import Superposition
@@ -363,3 +363,53 @@ def test_equal_token_ids_do_not_decide() -> None:
     assert superposition.by_layers is None
     each_gradient(superposition, torch.arange(12).view(4, 3) % 9, alpha, Entropy())
     assert superposition.by_layers is True
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_mean_of_a_neuron_in_a_transposed_convolution(groups: int) -> None:
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=groups, bias=False)
+    weight = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(0))
+    expected = weight.clone()
+    for channel in range(6):
+        # The weights of a neuron are those on which its output depends.
+        layer.weight.grad = None
+        layer(torch.ones(1, 4, 5, 5))[0, channel].sum().backward()
+        assert layer.weight.grad is not None
+        own = layer.weight.grad != 0
+        assert int(own.sum()) == 9 * 4 // groups
+        expected[own] -= weight[own].mean()
+    torch.testing.assert_close(centre(weight, groups=groups), expected)
+    torch.testing.assert_close(centre(torch.stack([weight, -weight]), 1, groups), torch.stack([expected, -expected]))
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_centred_evidence_does_not_depend_on_how_a_layer_lays_out_its_weights(both: bool) -> None:
+    """A transposed convolution over one place, with a kernel of one, is a linear layer with `in x out` weights."""
+    generator, shapes = torch.Generator().manual_seed(1), [(9, 8), (6, 9)]
+    weights = [torch.randn(shape, generator=generator) for shape in shapes]
+    masks = [[torch.rand(shape, generator=generator) < 0.5 for shape in shapes] for _ in range(3)]
+
+    def evidence(transposed: bool) -> Tensor:
+        def linear(outputs: int, inputs: int) -> nn.Module:
+            kind = nn.ConvTranspose1d(inputs, outputs, 1, bias=False)
+            return kind if transposed else nn.Conv1d(inputs, outputs, 1, bias=False)
+
+        def laid_out(value: Tensor) -> Tensor:
+            return (value.T if transposed else value)[..., None].contiguous()
+
+        module = nn.Sequential(nn.Unflatten(1, (8, 1)), linear(9, 8), nn.ReLU(), linear(6, 9), nn.Flatten())
+        with torch.no_grad():
+            for path, weight in zip("13", weights, strict=True):
+                module[int(path)].weight.copy_(laid_out(weight))  # pyright: ignore
+        network = Network(module, PretrainedBase("laid out"))
+        states = [
+            masked_state(f"t{i}", range(3), (8,), Mask.pack({"1.weight": laid_out(of[0]), "3.weight": laid_out(of[1])}))
+            for i, of in enumerate(masks)
+        ]
+        inputs = torch.randn(5, 8, generator=torch.Generator().manual_seed(2))
+        superposition, alpha = Superposition(network, states), torch.full((3,), 1 / 3)
+        if both:
+            return each_gradient(superposition, inputs, alpha, Entropy(), centred=True)
+        return batch_gradient(superposition, inputs, alpha, Entropy(), range(3), centred=True)
+
+    torch.testing.assert_close(evidence(transposed=True), evidence(transposed=False), rtol=1e-4, atol=1e-6)

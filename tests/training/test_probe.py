@@ -474,14 +474,14 @@ def test_a_head_over_an_encoder_without_gradients_is_learned(blobs: Blobs) -> No
 
 
 @pytest.mark.parametrize("method", [SupSup(), ExSSNeT(TopK(0.5), together=True), Individual()], ids=repr)
-def test_a_look_and_a_trial_take_three_passes(method: Method, blobs: Blobs) -> None:
+def test_looks_before_and_after_training_and_a_trial_take_four_passes(method: Method, blobs: Blobs) -> None:
     module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6))
     learner, passes = Learner(module, method=method, training=Training(5, 16)), list[bool]()
     learner.network.backbone._module.register_forward_pre_hook(lambda layer, args: passes.append(layer.training))
     for name in "ab":
         passes.clear()
         learner.learn(blobs(name))
-        assert (passes.count(True), passes.count(False)) == (5, 3)
+        assert (passes.count(True), passes.count(False)) == (5, 4)
 
 
 def test_inputs_that_tasks_share_are_looked_at_once(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ It is taken through the weights. Buffers, such as batch-norm statistics, are mix
 torch does not differentiate batch normalisation in its statistics.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,7 +108,7 @@ def batch_weight_gradients(
         value = objective(logits, superposition.classes).mean()
         gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
     found = dict(zip(names, gradients, strict=True))
-    return {name: centre(gradient) for name, gradient in found.items()} if centred else found
+    return dict(_centred(superposition, found.items())) if centred else found
 
 
 def each_weight_gradients(
@@ -143,14 +143,23 @@ def each_weight_gradients(
         passed = _passed(superposition, some, alpha, objective, names) if apart else None
         if passed is not None:
             found = _by_layers(superposition, passed, len(some), alpha, names)
-            yield len(some), ((name, centre(value, 1)) for name, value in found) if centred else found
+            yield len(some), _centred(superposition, found, 1) if centred else found
             continue
         for few in some.split(max(1, GRADIENT_BYTES // (4 * sum(sizes)))):
             alone = iter(_one_by_one(superposition, few, alpha, objective, names).items())
-            yield len(few), ((name, centre(value, 1)) for name, value in alone) if centred else alone
+            yield len(few), _centred(superposition, alone, 1) if centred else alone
 
 
-def centre(value: Tensor, rows: int = 0) -> Tensor:
+def _centred(
+    superposition: Superposition, gradients: Iterable[tuple[str, Tensor]], rows: int = 0
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield gradients by name, centred."""
+    inputs_first = superposition.network.inputs_first
+    for name, value in gradients:
+        yield name, centre(value, rows, inputs_first.get(name, 0))
+
+
+def centre(value: Tensor, rows: int = 0, groups: int = 0) -> Tensor:
     """Return a weight gradient minus its mean over the weights of each neuron.
 
     The gradient of a linear layer, `g_j x_i`, becomes `g_j (x_i - mean(x))`.
@@ -158,6 +167,7 @@ def centre(value: Tensor, rows: int = 0) -> Tensor:
     Args:
         value: in the shape of the parameter, `neurons x ...`; a vector is returned as it is.
         rows: 1 if `value` has one gradient for each input, `inputs x neurons x ...`; otherwise 0.
+        groups: of a layer whose weights are `in x neurons x ...`, as a transposed convolution; 0 for all others.
 
     Example:
         >>> centre(torch.tensor([[1.0, 3.0], [5.0, 5.0]]))
@@ -166,6 +176,10 @@ def centre(value: Tensor, rows: int = 0) -> Tensor:
     """
     if value.dim() < rows + 2:
         return value
+    if groups:
+        apart = value.unflatten(rows, (groups, -1))  # groups x in x neurons x ...
+        means = apart.mean(dim=(rows + 1, *range(rows + 3, apart.dim())), keepdim=True)
+        return (apart - means).flatten(rows, rows + 1)
     return value - value.mean(dim=tuple(range(rows + 1, value.dim())), keepdim=True)
 
 
@@ -207,7 +221,7 @@ def _by_directions(
         for i in range(len(superposition)):
             # Centring the direction or the gradient gives the same product.
             direction = {name: superposition.direction(i, name) for name in names}
-            direction = {name: centre(value) for name, value in direction.items()} if centred else direction
+            direction = dict(_centred(superposition, direction.items())) if centred else direction
             for one in passed:
                 moved = {short: direction[name] for short, name in one.names.items()}
                 result[:, i] += derivative(one.call, moved, one.gradient).cpu()

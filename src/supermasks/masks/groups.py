@@ -65,6 +65,9 @@ class Groups(Settings, ABC):
 class Neurons(Groups):
     """All weights into one neuron; of a convolution, all weights of one output channel.
 
+    A neuron is a row of the weight. In transposed convolutions and in `Conv1D` of transformers a row is an input, so
+    take `Inputs` there.
+
     Example:
         >>> Neurons().count((10, 20)), Neurons().count((10, 20, 3, 3))
         (10, 10)

@@ -116,7 +116,9 @@ class OpenTask:
 
         Raises:
             TrainingError: a value is not finite, or the mask keeps no weight of some layer.
+            UnsupportedModuleError: the network has written into a parameter that is the same for all tasks.
         """
+        self.lesson.network.check_constants()
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise TrainingError(
                 f"training left values of task {self.name!r} that are not finite; lower the learning rate"

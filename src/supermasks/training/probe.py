@@ -70,8 +70,10 @@ class Look:
         self._batch = task.train.batch(self._order.next())[0].detach()
         self._masked = _masked(network, seed)
         few = self._batch if network.norm == "batch" else self._batch[:1]
+        unset = [name for name, value in self._network.backbone.attributes().items() if value is None]
         alone = self._asked(lambda: self._network.backbone.written_logits(few, self._masked), few, seed=0)
         self._answers, reached = self._asked(self._handed, self._batch, seed=1)  # random answers differ
+        self._check_set(unset)
         self._attributes = {name: _snapshot(value) for name, value in self._network.backbone.attributes().items()}
         if network.head is None and len(task.classes) > alone.shape[1]:
             raise LabelError(
@@ -81,6 +83,7 @@ class Look:
         # With a head alone there is nothing to mask here; a closer look tries the head itself.
         agree = bool(network.weights) and reached == set(network.weights)
         self.is_clear = agree and _close(alone, self._answers[: len(few)])
+        self._is_random = False
 
     def unreached(self, effective: Callable[[], Mapping[str, Tensor]]) -> tuple[str, ...]:
         """Return the names of the shared weights that no gradient reaches.
@@ -97,13 +100,37 @@ class Look:
         return () if self.is_clear else self._look_closer(effective)
 
     def check_unchanged(self) -> None:
-        """Raise UnsupportedModuleError if the training has changed what the network answers with the same weights.
+        """Raise UnsupportedModuleError if the training has changed what the network answers with the same weights."""
+        self._network.check_constants()
+        if self._is_random:
+            return
+        answers = self._asked(lambda: self._network.forward(self._batch, self._masked), self._batch, seed=1)
+        if not _close(answers, self._answers):
+            raise keeps_state("training", _changed(self._attributes, self._network.backbone.attributes()))
 
-        Only a network whose attributes have changed is asked again.
+    def _check_set(self, unset: Sequence[str]) -> None:
+        """Raise UnsupportedModuleError if answers depend on what the first inputs have set.
+
+        A cache, as of positions, is the same for all inputs of one shape, so answers do not depend on it.
+
+        Args:
+            unset: the names of the attributes that were None before the first pass.
         """
-        changed = _changed(self._attributes, self._network.backbone.attributes())
-        if changed and self.is_clear and not _close(self._handed()[0], self._answers):
-            raise keeps_state("training", changed)
+        backbone = self._network.backbone
+        found = backbone.attributes()
+        names = [name for name in unset if isinstance(found.get(name), Tensor)]
+        half = len(self._batch) // 2
+        if not names or not half:
+            return
+        some, others = self._batch[:half], self._batch[half : 2 * half]
+
+        def asked(*batches: Tensor) -> Tensor:
+            backbone.set_attributes(dict.fromkeys(names))
+            each = [self._asked(lambda x=x: backbone.written_logits(x, self._masked), x, seed=0) for x in batches]
+            return each[-1]
+
+        if not _close(asked(others, some), asked(some)):
+            raise keeps_state("asking", names)
 
     def _handed(self) -> tuple[Tensor, set[str]]:
         """Return the answers to the batch, and the names of the weights that their gradient reaches."""
@@ -128,6 +155,7 @@ class Look:
 
     def _look_closer(self, effective: Callable[[], Mapping[str, Tensor]]) -> tuple[str, ...]:
         network, asked = self._network, _Asked(self._network, self._batch[:ASKED])
+        self._is_random = asked.is_random
         asked.check_state("asking", lambda: asked.answers(network.weights, asked.inputs.flip(0)))
         asked.check_random()
         asked.check_ways(self._masked)
