@@ -16,12 +16,13 @@ from supermasks.experiments.ways.supsup import SupSupWay
 from supermasks.masks import TopK
 from supermasks.report import plot_record, plot_runs
 from supermasks.report.growth import plot_growth
+from supermasks.report.so_far import plot_so_far
 from supermasks.report.tradeoff import plot_tradeoff
 
 Record = dict[str, Any]
 Make = Callable[..., Record]
 
-MODULES = ("among", "comparison", "growth", "plots", "tradeoff")
+MODULES = ("among", "comparison", "growth", "plots", "so_far", "tradeoff")
 LONG = "debian-sections+20newsgroups+imdb+reuters-r52+spam-assassin"
 
 
@@ -117,15 +118,17 @@ def test_in_no_picture_of_many_runs_is_something_cut_off(record: Make, figures: 
     plot_runs(runs, Path("nowhere"))
     for run in runs:
         del run["config"]["own"]
+        run["accuracy"]["so_far"] = [0.9] * 12
+        run["tasks"] = 12
     plot_tradeoff(runs, Path("nowhere"))
-    assert set(figures) == {"comparison.png", "tradeoff.png"}
+    plot_so_far(runs, Path("nowhere"))
+    assert set(figures) == {"comparison.png", "so_far.png", "tradeoff.png"}
     for figure in figures.values():
         check_layout(figure)
         check_nothing_is_clipped(figure)
-    looks = [
-        (line.get_color(), line.get_marker(), line.get_markersize()) for line in figures["tradeoff.png"].axes[0].lines
-    ]
-    assert len(set(looks)) == len(looks) == 5
+    for name in ("tradeoff.png", "so_far.png"):
+        looks = [(line.get_color(), line.get_marker(), line.get_markersize()) for line in figures[name].axes[0].lines]
+        assert len(set(looks)) == len(looks) == 5
 
 
 @pytest.mark.parametrize("seconds", [[2.0, 4.0, 9.0], [9.0, 1.0, 1.0, 1.0, 0.0], [3.0] * 300, [0.0, 0.0, 0.0]])

@@ -14,6 +14,7 @@ from supermasks.report.comparison import plot_runs
 from supermasks.report.measures import BYTES, measures_markdown
 from supermasks.report.plots import plot_record
 from supermasks.report.settings import FOLDER, Record, settings_of
+from supermasks.report.so_far import plot_so_far
 from supermasks.report.summary import summarise
 from supermasks.report.tables import markdown_table
 from supermasks.report.tradeoff import plot_tradeoff
@@ -28,6 +29,7 @@ CAPTIONS = {
     "stream": "the masks that a stream opened, and how they answer",
     "comparison": "accuracy of all rows",
     "tradeoff": "accuracy against bytes a task",
+    "so_far": "accuracy on the tasks so far, while tasks are learned",
 }
 
 
@@ -43,7 +45,8 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     """
     runs = read_runs(folders)
     out.mkdir(parents=True, exist_ok=True)
-    summary = [*plot_runs(runs.values(), out), *plot_tradeoff(runs.values(), out)]
+    pictures_of_all = (plot_runs, plot_tradeoff, plot_so_far)
+    summary = [path for plot in pictures_of_all for path in plot(runs.values(), out)]
     tables = [markdown_table(summarise(runs.values())).rstrip(), measures_markdown(runs.values()).rstrip()]
     parts = ["# Report", *tables, _images(summary, out)]
     for name, record in runs.items():
