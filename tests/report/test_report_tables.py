@@ -77,7 +77,7 @@ def test_the_terminal_shows_the_same_cells_in_fewer_columns(record: Make) -> Non
 def test_a_missing_extra_says_how_to_install_it(module: str, elsewhere: Callable[..., str]) -> None:
     # In another process: modules that are imported again here would be others than those of the tests.
     code = """
-import re
+import sys
 sys.modules[sys.argv[1]] = None
 try:
     import supermasks.report
