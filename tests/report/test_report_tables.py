@@ -79,6 +79,7 @@ def test_a_missing_extra_says_how_to_install_it(module: str, elsewhere: Callable
     code = """
 import sys
 sys.modules[sys.argv[1]] = None
+from supermasks.errors import MissingExtraError
 try:
     import supermasks.report
 except MissingExtraError as error:
