@@ -121,6 +121,18 @@ def test_an_unknown_option_is_explained(capsys: pytest.CaptureFixture[str]) -> N
     assert "--tasks" in "".join(capsys.readouterr())
 
 
+def test_help_explains_the_scenarios_of_the_experiment_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for experiment, has, lacks in (
+        ("permuted-mnist", ("gnu", "nns"), ("gg",)),
+        ("split-cifar", ("gg",), ("gnu", "nns")),
+    ):
+        with pytest.raises(SystemExit):
+            main(["run", experiment, "--help"])
+        printed = capsys.readouterr().out
+        assert all(f'"{name}" (' in printed for name in has)
+        assert not any(f'"{name}"' in printed for name in lacks)
+
+
 def test_help_shows_the_settings_of_the_way_alone(capsys: pytest.CaptureFixture[str]) -> None:
     shown = {}
     for way in ("supsup", "exssnet", "individual", "lora"):

@@ -1,4 +1,4 @@
-"""Two doors to Avalanche (`avalanche-lib`): tasks as one of its benchmarks, a learner as one of its strategies."""
+"""Adapters for Avalanche (`avalanche-lib`): tasks as one of its benchmarks, a learner as one of its strategies."""
 
 import importlib
 import warnings

@@ -1,4 +1,4 @@
-"""What a user holds: learn tasks one after the other, predict with or without knowing the task, save, load."""
+"""The main class for users: it learns tasks one after the other, predicts with or without the task, saves, loads."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ class Learner(StoredLearner):
     Args:
         backbone: any module from inputs to logits, with more outputs than classes, for superfluous neurons; or a
             `Network`, to say what is masked, which statistics are used, which layer is a head, where it computes.
-        seed: of the base, the scores and the order of the data, which come from independent streams.
+        seed: of the base, the scores and the order of the data; each has random numbers of its own.
         base: the fixed weights; random ones of this seed if None. A network has its base already.
         method: how a task becomes a mask.
         training: how long and with what a task is trained.
@@ -180,23 +180,23 @@ class Learner(StoredLearner):
         return fits
 
     def fit_router(self, tasks: Iterable[Task]) -> None:
-        """Count the examples of learned tasks anew, so that an inference of `supermasks.router` can recognise them.
+        """Compute the statistics of learned tasks, so that an inference of `supermasks.router` can recognise them.
 
-        It is needed once, where tasks were learned with an inference that counts nothing, or with other features. The
+        It is needed once, where tasks were learned with an inference without statistics, or with other features. The
         masks stay as they are. A bank on disk that has these tasks must be saved with `overwrite=True`.
 
         Args:
             tasks: all tasks of the bank, with their training examples.
 
         Raises:
-            ConfigError: the inference of this learner counts nothing.
+            ConfigError: the inference of this learner has no statistics.
             TaskError: the examples of a task are missing, or its classes differ from those that were learned.
             UnknownTaskError: a task was never learned.
         """
         statistics = self.inference.statistics
         if not isinstance(statistics, Statistics):
             raise ConfigError(
-                f"{type(self.inference).__name__} counts nothing of tasks; choose one that does, such as "
+                f"{type(self.inference).__name__} has no statistics of tasks; choose one that has, such as "
                 "learner.inference = supermasks.router.LinearDiscriminant()"
             )
         moments: Moments | None = None
@@ -214,7 +214,7 @@ class Learner(StoredLearner):
         self._superposed = None
 
     def _empty(self, task: Task) -> Moments | None:
-        """Return what is counted of a new task; None if nothing is."""
+        """Return the empty statistics of a new task; None if there are none."""
         if self.bank.moments is not None:
             return self.bank.moments.empty()
         statistics = self.inference.statistics

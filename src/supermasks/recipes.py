@@ -8,7 +8,7 @@ from supermasks.training import Adam, Training
 
 
 class Recipe(TypedDict):
-    """What a `Learner` takes beside a backbone and a seed."""
+    """Settings of a `Learner` that work well together: `Learner(backbone, seed=0, **recipe)`."""
 
     method: Method
     training: Training

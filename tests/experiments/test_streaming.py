@@ -1,4 +1,4 @@
-"""Experiments whose tasks nobody names: run, stopped and resumed, and what cannot be run."""
+"""Experiments without task labels: run, stopped and resumed, and what cannot be run."""
 
 import json
 from dataclasses import replace

@@ -228,7 +228,7 @@ def test_statistics_of_other_features_are_refused(world: tuple[Learner, list[Tas
 
 def test_what_fit_router_refuses() -> None:
     learner, tasks = learned(OneShot(), 2)
-    with pytest.raises(ConfigError, match="counts nothing"):
+    with pytest.raises(ConfigError, match="has no statistics"):
         learner.fit_router(tasks)
     learner.inference = "auto"
     with pytest.raises(TaskError, match="'split-2-3'"):

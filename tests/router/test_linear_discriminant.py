@@ -470,7 +470,7 @@ def test_statistics_anew_need_all_tasks_and_an_inference_that_has_some(learner: 
         learner.fit_router([replace(tasks[0], classes=("x", "y")), *tasks[1:]])
     assert moments_of(learner) is before
     learner.inference = OneShot()
-    with pytest.raises(ConfigError, match=r"OneShot counts nothing of tasks; .*LinearDiscriminant\(\)"):
+    with pytest.raises(ConfigError, match=r"OneShot has no statistics of tasks; .*LinearDiscriminant\(\)"):
         learner.fit_router(tasks)
 
 

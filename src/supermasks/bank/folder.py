@@ -113,8 +113,8 @@ class BankFolder:
             state: of the task.
             memory: what the next task may begin with; None keeps the memory that is there.
             weights: all shared weights, if the task has trained them.
-            moments: what was counted of this task, if it was. They are added to those in the folder, or replace them
-                if they hold all tasks that were counted there.
+            moments: the statistics of this task, if it has some. They are added to those in the folder, or replace
+                them if they hold all tasks of the folder that have statistics.
 
         Raises:
             LabelError: a class label cannot be stored.
@@ -122,7 +122,7 @@ class BankFolder:
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses. The moments are not those of this task.
-            BaseMismatchError: other features were counted than of the tasks in the folder.
+            BaseMismatchError: the statistics are of other features than those of the tasks in the folder.
         """
         with self._changing() as writer:
             check_left(state, weights)
@@ -263,7 +263,7 @@ class BankFolder:
             UnknownTaskError: the bank has no task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than the task
                 before, or one of the two has trained shared weights.
-            BaseMismatchError: other features were counted than of the tasks in the folder.
+            BaseMismatchError: the statistics are of other features than those of the tasks in the folder.
             LabelError: a class label cannot be stored.
         """
         check_storable(state)

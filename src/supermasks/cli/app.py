@@ -69,7 +69,8 @@ def fetch(name: tyro.conf.Positional[str], directory: Path | None = None) -> Non
         name: "mnist", "fashion-mnist", "cifar10", "cifar100", "quickdraw", "20newsgroups", "reuters-r8",
             "reuters-r52", "imdb", "spam-assassin", "debian-sections", or one of the models "minilm", "glove" and
             "efficientnet-lite0".
-        directory: where its folder is made; by default $SUPERMASKS_DATA, or else the user's cache.
+        directory: where the folder of the data set is made; by default in $SUPERMASKS_DATA, or else in the user's
+            cache.
     """
     fetch_data(ONLY_HERE.get(name, name), directory)
 

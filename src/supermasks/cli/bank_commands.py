@@ -103,7 +103,9 @@ def repair(bank: tyro.conf.Positional[Path]) -> None:
 
 
 def convert(bank: tyro.conf.Positional[Path], form: Form = "living", out: Path | None = None) -> None:
-    """Turn a bank into its other form; a bank of an older version becomes one of this version.
+    """Turn a bank into the form that `--form` names (living by default).
+
+    A bank of an older version becomes one of this version.
 
     Args:
         bank: folder of a bank, or of a run.

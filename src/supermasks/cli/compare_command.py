@@ -47,16 +47,16 @@ def compare(
     searched on held-out training examples. A comparison in the folder is resumed, and other ways and seeds are added.
 
     Args:
-        experiment: its name, as for `supermasks run`: "split-mnist", for example.
-        ways: their names, separated by commas: "supsup,exssnet,sequential". Settings may follow a name in brackets:
-            "masks,lora(rank=1),lora(rank=8,layers='all')". "frontier" is a list of masks and all their rivals, for
-            pretrained-text and pretrained-images.
+        experiment: the name of an experiment of `supermasks run`, such as "split-mnist".
+        ways: the names of the ways, separated by commas: "supsup,exssnet,sequential". Settings may follow a name in
+            brackets: "masks,lora(rank=1),lora(rank=8,layers='all')". "frontier" is a list of masks and all their
+            rivals, for pretrained-text and pretrained-images.
         tasks: how many tasks; by default as many as the experiment has.
         seeds: how many seeds each way is run with: 2 means the seeds 0 and 1.
         trials: how many learning rates each way tries; 1 for no search.
         given: tell each network in testing which task an input is of. Ways with one head a task need this.
-        dataset: what the tasks are made of, such as "sample".
-        datasets: one for each task, separated by commas: "imdb,reuters-r8".
+        dataset: the data set that the tasks are made of, such as "sample".
+        datasets: the data sets of the tasks, one for each, separated by commas: "imdb,reuters-r8".
         train_images: use at most this many training images of each task.
         test_images: use at most this many test images of each task.
         train_texts: use at most this many training texts of each task.
@@ -65,7 +65,7 @@ def compare(
         net: the network, such as "LeNet300(200)".
         steps: training steps for each task.
         epochs: passes over the training examples of each task, instead of steps.
-        batch_size: examples in a step.
+        batch_size: how many examples each step uses.
         precision: number format of the multiplications in training.
         out: folder of the runs and the report; by default in runs/compare, named after the experiment.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.

@@ -45,7 +45,7 @@ def paper(
         out: folder of the runs; a stopped or finished run in it is resumed.
         data: folder of the data sets; by default $SUPERMASKS_DATA and the cache.
         device: where to compute, such as "cuda".
-        results: a folder of records; those of rows of the papers are counted in the list.
+        results: a folder of records; the list says how many rows of each table have a record in it.
         small: how small `--scale small` is.
     """
     if name is None or table is None:

@@ -20,6 +20,11 @@ from supermasks.workers import LocalProcesses, RayCluster, Workers
 
 PARTS = ("tasks", "way", "training", "evaluation")
 OTHERS = ("net", "later_epochs", "seed")
+SCENARIOS = {
+    "gg": "the task is given in training and testing",
+    "gnu": "the task is given in training only",
+    "nns": "no task labels",
+}
 
 
 def run_commands(words: Sequence[str]) -> SubcommandApp:
@@ -80,12 +85,13 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
         with_bars(lambda bars: run(experiment, folder, data, resume, bars, words, made, device))
         finish(folder)
 
+    scenarios = tuple(preset.scenarios())
     command.__doc__ = f"""{preset.text}
 
     Args:
         settings: the settings.
-        way: how the tasks are kept apart; the options below are those of this way.
-        scenario: who names the tasks: "gg" names them in training and testing, "gnu" in training only, "nns" never.
+        way: a method with its settings, under a short name; the options below are those of this way.
+        scenario: what is known of the task: {" or ".join(f'"{name}" ({SCENARIOS[name]})' for name in scenarios)}.
         out: folder for the bank, the record and the report; by default in runs, named after the settings.
         data: folder of the data set; by default $SUPERMASKS_DATA and the cache.
         resume: resume the run that was stopped in the folder.
@@ -96,7 +102,6 @@ def _command(usual: Experiment, preset: Preset) -> Callable[..., None]:
     names = tuple(preset.ways())
     command.__annotations__["settings"] = tyro.conf.OmitArgPrefixes[_options(usual)]
     command.__annotations__["way"] = Annotated[Literal[names], tyro.conf.arg(name="way")]
-    scenarios = tuple(preset.scenarios())
     command.__annotations__["scenario"] = Annotated[Literal[scenarios], tyro.conf.arg(name="scenario")]
     scenario = usual.evaluation.scenario.name.lower()
     command.__defaults__ = (usual.way.name, scenario, *(command.__defaults__ or ()))
@@ -118,7 +123,7 @@ def _options(usual: Experiment) -> Any:
 
     Attributes:
         net: the network, with arguments where they are not the default, such as "LeNet300(200)".
-        later_epochs: epochs of the tasks after the first; None for as many.
+        later_epochs: epochs of the tasks after the first; None for those of the first.
         seed: of everything random.
     """
     return options

@@ -36,8 +36,8 @@ def serve(
         bank: folder of a bank, or of a run.
         backbone: the network that the bank was learned with: `package.module:function`, which takes nothing and returns
             the module.
-        host: address to listen on; by default this machine alone.
-        port: to listen on; 0 takes a free one.
+        host: the address to listen on; by default this machine alone.
+        port: the port to listen on; 0 takes a free one.
         token_file: file with the token that a client needs to change the bank; without it, the environment variable
             SUPERMASKS_TOKEN. Without a token, nobody can change the bank over HTTP.
         inference: how the task of an input is found, such as "OneShot()" or "auto"; by default as the bank says.

@@ -155,7 +155,7 @@ class TaskInferred(Evaluation):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskUnknown(Evaluation):
-    """Scenario NNs: nobody says which task a batch is of, in training or in testing (SupSup, Section 4.3).
+    """Scenario NNs: no task labels, neither in training nor in testing (SupSup, Section 4.3).
 
     A test input counts as answered rightly if its label is right. Its task counts as found if the mask that answers is
     the one that was trained on most batches of this task.

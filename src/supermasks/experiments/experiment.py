@@ -22,11 +22,12 @@ class Experiment(Settings):
     Attributes:
         tasks: what is learned.
         net: the backbone.
-        way: how the tasks are kept apart.
+        way: a method with its settings, under a short name.
         training: how each task is trained.
         evaluation: how the tasks are scored.
-        later_epochs: epochs of the tasks after the first (SupSup, Figure 11; ExSSNeT, Figure 4); None for as many.
-        seed: of the base weights, the scores, the order of the data, and the tasks; each has a stream of its own.
+        later_epochs: epochs of the tasks after the first (SupSup, Figure 11; ExSSNeT, Figure 4); None for the
+            epochs of the first.
+        seed: of the base weights, the scores, the order of the data, and the tasks; each has random numbers of its own.
 
     Raises:
         ConfigError: the parts do not go together.

@@ -32,8 +32,8 @@ class Choice(NamedTuple):
 class TaskInference(Settings, ABC):
     """Decides to which task unlabelled inputs belong. Subclasses are frozen dataclasses.
 
-    An inference either asks the network with the masks of the tasks, or counts something of each task while it is
-    learned (`statistics`).
+    An inference either uses the network with the masks of the tasks, or statistics that are computed while each task
+    is learned (`statistics`).
     """
 
     @property
@@ -43,7 +43,7 @@ class TaskInference(Settings, ABC):
 
     @property
     def statistics(self) -> Settings | None:
-        """What must be counted of each task while it is learned (`router.Statistics`); None if nothing."""
+        """The statistics to compute while each task is learned (`router.Statistics`); None if there are none."""
         return None
 
     @property

@@ -19,7 +19,7 @@ class BatchEnsemble(Method):
     """Learn two vectors a layer for each task: effective weights `W * (s r^T)` (SupSup, Section 4.1 and Appendix C).
 
     A task costs 4 bytes for each input and each output of a layer. Where the network has a head, each task has its own.
-    A task that trains `W` trains all at the rate of `Training.weight_optimiser`.
+    The task that trains `W` also trains its vectors and its head by `Training.weight_optimiser`.
 
     Attributes:
         first_trains: the first task of a bank also trains `W`, which is then frozen, as in Wen et al. (2020). Otherwise

@@ -104,4 +104,4 @@ UNNAMED = replace(
         inference=OneShot(H, exact=False), scoring=FirstOfBatch(), max_tasks=2500, judged_inputs=1280
     ),
 )
-"""Nobody names the tasks, in training or in testing, and there are at most 2,500 masks (Section 4.3)."""
+"""No task labels, neither in training nor in testing, and at most 2,500 masks (Section 4.3)."""

@@ -1,4 +1,4 @@
-"""A picture of a stream whose tasks nobody named: which masks were trained when, and how they answer."""
+"""A picture of a stream without task labels: which masks were trained when, and how they answer."""
 
 from itertools import accumulate
 from pathlib import Path

@@ -22,13 +22,14 @@ from supermasks.types import Belief
 class Auto(TaskInference):
     """Recognise tasks by the router, until held-out inputs show what is better (`Learner.calibrate`).
 
-    Tried are the router; the router and the masks together, without and with a gradient (`Fused`); and each of the
-    others. The weights are fitted on one half of the held-out inputs, and all are compared on the other half. The first
-    one is taken that finds the right class of the right task as often as the best one, within one standard error.
+    `calibrate` tries the router; the router and the masks together, without and with a gradient (`Fused`); and each of
+    the others. The weights are fitted on one half of the held-out inputs, and all are compared on the other half.
+    `calibrate` takes the first one that finds the right class of the right task as often as the best one, within one
+    standard error.
 
     Attributes:
         router: needs no masks, and lists the tasks that the others compare.
-        others: ask the network with masks.
+        others: inferences that use the network with masks.
         listed: how many tasks are listed.
         most: with more tasks than these, the others are not tried, since a gradient for all tasks takes long.
 

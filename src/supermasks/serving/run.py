@@ -21,7 +21,7 @@ def run(service: Service, host: str, port: int, started: Callable[[str], None]) 
     Args:
         service: that answers.
         host: the address to listen on; "127.0.0.1" is this machine alone.
-        port: to listen on; 0 takes a free one.
+        port: the port to listen on; 0 takes a free one.
         started: is called with the address as soon as the server answers.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Learn from an endless stream of batches; nobody says which task a batch belongs to (SupSup, Section 3.4)."""
+"""Learn from an endless stream of batches without task labels (SupSup, Section 3.4)."""
 
 from supermasks.streams.batch_stream import Batch, BatchStream, random_lengths
 from supermasks.streams.consolidation import Dropped

@@ -1,4 +1,4 @@
-"""A learner of streams: batch after batch, nobody says which task it is of (SupSup, Section 3.4, scenario NNs)."""
+"""A learner of streams: batch after batch, without task labels (SupSup, Section 3.4, scenario NNs)."""
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
@@ -65,7 +65,7 @@ class Observed:
 
 
 class StreamLearner:
-    """Learns from an endless stream of labelled batches. Nobody says which task a batch is of, or when one ends.
+    """Learns from an endless stream of batches with class labels, but without task labels.
 
     Before it learns from a batch, a rule decides whether the present task goes on, an earlier one returns, or a new one
     begins. A new task gets a mask of its own. Only the tasks trained last are open; all others never change again, bit

@@ -26,7 +26,7 @@ class Training(Settings):
 
     Attributes:
         steps: optimiser steps of a task; 1000 by default, None if epochs are given.
-        batch_size: examples in a step; shuffled epochs follow each other without gaps.
+        batch_size: how many examples each step uses. At the end of an epoch a step also uses examples of the next one.
         optimiser: makes the steps.
         weight_optimiser: makes the steps of weights that are trained beside a mask (ExSSNeT, SSNeT); None uses
             `optimiser`. The schedule applies to both.

@@ -12,7 +12,7 @@ from supermasks.training import RMSprop, Training
 
 DRIFTING_MNIST = Preset(
     "drifting-mnist",
-    "Digits that turn by a degree a batch; nobody says where a task ends.",
+    "Digits that turn by a degree a batch, without task labels.",
     (
         Experiment(
             tasks=DriftingMNIST(),

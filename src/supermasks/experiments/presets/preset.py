@@ -20,7 +20,7 @@ class Preset:
         text: what it is, in one sentence.
         usual: the settings of the ways that need settings of their own; the first is the default. Any other way has
             those of the first.
-        streamed: the settings in scenario NNs, where nobody names the task in training; None if there is no such run.
+        streamed: the settings in scenario NNs, without task labels in training; None if there is no such run.
         lists: names for lists of ways that are compared often.
     """
 

@@ -17,7 +17,7 @@ SUPSUP = Experiment(tasks=SplitCIFAR(), net=ResNet18(), way=SupSupWay(), trainin
 
 SPLIT_CIFAR = Preset(
     "split-cifar",
-    "Small images, other classes in each task; the task is given (SupSup, Section 4.1).",
+    "Small images, different classes in each task; the task is given (SupSup, Section 4.1).",
     (
         SUPSUP,
         replace(SUPSUP, way=SSNeTWay(rule=TopK(ER(32)))),

@@ -1,4 +1,4 @@
-"""Runs an experiment whose tasks nobody names: batch after batch, then scores by the masks that were opened."""
+"""Runs an experiment without task labels: batch after batch, then scores by the masks that were opened."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

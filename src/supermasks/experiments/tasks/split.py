@@ -1,4 +1,4 @@
-"""Images where each task has other classes: SplitMNIST, SplitCIFAR and SplitImageNet."""
+"""Images where each task has different classes: SplitMNIST, SplitCIFAR and SplitImageNet."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from supermasks.types import TaskStream
 
 @dataclass(frozen=True, kw_only=True)
 class OrderedSplit(ImageTasks):
-    """Images where each task has other classes, in their order."""
+    """Images where each task has different classes, in their order."""
 
     tasks: int = 5
     validation: float = 0.0
@@ -80,7 +80,7 @@ class SplitCIFAR10(OrderedSplit):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitImages(ImageTasks):
-    """Images where each task has other classes, drawn at random by the seed.
+    """Images where each task has different classes, drawn at random by the seed.
 
     Attributes:
         classes_per_task: of each task, where not all classes are used; None divides them among the tasks.

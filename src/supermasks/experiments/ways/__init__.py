@@ -1,4 +1,4 @@
-"""How tasks are kept apart: one way a file; every file of this folder is imported."""
+"""Ways: methods with their settings, under short names. One way a file; every file of this folder is imported."""
 
 from supermasks.experiments.modules import import_all
 from supermasks.experiments.ways.over_network import MethodWay

@@ -77,7 +77,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Way(Settings, ABC):
-    """How tasks are kept apart; subclasses are frozen dataclasses with the settings that are their own.
+    """A method with its settings, under a short name; subclasses are frozen dataclasses with settings of their own.
 
     A new way is a new file in this folder. It needs a `name`, for the command line and records, a `label` and a
     `colour`, for pictures, and `learner`; or `method`, if it is a `MethodWay`.
