@@ -22,6 +22,6 @@ EXSSNET = Experiment(
 
 CLASS_INCREMENTAL = Preset(
     "class-incremental",
-    "Other classes in each task; One-Shot finds the task of each image (ExSSNeT, Appendix A.4.3).",
+    "Different classes in each task; One-Shot finds the task of each image (ExSSNeT, Appendix A.4.3).",
     (EXSSNET, replace(EXSSNET, way=SupSupWay(rule=TopK(0.1)))),
 )
