@@ -1,7 +1,7 @@
 """Tasks that are trained together become what each becomes alone."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,10 +14,25 @@ from supermasks.bases import RandomBase
 from supermasks.changes import Masked, as_mask
 from supermasks.errors import ConfigError, TrainingError
 from supermasks.masks import Mask, MaskRule, Threshold, TopK
-from supermasks.methods import Individual, Method, Session, SupSup
+from supermasks.methods import Criterion, Individual, Lesson, Logits, MaskSession, Method, Session, SupSup
+from supermasks.methods.priced import Priced
+from supermasks.methods.signed import SignedMasks
 from supermasks.nets import fully_connected
+from supermasks.scores import Spread
 from supermasks.seeding import generator
-from supermasks.training import SGD, Adam, AdamW, CropAndFlip, Fit, Listeners, RMSprop, Training, fit, fit_together
+from supermasks.training import (
+    SGD,
+    Adam,
+    AdamW,
+    CropAndFlip,
+    Fit,
+    Listeners,
+    Optimiser,
+    RMSprop,
+    Training,
+    fit,
+    fit_together,
+)
 
 NAMES = ("a", "b", "c", "d")
 
@@ -172,3 +187,136 @@ def test_batches_that_a_layer_refuses(blobs: Callable) -> None:
     net = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 6))
     with pytest.raises(TrainingError, match="batches of 1"):
         together(net, SupSup(), [blobs("a"), blobs("b")], Training(3, 1))
+
+
+@pytest.mark.parametrize("method", [Priced(price=1e-3), SignedMasks(initial=Spread())], ids=repr)
+def test_sessions_of_the_library_with_more_than_a_mask(blobs: Callable, method: Method) -> None:
+    tasks, training = [blobs(name, 3, (8,)) for name in NAMES], Training(20, 16, Adam(0.02))
+    expected, _ = alone(Network(fully_connected([8, 16, 6]), RandomBase(3)), method, tasks, training)
+    found, _ = together(fully_connected([8, 16, 6]), method, tasks, training)
+    for ours, theirs in zip(found, expected, strict=True):
+        for name, value in theirs.parameters.items():
+            torch.testing.assert_close(ours.parameters[name], value, rtol=0, atol=1e-5)
+
+
+@dataclass(frozen=True)
+class Own(SupSup):
+    """SupSup with sessions of another class."""
+
+    kind: str = "Still"
+
+    def begin(self, lesson: Lesson) -> Session:
+        return SESSIONS[self.kind](self, lesson)
+
+
+class Still(MaskSession):
+    """Scores of the first rows do not move."""
+
+    def after_backward(self) -> None:
+        for value in self.scores.values():
+            assert value.grad is not None
+            value.grad[:2] = 0
+
+
+class StillStacked(Still):
+    """Says that it stacks, and does not see that its hook is not called."""
+
+    stacks = True
+
+
+class Rounding(MaskSession):
+    """Rounds scores after each step, and says that it stacks."""
+
+    stacks = True
+
+    def after_step(self) -> None:
+        for value in self.scores.values():
+            value.data.mul_(100).round_().div_(100)
+
+
+class PriceOfTask(MaskSession):
+    """Has a price for each task, which is no tensor under training."""
+
+    def loss(self, logits: Logits, inputs: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
+        price = 10.0 * NAMES.index(self.lesson.task.name)
+        kept = torch.cat([score.sigmoid().flatten() for score in self.scores.values()]).mean()
+        return criterion(logits(inputs), targets) + price * kept
+
+
+class SamePrice(MaskSession):
+    """Has one price for all tasks, and says so."""
+
+    stacks = True
+
+    def loss(self, logits: Logits, inputs: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
+        kept = torch.cat([score.sigmoid().flatten() for score in self.scores.values()]).mean()
+        return criterion(logits(inputs), targets) + 10.0 * kept
+
+
+SESSIONS = {kind.__name__: kind for kind in (Still, StillStacked, Rounding, PriceOfTask, SamePrice)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("Still", "set `stacks = True` in it if"),
+        ("PriceOfTask", "PriceOfTask are not stacked unless the class says so"),
+        ("StillStacked", "StillStacked has the method after_backward, which is not called"),
+        ("Rounding", "Rounding has the method after_step, which is not called"),
+    ],
+)
+def test_sessions_that_would_learn_something_else_are_refused(blobs: Callable, kind: str, words: str) -> None:
+    """Alone, each learns another mask than SupSup: what `fit_together` would give if it called no method of it."""
+    task, training = blobs("b"), Training(20, 16, Adam(0.02))
+    network = Network(fully_connected([8, 16, 6]), RandomBase(3))
+    (own,), _ = alone(network, Own(kind=kind), [task], training)
+    (plain,), _ = alone(network, SupSup(), [task], training)
+    assert mask_of(own) != mask_of(plain)
+    with pytest.raises(ConfigError, match=words):
+        together(fully_connected([8, 16, 6]), Own(kind=kind), [blobs("a"), task], training)
+
+
+def test_a_class_that_says_so_is_stacked(blobs: Callable) -> None:
+    tasks, training = [blobs(name, 3, (8,)) for name in NAMES], Training(20, 16, Adam(0.02))
+    compare(fully_connected([8, 16, 6]), Own(kind="SamePrice"), tasks, training)
+
+
+def test_sessions_of_two_classes_are_refused(blobs: Callable) -> None:
+    network = Network(fully_connected([8, 6]), RandomBase(3))
+    plain, priced = begun(SupSup(), network, blobs("a")), begun(Own(kind="SamePrice"), network, blobs("b"))
+    with pytest.raises(ConfigError, match="same class of sessions, got MaskSession for 'a' and SamePrice for 'b'"):
+        fit_together([plain, priced], Training(3, 4))
+
+
+@dataclass(frozen=True)
+class Normalised(SGD):
+    """SGD that divides each gradient by its norm: the step of an entry depends on all entries of its tensor."""
+
+    def build(self, parameters: object) -> torch.optim.Optimizer:
+        optimiser = super().build(parameters)  # pyright: ignore[reportArgumentType]
+
+        def normalise(of: torch.optim.Optimizer, *_: object) -> None:
+            for group in of.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad.div_(parameter.grad.norm() + 1e-12)
+
+        optimiser.register_step_pre_hook(normalise)
+        return optimiser
+
+
+@dataclass(frozen=True)
+class Elementwise(SGD):
+    """As SGD, and says that it moves each entry by itself."""
+
+    elementwise = True
+
+
+def test_an_optimiser_that_looks_at_whole_tensors_is_refused(blobs: Callable) -> None:
+    net, tasks = fully_connected([8, 16, 6]), [blobs("a"), blobs("b")]
+    settings = [{"optimiser": Normalised(0.1)}, {"weight_optimiser": Normalised(0.1)}]
+    for training in (Training(20, 16, **one) for one in settings):
+        with pytest.raises(ConfigError, match=r"by Normalised, .* set `elementwise = True` in the class"):
+            together(net, SupSup(), tasks, training)
+    compare(net, SupSup(), tasks, Training(20, 16, Elementwise(0.1)))
+    assert all(vars(type(each))["elementwise"] for each in (SGD(), Adam(), AdamW(), RMSprop()))
+    assert not Optimiser.elementwise

@@ -42,6 +42,8 @@ class Priced(SupSup):
 class _PricedSession(MaskSession):
     """Trains a mask whose bits have a price."""
 
+    stacks = True
+
     def __init__(self, method: Priced, lesson: Lesson) -> None:
         super().__init__(method, lesson)
         self._price = method.price

@@ -106,7 +106,8 @@ class Session(ABC):
         buffers: the buffers of the network, which its normalisation layers change during training.
         weights: the names of the parameters that are weights beside a mask; they may have their own optimiser.
         follows: whether this is a later stage of a task, so that its initial values may already be the best.
-        stacks: whether sessions differ only in their tensors, so that many can be trained as one (`learn_together`).
+        stacks: whether sessions differ only in parameters and buffers, so that many can be trained as one
+            (`learn_together`). Each class says it for itself: a subclass does not inherit it.
         in_parts: whether the loss of a batch is the mean over its parts, so that it can be computed part by part.
     """
 

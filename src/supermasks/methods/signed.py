@@ -53,6 +53,8 @@ class SignedMasks(SupSup):
 class _SignedSession(MaskSession):
     """Trains the scores of three states, the scales, and the head of the task if the network has one."""
 
+    stacks = True
+
     def __init__(self, method: SignedMasks, lesson: Lesson) -> None:
         scales = {SCALE + name: torch.zeros(1, dtype=torch.float32) for name in lesson.network.weights}
         super().__init__(method, lesson, scales)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,10 +23,15 @@ class Optimiser(Settings, ABC):
     Attributes:
         learning_rate: the step size; a schedule multiplies it.
         weight_decay: pulls the trainable tensors towards 0.
+        elementwise: whether each entry of a tensor moves by its own gradients alone, so that a step over stacked
+            tensors is a step for each task (`learn_together`). Each class says it for itself: a subclass does not
+            inherit it.
 
     Raises:
         ConfigError: the learning rate is not a positive number, or the weight decay is negative.
     """
+
+    elementwise: ClassVar[bool] = False
 
     learning_rate: float
     weight_decay: float = 0.0
@@ -46,6 +51,8 @@ class Optimiser(Settings, ABC):
 @dataclass(frozen=True)
 class RMSprop(Optimiser):
     """The steps of `torch.optim.RMSprop`, with the defaults of SupSup on MNIST (Section 4.2)."""
+
+    elementwise = True
 
     learning_rate: float = 1e-4
     smoothing: float = 0.99
@@ -79,6 +86,8 @@ class RMSprop(Optimiser):
 class Adam(Optimiser):
     """`torch.optim.Adam`, with the defaults of both papers for images (SupSup, Appendix D)."""
 
+    elementwise = True
+
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
 
@@ -89,6 +98,8 @@ class Adam(Optimiser):
 @dataclass(frozen=True)
 class AdamW(Optimiser):
     """`torch.optim.AdamW`: weight decay is not part of the gradient."""
+
+    elementwise = True
 
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
@@ -105,6 +116,8 @@ class SGD(Optimiser):
         >>> SGD(0.1).build([torch.zeros(1, requires_grad=True)]).param_groups[0]["momentum"]
         0.9
     """
+
+    elementwise = True
 
     learning_rate: float = 0.1
     momentum: float = 0.9

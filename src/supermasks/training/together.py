@@ -29,7 +29,10 @@ def fit_together(sessions: Sequence[Session], settings: Training, listeners: Lis
 
     The order of the data and the augmentation are those of `fit`. Random layers draw other numbers than in `fit`, and
     different ones for each task. The optimiser must treat each entry of a tensor on its own, as all optimisers of this
-    library do; then a step over stacked tensors is a step for each task.
+    library do (`Optimiser.elementwise`); then a step over stacked tensors is a step for each task.
+
+    The first session computes for all tasks, with the tensors of all. So the class of the sessions must say that they
+    differ in nothing else (`Session.stacks`). `after_backward` and `after_step` are not called.
 
     This takes the memory of all tasks together. It is faster if the step of one task leaves the device idle, as for
     small networks and on GPUs. On a CPU core that a single task keeps busy, it is slower.
@@ -44,8 +47,9 @@ def fit_together(sessions: Sequence[Session], settings: Training, listeners: Lis
         How the training of each task went; the seconds are its share of the total time.
 
     Raises:
-        ConfigError: the tasks differ in their trainable parameters, the shape of inputs, or the number of steps; the
-            settings accumulate or select the best; there are several processes; or torch cannot vectorise a layer.
+        ConfigError: the class of the sessions or of the optimiser does not say that it allows for it; the tasks differ
+            in their trainable parameters, the shape of inputs, or the number of steps; the settings accumulate or
+            select the best; there are several processes; or torch cannot vectorise a layer.
         InputError: the augmentation cannot handle inputs of this shape.
         TrainingError: the network refuses a batch, or a loss, or a parameter at the end, is not finite.
     """
@@ -256,8 +260,15 @@ def _common_steps(sessions: Sequence[Session], settings: Training) -> int:
     """Return the number of steps of all tasks; raise ConfigError if they cannot be trained together."""
     if not sessions:
         raise ConfigError("expected at least one task to learn, got none")
-    if not all(session.stacks for session in sessions):
-        raise ConfigError(f"the tasks of {type(sessions[0]).__name__} cannot be stacked; learn them one by one")
+    for session in sessions:
+        _check_stacks(type(session))
+    for optimiser in filter(None, (settings.optimiser, settings.weight_optimiser)):
+        if not vars(type(optimiser)).get("elementwise", False):
+            raise ConfigError(
+                f"tasks cannot be trained together by {type(optimiser).__name__}, which may move an entry of a tensor "
+                "by others of the same tensor, that is of other tasks; set `elementwise = True` in the class if it "
+                "treats each entry on its own, or learn the tasks one by one"
+            )
     if settings.accumulate > 1 or settings.select_best or Processes.current().count > 1:
         raise ConfigError(
             "accumulate, select_best, patience and several processes are not supported for tasks that are trained "
@@ -269,6 +280,7 @@ def _common_steps(sessions: Sequence[Session], settings: Training) -> int:
         "buffers": [{name: tuple(t.shape) for name, t in one.buffers.items()} for one in sessions],
         "shape of inputs": [task.train.shape for task in tasks],
         "number of steps": [settings.total_steps(len(task.train)) for task in tasks],
+        "class of sessions": [type(one).__qualname__ for one in sessions],
     }.items():
         for task, value in zip(tasks, values, strict=True):
             if value != values[0]:
@@ -279,6 +291,24 @@ def _common_steps(sessions: Sequence[Session], settings: Training) -> int:
     if settings.augmentation is not None:
         settings.augmentation.check(tasks[0].train.shape)
     return settings.total_steps(len(tasks[0].train))
+
+
+def _check_stacks(kind: type[Session]) -> None:
+    """Raise ConfigError if sessions of this class cannot be trained as one."""
+    if not kind.stacks:
+        raise ConfigError(f"the tasks of {kind.__name__} cannot be stacked; learn them one by one")
+    if "stacks" not in vars(kind):  # what holds for a class need not hold for one that changes something of it
+        raise ConfigError(
+            f"the tasks of {kind.__name__} are not stacked unless the class says so itself: set `stacks = True` in it "
+            "if its sessions differ only in parameters and buffers, since one of them computes the loss of all tasks, "
+            "without after_backward and after_step; otherwise learn the tasks one by one"
+        )
+    for hook in ("after_backward", "after_step"):
+        if getattr(kind, hook) is not getattr(Session, hook):
+            raise ConfigError(
+                f"{kind.__name__} has the method {hook}, which is not called for tasks that are trained together; "
+                "learn them one by one"
+            )
 
 
 def _stack(sessions: Sequence[Session], kind: str) -> dict[str, Tensor]:
