@@ -161,6 +161,29 @@ def test_measures_have_their_numbers(record: Make) -> None:
     assert "| supsup |" in measures_markdown([one, other])
 
 
+def test_means_over_seeds_count_zeros(record: Make) -> None:
+    one, other, older = record(seed=0), record(seed=1), record(seed=2)
+    one["bytes"] |= {"owned": 818_454, "dense": 0}
+    other["bytes"] |= {"owned": 0, "dense": 0}
+    one["seconds"]["infer"], other["seconds"]["infer"] = 3.0, 0.0
+    del older["seconds"]["infer"]  # its version did not measure it, nor owned weights
+    for records in ([one, other], [one, other, older]):
+        headers, (line,) = measures(records)
+        cells = dict(zip(headers, line, strict=True))
+        assert cells["Bytes: owned"] == f"{(818_454 + 0) // 2:,}" == "409,227"
+        assert cells["Seconds to find the tasks"] == "1.5"
+        assert "Bytes: dense" not in headers  # 0 for all
+
+
+def test_what_is_0_for_one_line_only_is_shown_as_0(record: Make) -> None:
+    masks, none = record(), record(steps=7)
+    none["bytes"]["masks"] = none["seconds"]["infer"] = 0
+    headers, lines = measures([masks, none])
+    assert [line[headers.index("Bytes: masks")] for line in lines] == ["800", "0"]
+    assert [line[headers.index("Seconds to find the tasks")] for line in lines] == ["9.0", "0.0"]
+    assert "Seconds to find the tasks" not in measures([none]).headers
+
+
 def test_the_command_writes_one_file(record: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_record(tmp_path, record())

@@ -54,7 +54,7 @@ class Measures(NamedTuple):
 def measures(records: Iterable[Record]) -> Measures:
     """Return the measures of runs; runs that differ in nothing but the seed are one line, the mean over their seeds.
 
-    A column that is empty for all runs is left out.
+    A column that is empty for all runs is left out, and so are bytes and seconds that are 0 for all.
 
     Args:
         records: as `read_record` or `read_runs` returns them.
@@ -62,7 +62,7 @@ def measures(records: Iterable[Record]) -> Measures:
     groups = grouped(records)
     columns = {**_COLUMNS, **{f"Bytes: {key}": _bytes(key) for key in BYTES if key not in NOT_FILES}, **_COSTS}
     cells = {name: [column(group) for group, _ in groups] for name, column in columns.items()}
-    used = [name for name, column in cells.items() if any(cell != NOTHING for cell in column)]
+    used = [name for name, column in cells.items() if any(cell not in _EMPTY for cell in column)]
     about = [[_experiment(group[0]), str(group[0].get("way", NOTHING)), words] for group, words in groups]
     lines = [[*first, *(cells[name][number] for name in used)] for number, first in enumerate(about)]
     return Measures([*ABOUT, *used], lines)
@@ -82,6 +82,7 @@ def _experiment(record: Record) -> str:
 
 
 Column = Callable[[Sequence[Record]], str]
+_EMPTY = (NOTHING, "0", "0.0")  # zeros as bytes and seconds have them; percents and points have two digits
 
 
 def _accuracy(group: Sequence[Record]) -> str:
@@ -104,7 +105,7 @@ def _percent(value: float | None) -> float | None:
 
 
 def _bytes(key: str) -> Column:
-    return _mean(lambda record: record["bytes"].get(key) or None, 0)
+    return _mean(lambda record: record["bytes"].get(key), 0)
 
 
 def _megabytes(record: Record) -> float | None:
@@ -120,6 +121,6 @@ _COLUMNS: Mapping[str, Column] = {
 }
 _COSTS: Mapping[str, Column] = {
     "Seconds to learn": _mean(lambda record: record["seconds"]["train"], 1),
-    "Seconds to find the tasks": _mean(lambda record: record["seconds"].get("infer") or None, 1),
+    "Seconds to find the tasks": _mean(lambda record: record["seconds"].get("infer"), 1),
     "Peak memory, MB": _mean(_megabytes, 0),
 }
