@@ -12,6 +12,7 @@ import pytest
 
 from supermasks import BankFolder, Learner, Task
 from supermasks.cli import main
+from supermasks.errors import DataUnavailableError
 from supermasks.experiments import read_record
 from supermasks.experiments.debian_sections import DEBIAN_SECTIONS
 from supermasks.experiments.ways.exssnet import ExSSNeTWay
@@ -224,6 +225,37 @@ def test_rows_of_a_table_are_shown_without_a_run(tmp_path: Path, capsys: pytest.
     assert "split-mnist-lenet-300-100-packnet" not in shown
     assert "runs 13;" in shown
     assert not (tmp_path / "none").exists()
+
+
+def test_rows_are_shown_at_the_scale_that_would_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["paper", "supsup", "3", "--only", "PSP (GG)", "--seed", "7", "--dry"]
+    for more, expected in (
+        (["--scale", "small", "--tasks", "50", "--steps", "1000"], {"tasks: 50 instead of 250"}),
+        (
+            ["--scale", "small", "--tasks", "3", "--steps", "9"],
+            {"tasks: 3 instead of 250", "steps a task: 9 instead of"},
+        ),
+        ([], set()),
+    ):
+        assert main([*words, *more]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert all(words in shown for words in expected)
+        assert ("instead of" in shown) == bool(expected)
+        assert "psp-seed7" in shown.replace(" ", "")
+        assert "runs 1;" in shown
+
+
+def test_a_row_without_data_for_a_small_run_is_shown_as_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*_: object) -> None:
+        raise DataUnavailableError("no data")
+
+    monkeypatch.setattr("supermasks.papers.Scale.small", none)
+    assert main(["paper", "supsup", "3", "--only", "PSP (GG)", "--scale", "small", "--dry"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "left out: no data" in shown
+    assert "runs 0;" in shown
 
 
 def test_one_row_of_a_table_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

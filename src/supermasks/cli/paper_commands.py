@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from supermasks.cli.extra import Table, Text, tyro
 from supermasks.cli.screen import literal, wide_console, with_bars
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, DataUnavailableError
+from supermasks.experiments import Experiment
 from supermasks.experiments.running.record import RECORD
-from supermasks.papers import PAPERS, Paper, Result, Scale, matching_rows, run_table
+from supermasks.papers import PAPERS, Paper, Result, Row, Scale, at_scale, matching_rows, run_table
 from supermasks.papers import Table as PaperTable
 from supermasks.report import read_runs
 
@@ -39,7 +40,7 @@ def paper(
         name: "supsup" or "exssnet"; without it both are listed.
         table: such as 2 or figure-11; without it the paper's tables are listed.
         scale: "paper" for the paper's data, tasks and training; "small" for real data at hand, in minutes.
-        dry: show the rows of the table, what each run would be and why others are left out; run nothing.
+        dry: show the rows of the table, what each run would be at this scale and why others are left out; run nothing.
         only: the names of rows, with "*" for any text, such as "*, S-MNIST"; by default all rows.
         seed: random seed of the runs.
         out: folder of the runs; a stopped or finished run in it is resumed.
@@ -53,12 +54,12 @@ def paper(
         return
     of = _paper(name)
     chosen = _rows(of.table(table), only)
+    limits = small if scale == "small" else None
     if dry:
-        _plan(of, chosen)
+        _plan(of, chosen, limits, seed, data)
         return
     folder = out / of.name / chosen.number / scale
     words = ["supermasks", *sys.argv[1:]]
-    limits = small if scale == "small" else None
     made = with_bars(
         lambda bars: run_table(
             chosen, folder, scale=limits, seed=seed, data=data, device=device, watcher=bars, command=words
@@ -99,22 +100,33 @@ def _list(papers: Sequence[Paper], results: Path) -> None:
     print("rows of a table:  supermasks paper supsup 2 --dry\nrun a table:  supermasks paper supsup 2 --scale small")
 
 
-def _plan(paper: Paper, chosen: PaperTable) -> None:
+def _plan(paper: Paper, chosen: PaperTable, limits: Scale | None, seed: int, data: Path | None) -> None:
     """Show the rows of a table: the numbers of the paper, the run, and what differs or why there is none."""
+    runs = [_planned(row, limits, seed, data) for row in chosen.rows]
     table = Table(title=_heading(paper, chosen), title_justify="left", show_lines=True)
     for header in ("row", "measured", "paper", "run", ""):
         table.add_column(header, overflow="fold", justify="right" if header == "paper" else "left")
-    for row in chosen.rows:
+    for row, (experiment, said) in zip(chosen.rows, runs, strict=True):
         measured, theirs, _ = zip(*_lines(Result(row, None)), strict=True)
-        title = row.experiment.title if row.experiment else NOTHING
-        said = f"{LEFT_OUT}: {row.missing}" if row.missing else row.differs
+        title = NOTHING if experiment is None else experiment.title
         table.add_row(*_cells([row.what, "\n".join(measured), "\n".join(theirs), title, said]))
     if chosen.rows:
         wide_console().print(table)
     for what, words in (("needs", chosen.needs), ("time ", chosen.time), ("note ", _about(chosen))):
         if words:
             print(f"{what}  {words}")
-    print(f"runs   {len({row.experiment for row in chosen.rows if row.experiment})}; equal experiments share a run")
+    print(f"runs   {len({experiment for experiment, _ in runs if experiment})}; equal experiments share a run")
+
+
+def _planned(row: Row, limits: Scale | None, seed: int, data: Path | None) -> tuple[Experiment | None, str]:
+    """Return the experiment that would be run for a row, and what differs; or none, and why it is left out."""
+    if row.experiment is None:
+        return None, f"{LEFT_OUT}: {row.missing}"
+    try:
+        experiment, differs = at_scale(row, row.experiment, limits, seed, data)
+    except DataUnavailableError as error:
+        return None, f"{LEFT_OUT}: {error}"
+    return experiment, "; ".join(differs)
 
 
 def _cells(cells: Sequence[str]) -> list[Text | str]:

@@ -2,7 +2,7 @@
 
 from supermasks.papers.exssnet import EXSSNET
 from supermasks.papers.published import matching_rows, published
-from supermasks.papers.running import Result, run_table
+from supermasks.papers.running import Result, at_scale, run_table
 from supermasks.papers.scale import Scale
 from supermasks.papers.supsup import SUPSUP
 from supermasks.papers.table import Paper, Row, Table, Value
@@ -18,6 +18,7 @@ __all__ = [
     "Scale",
     "Table",
     "Value",
+    "at_scale",
     "matching_rows",
     "published",
     "run_table",

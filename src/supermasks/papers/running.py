@@ -62,19 +62,38 @@ def run_table(
         if row.experiment is None:
             results.append(Result(row, None, row.missing))
             continue
-        experiment, differs = replace(row.experiment, seed=seed), [row.differs] if row.differs else []
         try:
-            if scale is not None:
-                experiment, changed = scale.small(experiment, data)
-                differs += changed
+            experiment, differs = at_scale(row, row.experiment, scale, seed, data)
             folder = out / folder_name(experiment)
             if not (folder / RECORD).exists():
                 run(experiment, folder, data, True, watcher, command, device=device)
         except (DataUnavailableError, MissingExtraError) as error:
             results.append(Result(row, None, str(error)))
             continue
-        results.append(Result(row, read_record(folder), differs=tuple(differs)))
+        results.append(Result(row, read_record(folder), differs=differs))
     return results
+
+
+def at_scale(
+    row: Row, experiment: Experiment, scale: Scale | None, seed: int, data: Path | None
+) -> tuple[Experiment, tuple[str, ...]]:
+    """Return the experiment that `run_table` runs for a row, and how it differs from the paper's.
+
+    Args:
+        row: of a table.
+        experiment: of the row.
+        scale: how small; None for the paper's scale.
+        seed: of the run.
+        data: where the data sets lie; None looks in the usual places.
+
+    Raises:
+        DataUnavailableError: no data for a small version are at hand.
+    """
+    experiment, differs = replace(experiment, seed=seed), [row.differs] if row.differs else []
+    if scale is not None:
+        experiment, changed = scale.small(experiment, data)
+        differs += changed
+    return experiment, tuple(differs)
 
 
 def folder_name(experiment: Experiment) -> str:
