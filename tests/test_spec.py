@@ -1,5 +1,6 @@
 import gc
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import isabstract
 from typing import Literal
@@ -25,6 +26,11 @@ class Nested(Settings):
     items: tuple[object, ...]
 
 
+@dataclass(frozen=True)
+class Named(Settings):
+    rules: Mapping[str, object]
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -48,6 +54,7 @@ class Nested(Settings):
         Binary(MaxProbability()),
         Exhaustive(),
         Nested((Nested(()), 1, "two", None, False, 2.5)),
+        Named({"first": TopK(0.25), "second": Threshold(), "nothing": {}}),
     ],
 )
 def test_settings_round_trip_through_json(value: object) -> None:
@@ -57,7 +64,11 @@ def test_settings_round_trip_through_json(value: object) -> None:
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.lists(inner, max_size=3).map(tuple).map(Nested),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(tuple)
+        | st.lists(inner, max_size=3).map(tuple).map(Nested)
+        | st.dictionaries(st.text(max_size=5).filter(lambda key: key != "type"), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
@@ -88,7 +99,6 @@ def test_what_has_no_json_form_is_refused(value: object) -> None:
         ({"type": "MineOfAnotherProgram"}, "'MineOfAnotherProgram'.*pass the object itself"),
         ({"type": "SupSup", "rule": {"type": "MineOfAnotherProgram"}}, "'MineOfAnotherProgram'"),
         ([{"type": "MineOfAnotherProgram"}], "'MineOfAnotherProgram'"),
-        ({"scale": 1}, "None"),
         ({"type": None}, "None"),
         ({"type": "ER", "scale": 1, "colour": 2}, "colour"),
         ({"type": "ER"}, "scale"),
@@ -105,6 +115,14 @@ def test_a_description_that_fits_no_class_is_refused(description: object, messag
 def test_settings_of_another_kind_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"must describe a MaskRule, such as Threshold\(\.\.\.\), got Uniform"):
         build({"type": "Uniform", "density": 0.5}, MaskRule)
+    with pytest.raises(ConfigError, match=r"must describe a MaskRule, such as Threshold\(\.\.\.\), got \{'scale': 1\}"):
+        build({"scale": 1}, MaskRule)
+
+
+@pytest.mark.parametrize("value", [{"type": "SupSup"}, {1: 2}, Named({"type": 3}), Named({"a": {("b",): 3}})], ids=str)
+def test_a_mapping_that_would_be_read_as_something_else_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match="key of a mapping in settings must be a string, and not 'type'"):
+        describe(value)
 
 
 def test_all_names_of_storable_classes_differ() -> None:

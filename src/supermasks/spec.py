@@ -31,9 +31,9 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        for name, hint in hints_of(type(self)).items():
             value = getattr(self, name)
-            if not _fits(value, hint):
+            if not fits(value, hint):
                 is_class = isinstance(value, type)
                 got = f"the class {value.__name__}; call it: {value.__name__}(...)" if is_class else repr(value)
                 raise ConfigError(f"{name} of {type(self).__name__} must be {_in_words(hint)}, got {got}")
@@ -42,20 +42,22 @@ class Settings:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def hints_of(kind: type) -> dict[str, Any]:
+    """Return the types that the fields of a dataclass are annotated with, by name."""
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether a field with this annotation may have a value; annotations of other kinds allow any."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
+        return any(fits(value, each) for each in get_args(hint))
     if origin is Literal:
         return any(type(value) is type(each) and value == each for each in get_args(hint))
     if origin is tuple:
         each, *rest = get_args(hint)
-        return isinstance(value, tuple) and (rest != [...] or all(_fits(item, each) for item in value))
+        return isinstance(value, tuple) and (rest != [...] or all(fits(item, each) for item in value))
     if hint is float:
         return isinstance(value, Real) and not isinstance(value, bool)
     if hint is int:
@@ -85,7 +87,7 @@ def describe(value: object) -> Any:
     """Return a value as JSON data; a dataclass becomes `{"type": class name, field: ...}`.
 
     Raises:
-        ConfigError: a part of it has no JSON form.
+        ConfigError: a part of it has no JSON form, or a mapping has the key "type" or one that is no string.
 
     Example:
         >>> from supermasks.masks import Threshold
@@ -98,7 +100,12 @@ def describe(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
+        for key in value:
+            if not isinstance(key, str) or key == "type":
+                raise ConfigError(
+                    f"a key of a mapping in settings must be a string, and not 'type', which names a class; got {key!r}"
+                )
+        return {key: describe(item) for key, item in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ConfigError(
@@ -160,8 +167,10 @@ def _made(description: Any, root: type[Any] = Settings) -> Any:
         return tuple(map(_made, description))
     if not isinstance(description, dict):
         return description
+    if "type" not in description:
+        return {key: _made(item) for key, item in description.items()}
     fields: dict[str, Any] = dict(description)
-    name = fields.pop("type", None)
+    name = fields.pop("type")
     named = [kind for kind in kinds(Settings) if kind.__name__ == name]
     # Two classes may share a name if they are of different kinds.
     named = [kind for kind in named if issubclass(kind, root)] or named

@@ -1,5 +1,7 @@
 """Settings as short text, and back."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -35,6 +37,18 @@ def test_they_are_written_and_read_again(settings: Settings, text: str) -> None:
     assert brief(describe(settings)) == text
     assert parse(text, Settings) == settings
     assert parse(text.lower().replace("true", "True").replace("false", "False"), Settings) == settings
+
+
+@dataclass(frozen=True)
+class Weighed(Settings):
+    """Settings with a mapping."""
+
+    prices: Mapping[str, float]
+
+
+def test_a_mapping_is_not_left_out() -> None:
+    assert brief(describe(Weighed({"a": 0.5, "b": 2}))) == "Weighed({a: 0.5, b: 2})"
+    assert parse("Weighed({'a': 0.5, 'b': 2})", Weighed) == Weighed({"a": 0.5, "b": 2})
 
 
 @pytest.mark.parametrize(

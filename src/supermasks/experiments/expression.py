@@ -29,8 +29,10 @@ def brief(description: Any) -> str:
         return f"{description:.10g}"
     if not isinstance(description, dict):
         return str(description)
+    if "type" not in description:
+        return f"{{{', '.join(f'{name}: {brief(value)}' for name, value in description.items())}}}"
     fields = {name: value for name, value in description.items() if name != "type"}
-    kind, usual = _known(str(description.get("type"))), defaults_of(str(description.get("type")))
+    kind, usual = _known(str(description["type"])), defaults_of(str(description["type"]))
     words, lead = list[str](), True
     for number, (name, value) in enumerate(fields.items()):
         if name in usual and usual[name] == value:
@@ -38,7 +40,7 @@ def brief(description: Any) -> str:
             continue
         lead = lead and not isinstance(value, bool) and (number == 0 or (kind is not None and name not in usual))
         words.append(brief(value) if lead else f"{name}={brief(value)}")
-    name = str(description.get("type", ""))
+    name = str(description["type"])
     return f"{name}({', '.join(words)})" if words else name
 
 
