@@ -111,6 +111,21 @@ def test_a_stopped_search_is_resumed(runs: list[Experiment], tmp_path: Path) -> 
     assert runs == []
 
 
+def test_settings_with_the_same_value_are_compared(runs: list[Experiment], tmp_path: Path) -> None:
+    pairs = ["packnet(keep=0.5)", "packnet(train_share=0.5)"], ["lwf(strength=3.0)", "lwf(temperature=3.0)"]
+    names = ("packnet-0.5", "packnet-train-share-0.5"), ("lwf-3", "lwf-temperature-3")
+    for pair, expected in zip(pairs, names, strict=True):
+        found = small(*pair, seeds=1, trials=1)
+        assert found.names == expected
+        assert len({experiment.title for experiment in found.experiments}) == 2
+        runs.clear()
+        compare(found, tmp_path / expected[0], apart=False)
+        assert [each.way for each in runs] == [each.way for each in found.experiments]
+        assert {path.name for path in (tmp_path / expected[0] / "runs").iterdir()} == {
+            f"{name}-seed0" for name in expected
+        }
+
+
 def test_a_list_of_ways_has_a_name_and_each_finished_run_is_told(runs: list[Experiment], tmp_path: Path) -> None:
     settings = replace(PRESET, usual=small("supsup").experiments, lists={"both": ("supsup", "supsup(rule=TopK(0.2))")})
     found = comparison_of(settings, ["both"], seeds=2, trials=1)

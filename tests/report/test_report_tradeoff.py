@@ -1,6 +1,7 @@
 """Which runs are points of which line in the picture of accuracy against bytes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from supermasks.experiments.ways import Way
 from supermasks.experiments.ways.exssnet import ExSSNeTWay
 from supermasks.experiments.ways.individual import IndividualWay
+from supermasks.experiments.ways.packnet import PackNetWay
 from supermasks.experiments.ways.ssnet import SSNeTWay
 from supermasks.experiments.ways.supsup import SupSupWay
-from supermasks.masks import ER, TopK
+from supermasks.masks import ER, Threshold, TopK
 from supermasks.report.tradeoff import comparable, plot_tradeoff, tradeoff_lines
 from supermasks.scores import KKT, MeanOfMasks
 from supermasks.training import SGD, Adam
@@ -91,6 +93,42 @@ def test_runs_that_differ_in_a_setting_of_a_way_are_not_one_point(made: Make, ot
     records = [made(0, accuracy, 1000, way) for accuracy, way in zip((0.90, 0.80), ways, strict=True)]
     found = tradeoff_lines(comparable(records))
     assert [[round(point.accuracy) for point in points] for points in found.values()] == [[90], [80]]
+
+
+@dataclass(frozen=True)
+class OwnRule(Threshold):
+    """Somebody's own rule."""
+
+    softness: float = 1.0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "ways",
+    [
+        (PackNetWay(keep=0.5), PackNetWay(train_share=0.5)),
+        (SupSupWay(rule=Threshold(0.0)), SupSupWay(rule=Threshold(0.02))),
+        (SupSupWay(rule=OwnRule()), SupSupWay(rule=OwnRule(softness=2.0))),
+    ],
+    ids=str,
+)
+def test_no_two_settings_are_one_point(made: Make, ways: tuple[Way, Way], seed: int) -> None:
+    """Of the same seed, or of different ones."""
+    found = tradeoff_lines(comparable([made(0, 0.90, 1000, ways[0]), made(seed, 0.80, 3000, ways[1])]))
+    points = {(point.bytes, round(point.accuracy)) for points in found.values() for point in points}
+    assert points == {(500, 90), (1500, 80)}
+    named = {(line.label, point.size) for line, points in found.items() for point in points}
+    assert len(named) == 2
+
+
+def test_settings_of_the_same_words_are_apart(made: Make) -> None:
+    """Words have ten digits of a number."""
+    ways = PackNetWay(keep=0.5), PackNetWay(keep=0.5 + 1e-12)
+    found = tradeoff_lines(comparable([made(0, 0.90, 1000, ways[0]), made(0, 0.80, 1000, ways[1])]))
+    assert [[round(point.accuracy) for point in points] for points in found.values()] == [[90], [80]]
+    rules = SupSupWay(rule=Threshold(0.02)), SupSupWay(rule=Threshold(0.02 + 1e-12))
+    found = tradeoff_lines(comparable([made(0, 0.90, 1000, rules[0]), made(0, 0.80, 1000, rules[1])]))
+    assert [[round(point.accuracy) for point in points] for points in found.values()] == [[80, 90]]
 
 
 def test_how_weights_are_moved_tells_lines_apart(made: Make) -> None:

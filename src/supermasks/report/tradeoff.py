@@ -31,6 +31,7 @@ class Line(NamedTuple):
         uniform: whether all layers keep the same fraction of their weights; otherwise they share them by neurons.
         colour: of the line.
         further: how weights are moved, in words.
+        settings: of the way, but those that say how large masks are, as a key: words may be the same for others.
     """
 
     way: str
@@ -38,6 +39,7 @@ class Line(NamedTuple):
     uniform: bool
     colour: str
     further: tuple[str, ...]
+    settings: str
 
 
 class Point(NamedTuple):
@@ -46,7 +48,8 @@ class Point(NamedTuple):
     Attributes:
         bytes: a task, of the bank, the trunk and the stored examples on disk.
         accuracy: in percent; the task is inferred where the experiment infers it, otherwise given.
-        size: of the masks: "4%" of each layer, "ER(16)"; empty where scores have a threshold, or there are no masks.
+        size: of the masks: "4%" of each layer, "ER(16)", "Threshold(0.02)"; empty where the rule is `Threshold()`, or
+            there are no masks.
     """
 
     bytes: float
@@ -129,18 +132,19 @@ def tradeoff_lines(records: Iterable[Record]) -> dict[Line, list[Point]]:
     They are means over the seeds that all of them have, since seeds have different classes; over all seeds if there
     is none.
     """
-    runs: dict[Line, dict[str, dict[int, Record]]] = {}
+    runs: dict[Line, dict[tuple[str, str], dict[int, Record]]] = {}
     for record in records:
         line, size = _line(record, moved(record))
+        point = key_of(record["config"]["way"]), size
         # Of runs of the same settings and seed the first counts.
-        runs.setdefault(line, {}).setdefault(size, {}).setdefault(record["seed"], record)
-    seeds = [set(group) for sizes in runs.values() for group in sizes.values()]
+        runs.setdefault(line, {}).setdefault(point, {}).setdefault(record["seed"], record)
+    seeds = [set(group) for points in runs.values() for group in points.values()]
     common = set.intersection(*seeds) or set.union(*seeds) if seeds else set()
     return {
         line: sorted(
-            _mean([group[seed] for seed in sorted(common & set(group))], size) for size, group in sizes.items()
+            _mean([group[seed] for seed in sorted(common & set(group))], size) for (_, size), group in points.items()
         )
-        for line, sizes in runs.items()
+        for line, points in runs.items()
     }
 
 
@@ -151,8 +155,9 @@ def _line(record: Record, further: tuple[str, ...]) -> tuple[Line, str]:
         way = build(described, Way)
     except ConfigError:
         name = str(record.get("way", described.get("type")))
-        return Line(name, f"{name}: {brief(described)}", False, "black", further), ""
-    return Line(way.name, way.line, way.uniform, way.colour, further), way.size
+        return Line(name, f"{name}: {brief(described)}", False, "black", further, key_of(described)), ""
+    settings = {name: value for name, value in described.items() if name not in way.sized_by}
+    return Line(way.name, way.line, way.uniform, way.colour, further, key_of(settings)), way.size
 
 
 def _mean(runs: list[Record], size: str) -> Point:

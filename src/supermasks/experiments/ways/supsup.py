@@ -7,7 +7,7 @@ from supermasks.experiments.expression import brief
 from supermasks.experiments.ways.over_network import MethodWay
 from supermasks.experiments.ways.way import Setup
 from supermasks.learner import Learner
-from supermasks.masks import ER, Annealed, Budget, Drop, MaskRule, TopK
+from supermasks.masks import ER, Budget, MaskRule, Threshold, TopK
 from supermasks.methods import Method, SupSup
 from supermasks.scores import InitialScores, KaimingUniform
 from supermasks.spec import describe
@@ -23,6 +23,8 @@ class MaskWay(MethodWay, ABC):
         initial: what scores begin with: KaimingUniform (at random), MeanOfMasks (Transfer, as SupSup's text has it),
             MeanOfScores (as its code has it), or KKT (the mask of the nearest earlier task).
     """
+
+    sized_by = ("rule",)
 
     rule: MaskRule
     initial: InitialScores = field(default_factory=KaimingUniform)
@@ -40,9 +42,9 @@ class MaskWay(MethodWay, ABC):
     def size(self) -> str:
         if self.uniform:
             return f"{100 * (self.kept or 0):.10g}%"
-        if isinstance(self.rule, Drop | Annealed):
-            return brief(describe(self.rule))
-        return "" if self._budget is None else brief(describe(self._budget))
+        if self.rule == Threshold():
+            return ""
+        return brief(describe(self.rule if self._budget is None else self._budget))
 
     @property
     def uniform(self) -> bool:

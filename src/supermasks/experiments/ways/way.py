@@ -2,8 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +15,7 @@ from supermasks.inference import TaskInference
 from supermasks.learner import Learner
 from supermasks.methods import Method
 from supermasks.network import Network
-from supermasks.spec import Settings, describe, kinds
+from supermasks.spec import Settings, describe, fits, hints_of, kinds
 from supermasks.training import Progress, Training
 from supermasks.types import TaskStream
 
@@ -86,6 +85,7 @@ class Way(Settings, ABC):
         over: the kind of networks that it is for.
         heads: whether each task has a head of its own, so that tasks cannot be superposed.
         trains_first: whether something is trained, and kept in the folder of the run, before the first task.
+        sized_by: the settings that say how large masks are, which differ along a line in pictures (`size`).
     """
 
     name: ClassVar[str]
@@ -94,6 +94,7 @@ class Way(Settings, ABC):
     over: ClassVar[type[Architecture]] = Architecture
     heads: ClassVar[bool] = False
     trains_first: ClassVar[bool] = False
+    sized_by: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def learner(self, setup: Setup) -> Learner:
@@ -110,7 +111,7 @@ class Way(Settings, ABC):
     @property
     def title(self) -> str:
         """A short name for the folder of a run: the way, and the settings that are not the default."""
-        words = [self.name, *self._changed()]
+        words = [self.name, *map(_with_signs, self._changed())]
         return "-".join(re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words)
 
     @property
@@ -126,16 +127,37 @@ class Way(Settings, ABC):
     @property
     def line(self) -> str:
         """What the way is called in pictures, with all settings but the size of its masks."""
-        words = self._changed(but=("rule",))
+        words = self._changed(but=self.sized_by)
         return self.label + (f" ({', '.join(words)})" if words else "")
 
-    def _changed(self, but: Sequence[str] = ()) -> list[str]:
+    def _changed(self, but: tuple[str, ...] = ()) -> list[str]:
+        """Return the settings that are not the default, in words that other settings do not have."""
         usual, words = defaults_of(type(self).__name__), list[str]()
         for each in fields(self):
-            value = describe(getattr(self, each.name))
-            if each.name not in but and usual.get(each.name) != value:
-                words.append(each.name if value is True else brief(value))
+            value = getattr(self, each.name)
+            if each.name in but or usual.get(each.name) == describe(value):
+                continue
+            if value is True:
+                words.append(each.name)
+            else:
+                words.append(f"{each.name} " * self._needs_name(each.name, value) + brief(describe(value)))
         return words
+
+    def _needs_name(self, name: str, value: Any) -> bool:
+        """Return whether a value does not tell which setting it is of; that of the first setting of a way does."""
+        if value is None or value is False:
+            return True
+        parents = [kind for kind in type(self).__mro__[1:] if is_dataclass(kind)]
+        inherited = {each.name for kind in parents for each in fields(kind)}
+        first = next((each.name for each in fields(self) if each.name not in inherited), None)
+        others = [hint for other, hint in hints_of(type(self)).items() if other != name]
+        alike = int(value) if isinstance(value, float) and value.is_integer() else value  # which has the same words
+        return name != first and any(fits(value, hint) or fits(alike, hint) for hint in others)
+
+
+def _with_signs(words: str) -> str:
+    """Return words whose negative numbers stay negative if only letters, digits and points are kept."""
+    return re.sub(r"(?<![\w.])-(?=[\d.])", "minus ", words).replace("e+", "e")
 
 
 def ways(net: Architecture) -> dict[str, type[Way]]:
