@@ -13,6 +13,7 @@ from torch.nn import functional
 from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase, load_checkpoint, read_checkpoint
 from supermasks.errors import BaseMismatchError, ConfigError, InputError, MaskError, TaskError, UnsupportedModuleError
+from supermasks.inference import Binary, Exhaustive, ListThenTry, OneShot, TwoShot
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.nets import fully_connected
@@ -209,8 +210,10 @@ def test_each_task_has_a_head_for_its_own_number_of_classes(blobs: Blobs, tmp_pa
     assert again.network.head == "2"
     for task in tasks:
         assert torch.equal(again.network.logits(inputs_of(task), again.bank[task.name]), logits[task.name])
-    with pytest.raises(TaskError, match=r"heads of \[2, 7\]"):
-        learner.predict(inputs_of(tasks[0]))
+    for inference in (OneShot(), TwoShot(), Binary(), Exhaustive(), ListThenTry(), ListThenTry(listed=2)):
+        learner.inference = inference
+        with pytest.raises(TaskError, match=r"heads of \[2, 7\]"):
+            learner.predict(inputs_of(tasks[0]))
 
 
 def test_tasks_with_heads_of_one_size_are_recognised(blobs: Blobs) -> None:

@@ -5,13 +5,16 @@ import pickle
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 import torch
-from torch import Tensor
+from states import masked_state
+from torch import Tensor, nn
 
 from supermasks import Learner, Network, Task
-from supermasks.bases import RandomBase
+from supermasks.bases import PretrainedBase, RandomBase
+from supermasks.masks import Mask
 from supermasks.superposition import Superposition
 from supermasks.training import Adam, Training
 
@@ -84,3 +87,37 @@ def test_a_network_that_has_answered_can_be_pickled(cnn: Callable, blobs: Callab
         assert torch.equal(back.logits(truth["inputs"], learner.bank[name]), truth[name])
     plain = back.forward(truth["inputs"], back.weights)
     assert torch.equal(plain, Network(cnn(8), RandomBase(0)).forward(truth["inputs"], back.weights))
+
+
+class _Waiting(nn.Module):
+    """While it is copied, another thread has time to do something."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def __deepcopy__(self, memo: object) -> "_Waiting":
+        if self.meanwhile is not None:
+            thread = Thread(target=self.meanwhile)
+            _Waiting.meanwhile = None  # once
+            thread.start()
+            thread.join(timeout=0.5)  # it cannot end if the network is locked until it is copied
+        return _Waiting()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_a_copy_that_is_made_while_another_thread_asks_is_exact(copied: Callable[[Network], Network]) -> None:
+    module = nn.Sequential(_Waiting(), nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 6))
+    network, x = Network(module, PretrainedBase("it")), torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    mask = Mask.pack({name: torch.ones(shape, dtype=torch.bool) for name, shape in network.shapes.items()})
+    plain, own = masked_state("a", range(3), (8,), mask), {"1.bias": torch.ones(16), "3.bias": torch.ones(6)}
+    other = masked_state("b", range(3), (8,), mask, dense=own)
+    truth = network.logits(x, plain)
+    assert not torch.equal(network.logits(x, other), truth)
+    network.logits(x, plain)
+    _Waiting.meanwhile = lambda self=None: network.logits(x, other)
+    try:
+        assert torch.equal(copied(network).logits(x, plain), truth)
+    finally:
+        _Waiting.meanwhile = None

@@ -84,9 +84,21 @@ class Backbone:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            self._prepared.remove()
-            detach_computed(self._module)
-            return {name: value for name, value in vars(self).items() if name not in _NEVER_COPIED}
+            state = self._state()
+            # A copy: other threads may put tensors into the module while this one is pickled.
+            return {**state, "_module": copy.deepcopy(state["_module"])}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
+        copied = memo[id(self)] = object.__new__(type(self))
+        with self._lock:
+            copied.__setstate__(copy.deepcopy(self._state(), memo))
+        return copied
+
+    def _state(self) -> dict[str, Any]:
+        """Return what is copied and stored, while the module has its own tensors."""
+        self._prepared.remove()
+        detach_computed(self._module)
+        return {name: value for name, value in vars(self).items() if name not in _NEVER_COPIED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from supermasks.brief import expect, listed
-from supermasks.errors import ConfigError, TaskError
+from supermasks.errors import ConfigError, DuplicateTaskError, TaskError
 from supermasks.learner_checks import (
     check_list,
     check_task,
@@ -191,6 +191,7 @@ class Learner(StoredLearner):
         Raises:
             ConfigError: the inference of this learner has no statistics.
             TaskError: the examples of a task are missing, or its classes differ from those that were learned.
+            DuplicateTaskError: a task is given twice.
             UnknownTaskError: a task was never learned.
         """
         statistics = self.inference.statistics
@@ -203,6 +204,8 @@ class Learner(StoredLearner):
         means = dict[str, ClassMeans]()
         for task in tasks:
             learned = self.bank[task.name].classes
+            if task.name in means:
+                raise DuplicateTaskError(f"task {task.name!r} is given twice; pass all of its examples as one task")
             if learned != task.classes:
                 raise TaskError(f"task {task.name!r} was learned with the classes {learned}, got {task.classes}")
             empty = moments.empty() if moments is not None else statistics.begin(self.network, task.train)

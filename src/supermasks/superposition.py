@@ -128,7 +128,7 @@ class Superposition:
         Raises:
             TaskError: the tasks have heads for different numbers of classes, so their weights cannot be added.
         """
-        self._check_heads()
+        self.check_heads()
         # Kept: every inference begins at equal coefficients, and mixing thousands of tasks takes long.
         if not bool((alpha == 1 / len(self)).all()):
             return self._mixed(alpha)
@@ -225,12 +225,14 @@ class Superposition:
                     sums[[place for place, _ in of]] += products.cpu()
         return result
 
-    def _check_heads(self) -> None:
+    def check_heads(self) -> None:
+        """Raise TaskError if tasks have heads of different sizes: nothing of their outputs can be mixed or compared."""
         heads = {len(state.classes) for state in self.states} if self.network.head is not None else set[int]()
         if len(heads) > 1:
             raise TaskError(
-                f"tasks with heads of {sorted(heads)} classes cannot be mixed; name the task, as in "
-                "predict(x, task=...), or let all tasks share a masked head with superfluous neurons"
+                f"tasks with heads of {sorted(heads)} classes cannot be mixed or compared; name the task, as in "
+                "predict(x, task=...), take a router such as LinearDiscriminant(), or let all tasks share a masked "
+                "head with superfluous neurons"
             )
 
     def _mixed(self, alpha: Tensor) -> dict[str, Tensor]:

@@ -130,13 +130,34 @@ def test_what_does_not_fit_is_rejected() -> None:
     with pytest.raises(MaskError, match="has its own weights"):
         task_from_adapter(headless, network, info)
     other = get_peft_model(moved(kind.make()), SupermaskConfig(modules_to_save=kind.head))
-    with pytest.raises(BaseMismatchError, match="weights of the model, got others"):
+    with pytest.raises(BaseMismatchError, match="to have the same weights, got others"):
         task_from_adapter(other, network, info)
     state = task_from_adapter(model, network, info)
-    with pytest.raises(BaseMismatchError, match="weights of the network, got others"):
+    with pytest.raises(BaseMismatchError, match="to have the same weights, got others"):
         adapter_from_task(moved(kind.make()), network, state)
     with pytest.raises(ConfigError, match="with the parameters"):
         adapter_from_task(KINDS["gpt2"].make(), network, state)
+
+
+@pytest.mark.parametrize("part", ["bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.bias"])
+def test_values_that_no_mask_covers_are_compared_too(part: str) -> None:
+    kind, network, info = KINDS["bert"], network_of("bert"), info_of("bert")
+    config = SupermaskConfig(drop=0.05, target_modules=["query"], modules_to_save=kind.head)
+    state = task_from_adapter(get_peft_model(kind.make(), config), network, info)
+    other = kind.make()
+    with torch.no_grad():
+        other.get_parameter(part).add_(0.5)
+    with pytest.raises(BaseMismatchError, match=part):
+        adapter_from_task(other, network, state)
+    with pytest.raises(BaseMismatchError, match=part):
+        task_from_adapter(get_peft_model(other, config), network, info)
+
+
+def test_a_model_in_half_precision_is_named_as_such() -> None:
+    kind = KINDS["bert"]
+    model = get_peft_model(kind.make().bfloat16(), SupermaskConfig(drop=0.05, modules_to_save=kind.head))
+    with pytest.raises(BaseMismatchError, match=r"rounded to torch\.bfloat16: build the network from the model"):
+        task_from_adapter(model, network_of("bert"), info_of("bert"))
 
 
 @pytest.mark.parametrize("method", [BatchEnsemble(first_trains=False), ExSSNeT(Threshold(0.0))])

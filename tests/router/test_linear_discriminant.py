@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, MaskBank, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase
-from supermasks.errors import BaseMismatchError, ConfigError, TaskError, UnknownTaskError
+from supermasks.errors import BaseMismatchError, ConfigError, DuplicateTaskError, TaskError, UnknownTaskError
 from supermasks.inference import OneShot
 from supermasks.moments import Moments
 from supermasks.nets import fully_connected
@@ -466,6 +466,8 @@ def test_statistics_anew_need_all_tasks_and_an_inference_that_has_some(learner: 
         learner.fit_router(tasks[:3])
     with pytest.raises(UnknownTaskError, match="no task 'e'"):
         learner.fit_router([*tasks, replace(tasks[0], name="e")])
+    with pytest.raises(DuplicateTaskError, match=r"'a' is given twice"):
+        learner.fit_router([*tasks, tasks[0]])
     with pytest.raises(TaskError, match="was learned with the classes"):
         learner.fit_router([replace(tasks[0], classes=("x", "y")), *tasks[1:]])
     assert moments_of(learner) is before

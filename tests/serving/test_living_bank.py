@@ -13,13 +13,14 @@ import pytest
 import torch
 from serving.conftest import TOKEN, Served, backbone, outputs  # pyright: ignore[reportMissingImports]
 from starlette.testclient import TestClient
-from torch import nn
+from torch import Tensor, nn
 
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import TaskError
 from supermasks.inference import OneShot
 from supermasks.methods import ExSSNeT
+from supermasks.nets import fully_connected
 from supermasks.router import LinearDiscriminant, RandomFeatures
 from supermasks.serving import ServerSettings, create_app
 
@@ -281,3 +282,23 @@ def test_a_task_over_statistics_of_the_batch_is_put(
     with TestClient(create_app(tmp_path / "bank", module(), settings=settings)) as client:
         put = client.put("/v2/models/fish", content=other.bank.encoded("fish"), headers=ALLOWED)
     assert put.status_code == 201, put.text
+
+
+def test_a_task_without_the_statistics_that_tasks_are_found_by_is_not_put(
+    small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path
+) -> None:
+    learner = small(inference=LinearDiscriminant(features=RandomFeatures(10), bits=8))
+    for name in ("cats", "dogs"):
+        learner.learn(blobs(name))
+    learner.save(tmp_path / "bank")
+    inputs, other = blobs("cats").test.inputs, small()
+    assert isinstance(inputs, Tensor)
+    other.learn(blobs("dogs"))
+    settings = ServerSettings(token=TOKEN)
+    with TestClient(create_app(tmp_path / "bank", fully_connected([8, 16, 6]), settings=settings)) as client:
+        put = client.put("/v2/models/dogs", content=other.bank.encoded("dogs"), headers=ALLOWED)
+        assert put.status_code == 400
+        assert "lacks the statistics by which LinearDiscriminant finds the task" in put.json()["error"]
+        body = {"inputs": [{"name": "input", "shape": [30, 8], "datatype": "FP32", "data": inputs.flatten().tolist()}]}
+        found = client.post("/v2/models/_any/infer", json=body)
+    assert found.status_code == 200, found.text

@@ -216,8 +216,9 @@ class BankReader(ABC):
             StorageError: they cannot be read.
         """
         chain, before = self.chain(entry), dict[str, Change]()
-        if self._decoded is not None and self._decoded[0] in chain[1:]:  # so that each is read once, one after another
-            chain, before = chain[: chain.index(self._decoded[0])], dict(self._decoded[1])
+        decoded = self._decoded  # which another thread may replace
+        if decoded is not None and decoded[0] in chain[1:]:  # so that each is read once, one after another
+            chain, before = chain[: chain.index(decoded[0])], dict(decoded[1])
         state: TaskState | None = None
         for link in reversed(chain):
             state = decode_state(self.content(link), name, self.header.layout, before, self.path / link.file)

@@ -21,6 +21,9 @@ class Exhaustive(TaskInference):
     Attributes:
         objective: minimised by the right task.
 
+    Raises:
+        TaskError: on inference: tasks have heads of different sizes, whose objectives cannot be compared.
+
     Example:
         >>> Exhaustive()
         Exhaustive(objective=Entropy())
@@ -48,6 +51,7 @@ class Exhaustive(TaskInference):
     def _evidence(self, superposition: Superposition, inputs: Tensor) -> list[Tensor]:
         """Return the negative objective of each input, `batch`, for each task."""
         uniform(superposition)  # rejects an empty bank
+        superposition.check_heads()
         return [tried(superposition, inputs, task, self.objective) for task in range(len(superposition))]
 
 

@@ -72,6 +72,7 @@ class ListThenTry(TaskInference):
     def _lists(self, superposition: Superposition, inputs: Tensor, together: bool) -> tuple[Tensor, Tensor]:
         """Return which tasks each row lists, `rows x k`, bool, and whether the end of its list was a tie, `rows`."""
         uniform(superposition)  # rejects an empty bank
+        superposition.check_heads()
         rows = 1 if together else len(inputs)
         if len(superposition) <= self.listed:
             return torch.ones(rows, len(superposition), dtype=torch.bool), torch.zeros(rows, dtype=torch.bool)

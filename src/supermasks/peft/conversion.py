@@ -21,6 +21,10 @@ from supermasks.task_info import TaskInfo
 from supermasks.trial import trial_answers
 
 WEIGHT = ".weight"
+WRAPPERS = {"base_layer", "original_module"}
+"""Where PEFT puts the layers of the plain model."""
+ADAPTERS = {"supermask_masks", "modules_to_save"}
+"""Where adapters have their own tensors."""
 
 
 def task_from_adapter(model: PeftModel, network: Network, info: TaskInfo, adapter_name: str = "default") -> TaskState:
@@ -47,16 +51,12 @@ def task_from_adapter(model: PeftModel, network: Network, info: TaskInfo, adapte
         raise ConfigError(f"expected the name of an adapter of masks, got {adapter_name!r}; see model.peft_config")
     prefix = _prefix(list(layers), network)
     entries = {name: torch.ones(shape, dtype=torch.bool) for name, shape in network.shapes.items()}
+    whole = _saved_whole(inner, adapter_name)
+    _check_shared({name: value for name, value in _plain(inner).items() if name not in whole}, network, prefix)
     for name, layer in layers.items():
-        parameter = f"{prefix}{name}{WEIGHT}"
-        if not torch.equal(layer.original_weight().detach().cpu(), network.weights[parameter].cpu()):
-            raise BaseMismatchError(
-                f"expected the network to have the weights of the model, got others in {parameter!r}; build both from "
-                "the same pretrained model"
-            )
-        entries[parameter] = layer.mask(adapter_name).entries().cpu()
+        entries[f"{prefix}{name}{WEIGHT}"] = layer.mask(adapter_name).entries().cpu()
     changes: dict[str, Change] = {**Masked.of(Mask.pack(entries))}
-    for name, value in _saved_whole(inner, adapter_name).items():
+    for name, value in whole.items():
         changes[prefix + name] = Replaced(value)
     state = TaskState(info, changes, over=network.weights.over, base=network.fingerprint)
     network.check(state)
@@ -94,12 +94,13 @@ def adapter_from_task(
         )
     prefix = _prefix_in(model, network)
     masks = {name.removeprefix(prefix): change.used() for name, change in state.changes.items() if _masks(change)}
-    _check_weights(model, network, masks, prefix)
+    _check_layers(model, masks)
     values = {
         name.removeprefix(prefix): change.applied(torch.zeros(change.shape, dtype=torch.float32))
         for name, change in state.changes.items()
         if not isinstance(change, Masked)
     }
+    _check_shared({name: value for name, value in _plain(model).items() if name not in values}, network, prefix)
     whole = {name.rpartition(".")[0] for name in values}
     # PEFT takes `pre_classifier` for a `classifier` that is saved whole. So such a layer is saved whole, too.
     alike = {name for name in masks if any(name.removesuffix(WEIGHT).endswith(each) for each in whole)}
@@ -179,16 +180,45 @@ def _prefix_in(model: nn.Module, network: Network) -> str:
     )
 
 
-def _check_weights(model: nn.Module, network: Network, masks: Mapping[str, Tensor], prefix: str) -> None:
+def _check_layers(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     for name in masks:
-        parameter = model.get_parameter(name)
         if not name.endswith(WEIGHT) or isinstance(model.get_submodule(name.removesuffix(WEIGHT)), SupermaskLayer):
             raise ConfigError(f"expected a plain layer with the parameter 'weight' for each mask, got {name!r}")
-        if not torch.equal(parameter.detach().cpu(), network.weights[prefix + name].cpu()):
-            raise BaseMismatchError(
-                f"expected a model with the weights of the network, got others in {name!r}; load the same pretrained "
-                "model"
+
+
+def _plain(inner: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a model without its adapters, by their names without these."""
+    tensors = (*inner.named_parameters(remove_duplicate=False), *inner.named_buffers(remove_duplicate=False))
+    apart = [(name.split("."), value) for name, value in tensors]
+    masked = {
+        f"{name}{WEIGHT}": layer.original_weight()  # also while an adapter is merged
+        for name, layer in inner.named_modules()
+        if isinstance(layer, SupermaskLayer)
+    }
+    values = {
+        ".".join(part for part in path if part not in WRAPPERS): value
+        for path, value in apart
+        if ADAPTERS.isdisjoint(path)
+    }
+    return {name: value.detach().cpu() for name, value in {**values, **masked}.items()}
+
+
+def _check_shared(values: Mapping[str, Tensor], network: Network, prefix: str) -> None:
+    """Raise BaseMismatchError if a value of a model differs from that of the network, which has it for all tasks."""
+    shared = {**network.buffers, **network.constants, **network.weights}
+    for name, value in values.items():
+        own = shared.get(prefix + name)
+        if own is None or torch.equal(value, own.cpu()):
+            continue
+        rounded = value.dtype != own.dtype and torch.equal(value, own.cpu().to(value.dtype))
+        raise BaseMismatchError(
+            f"expected model and network to have the same weights, got others in {prefix + name!r}; "
+            + (
+                f"those of the model are rounded to {value.dtype}: build the network from the model in this type"
+                if rounded
+                else "build both from the same pretrained model"
             )
+        )
 
 
 def _masks(change: Change) -> bool:

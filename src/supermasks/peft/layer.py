@@ -68,7 +68,7 @@ class SupermaskLayer(nn.Module, BaseTunerLayer):
         if self._taken:
             weight = weight.clone()
             for entries, values in reversed(self._taken):
-                weight[entries] = values
+                weight[entries.to(weight.device)] = values.to(weight)
         return weight
 
     def effective_weight(self, adapter_names: list[str]) -> Tensor:

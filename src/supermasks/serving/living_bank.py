@@ -184,11 +184,20 @@ def checked_state(name: str, content: bytes, snapshot: Snapshot) -> TaskState:
     network.check(state)
     check_answers(network, state)
     _check_outputs(network, state)
-    moments = snapshot.bank.moments
+    moments, inference = snapshot.bank.moments, snapshot.predictor.inference
+    if state.means is None and moments is not None and inference.statistics is not None:
+        raise MaskError(
+            f"task {name!r} lacks the statistics by which {type(inference).__name__} finds the task of an input; learn "
+            "it over this bank, with its inference"
+        )
     if state.means is not None and (moments is None or state.means.digest not in moments.members):
         raise MaskError(
-            f"task {name!r} has statistics for a router, but what its examples share is not in the bank; learn it over "
-            "the bank, or send it without: dataclasses.replace(state, means=None)"
+            f"task {name!r} has statistics for a router, but what its examples share is not in the bank; "
+            + (
+                "send it without: dataclasses.replace(state, means=None)"
+                if moments is None or inference.statistics is None
+                else "add it to the folder of the bank, by BankFolder.append(state, moments=...)"
+            )
         )
     return state
 
