@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from supermasks import BankFolder, MaskBank
-from supermasks.errors import BankFormatError, SupermasksError
+from supermasks.errors import BankFormatError, ConfigError, SupermasksError
 from supermasks.files import write_file
 from supermasks.state import TaskState
 
@@ -50,6 +50,50 @@ def test_no_file_is_written_through_a_link_to_a_folder(saved: BankFolder, tmp_pa
     before = bytes_of(tmp_path)
     with pytest.raises(BankFormatError, match="tasks is a symbolic link"):
         saved.convert("shared")
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_bank_whose_tasks_are_those_of_another_bank_is_read_and_not_changed(
+    shared: BankFolder, make_state: Make, make_bank: Callable[..., MaskBank], tmp_path: Path, bytes_of: BytesOf
+) -> None:
+    """A living bank has no files of tasks, so that a change would remove those of the other bank."""
+    (tmp_path / "borrower").mkdir()
+    shutil.copy(shared.path / "manifest.json", tmp_path / "borrower")
+    shutil.copy(next(shared.path.glob("memory-*")), tmp_path / "borrower")
+    (tmp_path / "borrower" / "tasks").symlink_to(shared.path / "tasks")
+    borrower, before = BankFolder(tmp_path / "borrower"), bytes_of(tmp_path)
+    to_living = [lambda: borrower.convert("living"), lambda: borrower.save(make_bank("x"), overwrite=True)]
+    for change in [*changes(borrower, make_state), *to_living]:
+        if change == borrower.repair:
+            assert borrower.repair() == []  # nothing is broken
+            continue
+        with pytest.raises(BankFormatError, match="tasks is a symbolic link; replace it by a real folder"):
+            change()
+    assert bytes_of(tmp_path) == before
+    assert borrower.read().names == shared.read().names == list("abcd")
+
+
+def test_what_is_broken_in_the_folder_of_another_bank_stays_there(
+    shared: BankFolder, tmp_path: Path, bytes_of: BytesOf
+) -> None:
+    (shared.path / "tasks").rename(tmp_path / "elsewhere")
+    (shared.path / "tasks").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "000003.safetensors").write_bytes(b"broken")
+    before = bytes_of(tmp_path)
+    with pytest.raises(BankFormatError, match="tasks is a symbolic link"):
+        shared.repair()
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_manifest_that_a_change_of_form_has_left_is_not_followed_by_a_link(
+    saved: BankFolder, make_state: Make, tmp_path: Path, bytes_of: BytesOf
+) -> None:
+    saved.convert("shared", tmp_path / "copy")
+    shutil.copy(tmp_path / "copy" / "manifest.json", saved.path)
+    (saved.path / "tasks").symlink_to(tmp_path / "copy" / "tasks")
+    before = bytes_of(tmp_path)
+    with pytest.raises(BankFormatError, match="tasks is a symbolic link"):
+        saved.append(make_state("e"))
     assert bytes_of(tmp_path) == before
 
 
@@ -185,3 +229,19 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(shared: BankFolder, fi
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", ["saved", "shared"])
+def test_no_copy_of_a_bank_is_made_inside_of_it(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, bytes_of: BytesOf
+) -> None:
+    bank: BankFolder = request.getfixturevalue(kind)
+    (tmp_path / "link").symlink_to(bank.path)
+    before = bytes_of(tmp_path)
+    for target in (bank.path / "tasks", bank.path / "a" / "b", tmp_path / "link" / "tasks"):
+        for copy in (lambda to: bank.convert("shared", to), lambda to: bank.convert("living", to), bank.backup):
+            with pytest.raises(ConfigError, match=f"{target} is inside of the bank in {bank.path}"):
+                copy(target)
+    assert bytes_of(tmp_path) == before
+    bank.backup(bank.path.with_name(f"{bank.path.name}-copy"))
+    assert BankFolder(tmp_path / "shelf" / "bank-copy").read().names == list("abcd")

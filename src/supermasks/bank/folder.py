@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor
@@ -343,7 +344,7 @@ class BankFolder:
             target: another folder, which gets the bank in this form; None converts the bank in place.
 
         Raises:
-            ConfigError: there is no such form.
+            ConfigError: there is no such form, or the other folder is inside of this one.
             BankFormatError: the other folder holds a bank.
         """
         if form not in ("living", "shared"):
@@ -351,7 +352,7 @@ class BankFolder:
         if target is None:
             (forms.make_living if form == "living" else forms.make_shared)(self.path, self.wait)
             return
-        other = BankFolder(target)
+        other = self._beside(target)
         other._make()
         with forms.open_held(self.path, self.wait) as bank:
             if form == "shared":
@@ -373,14 +374,26 @@ class BankFolder:
             target: the other folder, which must not hold a bank.
 
         Raises:
+            ConfigError: the other folder is inside of this one.
             BankFormatError: the other folder holds a bank.
         """
-        bank, other = self._reader(), BankFolder(target)
+        bank, other = self._reader(), self._beside(target)
         if isinstance(bank, DatabaseReader):
             other._make()
             bank.connection.copy(Connection(other.path, self.wait, "create"))
         else:
             self.convert("shared", target)
+
+    def _beside(self, target: str | os.PathLike[str]) -> "BankFolder":
+        """Return another folder for a copy of this bank; its files must not mix with those of the bank.
+
+        Raises:
+            ConfigError: it is inside of the folder of the bank.
+        """
+        other = BankFolder(target)
+        if Path(os.path.realpath(self.path)) in Path(os.path.realpath(other.path)).parents:
+            raise ConfigError(f"{other.path} is inside of the bank in {self.path}; choose a folder outside of it")
+        return other
 
     def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
         entry = writer.bank.find(name) if isinstance(name, str) else None

@@ -25,7 +25,7 @@ from supermasks.bank.database import (
 )
 from supermasks.bank.header import BankHeader
 from supermasks.bank.reader import BankReader, TaskEntry
-from supermasks.bank.shared import MANIFEST, SharedReader, remove_shared, write_shared
+from supermasks.bank.shared import MANIFEST, SharedReader, refuse_link, remove_shared, write_shared
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import encode_state
 from supermasks.errors import BankBusyError, BankFormatError, StorageError
@@ -137,8 +137,11 @@ def create_living(path: Path, wait: float, header: BankHeader, shared: Mapping[s
 
     Raises:
         ExistsError: there is a bank already.
+        BankFormatError: the tasks of a shared bank there are in a folder elsewhere, in which no file may be removed.
         StorageError: the database cannot be written.
     """
+    if holds(path, MANIFEST):
+        refuse_link(path)
     _discard_moved(path, wait)
     bank = DatabaseReader(path, wait, "create", look=False)
     connection = bank.connection
@@ -216,6 +219,7 @@ def make_living(path: Path, wait: float) -> None:
         with suppress(ExistsError):  # another process was faster
             create_living(path, wait, *copied(bank))
     if holds(path, MANIFEST):  # also what an interrupted change of form has left
+        refuse_link(path)
         with suppress(BankFormatError):
             remove_shared(path)
 

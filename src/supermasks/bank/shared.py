@@ -220,6 +220,16 @@ def manifest_of(
     return Manifest(header, tuple(tasks), once, COUNTED if "moments" in once else PLAIN)
 
 
+def refuse_link(path: Path) -> None:
+    """Raise an error if a bank has its tasks in a folder elsewhere, which may be that of another bank.
+
+    Raises:
+        BankFormatError: the folder of its tasks is a symbolic link.
+    """
+    if (path / TASKS).is_symlink():
+        raise BankFormatError(f"{path / TASKS} is a symbolic link; replace it by a real folder")
+
+
 def write_shared(bank: BankReader, path: Path) -> None:
     """Write a bank as files into a folder, and the manifest last. Files of an earlier shared bank there are replaced.
 
@@ -233,8 +243,7 @@ def write_shared(bank: BankReader, path: Path) -> None:
     """
     with storage(f"{path} cannot be written"):
         (path / TASKS).mkdir(parents=True, exist_ok=True)
-        if (path / TASKS).is_symlink():
-            raise BankFormatError(f"{path / TASKS} is a symbolic link; replace it by a real folder")
+        refuse_link(path)
         present = [*os.listdir(path), *os.listdir(path / TASKS)]
         earlier = {*Manifest.read(path).files()} if (path / MANIFEST).exists() else set[str]()
     # Above every number that is there: a file never changes under its name.
