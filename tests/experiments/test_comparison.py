@@ -13,9 +13,22 @@ from supermasks.cli import main
 from supermasks.errors import ConfigError, DataUnavailableError, RunStateError, TrainingError
 from supermasks.experiments import EXPERIMENTS, Comparison, Experiment, compare, comparison_of
 from supermasks.experiments.architectures.fully_connected import LeNet300
-from supermasks.experiments.running.record import read_json, read_lines, read_record
+from supermasks.experiments.running.lock import alone_in
+from supermasks.experiments.running.record import (
+    append_line,
+    read_json,
+    read_lines,
+    read_record,
+    write_json,
+    write_record,
+)
 from supermasks.experiments.tasks.held_out import HeldOut
+from supermasks.experiments.tasks.permuted import PermutedMNIST
+from supermasks.experiments.tasks.rotated import RotatedMNIST
+from supermasks.experiments.tasks.source import TaskSource
 from supermasks.experiments.tasks.split import SplitMNIST
+from supermasks.experiments.tasks.tenants import Tenants
+from supermasks.spec import describe
 from supermasks.training import RMSprop
 from supermasks.types import Examples
 
@@ -26,6 +39,15 @@ SMALL = {"dataset": "sample", "steps": 8, "net": LeNet300(20)}
 def small(*ways: str, **numbers: Any) -> Comparison:
     usual = tuple(changed(each, **SMALL, tasks=2) for each in PRESET.usual[:1])
     return comparison_of(replace(PRESET, usual=usual), ways, **numbers)
+
+
+def record_of(mean: float) -> dict[str, Any]:
+    """The least that a record has."""
+    words = dict.fromkeys(("experiment", "scenario", "dataset", "net", "way", "method", "command"), "some")
+    accuracy = {"mean": mean, "per_task": [mean], "matrix": [[mean]], "forgetting": 0.0, "backward_transfer": None}
+    numbers = {"bytes": {"total": 1}, "seconds": {"train": 1.0}, "accuracy": accuracy}
+    others = {"tasks": 1, "seed": 0, "task_identification": None, "evaluations": []}
+    return {**words, **others, **numbers, "config": {}, "versions": {}, "baselines": {}}
 
 
 @pytest.fixture
@@ -39,8 +61,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Experiment]:
         out.mkdir(parents=True)
         if rate > 2e-4:
             raise TrainingError("training left values that are not finite")
-        record = {"accuracy": {"mean": 1 - abs(rate - 3e-5)}}
-        (out / "record.json").write_text(json.dumps(record))
+        record = record_of(1 - abs(rate - 3e-5))
+        write_record(out, record)
         return SimpleNamespace(record=record)
 
     monkeypatch.setattr("supermasks.experiments.comparison.run", fake)
@@ -60,6 +82,26 @@ def test_held_out_tasks_are_tested_on_training_examples() -> None:
     assert sorted(rows(parted.train) + rows(parted.test)) == sorted(rows(whole.train))
     assert len(parted.test) == round(0.2 * len(whole.train))
     assert parted.validation is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        RotatedMNIST(tasks=3, dataset="sample"),
+        PermutedMNIST(tasks=3, dataset="sample"),
+        Tenants(tasks=5, datasets=("sample",)),
+    ],
+    ids=str,
+)
+def test_no_task_is_trained_on_what_another_one_is_tested_on(source: TaskSource) -> None:
+    """All tasks are made of the same images, so that a row is an image."""
+    tasks = HeldOut(source=source, fraction=0.1).stream(None, 0)
+    tested = {row for task in tasks for row in rows(task.test)}
+    trained = {row for task in tasks for row in rows(task.train)}
+    assert not tested & trained
+    assert (len(tested), len(trained)) == (1000, 9000)
+    other = HeldOut(source=source, fraction=0.1).stream(None, 1)[0]
+    assert {*rows(other.test)} != tested
 
 
 def test_held_out_tasks_keep_their_validation_examples() -> None:
@@ -126,6 +168,92 @@ def test_settings_with_the_same_value_are_compared(runs: list[Experiment], tmp_p
         }
 
 
+def test_a_rate_without_a_right_answer_beats_one_that_diverged(runs: list[Experiment], tmp_path: Path) -> None:
+    settings = small("supsup", seeds=1, trials=2)
+    trial = {"way": "supsup", "learning_rate": 1e-4, "seconds": 1.0}
+    append_line(tmp_path / "log", {**trial, "factor": 1.0, "accuracy": None, "error": "not finite"})
+    append_line(tmp_path / "log", {**trial, "factor": 0.3, "accuracy": 0.0})
+    write_json(tmp_path / "comparison.json", describe(settings))
+    (tmp_path / "log").rename(tmp_path / "search.jsonl")
+    compare(settings, tmp_path, apart=False)
+    assert [each.training.optimiser.learning_rate for each in runs] == [3e-5]
+
+
+def test_a_trial_removes_nothing_but_its_own_folder(runs: list[Experiment], tmp_path: Path) -> None:
+    other = tmp_path / "trials" / "sequential-1" / "bank"
+    other.mkdir(parents=True)
+    compare(small("supsup", seeds=1, trials=2), tmp_path, apart=False)
+    assert len(read_lines(tmp_path / "search.jsonl")) == 2
+    assert [*(tmp_path / "trials").iterdir()] == [other.parent]
+    assert other.exists()
+
+
+def test_only_one_process_works_in_a_folder(
+    runs: list[Experiment], tmp_path: Path, elsewhere: Callable[..., str]
+) -> None:
+    enter = """
+import os, sys
+from pathlib import Path
+from supermasks.errors import RunStateError
+from supermasks.experiments.running.lock import alone_in
+try:
+    alone_in(Path(sys.argv[1])).__enter__()
+    print("alone", flush=True)
+    os._exit(0)
+except RunStateError as error:
+    print(error)
+"""
+    with alone_in(tmp_path):
+        with pytest.raises(RunStateError, match="another process works in"):
+            compare(small("supsup", seeds=1, trials=1), tmp_path, apart=False)
+        assert elsewhere(enter, tmp_path) == (
+            f"another process works in {tmp_path}; wait until it has ended, or choose another folder by --out"
+        )
+    assert runs == []
+    assert elsewhere(enter, tmp_path) == "alone"  # it ends without a word, and leaves no lock
+    compare(small("supsup", seeds=1, trials=1), tmp_path, apart=False)
+    assert len(runs) == 1
+    (tmp_path / "other" / ".supermasks.lock").mkdir(parents=True)
+    with pytest.raises(RunStateError, match="cannot be locked"):
+        compare(small("supsup", seeds=1, trials=1), tmp_path / "other", apart=False)
+
+
+ROW = {"way": "supsup", "factor": 1.0, "learning_rate": 1e-4, "accuracy": 0.5, "seconds": 1.0}
+DAMAGED: list[Any] = [
+    *(None, [1], 3, {}),
+    *({**ROW, "accuracy": value} for value in ("x", 1.5, -0.1, True, [], 10**400)),
+    *({**ROW, **change} for change in ({"seconds": None}, {"factor": "1"}, {"way": 1})),
+]
+
+
+@pytest.mark.parametrize(
+    "row", [*DAMAGED, {**ROW, "seconds": None}, {**ROW, "factor": "1"}, {**ROW, "way": 1}], ids=str
+)
+def test_a_damaged_line_of_the_search_is_named(runs: list[Experiment], tmp_path: Path, row: Any) -> None:
+    settings = small("supsup", seeds=1, trials=2)
+    write_json(tmp_path / "comparison.json", describe(settings))
+    (tmp_path / "search.jsonl").write_text(f"{json.dumps(ROW)}\n{json.dumps(row)}\n")
+    with pytest.raises(RunStateError, match=r"search\.jsonl is damaged: line 2: .*restore it, or start anew"):
+        compare(settings, tmp_path, apart=False)
+    assert runs == []
+
+
+@pytest.mark.parametrize("content", ["{}", "null", '{"schema": 2, "accuracy": {"mean": 0.5}}', "[" * 100_000])
+def test_a_damaged_record_of_a_finished_run_is_named(runs: list[Experiment], tmp_path: Path, content: str) -> None:
+    settings = small("supsup", seeds=1, trials=1)
+    compare(settings, tmp_path, apart=False)
+    (tmp_path / "runs" / "supsup-seed0" / "record.json").write_text(content)
+    with pytest.raises(RunStateError, match=r"supsup-seed0/record\.json "):
+        compare(settings, tmp_path, apart=False)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 500 + "1" + "}" * 500, "[[1]]", "null", "NaN"])
+def test_a_damaged_comparison_is_named(runs: list[Experiment], tmp_path: Path, content: str) -> None:
+    (tmp_path / "comparison.json").write_text(content)
+    with pytest.raises(RunStateError, match=str(tmp_path)):
+        compare(small("supsup", trials=1), tmp_path, apart=False)
+
+
 def test_a_list_of_ways_has_a_name_and_each_finished_run_is_told(runs: list[Experiment], tmp_path: Path) -> None:
     settings = replace(PRESET, usual=small("supsup").experiments, lists={"both": ("supsup", "supsup(rule=TopK(0.2))")})
     found = comparison_of(settings, ["both"], seeds=2, trials=1)
@@ -176,6 +304,63 @@ def test_an_error_says_what_differs(runs: list[Experiment], tmp_path: Path) -> N
         compare(longer, tmp_path, apart=False)
     with pytest.raises(RunStateError, match="trials was 1, now 2"):
         compare(small("supsup", trials=2, seeds=1), tmp_path, apart=False)
+
+
+COMMAND = ["compare", "permuted-mnist", "--given", "--seeds", "1", "--trials", "1"]
+SIZES = ["--dataset", "sample", "--tasks", "2", "--net", "LeNet300(20)"]
+
+
+def test_added_ways_get_the_training_of_the_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recognisable way has another schedule by itself."""
+    runs: list[Path] = []
+
+    def called(job: Any, apart: bool) -> None:
+        runs.append(job.out)
+        job.out.mkdir(parents=True)
+        write_record(job.out, record_of(0.5))
+
+    monkeypatch.setattr("supermasks.experiments.comparison._call", called)
+    monkeypatch.setattr("supermasks.cli.compare_command._show", lambda folder: None)
+    monkeypatch.setattr("supermasks.cli.compare_command.write_frontier", lambda *_: [])
+
+    def command(name: str, ways: str, *options: str) -> int:
+        return main([*COMMAND, "--out", str(tmp_path / name), "--ways", ways, *options])
+
+    assert command("at once", "supsup,recognisable,ewc", *SIZES, "--steps", "8") == 0
+    assert command("added", "supsup", *SIZES, "--steps", "8") == 0
+    assert command("added", "recognisable") == 0
+    assert command("added", "ewc", *SIZES, "--steps", "8") == 0
+    one, other = (read_json(tmp_path / name / "comparison.json") for name in ("at once", "added"))
+    assert one == other
+    assert {each["training"]["schedule"] for each in other["experiments"]} == {"constant"}
+    assert {each["training"]["steps"] for each in other["experiments"]} == {8}
+    assert len(runs) == 6
+    assert command("added", "ewc,recognisable,supsup") == 0
+    assert len(runs) == 6
+    for options, words in (
+        (["--steps", "16"], "steps 16, not 8"),
+        (["--epochs", "1"], "steps None, not 8, epochs 1"),
+        (["--batch-size", "7"], "batch_size 7, not 128"),
+        (["--tasks", "3"], "other tasks"),
+        (["--net", "LeNet300(21)"], "another network"),
+    ):
+        assert command("added", "sequential", *options) == 2
+        error = capsys.readouterr().err
+        assert f"{tmp_path / 'added'} holds another comparison" in error
+        assert words in error
+    assert main([COMMAND[0], "rotated-mnist", *COMMAND[2:], "--ways", "ewc", "--out", str(tmp_path / "added")]) == 2
+    assert len(runs) == 6
+    assert read_json(tmp_path / "added" / "comparison.json") == one
+
+
+@pytest.mark.parametrize("setting", [{"steps": 9}, {"schedule": "cosine"}, {"batch_size": 5}, {"later_epochs": 2.0}])
+def test_all_ways_of_a_comparison_have_the_same_training(setting: dict[str, Any]) -> None:
+    one, other = small("supsup", "sequential").experiments
+    ((name, value),) = setting.items()
+    with pytest.raises(ConfigError, match=f"sequential has another training than supsup: {name} {value}, not "):
+        Comparison(experiments=(one, changed(other, **setting)))
 
 
 def test_ways_have_the_same_tasks_and_training() -> None:

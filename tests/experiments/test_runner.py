@@ -1,5 +1,6 @@
 """Runs of experiments: what a record holds, and that a stopped run is resumed as if it had not been stopped."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Generator, Sequence
@@ -14,7 +15,7 @@ from small_experiments import changed, permuted
 from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError, DensityError, RunStateError
 from supermasks.evaluation import EachInput, FirstOfBatch, FullBatch
-from supermasks.experiments import EXPERIMENTS, Silent, read_record, run
+from supermasks.experiments import EXPERIMENTS, Silent, read_record, run, write_record
 from supermasks.experiments.architectures.convolutional import LeNet5
 from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.experiments.running.run import EVALUATED
@@ -243,6 +244,92 @@ def test_a_damaged_file_of_a_run_is_named(finished: Path, tmp_path: Path, name: 
     (copy / name).write_text((copy / name).read_text()[9:])
     with pytest.raises(RunStateError, match=name):
         run(SMALL, copy, resume=True)
+
+
+DAMAGED: dict[str, list[Any]] = {
+    "learned.jsonl": [
+        *({"accuracies": value} for value in ([], None, 0.5, ["x"], [1.5], [None], [0.5, 0.5, 0.5])),
+        {"seconds": "x"},
+        {"seconds": None},
+        {"task": 5},
+        {"curve": 3},
+    ],
+    "evaluated.jsonl": [
+        *({"of": value} for value in (5, None, [], [[], [], 1, "a"])),
+        {"accuracy": None},
+        {"accuracy": 2},
+        {"accuracy": 1e999},
+        {"identification": "x"},
+        {"seconds": []},
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "change"), [(name, change) for name, some in DAMAGED.items() for change in some])
+def test_a_row_with_another_value_is_damaged(finished: Path, tmp_path: Path, name: str, change: Any) -> None:
+    """Whoever has changed it, and also if there is no digest, as in older runs."""
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    first, second, *rest = map(json.loads, (copy / name).read_text().splitlines())
+    del second["sha"]
+    (copy / name).write_text("".join(json.dumps(row) + "\n" for row in (first, {**second, **change}, *rest)))
+    with pytest.raises(RunStateError, match=rf"{name} is damaged: line 2.*; restore it, or start anew"):
+        run(SMALL, copy, resume=True)
+
+
+@pytest.mark.parametrize("name", ["learned.jsonl", "evaluated.jsonl"])
+@pytest.mark.parametrize("row", ["null", "[1]", "3", "{}", "NaN", "[" * 100_000, "missing"])
+def test_a_line_that_is_no_row_is_damaged(finished: Path, tmp_path: Path, name: str, row: str) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    first, *rest = (copy / name).read_text().splitlines(keepends=True)
+    rows = [row] if row != "missing" else [json.dumps({"sha": 1, key: 1}) for key in json.loads(first)]
+    for damaged in rows:
+        (copy / name).write_text("".join([damaged + "\n", *rest]))
+        with pytest.raises(RunStateError, match=rf"{name} is damaged: line 1: .*; restore it, or start anew"):
+            run(SMALL, copy, resume=True)
+
+
+@pytest.mark.parametrize(("name", "entry"), [("learned.jsonl", "accuracies"), ("evaluated.jsonl", "accuracy")])
+def test_a_digit_that_has_changed_is_noticed(finished: Path, tmp_path: Path, name: str, entry: str) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    lines = (copy / name).read_text().splitlines()
+    row = json.loads(lines[1])
+    digest = row.pop("sha")
+    assert digest == hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
+    row[entry] = [each / 2 for each in row[entry]] if isinstance(row[entry], list) else row[entry] / 2
+    for digits in (digest, "0" * 16, 5, ""):
+        lines[1] = json.dumps({**row, "sha": digits})
+        (copy / name).write_text("\n".join(lines) + "\n")
+        with pytest.raises(RunStateError, match=f"{name} is damaged: line 2: its digest is that of another row"):
+            run(SMALL, copy, resume=True)
+
+
+def test_rows_of_older_versions_have_no_digest(finished: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    for name in ("learned.jsonl", "evaluated.jsonl"):
+        rows = [json.loads(line) for line in (copy / name).read_text().splitlines()]
+        for row in rows:
+            del row["sha"]
+        (copy / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (copy / "record.json").unlink()
+    assert run(SMALL, copy, resume=True).record["accuracy"] == read_record(finished)["accuracy"]
+
+
+def test_a_record_that_could_not_be_read_is_not_written(finished: Path, tmp_path: Path) -> None:
+    record = read_record(finished)
+    for damaged in ({**record, "tasks": 0}, {**record, "accuracy": {**record["accuracy"], "mean": None}}):
+        with pytest.raises(RunStateError, match=r"record\.json could not be read again, so it was not written: "):
+            write_record(tmp_path, damaged)
+        assert [*tmp_path.iterdir()] == []
+    assert read_record(write_record(tmp_path, record)) == record
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"way":' * 500 + "1" + "}" * 500, "null", "[]", "Infinity"])
+@pytest.mark.parametrize("name", ["run.json", "record.json"])
+def test_json_that_no_run_writes_is_named(finished: Path, tmp_path: Path, name: str, content: str) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "run"))
+    (copy / name).write_text(content)
+    with pytest.raises(RunStateError, match=str(copy)):
+        run(SMALL, copy, resume=True) if name == "run.json" else read_record(copy)
 
 
 @pytest.mark.parametrize("name", ["learned.jsonl", "evaluated.jsonl"])

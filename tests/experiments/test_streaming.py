@@ -9,7 +9,7 @@ import pytest
 from small_experiments import changed
 
 from supermasks import Learner
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, RunStateError
 from supermasks.evaluation import EachInput
 from supermasks.experiments import EXPERIMENTS, Experiment, Silent, run
 from supermasks.experiments.architectures.fully_connected import LeNet300
@@ -91,6 +91,34 @@ def test_a_stopped_run_is_resumed_with_the_same_numbers(
     module = permuted().net.module(tasks)
     ours, theirs = (Learner.load(tmp_path / name / "bank", module).bank for name in ("stopped", "whole"))
     assert [state.mask for state in ours] == [state.mask for state in theirs]
+
+
+def test_damaged_visits_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(permuted(steps=4), tmp_path, watcher=Stopped(3))
+    file = tmp_path / "visits.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(lines) == 3
+    first = {**lines[0], "loss": lines[0]["loss"] + 1}
+    unsigned = {key: value for key, value in lines[0].items() if key != "sha"}
+    some: list[tuple[list[Any], str]] = [
+        ([first, *lines[1:]], "line 1: its digest"),
+        ([{**unsigned, "masks": {}}, *lines[1:]], "line 1: masks should be"),
+        ([{**unsigned, "accuracy": 2}, *lines[1:]], "line 1: accuracy should be"),
+        ([None, *lines[1:]], "line 1: a row should be"),
+        (lines[1:], "a visit is missing"),
+        ([], "a visit is missing"),
+    ]
+    for rows, words in some:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(RunStateError, match=rf"visits\.jsonl is damaged: {words}.*; restore it, or start anew"):
+            run(permuted(steps=4), tmp_path, resume=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in (unsigned, *lines[1:])))
+    record = run(permuted(steps=4), tmp_path, resume=True).record
+    assert [line["batches"] for line in record["stream"]["visits"]] == [4, 4, 4]
+    assert all("sha" not in line for line in record["stream"]["visits"])
+    assert all("sha" in json.loads(line) for line in file.read_text().splitlines())
 
 
 def test_drifting_digits(tmp_path: Path) -> None:

@@ -118,10 +118,10 @@ def _imported(words: list[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--version"]:
-        print(__version__)
-        return 0
     try:
+        if words == ["--version"]:
+            print(__version__, flush=True)
+            return 0
         words = _imported(words)
         _app(words).cli(args=words, prog="supermasks", description=DESCRIPTION, config=CONFIG, registry=registry())
     except (SupermasksError, OSError) as error:

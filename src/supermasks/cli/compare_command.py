@@ -11,7 +11,7 @@ from supermasks.cli.screen import print_table, with_bars
 from supermasks.errors import ConfigError, TrainingError
 from supermasks.experiments import EXPERIMENTS, Experiment
 from supermasks.experiments.architectures import Architecture
-from supermasks.experiments.comparison import RUNS, SEARCH, comparison_of
+from supermasks.experiments.comparison import COMPARISON, RUNS, SEARCH, comparison_of, read_comparison
 from supermasks.experiments.comparison import compare as run_comparison
 from supermasks.experiments.expression import parse
 from supermasks.experiments.running.record import RECORD
@@ -44,7 +44,8 @@ def compare(
     """Run several ways on the same tasks, with the same seeds and training; a search finds the learning rate of each.
 
     Network and training are those of the first way in the list. Each way keeps its own optimiser; its learning rate is
-    searched on held-out training examples. A comparison in the folder is resumed, and other ways and seeds are added.
+    searched on held-out training examples. A comparison in the folder is resumed, and other ways and seeds are added;
+    they get the tasks, the network and the training of the comparison.
 
     Args:
         experiment: the name of an experiment of `supermasks run`, such as "split-mnist".
@@ -86,11 +87,15 @@ def compare(
     network = None if net is None else parse(net, Architecture)
     usual = tuple(_changed(each, of_tasks, of_training, network) for each in preset.usual)
     names = [name.strip() for name in _split(ways) if name.strip()]
-    comparison = comparison_of(replace(preset, usual=usual), names, given=given, seeds=seeds, trials=trials)
+    folder, like = out or Path("runs") / "compare" / experiment, None
+    if (folder / COMPARISON).exists():
+        begun = read_comparison(folder).experiments[0]
+        if begun.tasks.name == usual[0].tasks.name:  # otherwise the comparison is refused
+            like = _changed(begun, of_tasks, of_training, network)
+    comparison = comparison_of(replace(preset, usual=usual), names, given, like, seeds=seeds, trials=trials)
     first = comparison.experiments[0]
     if network is not None and first.net != network:
         raise ConfigError(f"{first.way.name} is for {first.way.over.__name__} networks, got --net {net}")
-    folder = out or Path("runs") / "compare" / experiment
     words = ["supermasks", *sys.argv[1:]]
 
     def finished(runs: Path) -> None:

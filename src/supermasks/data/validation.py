@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from supermasks.data.subset import subset
 from supermasks.errors import ConfigError, TaskError
 from supermasks.seeding import generator
@@ -29,6 +32,21 @@ def with_validation(task: Task, fraction: float = 0.1, seed: int = 0) -> Task:
         >>> len(task.train), len(task.validation)
         (3, 1)
     """
+    return parted(task, fraction, generator(seed, "validation", task.name).permutation(len(task.train)))
+
+
+def parted(task: Task, fraction: float, order: NDArray[np.integer]) -> Task:
+    """Return the task with the first of its training examples, in some order, as its validation examples.
+
+    Args:
+        task: without validation examples, with at least two training examples.
+        fraction: of the training examples to set aside, above 0 and below 1.
+        order: the numbers of all training examples.
+
+    Raises:
+        ConfigError: the fraction is invalid.
+        TaskError: the task has validation examples already, or fewer than two training examples.
+    """
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
         raise ConfigError(
             f"the fraction of the training examples to set aside must lie above 0 and below 1, got {fraction!r}; pass "
@@ -40,5 +58,4 @@ def with_validation(task: Task, fraction: float = 0.1, seed: int = 0) -> Task:
     if count < 2:
         raise TaskError(f"task {task.name!r} has 1 training example, so none can be set aside; pass more")
     held = min(max(1, round(fraction * count)), count - 1)
-    order = generator(seed, "validation", task.name).permutation(count)
     return replace(task, train=subset(task.train, order[held:]), validation=subset(task.train, order[:held]))

@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,7 +15,9 @@ from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.expression import parse, with_defaults
 from supermasks.experiments.presets import Preset
 from supermasks.experiments.running.folder import flat
-from supermasks.experiments.running.record import RECORD, append_line, read_json, read_lines, write_json
+from supermasks.experiments.running.lock import alone_in
+from supermasks.experiments.running.record import RECORD, append_line, read_json, read_lines, read_record, write_json
+from supermasks.experiments.running.record_form import SEARCH_ROW
 from supermasks.experiments.running.run import run
 from supermasks.experiments.running.watcher import Silent, Watcher
 from supermasks.experiments.tasks.held_out import HeldOut
@@ -42,7 +45,8 @@ class Comparison(Settings):
         fraction: of the training examples that is held out to compare the learning rates.
 
     Raises:
-        ConfigError: a number is out of range, two experiments have the same way, or they differ in tasks or network.
+        ConfigError: a number is out of range, two experiments have the same way, or they differ in tasks, network, or
+            training.
     """
 
     experiments: tuple[Experiment, ...]
@@ -71,18 +75,32 @@ class Comparison(Settings):
         for experiment in self.experiments:
             if (experiment.tasks, experiment.net) != (first.tasks, first.net):
                 raise ConfigError(f"{experiment.way.name} has other tasks or another network than {first.way.name}")
+            own, common = _training(experiment), _training(first)
+            if differing := [f"{name} {own[name]}, not {common[name]}" for name in own if own[name] != common[name]]:
+                raise ConfigError(
+                    f"{experiment.way.name} has another training than {first.way.name}: {', '.join(differing)}"
+                )
 
 
-def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **numbers: Any) -> Comparison:
+def _training(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of the training that all ways of a comparison have alike."""
+    names = [each.name for each in fields(experiment.training) if each.name not in OPTIMISERS]
+    return {**{name: getattr(experiment.training, name) for name in names}, "later_epochs": experiment.later_epochs}
+
+
+def comparison_of(
+    preset: Preset, ways: Sequence[str], given: bool = False, like: Experiment | None = None, **numbers: Any
+) -> Comparison:
     """Return a comparison of ways on the tasks of an experiment.
 
-    Tasks, network and training are those of the first way. Each way has its own optimiser and evaluation.
+    All ways have the same tasks, network and training. Each way has its own optimiser and evaluation.
 
     Args:
         preset: the experiment.
         ways: their names, or a name of a list of the preset. Settings may follow the name of a way:
             "lora(rank=1)" beside "lora(rank=8, layers='all')".
         given: whether the task is given in testing, for all ways.
+        like: the experiment that has these tasks, network and training; None takes that of the first way.
         **numbers: `seeds`, `trials` and `fraction` of the comparison.
 
     Raises:
@@ -101,7 +119,8 @@ def comparison_of(preset: Preset, ways: Sequence[str], given: bool = False, **nu
     usual = [_with_settings(preset, way) for way in named]
     # A way with its usual settings has a short name.
     names = [each.way.name if each.way == preset.of(each.way.name).way else each.way.title for each in usual]
-    return Comparison(experiments=tuple(_alike(each, usual[0]) for each in usual), names=tuple(names), **numbers)
+    experiments = tuple(_alike(each, like or usual[0]) for each in usual)
+    return Comparison(experiments=experiments, names=tuple(names), **numbers)
 
 
 def _with_settings(preset: Preset, text: str) -> Experiment:
@@ -151,36 +170,38 @@ def compare(
         finished: is called with the folder of the runs, after each run.
 
     Raises:
-        RunStateError: the folder holds another comparison.
+        RunStateError: the folder holds another comparison, or another process runs one there, or a file is damaged.
         TrainingError: all trials of a way diverged, or one of its runs did; raised after the other ways are finished.
         DataUnavailableError: the data set is not there.
         ConfigError: the settings cannot work.
     """
     watcher = watcher or Silent()
     comparison.experiments[0].stream(data)  # data that are not there are noticed before anything is written
-    _claim(comparison, out)
-    searched = comparison.trials if comparison.trials > 1 else 0
-    watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
-    diverged = list[str]()
-    for name, experiment in zip(comparison.names, comparison.experiments, strict=True):
-        job = _Job(out, data, (), device)
-        try:
-            best = _searched(name, experiment, comparison, out, watcher, job, apart) if searched else 1.0
-            chosen = replace(experiment, training=_scaled(experiment.training, best))
-            for seed in range(comparison.seeds):
-                folder = out / RUNS / f"{name}-seed{seed}"
-                if not (folder / RECORD).exists():
-                    _call(_Job(folder, data, tuple(command), device, replace(chosen, seed=seed)), apart)
-                    if finished is not None:
-                        finished(out / RUNS)
-                mean = read_json(folder / RECORD)["accuracy"]["mean"]
-                watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
-        except TrainingError as error:
-            diverged.append(f"{name}: {error}")
-            watcher.advance(f"{name} diverged")
-    if diverged:
-        raise TrainingError(f"{'; '.join(diverged)}. All other ways are finished, in {out / RUNS}")
-    return out / RUNS
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
+        _claim(comparison, out)
+        searched = comparison.trials if comparison.trials > 1 else 0
+        watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
+        diverged = list[str]()
+        for name, experiment in zip(comparison.names, comparison.experiments, strict=True):
+            job = _Job(out, data, (), device)
+            try:
+                best = _searched(name, experiment, comparison, out, watcher, job, apart) if searched else 1.0
+                chosen = replace(experiment, training=_scaled(experiment.training, best))
+                for seed in range(comparison.seeds):
+                    folder = out / RUNS / f"{name}-seed{seed}"
+                    if not (folder / RECORD).exists():
+                        _call(_Job(folder, data, tuple(command), device, replace(chosen, seed=seed)), apart)
+                        if finished is not None:
+                            finished(out / RUNS)
+                    mean = read_record(folder)["accuracy"]["mean"]
+                    watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
+            except TrainingError as error:
+                diverged.append(f"{name}: {error}")
+                watcher.advance(f"{name} diverged")
+        if diverged:
+            raise TrainingError(f"{'; '.join(diverged)}. All other ways are finished, in {out / RUNS}")
+        return out / RUNS
 
 
 def _claim(comparison: Comparison, out: Path) -> None:
@@ -188,14 +209,9 @@ def _claim(comparison: Comparison, out: Path) -> None:
     if not (out / COMPARISON).exists():
         if (out / SEARCH).exists() or (out / RUNS).exists():
             raise RunStateError(f"{out} holds parts of a comparison, but no {COMPARISON}; choose another folder")
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / COMPARISON, describe(comparison))
         return
-    stored = with_defaults(read_json(out / COMPARISON))
-    try:
-        before = build(stored, Comparison)
-    except ConfigError as error:
-        raise RunStateError(f"{out} holds a comparison that this version cannot read: {error}") from error
+    before = read_comparison(out)
     ways, others = _by_name(before), _by_name(comparison)
     was = {name: describe(value) for name, value in {**ways, **_numbers(before)}.items()}
     now = {name: describe(value) for name, value in {**others, **_numbers(comparison)}.items()}
@@ -207,9 +223,27 @@ def _claim(comparison: Comparison, out: Path) -> None:
         )
     both = {**ways, **others}
     seeds = max(before.seeds, comparison.seeds)
-    joined = replace(before, experiments=tuple(both.values()), names=tuple(both), seeds=seeds)
+    try:
+        joined = replace(before, experiments=tuple(both.values()), names=tuple(both), seeds=seeds)
+    except ConfigError as error:
+        raise RunStateError(
+            f"{out} holds another comparison: {error}; leave out the settings that differ, or choose another folder by "
+            "--out"
+        ) from error
     if joined != before:
         write_json(out / COMPARISON, describe(joined))
+
+
+def read_comparison(out: Path) -> Comparison:
+    """Return the comparison that a folder holds.
+
+    Raises:
+        RunStateError: it is missing or damaged, or this version cannot read it.
+    """
+    try:
+        return build(with_defaults(read_json(out / COMPARISON)), Comparison)
+    except ConfigError as error:
+        raise RunStateError(f"{out} holds a comparison that this version cannot read: {error}") from error
 
 
 def _by_name(comparison: Comparison) -> dict[str, Experiment]:
@@ -233,7 +267,7 @@ def _searched(
     way: str, experiment: Experiment, comparison: Comparison, out: Path, watcher: Watcher, job: "_Job", apart: bool
 ) -> float:
     """Return the multiple of the learning rate that is best on held-out training examples."""
-    lines = {line["factor"]: line for line in read_lines(out / SEARCH) if line["way"] == way}
+    lines = {line["factor"]: line for line in read_lines(out / SEARCH, SEARCH_ROW) if line["way"] == way}
     for factor in FACTORS[: comparison.trials]:
         if factor not in lines:
             tasks = HeldOut(source=experiment.tasks, fraction=comparison.fraction)
@@ -242,10 +276,13 @@ def _searched(
             line = {"way": way, "factor": factor, "learning_rate": training.optimiser.learning_rate}
             lines[factor] = {**line, **_tried(replace(job, out=folder, experiment=trial), apart)}
             append_line(out / SEARCH, lines[factor])
-            shutil.rmtree(out / "trials")  # its line is what is kept of it
+            shutil.rmtree(folder)  # its line is what is kept of it
+            with suppress(OSError):  # another one, which was stopped, may be there
+                folder.parent.rmdir()
         watcher.advance(f"{way}, rate x {factor:g}")
     # Of equal factors the first: it is nearest to the usual rate.
-    best = max((lines[factor] for factor in FACTORS[: comparison.trials]), key=lambda line: line["accuracy"] or -1.0)
+    tried = [lines[factor] for factor in FACTORS[: comparison.trials]]
+    best = max(tried, key=lambda line: -1.0 if line["accuracy"] is None else line["accuracy"])
     if best["accuracy"] is None:
         raise TrainingError(f"all {comparison.trials} trials of {way} diverged; start from a lower learning rate")
     return best["factor"]

@@ -79,6 +79,8 @@ def parse(text: str, root: type[Kind], shown: str = "") -> Kind:
         made = _made(ast.parse(text, mode="eval").body)
     except _UnknownError as error:
         raise ConfigError(f"{expected}: no settings are called {error}") from None
+    except (RecursionError, MemoryError):
+        raise ConfigError(f"{given[:40]!r}... cannot be read: it is nested too deeply") from None
     except SyntaxError as error:
         raise ConfigError(f"{given!r} cannot be read: {error.msg}" if "(" in given else expected) from error
     except (ValueError, TypeError) as error:
@@ -120,9 +122,9 @@ def _choices(root: type[Settings]) -> str:
 
 def _made(node: ast.expr) -> Any:
     if isinstance(node, (ast.Name, ast.Attribute)):
-        return _call(node, [], {})
+        return _call(node, [], [])
     if isinstance(node, ast.Call):
-        keywords = {str(keyword.arg): _made(keyword.value) for keyword in node.keywords}
+        keywords = [(str(keyword.arg), _made(keyword.value)) for keyword in node.keywords]
         return _call(node.func, [_made(argument) for argument in node.args], keywords)
     if isinstance(node, (ast.Tuple, ast.List)):
         return tuple(_made(item) for item in node.elts)
@@ -132,7 +134,7 @@ def _made(node: ast.expr) -> Any:
     return value
 
 
-def _call(function: ast.expr, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+def _call(function: ast.expr, arguments: list[Any], keywords: list[tuple[str, Any]]) -> Any:
     name = function.id if isinstance(function, ast.Name) else ast.unparse(function)
     found = [kind for kind in kinds(Settings) if kind.__name__.lower() == name.lower()]
     if not found:
@@ -140,8 +142,12 @@ def _call(function: ast.expr, arguments: list[Any], keywords: dict[str, Any]) ->
     fields = [each.name for each in dataclasses.fields(found[0])]  # pyright: ignore[reportArgumentType]
     if len(arguments) > len(fields):
         raise ValueError(f"{name} takes at most {len(fields)} arguments, got {len(arguments)}")
-    if unknown := [key for key in keywords if key not in fields]:
+    given = [*zip(fields, arguments, strict=False), *keywords]
+    values = dict(given)
+    if unknown := [key for key in values if key not in fields]:
         raise ValueError(f"{name} has no setting {unknown[0]}; it has {', '.join(fields) or 'none'}")
-    values = {**dict(zip(fields, arguments, strict=False)), **keywords}
+    if len(values) < len(given):
+        twice = next(key for number, (key, _) in enumerate(given) if key in dict(given[:number]))
+        raise ValueError(f"{name} is given {twice} twice; leave one out")
     described = {"type": found[0].__name__, **{key: describe(value) for key, value in values.items()}}
     return build(described, found[0])

@@ -81,7 +81,7 @@ def _decoded(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, A
         tensors = load(content)
         size = int.from_bytes(content[:8], "little")
         about: Any = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["hopfield"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BankFormatError(
             f"{path} is damaged, or not a Hopfield memory ({type(error).__name__}: {error}); restore it from a copy"
         ) from error

@@ -18,6 +18,7 @@ from supermasks.serving.answer import outputs_of, response
 from supermasks.serving.asked import asked
 from supermasks.serving.body import EncodedPaths, decoded, read_body
 from supermasks.serving.extra import ClientDisconnect, FastAPI, HTTPException, Request, Response
+from supermasks.serving.living_bank import unknown
 from supermasks.serving.refusal import RefusedError
 from supermasks.serving.service import Service
 from supermasks.serving.settings import ServerSettings
@@ -172,6 +173,8 @@ async def _described(service: Service, name: str) -> dict[str, Any]:
 async def _infer(service: Service, encoded: str, request: Request) -> tuple[Response, int]:
     limits, name = service.settings, decoded(encoded)
     body = await read_body(request, limits.max_body, limits.timeout)
+    if name not in RESERVED and name not in service.snapshot:
+        raise unknown(name)
     question = asked(body, request.headers.get(LENGTH), limits.max_batch)
     answer = await service.answer(name, question)
     content, head = response(name, question, outputs_of(answer))

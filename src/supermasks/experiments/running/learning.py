@@ -12,6 +12,7 @@ from supermasks.experiments.evaluations import FEW_TASKS
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.running.recognition import judged_examples
 from supermasks.experiments.running.record import append_line, read_lines
+from supermasks.experiments.running.record_form import LEARNED_ROW
 from supermasks.experiments.running.watcher import Watcher
 from supermasks.learner import Learner
 from supermasks.training import Fit
@@ -33,13 +34,19 @@ class Log:
         """Read the lines of a run.
 
         Raises:
-            RunStateError: they list tasks that the bank does not hold.
+            RunStateError: they are damaged, or list tasks that the bank does not hold.
         """
         self._learner, self._tasks, self._path = learner, tasks, path
         self._counts = experiment.evaluation.counts(len(tasks))
-        self.rows: list[dict[str, Any]] = read_lines(path)
+        self.rows: list[dict[str, Any]] = read_lines(path, LEARNED_ROW)
         if [row["task"] for row in self.rows] != learner.bank.names[: len(self.rows)]:
             raise RunStateError(f"{path} lists tasks that the bank does not hold; restore the bank, or start anew")
+        for number, row in enumerate(self.rows, 1):
+            if len(row["accuracies"]) > number:
+                raise RunStateError(
+                    f"{path} is damaged: line {number} has accuracies of {len(row['accuracies'])} tasks; "
+                    "restore it, or start anew in another folder"
+                )
 
     def note(self, seconds: float, curve: Sequence[float] = (), rounding: float = 0.0) -> Mapping[str, Any]:
         """Measure the next task of the bank, and add its line."""

@@ -12,6 +12,7 @@ from supermasks.experiments.evaluations import Found
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.expression import brief
 from supermasks.experiments.running.record import append_line, read_lines
+from supermasks.experiments.running.record_form import EVALUATED_ROW
 from supermasks.experiments.running.watcher import Watcher
 from supermasks.learner import Learner
 from supermasks.spec import describe
@@ -54,7 +55,7 @@ def recognise(
         workers: several tasks at a time, where they can read the bank.
     """
     counts, names = experiment.evaluation.counts(len(tasks)), learner.bank.names
-    done = {tuple(line["of"]): line for line in read_lines(kept)}
+    done = {tuple(line["of"]): line for line in read_lines(kept, EVALUATED_ROW)}
     everything = [
         Wanted(found, count, index)
         for found in experiment.evaluation.found()

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from supermasks.errors import RunStateError
 from supermasks.evaluation import shuffled
 from supermasks.experiments.evaluations import FEW_TASKS, Found, TaskUnknown
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.expression import brief
 from supermasks.experiments.running.recognition import judged_examples
-from supermasks.experiments.running.record import append_line, read_lines, write_lines
+from supermasks.experiments.running.record import append_line, read_lines, with_digest, write_lines
+from supermasks.experiments.running.record_form import EVALUATED_ROW, VISITS_ROW
 from supermasks.experiments.running.watcher import Watcher
 from supermasks.learner import Learner
 from supermasks.spec import describe
@@ -65,16 +67,24 @@ class Streaming:
         self.lines: list[dict[str, Any]] = []
 
     def learn(self) -> None:
-        """Observe all batches that were not observed before."""
+        """Observe all batches that were not observed before.
+
+        Raises:
+            RunStateError: the lines of the visits are damaged.
+        """
+        ends = [first + count for first, (_, count) in zip(self.stream.boundaries, self.stream.visits, strict=True)]
         if (self.out / CHECKPOINT / "stream.pt").exists():
-            done = self.learner.resume(self.out / CHECKPOINT)
-            self.lines = [line for line in read_lines(self.out / VISITS) if line["first"] + line["batches"] <= done]
-        write_lines(self.out / VISITS, self.lines)
+            done, lines = self.learner.resume(self.out / CHECKPOINT), read_lines(self.out / VISITS, VISITS_ROW)
+            self.lines = [line for line in lines if line["first"] + line["batches"] <= done]
+            if [line["first"] + line["batches"] for line in self.lines] != [end for end in ends if end <= done]:
+                raise RunStateError(
+                    f"{self.out / VISITS} is damaged: a visit is missing; restore it, or start anew in another folder"
+                )
+        write_lines(self.out / VISITS, map(with_digest, self.lines))
         self.watcher.begin("streaming", len(self.stream.visits))
         for line in self.lines:
             self.watcher.advance(_in_words(line))
         visit, saved = _Visit(), perf_counter()
-        ends = [first + count for first, (_, count) in zip(self.stream.boundaries, self.stream.visits, strict=True)]
         for batch in self.stream.batches(self.learner.batches):
             visit.note(batch, self.learner.observe(batch.inputs, batch.labels))
             first, end = self.stream.boundaries[len(self.lines)], ends[len(self.lines)]
@@ -152,7 +162,7 @@ def score(streaming: Streaming, kept: Path) -> list[dict[str, Any]]:
         kept: a file with a line a task; its scores are not computed again.
     """
     experiment, learner = streaming.experiment, streaming.learner.learner
-    done, watcher = {tuple(line["of"]): line for line in read_lines(kept)}, streaming.watcher
+    done, watcher = {tuple(line["of"]): line for line in read_lines(kept, EVALUATED_ROW)}, streaming.watcher
     counts, found = experiment.evaluation.counts(len(streaming.tasks)), experiment.evaluation.found()
     watcher.begin("recognising", len(found) * sum(counts))
     summaries = list[dict[str, Any]]()

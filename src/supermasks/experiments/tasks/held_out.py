@@ -4,14 +4,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from supermasks.data import MappedStream, with_validation
+import numpy as np
+
+from supermasks.data import MappedStream
+from supermasks.data.validation import parted
 from supermasks.experiments.tasks.source import Limits, TaskSource
+from supermasks.seeding import generator
 from supermasks.types import Task, TaskStream
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut(TaskSource):
     """The tasks of another source. A random part of their training examples takes the place of their test examples.
+
+    Tasks that are made of the same inputs, such as permutations of the same images, hold out the same ones: no task is
+    trained on what another one is tested on.
 
     Attributes:
         source: of the tasks.
@@ -50,6 +57,8 @@ class HeldOut(TaskSource):
 
 
 def _tested_on_training(task: Task, fraction: float, seed: int) -> Task:
-    parted = with_validation(replace(task, validation=None), fraction, seed)
-    assert parted.validation is not None  # just set aside
-    return replace(parted, test=parted.validation, validation=task.validation)
+    # The name of the task plays no part in this.
+    ranks = generator(seed, "held-out").permutation(len(task.train.inputs))
+    rows = np.arange(len(task.train)) if task.train.rows is None else task.train.rows.cpu().numpy()
+    found = parted(replace(task, validation=None), fraction, np.argsort(ranks[rows], kind="stable"))
+    return replace(found, test=found.validation, validation=task.validation)
