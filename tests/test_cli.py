@@ -365,3 +365,16 @@ def test_verify_tells_whether_the_bank_fits_a_network(
     for wrong in ("supermasks.nets", "nowhere:f", "math:pi", "builtins:dict"):
         assert main(["bank", "verify", str(finished), "--backbone", wrong]) == 2
         assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_version_that_cannot_be_written_is_an_error() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "supermasks", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (2, "error: [Errno 28] No space left on device\n")

@@ -194,7 +194,7 @@ def test_wrong_tensors_are_rejected(saved: Path, name: str, value: torch.Tensor 
         HopfieldMemory.load(saved, make_network())
 
 
-@pytest.mark.parametrize("entry", ["{", "[]", '{"format":2}'])
+@pytest.mark.parametrize("entry", ["{", "[]", '{"format":2}', "[" * 100_000], ids=["cut", "list", "format", "deep"])
 def test_other_files_are_rejected(saved: Path, entry: str) -> None:
     saved.write_bytes(save({"count": torch.tensor(0)}, metadata={"hopfield": entry}))
     with pytest.raises(BankFormatError, match="Hopfield memory"):

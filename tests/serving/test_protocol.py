@@ -201,6 +201,10 @@ def test_what_is_not_there_gets_404(served: Served) -> None:
     assert served.infer("nobody", X).status_code == 404
     assert served.infer("x" * 5000, X).status_code == 404
     assert served.client.get("/v2/models/nobody").status_code == 404
+    for content in (b"", b"{}", b"no request", b'{"inputs": []}'):
+        nobody = served.client.post("/v2/models/nobody/infer", content=content)
+        assert (nobody.status_code, "no task 'nobody'" in nobody.json()["error"]) == (404, True)
+        assert served.client.post("/v2/models/_any/infer", content=content).status_code == 400
     assert "error" in served.client.get("/v3").json()
     tasks = {"name": "tasks", "datatype": "BYTES", "shape": [1], "data": ["nobody"]}
     assert served.client.post("/v2/models/_all/infer", json={"inputs": [tensor(), tasks]}).status_code == 404
