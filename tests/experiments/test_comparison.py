@@ -226,9 +226,7 @@ DAMAGED: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "row", [*DAMAGED, {**ROW, "seconds": None}, {**ROW, "factor": "1"}, {**ROW, "way": 1}], ids=str
-)
+@pytest.mark.parametrize("row", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_line_of_the_search_is_named(runs: list[Experiment], tmp_path: Path, row: Any) -> None:
     settings = small("supsup", seeds=1, trials=2)
     write_json(tmp_path / "comparison.json", describe(settings))
