@@ -3,7 +3,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import isabstract
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -31,10 +31,16 @@ class Named(Settings):
     rules: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class Open(Settings):
+    anything: Any
+
+
 @pytest.mark.parametrize(
     "value",
     [
         RandomBase(3, "xavier_normal"),
+        Open(Open("a text")),
         SupSup(),
         SupSup(TopK(0.25)),
         SupSup(TopK(ER(2.0, cap=1))),

@@ -60,6 +60,13 @@ def test_a_way_that_is_not_there_is_refused_by_name() -> None:
     assert "fine-tuning" not in EXPERIMENTS["split-cifar"].ways()  # it needs a pretrained encoder
 
 
+@pytest.mark.parametrize("kind", ours(Way), ids=lambda kind: kind.name)
+def test_every_way_checks_the_types_of_its_settings(kind: type[Way]) -> None:
+    for field in fields(kind):
+        with pytest.raises(ConfigError, match=f"{field.name} of {kind.__name__} must be"):
+            kind(**{field.name: object()})  # pyright: ignore[reportCallIssue]
+
+
 def test_masks_trained_weights_and_networks_have_settings_of_their_own() -> None:
     assert {each.name for each in fields(SupSupWay)} == {"rule", "initial"}
     assert {each.name for each in fields(ExSSNeTWay)} == {"rule", "initial", "weights", "together", "mask_share"}

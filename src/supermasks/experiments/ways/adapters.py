@@ -40,6 +40,7 @@ class TrainedPartWay(Way, ABC):
     weights: Literal["float32", "float16"] = "float16"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.memory < 0:
             raise ConfigError(f"memory is a number of examples, at least 0, got {self.memory}")
         if self.memory and not self.shared:
