@@ -84,7 +84,8 @@ class TaskManager(Predictor):
         """Take over a calibration of this inference that was saved with a bank, if it is of these tasks.
 
         Args:
-            described: as `Calibration.described` returned it.
+            described: as `Calibration.described` returned it. If it says `of` what it is, as `BankFolder.save` writes
+                it, the tasks must be the same, bit for bit; otherwise they must have the same names.
 
         Raises:
             BankFormatError: it is none.
@@ -95,7 +96,8 @@ class TaskManager(Predictor):
             raise BankFormatError(
                 f"the stored calibration cannot be read: {type(error).__name__}: {error}; restore the bank from a copy"
             ) from error
-        if list(calibration.candidates) == self.bank.names:
+        of = described.get("of")
+        if list(calibration.candidates) == self.bank.names and (of is None or of == self.bank.identity):
             self.calibration = calibration
             self._calibrated = (self._tasks_now(), self.inference)
 

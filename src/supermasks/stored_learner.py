@@ -119,7 +119,7 @@ class StoredLearner(TaskManager):
             LabelError: a class label cannot be stored.
         """
         self.bank.header = BankHeader.of(self.network, self._settings())
-        BankFolder(folder).save(self.bank, overwrite)
+        BankFolder(folder).save(self.bank, overwrite, self._valid_calibration())
 
     @classmethod
     def load(
@@ -226,7 +226,7 @@ class StoredLearner(TaskManager):
             True
         """
         self.bank.header = BankHeader.of(self.network, self._settings())
-        BankFolder(folder).share(self.bank, overwrite)
+        BankFolder(folder).share(self.bank, overwrite, self._valid_calibration())
         return publish(
             folder,
             self.network,
@@ -301,7 +301,8 @@ class StoredLearner(TaskManager):
         return learner
 
     def _settings(self) -> dict[str, Any]:
-        stored = {} if self.calibration is None or not self._is_calibrated() else self.calibration.described()
-        calibration = {"calibration": stored} if stored else {}
         parts = {"seed": self.seed, "method": self.method, "training": self.training, "inference": self.inference}
-        return {**{name: describe(part) for name, part in parts.items()}, **calibration}
+        return {name: describe(part) for name, part in parts.items()}
+
+    def _valid_calibration(self) -> dict[str, Any] | None:
+        return None if self.calibration is None or not self._is_calibrated() else self.calibration.described()

@@ -1,5 +1,10 @@
 """Evidence of several sources together, chosen by held-out inputs, and saved with the bank."""
 
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from supermasks import Examples, Learner, Task
+from supermasks import BankFolder, Examples, Learner, Task
 from supermasks.data import PermutedStream, SplitStream
 from supermasks.datasets import load_source
 from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError, UnknownTaskError
@@ -180,6 +185,143 @@ def test_a_stale_calibration_is_not_saved(tmp_path: Path) -> None:
     learner.remove("split-4-5")
     learner.save(tmp_path)
     assert Learner.load(tmp_path, fully_connected([784, 64, 12])).calibration is None
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> tuple[Learner, Tensor]:
+    """Return a calibrated learner of three tasks, and inputs of its tasks."""
+    learner, tasks = learned(Auto(router=ROUTER), 3)
+    held_out, inputs, _ = halves(tasks)
+    learner.calibrate(held_out, level=0.05)
+    return learner, inputs
+
+
+def load(folder: Path) -> Learner:
+    return Learner.load(folder, fully_connected([784, 64, 12]))
+
+
+def served(folder: Path) -> Calibration | None:
+    """Return the calibration that a server of this bank has."""
+    snapshot = pytest.importorskip("supermasks.serving.snapshot")
+    network = Learner(fully_connected([784, 64, 12]), seed=0).network
+    return snapshot.SnapshotMaker(BankFolder(folder), network, None, 1 << 20).make(None).predictor.calibration
+
+
+def with_another(folder: BankFolder, name: str) -> Learner:
+    """Return the learner of a bank, with another task of this name, which is of other digits."""
+    learner, task = load(folder.path), list(SplitStream(load_source("sample"), 2))[3]
+    if name in learner.tasks:
+        learner.remove(name)
+    learner.learn(replace(task, name=name), progress=None)
+    return learner
+
+
+def learn_anew(folder: BankFolder) -> None:
+    other = with_another(folder, "split-4-5")
+    folder.remove("split-4-5")
+    folder.append(other.bank["split-4-5"], moments=other.bank.moments)
+
+
+def replace_state(folder: BankFolder) -> None:
+    folder.replace(with_another(folder, "split-4-5").bank["split-4-5"])
+
+
+def add_scatter(folder: BankFolder) -> None:
+    """All tasks stay, bit for bit; but what was counted of another one stays in the moments."""
+    other = with_another(folder, "new")
+    folder.append(other.bank["new"], moments=other.bank.moments)
+    folder.remove("new")
+
+
+@pytest.mark.parametrize("change", [learn_anew, replace_state, add_scatter])
+def test_a_stored_calibration_is_not_of_other_tasks_of_the_same_names(
+    change: Callable[[BankFolder], None],
+    calibrated: tuple[Learner, Tensor],
+    tmp_path: Path,
+) -> None:
+    learner, _ = calibrated
+    learner.save(tmp_path)
+    assert load(tmp_path).calibration is not None
+    assert served(tmp_path) is not None
+    change(BankFolder(tmp_path))
+    loaded = load(tmp_path)
+    assert loaded.tasks == learner.tasks
+    assert loaded.calibration is None
+    assert served(tmp_path) is None
+
+
+def keep_names(folder: BankFolder) -> list[str]:
+    folder.convert("shared")
+    folder.compact()
+    return ["split-0-1", "split-2-3", "split-4-5"]
+
+
+def rename(folder: BankFolder) -> list[str]:
+    folder.rename("split-2-3", "new")
+    return ["split-0-1", "new", "split-4-5"]
+
+
+def rename_shared(folder: BankFolder) -> list[str]:
+    folder.convert("shared")
+    folder.rename("split-4-5", "split-2-3-4-5")
+    return ["split-0-1", "split-2-3", "split-2-3-4-5"]
+
+
+@pytest.mark.parametrize("change", [keep_names, rename, rename_shared])
+def test_a_stored_calibration_stays_with_its_tasks(
+    change: Callable[[BankFolder], list[str]], calibrated: tuple[Learner, Tensor], tmp_path: Path
+) -> None:
+    learner, inputs = calibrated
+    learner.save(tmp_path)
+    names = change(BankFolder(tmp_path))
+    loaded = load(tmp_path)
+    ours, theirs = learner.predict(inputs), loaded.predict(inputs)
+    assert loaded.calibration is not None
+    assert loaded.calibration.candidates == tuple(loaded.tasks) == tuple(names)
+    assert theirs.tasks == [names[learner.tasks.index(name)] for name in ours.tasks]
+    assert ours.unknown is not None
+    assert theirs.unknown is not None
+    assert torch.equal(ours.unknown, theirs.unknown)
+    assert served(tmp_path) is not None
+    loaded.save(tmp_path)
+    loaded.save_pretrained(tmp_path / "shared")
+    assert load(tmp_path).calibration is not None
+    assert load(tmp_path / "shared").calibration is not None
+
+
+def test_a_calibration_names_the_bytes_of_its_tasks_and_moments(
+    calibrated: tuple[Learner, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supermasks.bank.folder.BATCH", 2)  # the last task comes in a transaction of its own
+    calibrated[0].save(tmp_path)
+    database = sqlite3.connect(tmp_path / "bank.sqlite")
+    contents = [content for (content,) in database.execute("SELECT content FROM contents ORDER BY id")]
+    items = dict(database.execute("SELECT name, content FROM items").fetchall())
+    database.close()
+    digests = [hashlib.sha256(content).hexdigest() for content in (*contents, items["moments"])]
+    text = json.dumps([digests[:3], digests[3]])
+    assert len(contents) == 3
+    stored = json.loads(items["header"])["settings"]["calibration"]
+    assert stored["of"] == hashlib.sha256(text.encode()).hexdigest()
+    assert load(tmp_path).calibration is not None
+
+
+def test_a_calibration_of_an_earlier_version_is_told_by_the_names_of_its_tasks(
+    calibrated: tuple[Learner, Tensor], tmp_path: Path
+) -> None:
+    learner, _ = calibrated
+    learner.save(tmp_path / "now")
+    bank = BankFolder(tmp_path / "now").open()
+    stored = {**bank.header.settings["calibration"]}
+    del stored["of"]
+    bank.header = replace(bank.header, settings={**bank.header.settings, "calibration": stored})
+    folder = BankFolder(tmp_path / "before")
+    folder.save(bank)
+    assert load(folder.path).calibration is not None
+    learn_anew(folder)
+    assert load(folder.path).calibration is not None  # it cannot be told
+    folder.remove("split-0-1")
+    assert load(folder.path).calibration is None
 
 
 @pytest.mark.parametrize("broken", [{}, {"leads": [[2.0, 1.0]]}, {"temperature": "hot"}, {"rarest": []}, {"leads": 3}])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supermasks.bank.bytes import BankBytes, measure
 from supermasks.bank.database import file_of
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
-from supermasks.bank.reader import KINDS, BankReader, TaskEntry
+from supermasks.bank.reader import KINDS, BankReader, TaskEntry, identity
 from supermasks.bank.recent import RecentStates
 from supermasks.bank.shared import manifest_of
 from supermasks.bank.succession import Succession, written
@@ -216,6 +216,13 @@ class BankContents:
     def digest(self, name: str) -> str:
         """Return the digest of a task's file; empty if the task was not stored."""
         return self._tasks[name].sha256
+
+    @property
+    def identity(self) -> str | None:
+        """What `BankReader.identity` was when the bank was opened; None if it was not, or has changed since."""
+        if self._stored is None or self.changes:
+            return None
+        return identity((task.sha256 for task in self._tasks.values()), self._stored.shared.get("moments"))
 
     def is_stored_in(self, path: Path) -> bool:
         """Return whether tasks of this bank are read from a folder."""

@@ -136,7 +136,7 @@ class BankFolder:
                 if tensors is not None:
                     writer.share(kind, tensors)
 
-    def save(self, bank: MaskBank, overwrite: bool = False) -> None:
+    def save(self, bank: MaskBank, overwrite: bool = False, calibration: Mapping[str, Any] | None = None) -> None:
         """Make the folder hold this bank: create it, or append the tasks that the folder lacks.
 
         If the bank has no memory or no moments, those in the folder stay.
@@ -145,6 +145,8 @@ class BankFolder:
             bank: to save.
             overwrite: replace another bank in the folder. The replacement happens at once, at the end, and only files
                 of the other bank are removed.
+            calibration: a setting that holds for exactly these tasks, as JSON data. It is stored with a digest of what
+                the folder then has, so that it is noticed if another task gets the name of one of them.
 
         Raises:
             BankFormatError: the folder holds a bank that does not match the first tasks of this one; it stays.
@@ -175,25 +177,28 @@ class BankFolder:
                     anew = differs(writer.bank, bank, overwrite)
                 if anew:
                     writer.begin_anew(bank.header, bank.kept)
-                done = self._save_some(writer, bank, everything=anew or bank.shares("weights"))
+                done = self._save_some(writer, bank, anew or bank.shares("weights"), calibration)
                 left = writer.bank.root.total
         bank.was_stored(self._reader(), moved=anew)
 
-    def share(self, bank: MaskBank, overwrite: bool = False) -> None:
+    def share(self, bank: MaskBank, overwrite: bool = False, calibration: Mapping[str, Any] | None = None) -> None:
         """Make the folder hold this bank as a shared bank, as `save` does for a living one.
 
         Args:
             bank: to share.
             overwrite: replace another bank in the folder.
+            calibration: as in `save`.
 
         Raises:
             SupermasksError: everything that `save` raises.
         """
-        self.save(bank, overwrite)
+        self.save(bank, overwrite, calibration)
         self.convert("shared")
         bank.was_stored(self._reader())
 
-    def _save_some(self, writer: BankWriter, bank: MaskBank, everything: bool) -> bool:
+    def _save_some(
+        self, writer: BankWriter, bank: MaskBank, everything: bool, calibration: Mapping[str, Any] | None
+    ) -> bool:
         """Append the next tasks; return whether these were the last ones."""
         names = bank.names[writer.bank.count :][: None if everything else BATCH]
         writer.set_header(replace(writer.bank.header, settings=bank.header.settings))
@@ -204,6 +209,8 @@ class BankFolder:
         if done := writer.bank.count == len(bank):
             for kind in filter(bank.shares, ("memory", "weights")):
                 writer.share(kind, bank.tensors(kind))
+            if calibration is not None:
+                writer.set_header(_with_calibration(writer.bank.header, {**calibration, "of": writer.bank.identity}))
         return done
 
     def header(self) -> BankHeader:
@@ -282,7 +289,9 @@ class BankFolder:
         return forms.stamp_of(self.path)
 
     def rename(self, name: str, new: str) -> None:
-        """Give a task another name. A coded mask may keep the name under which the task was learned.
+        """Give a task another name, in a stored calibration as well.
+
+        A coded mask may keep the name under which the task was learned.
 
         Raises:
             SupermasksError: everything that `MaskBank.rename` raises.
@@ -292,6 +301,8 @@ class BankFolder:
             check_name(new)
             if new != name:
                 writer.rename(entry, new)
+                if (header := _with_new_name(writer.bank.header, name, new)) is not None:
+                    writer.set_header(header)
 
     def remove(self, name: str) -> None:
         """Remove a task from the bank, and its file from the disk.
@@ -437,3 +448,16 @@ class BankFolder:
                     raise
                 forms.make_living(self.path, self.wait)  # unless there was never a bank
         raise BankBusyError(f"other processes changed the form of {self.path} {TRIES} times; try again later")
+
+
+def _with_calibration(header: BankHeader, calibration: Mapping[str, Any]) -> BankHeader:
+    return replace(header, settings={**header.settings, "calibration": dict(calibration)})
+
+
+def _with_new_name(header: BankHeader, name: str, new: str) -> BankHeader | None:
+    """Return the header with a new name of a task in the calibration; None if it has no calibration that names it."""
+    calibration = header.settings.get("calibration")
+    names = calibration.get("candidates") if isinstance(calibration, dict) else None
+    if not isinstance(names, list) or name not in names:
+        return None
+    return _with_calibration(header, {**calibration, "candidates": [new if task == name else task for task in names]})

@@ -25,7 +25,8 @@ class BankHeader:
         base: the recipe of the base, as JSON data.
         fingerprint: of the base weights.
         shapes: the shape of each maskable parameter.
-        settings: how tasks are learned and recognised, as JSON data. The bank keeps it but does not read it.
+        settings: how tasks are learned and recognised, as JSON data. The bank keeps it, and reads nothing but the
+            tasks of a calibration in it.
         norm: the network's policy for batch-norm statistics.
         head: the name of the layer that each task has its own copy of, if any.
         buffers: the type and shape of each buffer of the network, such as `("float32", (64,))`.

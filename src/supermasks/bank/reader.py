@@ -1,7 +1,9 @@
 """A bank at one moment, as it lies on the disk: what both of its forms share."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +60,16 @@ class TaskEntry(NamedTuple):
     name: str
     reference: str = ""
     after: str = ""
+
+
+def identity(tasks: Iterable[str], moments: FileEntry | None) -> str:
+    """Return a digest of the bytes of tasks, in the order of learning, and of the moments; names do not count.
+
+    Args:
+        tasks: the digest of each task.
+        moments: of the tasks; None if nothing was counted.
+    """
+    return hashlib.sha256(json.dumps([[*tasks], moments and moments.sha256]).encode()).hexdigest()
 
 
 class BankReader(ABC):
@@ -136,6 +148,11 @@ class BankReader(ABC):
     def over(self) -> str:
         """The digest of the weights after all tasks; empty if none trained any."""
         return next((entry.after for entry in reversed(self.entries.values()) if entry.after), "")
+
+    @property
+    def identity(self) -> str:
+        """What differs whenever other tasks, or moments, may have the same names; see `identity`."""
+        return identity((entry.sha256 for entry in self.entries.values()), self.shared.get("moments"))
 
     def last(self) -> TaskEntry | None:
         """Return the entry of the last task; None if there is none."""
