@@ -1,5 +1,7 @@
 """Confidence and unknown inputs, on evidence whose law is known, and against scikit-learn."""
 
+import json
+
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
@@ -110,6 +112,9 @@ def test_invalid_calibrations_are_rejected() -> None:
     for level in (0.0, 1.0, -1.0):
         with pytest.raises(ConfigError, match="between 0 and 1"):
             Calibration.fit(belief, truth, level)
+    many = believe(torch.rand(30_000, 20, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ConfigError, match=r"at most 10,000 count, got 5e-05 for 30000 inputs; .* another level"):
+        Calibration.fit(many, many.tasks, 5e-5)
     with pytest.raises(ConfigError, match="got 199"):
         Calibration.fit(belief, truth[1:])
     with pytest.raises(UnknownTaskError, match="foreign"):
@@ -122,6 +127,17 @@ def test_invalid_calibrations_are_rejected() -> None:
     for asked in (calibration.confidence, calibration.typicality, calibration.unknown):
         with pytest.raises(ConfigError, match="calibrate again"):
             asked(other)
+
+
+@pytest.mark.parametrize("count", [2500, 30_000])
+def test_the_smallest_level_still_finds_something_after_it_was_saved(count: int) -> None:
+    belief, truth = draw(count, 0)
+    calibration = Calibration.fit(belief, truth, 1 / (1 + min(count, 10_000)))
+    flat = believe(torch.zeros(1, 20))
+    assert calibration.unknown(flat).tolist() == [True]
+    saved = Calibration.built(json.loads(json.dumps(calibration.described())))
+    assert saved.unknown(flat).tolist() == [True]
+    assert float(saved.unknown(draw(20_000, 1)[0]).float().mean()) < 0.002
 
 
 def test_a_learner_says_what_it_does_not_know() -> None:

@@ -15,7 +15,7 @@ from supermasks.spec import build, describe
 from supermasks.types import Belief
 
 LEAST_TASKS = 3  # fewer have no spread to compare a lead with
-MOST_STORED = 10_000  # held-out inputs that are stored with a bank
+MOST_STORED = 10_000  # held-out inputs that are stored with a bank; a level must not need more
 TEMPERATURES = torch.logspace(-3, 3, 601, dtype=torch.float64)
 
 _PLAIN = ("temperature", "level", "recognised", "comparable", "strange")
@@ -90,7 +90,8 @@ class Calibration:
         Args:
             belief: about inputs that were not used for training.
             truth: the name of the right task of each row.
-            level: the accepted share of inputs of known tasks that are called unknown.
+            level: the accepted share of inputs of known tasks that are called unknown; at least about 0.0001, since
+                a bank stores 10,000 held-out inputs at most.
             comparable: as `TaskInference.comparable`.
 
         Raises:
@@ -102,10 +103,10 @@ class Calibration:
             raise ConfigError(f"expected one task name for each of {len(belief.chosen)} rows, got {len(truth)}")
         if isinstance(level, bool) or not isinstance(level, Real):
             raise ConfigError(f"the level must be a number between 0 and 1, got {level!r}")
-        if not 0 < level < 1 or 1 / (1 + len(truth)) > level:
+        if not 0 < level < 1 or 1 / (1 + min(len(truth), MOST_STORED)) > level:
             raise ConfigError(
-                f"the level must be between 0 and 1, and at least 1 / (1 + number of held-out inputs), got {level} for "
-                f"{len(truth)} inputs; use more inputs, or another level"
+                f"the level must be between 0 and 1, and at least 1 / (1 + number of held-out inputs), of which at "
+                f"most {MOST_STORED:,} count, got {level} for {len(truth)} inputs; use more inputs, or another level"
             )
         if missing := set(truth) - set(belief.candidates):
             raise UnknownTaskError(
