@@ -309,7 +309,7 @@ class Predictor(TaskExporter):
         inputs, names = torch.cat(parts), mixed.superposition.names
         right, classes = torch.tensor([names.index(name) for name in truth]), torch.cat(targets)
         with torch.no_grad(), readable_lookups():
-            choice = self.inference.settled(mixed.superposition, inputs, right, classes)
+            choice = self.inference.settled(mixed.superposition, inputs, right, classes, chunk)
         belief = believed(choice.inference, mixed.superposition, inputs, False, chunk)
         fitted = Calibration.fit(belief, truth, level, choice.inference.comparable)
         self.calibration = replace(

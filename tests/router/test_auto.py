@@ -452,3 +452,71 @@ def test_a_calibration_by_many_inputs_is_stored_whatever_the_default_type(dtype:
         described = fitted.described()
     assert len(described["rarest"]) == 10_000
     assert described["rarest"][-1] == float(fitted.rarest[-1])
+
+
+def with_a_class_without_examples(tasks: list[Task]) -> list[Task]:
+    return [replace(task, classes=(*task.classes, f"not in {task.name}")) for task in tasks]
+
+
+def test_a_class_without_training_examples_is_as_if_it_were_not_there() -> None:
+    tasks = list(SplitStream(load_source("sample"), 2))[:3]
+    learner, plain = (
+        learned(Auto(router=ROUTER), stream=with_a_class_without_examples(tasks))[0],
+        learned(Auto(router=ROUTER), stream=tasks)[0],
+    )
+    held_out, inputs, _ = halves(tasks)
+    ours, theirs = learner.calibrate(held_out, level=0.05), plain.calibrate(held_out, level=0.05)
+    assert ours.compared == theirs.compared
+    assert ours.recognised == theirs.recognised
+    for weights in ((0.3, 2.0, 0.0), (0.0, 1.0, 0.5), (1.0, 0.0, 0.0)):
+        fused = Fused(router=ROUTER, gradient=OneShot(centred=True), weights=weights, listed=2)
+        with torch.no_grad():
+            found, expected = (
+                fused.infer_each(each._mixed(None).superposition, inputs[::20]) for each in (learner, plain)
+            )
+        assert torch.equal(found.chosen, expected.chosen)
+        torch.testing.assert_close(found.evidence, expected.evidence, rtol=1e-4, atol=1e-3)
+        assert found.classes is not None
+        assert expected.classes is not None
+        torch.testing.assert_close(found.classes[:, :2], expected.classes, rtol=1e-4, atol=1e-3)
+        assert bool(found.classes[:, 2].isneginf().all())
+    targets, classes = torch.arange(len(inputs)) % 3, torch.arange(len(inputs)) // 3 % 2
+    with torch.no_grad():
+        found, expected = (
+            Fused(router=ROUTER).evidence(each._mixed(None).superposition, inputs) for each in (learner, plain)
+        )
+    weights = fitted_weights(expected, targets, classes)
+    assert fitted_weights(found, targets, classes) == pytest.approx(weights, rel=1e-3)
+    assert torch.equal(found.labels(targets), expected.labels(targets))
+    # Held-out inputs of such a class do not count.
+    more = Evidence.joined([found, found.of(torch.arange(5))])
+    extra = (torch.cat([targets, targets[:5]]), torch.cat([classes, torch.full((5,), 2)]))
+    assert fitted_weights(more, *extra) == pytest.approx(weights, rel=1e-3)
+
+
+def test_no_batch_of_a_calibration_is_larger_than_its_chunk(
+    world: tuple[Learner, list[Task]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, tasks = world
+    held_out, _, _ = halves(tasks)
+    sizes = list[int]()
+    for kind, name in ((LinearDiscriminant, "believed"), (OneShot, "infer_each"), (Exhaustive, "infer_each")):
+        whole = getattr(kind, name)
+
+        def counted(self: Any, superposition: Any, inputs: Tensor, whole: Any = whole) -> Any:
+            sizes.append(len(inputs))
+            return whole(self, superposition, inputs)
+
+        monkeypatch.setattr(kind, name, counted)
+    whole = learner.calibrate(held_out, level=0.05)
+    assert max(sizes) == sum(map(len, held_out.values()))
+    sizes.clear()
+    parts = learner.calibrate(held_out, level=0.05, chunk=7)
+    assert max(sizes) == 7
+    assert set(parts.compared) == set(whole.compared)
+    assert parts.compared == pytest.approx(whole.compared, abs=0.01)
+    assert type(parts.inference) is type(whole.inference)
+    assert parts.recognised == pytest.approx(whole.recognised, abs=0.005)
+    torch.testing.assert_close(parts.leads, whole.leads, rtol=1e-3, atol=1e-3)
+    if isinstance(parts.inference, Fused) and isinstance(whole.inference, Fused):
+        assert parts.inference.weights == pytest.approx(whole.inference.weights, rel=1e-2)

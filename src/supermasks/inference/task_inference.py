@@ -51,7 +51,9 @@ class TaskInference(Settings, ABC):
         """Whether evidence has the same scale for all inputs, as a log probability has."""
         return False
 
-    def settled(self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor) -> "Choice":
+    def settled(
+        self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor, chunk: int = 1000
+    ) -> "Choice":
         """Return the inference that held-out inputs speak for; by default this one.
 
         Args:
@@ -59,8 +61,9 @@ class TaskInference(Settings, ABC):
             inputs: that were not used for training, `batch x ...`.
             tasks: the index of the right task of each input, `batch`.
             classes: the index of its class in that task, `batch`.
+            chunk: how many inputs are judged at once.
         """
-        del superposition, inputs, tasks, classes
+        del superposition, inputs, tasks, classes, chunk
         return Choice(self)
 
     @abstractmethod

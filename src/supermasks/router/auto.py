@@ -11,7 +11,7 @@ from torch import Tensor
 from supermasks.errors import SupermasksError
 from supermasks.inference import Entropy, Exhaustive, OneShot, TaskInference
 from supermasks.inference.task_inference import Choice
-from supermasks.router.fused import Fused, fitted_weights
+from supermasks.router.fused import Evidence, Fused, fitted_weights
 from supermasks.router.linear_discriminant import LinearDiscriminant
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
@@ -61,7 +61,9 @@ class Auto(TaskInference):
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         return self.router.infer_each(superposition, inputs)
 
-    def settled(self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor) -> Choice:
+    def settled(
+        self, superposition: Superposition, inputs: Tensor, tasks: Tensor, classes: Tensor, chunk: int = 1000
+    ) -> Choice:
         if not 1 < len(superposition) <= self.most:
             few = f"there are more than {self.most} tasks"
             others = (Fused(), *self.others) if len(superposition) > 1 else ()
@@ -70,12 +72,17 @@ class Auto(TaskInference):
             few = "one held-out input is too few to compare"
             return Choice(self.router, skipped={name_of(other): few for other in (Fused(), *self.others)})
         skipped, judging = dict[str, str](), torch.arange(len(inputs)) % 2 == 1
-        found = Fused(router=self.router, listed=self.listed).evidence(superposition, inputs)
+        parts = inputs.split(chunk)
+
+        def evidence(fused: Fused) -> Evidence:
+            return Evidence.joined([fused.evidence(superposition, part) for part in parts])
+
+        found = evidence(Fused(router=self.router, listed=self.listed))
         tries = {name_of(self.router): _Try(self.router, found.first.chosen, found.labels(found.first.chosen))}
         for gradient in (None, *(other for other in self.others if isinstance(other, OneShot))):
             fused = Fused(router=self.router, gradient=gradient, listed=self.listed)
             try:
-                every = found if gradient is None else fused.evidence(superposition, inputs)
+                every = found if gradient is None else evidence(fused)
             except SupermasksError as error:  # such as tasks whose heads cannot be mixed
                 skipped[name_of(fused)] = str(error)
                 continue
@@ -84,7 +91,7 @@ class Auto(TaskInference):
             tries[name_of(fused)] = _Try(final, *every.chosen(weights))
         for other in self.others:
             try:
-                chosen = other.infer_each(superposition, inputs).chosen
+                chosen = torch.cat([other.infer_each(superposition, part).chosen for part in parts])
             except SupermasksError as error:
                 skipped[name_of(other)] = str(error)
                 continue

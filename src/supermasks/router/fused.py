@@ -29,7 +29,8 @@ class Evidence:
         first: the belief of the router.
         lists: the listed tasks of each input, `inputs x listed`.
         terms: `sources x inputs x listed x classes`; 0 where there is no such class.
-        real: whether the task has such a class, `inputs x listed x classes`.
+        real: whether the task has such a class, with examples, `inputs x listed x classes`. A class without training
+            examples is nowhere for the router.
     """
 
     first: Belief
@@ -55,6 +56,16 @@ class Evidence:
         place = listed.long().argmax(dim=1)
         masks = self.terms[1].masked_fill(~self.real, -torch.inf)
         return torch.where(listed.any(dim=1), masks[rows, place].argmax(dim=1), -1)
+
+    @staticmethod
+    def joined(parts: Sequence["Evidence"]) -> "Evidence":
+        """Return the evidence of all inputs from that of several batches."""
+        return Evidence(
+            Belief.joined([part.first for part in parts]),
+            torch.cat([part.lists for part in parts]),
+            torch.cat([part.terms for part in parts], dim=1),
+            torch.cat([part.real for part in parts]),
+        )
 
     def of(self, rows: Tensor) -> "Evidence":
         """Return the evidence of some of the inputs; the belief stays that of all."""
@@ -140,6 +151,7 @@ class Fused(TaskInference):
                 with torch.no_grad():
                     logits = network.forward(inputs[rows], superposition.member(i)).cpu()
                 terms[1, rows, places, :classes] = logits.log_softmax(dim=1)[:, :classes]
+        real &= ~terms[0].isneginf()
         terms[0] -= first.evidence.amax(dim=1)[:, None, None]
         if self.gradient is not None and self.weights[2]:
             told = self.gradient.infer_each(superposition, inputs).evidence.gather(1, lists)
@@ -155,9 +167,11 @@ def fitted_weights(found: Evidence, tasks: Tensor, classes: Tensor) -> tuple[flo
     Args:
         found: about held-out inputs.
         tasks: the index of the right task of each input, `inputs`; inputs whose task is not listed do not count.
-        classes: the index of the right class in that task, `inputs`.
+        classes: the index of the right class in that task, `inputs`; inputs whose class is not real do not count.
     """
-    rows, places = (found.lists == tasks[:, None]).nonzero(as_tuple=True)
+    which = classes[:, None, None].expand(-1, found.lists.shape[1], 1)
+    counts = (found.lists == tasks[:, None]) & found.real.gather(2, which)[:, :, 0]
+    rows, places = counts.nonzero(as_tuple=True)
     terms, real = found.terms[:, rows].double(), found.real[rows]
     scale = (terms.square().sum(dim=(1, 2, 3)) / max(1, int(real.sum()))).sqrt()
     used = scale > 0
