@@ -457,7 +457,8 @@ def _with_calibration(header: BankHeader, calibration: Mapping[str, Any]) -> Ban
 def _with_new_name(header: BankHeader, name: str, new: str) -> BankHeader | None:
     """Return the header with a new name of a task in the calibration; None if it has no calibration that names it."""
     calibration = header.settings.get("calibration")
-    names = calibration.get("candidates") if isinstance(calibration, dict) else None
-    if not isinstance(names, list) or name not in names:
+    if not isinstance(calibration, dict) or not isinstance(names := calibration.get("candidates"), list):
+        return None
+    if name not in names:
         return None
     return _with_calibration(header, {**calibration, "candidates": [new if task == name else task for task in names]})
