@@ -26,6 +26,7 @@ from supermasks.router import (
     collect,
     features_of,
 )
+from supermasks.router.random_features import standardised
 from supermasks.seeding import generator
 
 RNG = torch.Generator().manual_seed(0)
@@ -73,6 +74,30 @@ def test_random_features_do_not_see_brightness_and_contrast(network: Network) ->
     assert float((plain != changed).float().mean()) < 0.01
     constant = computed(features, network, ROWS, torch.full((1, 8), 5.0))
     assert torch.equal(constant, computed(features, network, ROWS, torch.zeros(1, 8)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [3, 8, 784, 3072])
+def test_a_constant_input_is_standardised_to_nothing(size: int, dtype: torch.dtype) -> None:
+    values = torch.rand(50, 1, generator=torch.Generator().manual_seed(size), dtype=dtype)
+    usual = torch.tensor([[0.0], [0.1], [0.2], [0.3], [0.7], [3.3], [-0.1], [255.0]], dtype=dtype)
+    for constants in (usual, values, values * 1e-30, values * 1e30):
+        assert not bool(standardised(constants.expand(-1, size)).any())
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1.0, 1e20, 1e36])
+def test_inputs_are_standardised_at_any_scale(scale: float, dtype: torch.dtype, close: float) -> None:
+    rows = torch.randn(20, 784, generator=torch.Generator().manual_seed(0), dtype=dtype) * scale
+    exact = rows.double().numpy()
+    expected = (exact - exact.mean(axis=1, keepdims=True)) / exact.std(axis=1, keepdims=True)
+    assert np.abs(standardised(rows).double().numpy() - expected).max() < close
+
+
+def test_a_faint_pattern_is_no_constant_input() -> None:
+    """A ten-thousandth of the brightness, a thousand times the precision of float32."""
+    signs = torch.arange(784) % 2 * 2.0 - 1
+    assert float((standardised(1 + 1e-4 * signs[None]) - signs).abs().max()) < 2e-3
 
 
 @pytest.mark.parametrize("kind", [RandomFeatures, Tokens])

@@ -16,6 +16,9 @@ from supermasks.seeding import generator
 HIGHEST = 4.0
 """A neuron above this value counts as this value; its input has standard deviation 1, so few are."""
 
+ROUNDINGS = 16
+"""An input that varies by fewer roundings of its largest value is constant: its mean is rounded, too."""
+
 
 @dataclass(frozen=True)
 class RandomFeatures(FeatureMap):
@@ -67,6 +70,10 @@ def standardised(inputs: Tensor) -> Tensor:
     if not inputs.is_floating_point():
         raise ConfigError("token ids have no mean; use Tokens() or Trunk() as features")
     rows = inputs.flatten(1)
+    # A power of two, which changes no digit: squares of tiny and of huge values can be computed.
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    scale = (largest.frexp().mantissa / largest).clamp(2.0**-120, 2.0**120)
+    rows = rows * torch.where(largest > 0, scale, 1.0)
     rows = rows - rows.mean(dim=1, keepdim=True)
     deviation = rows.square().mean(dim=1, keepdim=True).sqrt()
-    return torch.where(deviation > 0, rows / deviation, 0.0)
+    return torch.where(deviation > ROUNDINGS * torch.finfo(rows.dtype).eps, rows / deviation, 0.0)
