@@ -1,9 +1,13 @@
 """Hopfield recovery: finds the mask of unlabelled inputs in a memory, without a list of masks."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
@@ -12,7 +16,7 @@ from supermasks.hopfield import HopfieldMemory
 from supermasks.inference import HopfieldRecovery
 from supermasks.masks import Mask
 from supermasks.methods import SupSup
-from supermasks.nets import gated_fully_connected, gates
+from supermasks.nets import Gate, gated_fully_connected, gates
 from supermasks.scores import Constant
 from supermasks.training import RMSprop, Training
 from supermasks.types import Examples
@@ -124,6 +128,58 @@ def test_what_cannot_be_recovered_is_an_error(learner: Learner) -> None:
         recovery.recover(network, replace(memory, fingerprint="another"), inputs)
     with pytest.raises(MaskError, match="expected a mask over parameters"):
         recovery.recover(network, memory, inputs, [Mask.pack({"w": torch.ones(2, dtype=torch.bool)})])
+
+
+def test_inputs_are_taken_as_by_make_task(learner: Learner) -> None:
+    memory = HopfieldMemory.empty(learner.network).plus(*(state.mask for state in learner.bank))
+    inputs, recovery = TASKS[0].train.batch(torch.arange(64))[0], HopfieldRecovery(steps=3, tries=1)
+    expected = recovery.recover(learner.network, memory, inputs).best
+    for same in (inputs.double(), inputs.numpy(), inputs.double().numpy(), inputs.tolist()):
+        assert recovery.recover(learner.network, memory, same).best.objective == expected.objective
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 20), dtype=np.uint8)
+    scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
+    found = [recovery.recover(learner.network, memory, x).best.objective for x in (pixels, scaled)]
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda x: x.abs().long(), "cannot take inputs of shape .20,., torch.int64"),
+        (lambda x: x.long().numpy(), "must be floating-point numbers"),
+        (lambda x: x[:, :19], "cannot take inputs of shape .19,."),
+        (lambda x: x[0], "cannot take inputs of shape"),
+        (lambda x: x[0, 0], "batch"),
+        (lambda x: x.where(x != x[3, 3], torch.nan), "must be finite"),
+        (lambda x: "digits", "must be a tensor, an array or a list"),
+        (lambda x: x[:1], "pass more inputs, and a batch_size above 1, got 1 inputs"),
+    ],
+)
+def test_inputs_that_the_network_does_not_take(learner: Learner, wrong: Callable[[Any], Any], words: str) -> None:
+    memory = HopfieldMemory.empty(learner.network).plus(learner.bank["task-0"].mask)
+    inputs = TASKS[0].train.batch(torch.arange(64))[0]
+    with pytest.raises(InputError, match=words):
+        HopfieldRecovery(steps=2, tries=1).recover(learner.network, memory, wrong(inputs))
+
+
+def test_steps_of_one_input_have_no_statistics(learner: Learner) -> None:
+    memory = HopfieldMemory.empty(learner.network).plus(learner.bank["task-0"].mask)
+    inputs = TASKS[0].train.batch(torch.arange(8))[0]
+    for batch_size, count in ((1, 8), (2, 3)):  # three in batches of at most two leave one alone
+        with pytest.raises(InputError, match=f"got {count} inputs and batch_size={batch_size}"):
+            HopfieldRecovery(batch_size=batch_size).recover(learner.network, memory, inputs[:count])
+
+
+def test_token_ids_are_looked_up() -> None:
+    module = nn.Sequential(nn.Embedding(9, 16), nn.Flatten(), nn.Linear(48, 16), Gate(16), nn.ReLU(), nn.Linear(16, 4))
+    network = Network(module, RandomBase(0), select=gates(module), norm="batch")
+    mask = Mask.pack({name: torch.arange(16).view(shape) % 2 == 0 for name, shape in network.shapes.items()})
+    memory, tokens = HopfieldMemory.empty(network).plus(mask), torch.arange(30).view(10, 3) % 9
+    recovery = HopfieldRecovery(steps=3, batch_size=5)
+    assert recovery.recover(network, memory, tokens).mask.shapes == mask.shapes
+    tokens[0, 0] = 9
+    with pytest.raises(InputError, match="has no entry"):
+        recovery.recover(network, memory, tokens)
 
 
 @pytest.mark.parametrize(

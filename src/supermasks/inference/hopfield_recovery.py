@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from supermasks.arithmetic import computing_in
+from supermasks.asking import Inputs, readable_lookups
+from supermasks.batch_checks import check_inputs
+from supermasks.data.samples import as_inputs
 from supermasks.errors import BaseMismatchError, ConfigError, InputError, TaskError
 from supermasks.hopfield import HopfieldMemory, HopfieldRule, Storkey
 from supermasks.inference.objectives import Entropy
 from supermasks.inference.task_inference import TaskInference, decide, uniform
+from supermasks.input_form import InputForm
 from supermasks.masks import Mask
 from supermasks.network import Network
 from supermasks.seeding import generator
@@ -114,20 +118,22 @@ class HopfieldRecovery(TaskInference):
                 raise ConfigError(f"{name} must be an integer of at least 1, got {getattr(self, name)}")
 
     def recover(
-        self, network: Network, memory: HopfieldMemory, inputs: Tensor, known: Sequence[Mask] = ()
+        self, network: Network, memory: HopfieldMemory, inputs: Inputs, known: Sequence[Mask] = ()
     ) -> Recovered:
         """Return the mask that unlabelled inputs of one task recover.
 
         Args:
             network: whose masks the memory holds.
             memory: with one mask or more.
-            inputs: `count x ...`, in random order. If the answers to these very inputs are then scored, the score is
-                transductive, as in the paper. Other inputs of the task give an honest one.
+            inputs: `count x ...`, in random order, as `make_task` takes them; a tensor of int64 holds token ids. If
+                the answers to these very inputs are then scored, the score is transductive, as in the paper. Other
+                inputs of the task give an honest one.
             known: masks to compare with after each step.
 
         Raises:
             TaskError: the memory is empty.
-            InputError: there are no inputs, or the outputs of the network are not finite.
+            InputError: there are no inputs, they are not finite, the network cannot take them, or its outputs are not
+                finite.
             BaseMismatchError: the memory is of another network.
             MaskError: a known mask has other parameters.
         """
@@ -138,21 +144,43 @@ class HopfieldRecovery(TaskInference):
                 f"expected the network with fingerprint {memory.fingerprint}, whose masks the memory holds, got "
                 f"{network.fingerprint}; build the network with the same module, base and selection"
             )
-        if len(inputs) == 0:
-            raise InputError("expected inputs to recover a mask by, got none; pass at least one")
-        orders = [torch.arange(len(inputs))]
+        given = self._taken(network, inputs)
+        orders = [torch.arange(len(given))]
         for number in range(1, self.tries):
             rng = generator(0, "hopfield recovery", str(number))
-            orders.append(torch.from_numpy(rng.permutation(len(inputs))))
+            orders.append(torch.from_numpy(rng.permutation(len(given))))
         compared = [memory.strings(mask) for mask in known]
-        tries = tuple(self._descend(network, memory, inputs[order.to(inputs.device)], compared) for order in orders)
+        with readable_lookups():
+            tries = tuple(self._descend(network, memory, given[order.to(given.device)], compared) for order in orders)
         return Recovered(min(tries, key=lambda each: each.entropy), tries)
+
+    def _taken(self, network: Network, raw: Inputs) -> Tensor:
+        """Return inputs as tensors; raise InputError unless the network takes them in batches of a step."""
+        form = InputForm.TOKEN_IDS if isinstance(raw, Tensor) and raw.dtype == torch.int64 else None
+        inputs, _ = as_inputs(raw, "this call", form)
+        if inputs.dim() > 0 and len(inputs) == 0:
+            raise InputError("expected inputs to recover a mask by, got none; pass at least one")
+        check_inputs(inputs, tuple(inputs.shape[1:]), inputs.dtype)
+        smallest = inputs.tensor_split(self._batches(inputs))[-1]
+        try:
+            network.outputs(smallest)
+        except InputError as error:
+            if len(smallest) > 1 or network.norm != "batch":
+                raise
+            raise InputError(
+                f'{error}; with norm="batch" the network measures statistics of several inputs: pass more inputs, and '
+                f"a batch_size above 1, got {len(inputs)} inputs and batch_size={self.batch_size}"
+            ) from error
+        return inputs
+
+    def _batches(self, inputs: Tensor) -> int:
+        return ceil(len(inputs) / self.batch_size)
 
     def _descend(
         self, network: Network, memory: HopfieldMemory, inputs: Tensor, compared: Sequence[Mapping[str, Tensor]]
     ) -> Try:
         # Nearly equal batches: a small rest would have poor batch statistics.
-        batches = inputs.tensor_split(ceil(len(inputs) / self.batch_size))
+        batches = inputs.tensor_split(self._batches(inputs))
         total = max(self.steps, len(batches))
         # Tensors made in inference mode cannot take part in a backward pass.
         with torch.inference_mode(False), torch.enable_grad():
