@@ -1,6 +1,7 @@
 """A shortlist leaves the choice as it is where the gradient tells tasks apart, and says what it did not look at."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,26 @@ def test_the_list_is_of_the_tasks_with_the_largest_sums_over_the_largest_weights
     sums = torch.stack([-saliency[largest][s.mask[name].flatten()[largest]].sum() for s in world.states])
     expected = sorted(sums.argsort(descending=True)[:2].tolist())
     assert list(found.candidates({name: gradients[name][None]})) == [expected]
+
+
+@pytest.mark.parametrize("count", [9, 14, 3000])
+def test_among_equals_the_tasks_learned_first_are_listed(count: int) -> None:
+    for seed in range(20):
+        sums = torch.randint(0, 5, (count,), generator=torch.Generator().manual_seed(seed)).float()
+        expected = sorted(sorted(range(count), key=lambda i: (-float(sums[i]), i))[:8])
+        assert shortlist._first_of_largest(sums, 8) == expected
+    assert shortlist._first_of_largest(torch.zeros(count), 8) == list(range(8))
+    assert shortlist._first_of_largest(torch.zeros(3), 8) == [0, 1, 2]
+
+
+def test_copies_of_a_task_are_told_by_the_order_of_learning(worlds: Callable[..., Any]) -> None:
+    world = worlds("mlp", 1)
+    (state,) = world.states
+    copies = [TaskState(replace(state.info, name=f"t{n}"), state.changes, state.buffers) for n in range(14)]
+    superposition = Superposition(world.network, copies)
+    for exact in (True, False):
+        assert set(OneShot(exact=exact).infer_each(superposition, world.inputs).tasks) == {"t0"}
+        assert list(OneShot(exact=exact).infer(superposition, world.inputs).tasks) == ["t0"]
 
 
 def test_equal_entries_are_not_all_looked_at() -> None:

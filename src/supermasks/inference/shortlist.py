@@ -71,7 +71,15 @@ class Shortlist:
                     sums[tasks] -= index.products(places, gradient[places])
                 first += size
             # NaN sorts first, so that the exact comparison reports it.
-            yield sums.nan_to_num(torch.inf).topk(min(LISTED, len(sums))).indices.sort().values.tolist()
+            yield _first_of_largest(sums.nan_to_num(torch.inf), LISTED)
+
+
+def _first_of_largest(sums: Tensor, count: int) -> list[int]:
+    """Return the tasks of the largest sums in the order of learning; among equals, those learned first."""
+    # Several times faster than a stable sort of thousands.
+    least = sums.topk(min(count, len(sums))).values[-1]
+    above, equal = (found.nonzero().flatten().tolist() for found in (sums > least, sums == least))
+    return sorted([*above, *equal[: count - len(above)]])
 
 
 def _largest(row: Tensor) -> Tensor:
