@@ -10,7 +10,7 @@ from supermasks.brief import brief
 from supermasks.errors import TaskError, UnknownTaskError
 from supermasks.inference import Objective
 from supermasks.inference.gradients import batch_gradient
-from supermasks.inference.task_inference import uniform
+from supermasks.inference.task_inference import listed_tasks, uniform
 from supermasks.input_form import InputForm
 from supermasks.learner import Learner
 from supermasks.methods import Lesson
@@ -207,7 +207,7 @@ class StreamTasks:
             return mean(logits, labels)
 
         descent = -batch_gradient(mixed, inputs, uniform(mixed), loss, range(len(mixed)))
-        return [self.names[i] for i in descent.topk(count).indices.tolist()]
+        return [self.names[i] for i in listed_tasks(descent, count)[0]]
 
     def cross_entropy(self) -> CrossEntropy:
         """Return the loss of all tasks."""
