@@ -15,11 +15,11 @@ def trend_of(values: list[float]) -> LossTrend:
     return trend
 
 
-@given(st.lists(st.floats(-10, 10), min_size=1, max_size=80))
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=100))
 def test_level_and_noise_are_medians_of_the_last_losses(values: list[float]) -> None:
     trend = trend_of(values)
     assert trend.count == len(values)
-    assert trend.last == tuple(values[-50:])
+    assert trend.last == tuple(values[-70:])
     assert trend.level == pytest.approx(np.median(values[-10:]))
     differences = np.abs(np.diff(values[-21:]))
     expected = 1.4826 / np.sqrt(2) * np.median(differences) if len(differences) else 0.0
@@ -36,7 +36,7 @@ def test_a_falling_loss_is_not_noise() -> None:
     assert trend_of([4.0 - 0.05 * n for n in range(40)]).noise < 0.06
 
 
-@given(st.lists(st.floats(-10, 10), min_size=30, max_size=50), st.integers(0, 20))
+@given(st.lists(st.floats(-10, 10), min_size=30, max_size=70), st.integers(0, 20))
 def test_a_trend_without_its_last_losses_is_that_before_them(values: list[float], count: int) -> None:
     assert trend_of(values).without(count) == trend_of(values[: len(values) - count])
 

@@ -29,6 +29,10 @@ class Told:
     here: float = 0.0
     elsewhere: Mapping[str, float] = field(default_factory=dict)
     gradient: Sequence[float] = ()
+    closed: Sequence[str] = ()
+
+    def is_open(self, name: str) -> bool:
+        return name not in self.closed
 
     def trend(self, name: str) -> LossTrend:
         return self.trends[name]
@@ -132,6 +136,41 @@ def test_a_young_task_gives_way_to_the_task_before_it() -> None:
     assert judged is not None
     assert (judged.new, judged.nearest) == (False, "b")
     assert LossJump().judge(Told(trends=trends, previous="b", here=0.1, elsewhere={"b": 5.0})) is None
+
+
+@pytest.mark.parametrize("window", [1, 10])
+def test_a_closed_task_is_judged_by_the_losses_that_it_has(window: int) -> None:
+    """The trend of a closed task never grows, so nothing is gained by waiting for it."""
+    trends = {"a": steady(1.0, count=12), "b": steady(0.5), "c": steady(2.0)}
+    rule = LossJump(window=window)
+    scene = Told(batch=61, trends=trends, closed="a", here=4.0, elsewhere={"a": 4.0, "b": 4.0, "c": 4.0})
+    judged = rule.judge(scene)
+    assert judged is not None
+    assert (judged.new, judged.doubtful) == (True, 0)
+    assert judged.scores == pytest.approx({"a": -15.0, "b": -17.5, "c": -10.0})
+    back = rule.judge(Told(batch=61, trends=trends, closed="a", here=4.0, elsewhere={"a": 4.0, "b": 0.6, "c": 4.0}))
+    assert back is not None
+    assert (back.new, back.nearest) == (False, "b")
+    assert rule.judge(Told(batch=61, trends=trends, closed="a", here=1.1)) is None
+
+
+def test_the_longest_window_compares_with_losses_before_it() -> None:
+    """All 49 losses of the window, and one more, were learned after the jump; the median of the last ten is 1.095."""
+    jumped = steady(1.0)
+    for _ in range(50):
+        jumped = jumped.plus(1.4)
+    trends = {"a": jumped, "b": steady(0.1), "c": steady(0.1)}
+    scene = Told(batch=200, trends=trends, here=1.4, elsewhere={"a": 1.4, "b": 1.4, "c": 1.4})
+    judged = LossJump(window=50).judge(scene)
+    assert judged is not None
+    assert judged.scores["a"] == pytest.approx(-sqrt(50) * (1.4 - 1.0954) / 0.2, rel=1e-3)
+    assert judged.new
+
+
+def test_a_window_waits_for_losses_before_it() -> None:
+    """After a return, most losses of the window may still be missing."""
+    scene = Told(batch=200, trends={"a": LossTrend(100, (1.0,) * 30)}, here=4.0)
+    assert LossJump(window=50).judge(scene) is None
 
 
 def test_a_window_sees_a_smaller_jump_later() -> None:

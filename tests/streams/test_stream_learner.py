@@ -93,6 +93,36 @@ def test_a_closed_task_never_changes_again() -> None:
     assert of.tasks == ["task-0000", "task-0001", "task-0002"]
 
 
+def test_after_a_short_closed_task_returned_others_are_found() -> None:
+    of = learner(open_tasks=1)
+    seen = observed(of, permuted(((0, 40), (1, 15), (0, 20), (2, 40), (1, 5), (3, 40), (0, 10))))
+    starts = [(0, 0), (40, 1), (55, 0), (75, 2), (115, 1), (120, 3), (160, 0)]
+    ends = [start for start, _ in starts[1:]] + [170]
+    for (start, number), end in zip(starts, ends, strict=True):
+        assert {each.task for each in seen[start:end]} == {f"task-{number:04d}"}
+    trained = [all(each.trained for each in seen[start:end]) for (start, _), end in zip(starts, ends, strict=True)]
+    assert trained == [True, True, False, True, False, True, False]
+    assert of.tasks == [f"task-{number:04d}" for number in range(4)]
+
+
+def test_the_losses_of_a_closed_task_are_not_doubted() -> None:
+    of, stream = learner(open_tasks=1, novelty=LossJump(window=5)), permuted(((0, 40), (1, 40), (0, 3), (1, 2)))
+    observed(of, stream, 0, 83)
+    before = of.trend("task-0000")
+    of.novelty = Doubting()
+    observed(of, stream, 83)
+    assert of.tasks[1] == "task-0001"
+    assert of.trend("task-0000") == before
+
+
+class Doubting(LossJump):
+    """A rule that doubts nine batches of whatever task it leaves."""
+
+    def judge(self, scene: Any) -> Any:
+        judged = super().judge(scene)
+        return None if judged is None else replace(judged, doubtful=9)
+
+
 def test_open_tasks_that_are_not_visited_keep_their_bits() -> None:
     of, stream = learner(open_tasks=None), permuted(ABCABC)
     observed(of, stream, 0, 80)
@@ -425,6 +455,12 @@ def test_a_window_finds_boundaries_within_it(count: int) -> None:
     of = learner(novelty=LossJump(window=10))
     observed(of, permuted(((0, count), (1, count), (2, count))))
     assert len(of.tasks) == 3
+
+
+def test_the_longest_window_finds_boundaries_at_its_checks() -> None:
+    of = learner(novelty=LossJump(window=50))
+    observed(of, permuted(((0, 150), (1, 100))))
+    assert len(of.tasks) == 2
 
 
 def test_checkpoints_may_take_turns_between_folders(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,9 @@ class BatchScene:
     def previous(self) -> str | None:
         return self._previous or None
 
+    def is_open(self, name: str) -> bool:
+        return name in self._tasks.open
+
     def trend(self, name: str) -> LossTrend:
         return self._tasks.trends[name]
 

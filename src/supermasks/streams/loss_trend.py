@@ -6,14 +6,17 @@ from itertools import pairwise
 from math import sqrt
 from statistics import median
 
-KEPT = 50
-"""How many of the last losses are kept."""
-
 RECENT = 10
 """How many of the last losses say where the loss stands."""
 
 COMPARED = 20
 """How many of the last differences say how much it varies."""
+
+LONGEST = 50
+"""The most losses that are judged together."""
+
+KEPT = LONGEST + COMPARED
+"""How many of the last losses are kept: the longest window lacks one that is not learned yet, and is judged by 21."""
 
 TO_DEVIATION = 1.4826 / sqrt(2)
 """From the median absolute difference of two independent normal numbers to their standard deviation."""
@@ -27,7 +30,7 @@ class LossTrend:
 
     Attributes:
         count: the number of losses.
-        last: the last 50 losses at most, in nats, the newest at the end.
+        last: the last 70 losses at most, in nats, the newest at the end.
 
     Example:
         >>> trend = LossTrend()

@@ -35,8 +35,12 @@ class Scene(Protocol):
         """The task before the current one; None if there was none, or if it was dropped."""
         ...
 
+    def is_open(self, name: str) -> bool:
+        """Return whether a task would still learn from the batch; a closed one only answers it."""
+        ...
+
     def trend(self, name: str) -> LossTrend:
-        """Return the losses of a task so far."""
+        """Return the losses of a task so far; those of a closed task stay as they are."""
         ...
 
     def loss(self) -> float:
@@ -73,7 +77,7 @@ class Judged:
         nearest: the task that it belongs to, or else the task that is nearest.
         scores: what the rule compared, by task; larger is nearer.
         doubtful: how many batches before this one may have been of another task than the current one. If that task
-            ends here, their losses no longer count for it.
+            ends here, their losses no longer count for it. A closed task has learned none of them.
     """
 
     new: bool

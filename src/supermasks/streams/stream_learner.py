@@ -305,6 +305,7 @@ class StreamLearner:
     def _learn(self, scene: BatchScene, judged: Judged | None) -> Observed:
         tasks, x, targets = self._tasks, scene.inputs, scene.targets
         name, new = self._destination(judged)
+        doubtful = judged.doubtful if judged is not None and scene.is_open(self._current) else 0
         opened = tasks.begin(tasks.task(name, x, targets)) if new else tasks.open.get(name)
         if opened is None:
             value = tasks.losses([name], x, targets)[name]
@@ -320,8 +321,8 @@ class StreamLearner:
                 tasks.add(opened)
         tasks.note(name, value, x, targets)
         if name != self._current:
-            if judged is not None and judged.doubtful and self._current:
-                tasks.trends[self._current] = tasks.trends[self._current].without(judged.doubtful)
+            if doubtful:
+                tasks.trends[self._current] = tasks.trends[self._current].without(doubtful)
             self._previous, self._current = self._current, name
         self.batches += 1
         scores = {} if judged is None else judged.scores
