@@ -30,8 +30,6 @@ class Sparse(sm.methods.SupSup):
 class SparseSession(MaskSession):
     """One task under training: what `begin` returns."""
 
-    stacks = True  # sessions differ only in their tensors, so `learn_together` may train many as one
-
     def __init__(self, method: Sparse, lesson: Lesson) -> None:
         super().__init__(method, lesson)
         self.price = method.price

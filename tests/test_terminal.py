@@ -95,7 +95,7 @@ def test_what_cannot_be_read_now_is_said_and_nothing_is_dropped(
     assert main(["bank", "verify", str(folder.path)]) == 2
     told = capsys.readouterr()
     assert "a link to a file that is missing" in told.out
-    assert f"supermasks bank repair '{folder.path}'" in told.err  # as it is typed
+    assert f"supermasks --import MODULE bank verify '{folder.path}'" in told.err  # as it is typed
     assert main(["bank", "repair", str(folder.path)]) == 2
     assert "nothing was repaired" in capsys.readouterr().err
     (tmp_path / "elsewhere").rename(tmp_path / "not there")

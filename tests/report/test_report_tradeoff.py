@@ -13,7 +13,7 @@ from supermasks.experiments.ways.individual import IndividualWay
 from supermasks.experiments.ways.packnet import PackNetWay
 from supermasks.experiments.ways.ssnet import SSNeTWay
 from supermasks.experiments.ways.supsup import SupSupWay
-from supermasks.masks import ER, Threshold, TopK
+from supermasks.masks import ER, Drop, Threshold, TopK
 from supermasks.report.tradeoff import comparable, plot_tradeoff, tradeoff_lines
 from supermasks.scores import KKT, MeanOfMasks
 from supermasks.training import SGD, Adam
@@ -96,7 +96,7 @@ def test_runs_that_differ_in_a_setting_of_a_way_are_not_one_point(made: Make, ot
 
 
 @dataclass(frozen=True)
-class OwnRule(Threshold):
+class OwnRule(Drop):
     """Somebody's own rule."""
 
     softness: float = 1.0
@@ -108,7 +108,7 @@ class OwnRule(Threshold):
     [
         (PackNetWay(keep=0.5), PackNetWay(train_share=0.5)),
         (SupSupWay(rule=Threshold(0.0)), SupSupWay(rule=Threshold(0.02))),
-        (SupSupWay(rule=OwnRule()), SupSupWay(rule=OwnRule(softness=2.0))),
+        (SupSupWay(rule=OwnRule(share=0.1)), SupSupWay(rule=OwnRule(share=0.1, softness=2.0))),
     ],
     ids=str,
 )

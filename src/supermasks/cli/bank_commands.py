@@ -76,17 +76,17 @@ def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> Non
     """
     folder = bank_folder(bank)
     network = None if backbone is None else folder.open().network(backbone_of(backbone))
-    problems = folder.verify(network)
+    problems, words = folder.verify(network), shlex.quote(str(bank))
     _print_problems(problems)
     if any(problem.unread for problem in problems):
         raise BankFormatError(
             f"{len(problems)} parts of {folder.path} cannot be read here, or are broken; do first what the lines above "
-            "say, and verify it again. A module of your own is imported by: supermasks --import MODULE bank verify"
+            f"say, and check again. A module of yours is imported by: supermasks --import MODULE bank verify {words}"
         )
     if problems:
         raise BankFormatError(
             f"{len(problems)} parts of {folder.path} are broken; restore them from a copy, or drop them by: "
-            f"supermasks bank repair {shlex.quote(str(bank))}"
+            f"supermasks bank repair {words}"
         )
     print(f"{len(folder.open())} tasks, {sum(folder.sizes().values()):,} bytes on disk, all files sound")
 
