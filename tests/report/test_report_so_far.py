@@ -12,6 +12,7 @@ from supermasks.experiments.ways.er import ERWay
 from supermasks.experiments.ways.exssnet import ExSSNeTWay
 from supermasks.experiments.ways.sequential import SequentialWay
 from supermasks.report.so_far import plot_so_far
+from supermasks.training import SGD, Adam
 
 Record = dict[str, Any]
 Make = Callable[..., Record]
@@ -61,6 +62,19 @@ def test_a_line_is_the_mean_over_the_seeds_that_all_ways_have(made: Make, drawn:
         "ER (100)": [90, 80, 80],
     }
     assert {name: pytest.approx(points) for name, points in drawn.items()} == expected
+
+
+def test_ways_that_only_their_optimiser_tells_apart_have_names_of_their_own(
+    made: Make, drawn: dict[str, list[float]]
+) -> None:
+    for optimiser in (Adam(1e-3), SGD(0.1)):
+        assert not drawn
+        plain = made(0, [0.9, 0.8], SequentialWay())
+        other = made(0, [0.9, 0.7], SequentialWay(), weight_optimiser=optimiser)
+        plot_so_far([plain, other], Path("nowhere"))
+        assert len(drawn) == 2
+        assert any(type(optimiser).__name__ in name for name in drawn)
+        drawn.clear()
 
 
 def test_one_way_or_one_task_or_a_missing_accuracy_is_no_picture(made: Make) -> None:

@@ -134,17 +134,6 @@ def test_a_parameter_that_was_written_gets_its_value_back(
     assert not learner.bank
 
 
-def test_a_cache_that_holds_the_same_for_all_inputs_is_no_state(
-    small: Callable[..., Learner], blobs: Callable[..., Task]
-) -> None:
-    learner, task = small(_Cached()), blobs("a")
-    learner.learn(task, progress=None)
-    inputs = task.test.batch(torch.arange(20))[0]
-    before = learner.predict_proba(inputs, task="a")
-    learner.learn(blobs("b"), progress=None)
-    assert torch.equal(learner.predict_proba(inputs, task="a"), before)
-
-
 class _CountingNorm(nn.BatchNorm1d):
     """A layer of batch normalisation of one's own, which counts what it has seen."""
 
@@ -157,11 +146,15 @@ class _CountingNorm(nn.BatchNorm1d):
         return super().forward(input)
 
 
-def test_a_batch_norm_of_ones_own_may_write_into_its_buffers(
-    small: Callable[..., Learner], blobs: Callable[..., Task]
+def _normalising() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, WIDTH), _CountingNorm(WIDTH), nn.ReLU(), nn.Linear(WIDTH, 6))
+
+
+@pytest.mark.parametrize("make", [_Cached, _normalising])
+def test_a_cache_that_is_the_same_for_all_inputs_and_a_buffer_are_no_shared_state(
+    make: Callable[[], nn.Module], small: Callable[..., Learner], blobs: Callable[..., Task]
 ) -> None:
-    learner = small(nn.Sequential(nn.Linear(8, WIDTH), _CountingNorm(WIDTH), nn.ReLU(), nn.Linear(WIDTH, 6)))
-    task = blobs("a")
+    learner, task = small(make()), blobs("a")
     learner.learn(task, progress=None)
     inputs = task.test.batch(torch.arange(20))[0]
     before = learner.predict_proba(inputs, task="a")

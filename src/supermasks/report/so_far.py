@@ -4,15 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from supermasks.errors import ConfigError
-from supermasks.experiments.ways import Way
-from supermasks.report.settings import Record, key_of
+from supermasks.report.settings import Record
 from supermasks.report.style import COLOURS, new_figure, plain_axes, save, scale_percents
-from supermasks.report.tradeoff import comparable, moved
+from supermasks.report.tradeoff import MARKERS, Line, common_seeds, comparable, line_of, movement
 from supermasks.report.words import in_picture
-from supermasks.spec import build
 
-MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<")  # of the lines of one colour
 MOST = 16
 """With more lines, none could be followed."""
 LONGEST = 60  # characters of a name in the legend
@@ -32,23 +28,22 @@ def plot_so_far(records: Iterable[Record], folder: Path) -> list[Path]:
         the file, `so_far.png`; none unless 2 to 16 ways learned the same tasks, more than one.
     """
     runs = [record for record in comparable(records) if _curve(record)]
-    groups: dict[str, dict[int, Record]] = {}
+    groups: dict[tuple[Line, str], dict[int, Record]] = {}
     for record in runs:
         # Of runs of the same settings and seed the first counts.
-        groups.setdefault(key_of([record["config"]["way"], moved(record)]), {}).setdefault(record["seed"], record)
+        groups.setdefault(line_of(record), {}).setdefault(record["seed"], record)
     if not 2 <= len(groups) <= MOST:
         return []
+    common, lines = common_seeds(groups.values()), [line for line, _ in groups]
+    means = {of: _means([group[seed] for seed in group if seed in common]) for of, group in groups.items()}
     figure = new_figure(8.4, 5.4)
     axes = plain_axes(figure.subplots())
     drawn = dict[str, int]()
-    common = set.intersection(*map(set, groups.values()))
-    chosen = [[each[seed] for seed in each if seed in common or not common] for each in groups.values()]
-    for group in sorted(chosen, key=lambda group: -_means(group)[-1]):
-        label, colour = _named(group[0])
-        number = drawn[colour] = drawn.get(colour, -1) + 1
-        means = _means(group)
-        look = {"marker": MARKERS[number % len(MARKERS)], "color": COLOURS[colour], "markersize": 4}
-        axes.plot(range(1, len(means) + 1), means, label=in_picture(label, LONGEST), **look)
+    for (line, size), curve in sorted(means.items(), key=lambda item: -item[1][-1]):
+        label = f"{line.label} {size}".strip() + movement(line, lines)
+        number = drawn[line.colour] = drawn.get(line.colour, -1) + 1
+        look = {"marker": MARKERS[number % len(MARKERS)], "color": COLOURS[line.colour], "markersize": 4}
+        axes.plot(range(1, len(curve) + 1), curve, label=in_picture(label, LONGEST), **look)
     first = runs[0]
     axes.set_xticks(range(1, first["tasks"] + 1) if first["tasks"] <= 20 else axes.get_xticks())
     axes.set_xlabel("tasks learned")
@@ -71,13 +66,3 @@ def _means(group: list[Record]) -> list[float]:
     """Return the means over seeds, in percent."""
     each = zip(*map(_curve, group), strict=True)
     return [100 * fmean(values) for values in each]
-
-
-def _named(record: Record) -> tuple[str, str]:
-    """Return what a way is called in pictures, and its colour."""
-    described = record["config"]["way"]
-    try:
-        way = build(described, Way)
-    except ConfigError:
-        return str(record.get("way", described.get("type"))), "black"
-    return f"{way.line} {way.size}".strip(), way.colour

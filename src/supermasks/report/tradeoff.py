@@ -134,12 +134,11 @@ def tradeoff_lines(records: Iterable[Record]) -> dict[Line, list[Point]]:
     """
     runs: dict[Line, dict[tuple[str, str], dict[int, Record]]] = {}
     for record in records:
-        line, size = _line(record, moved(record))
+        line, size = line_of(record)
         point = key_of(record["config"]["way"]), size
         # Of runs of the same settings and seed the first counts.
         runs.setdefault(line, {}).setdefault(point, {}).setdefault(record["seed"], record)
-    seeds = [set(group) for points in runs.values() for group in points.values()]
-    common = set.intersection(*seeds) or set.union(*seeds) if seeds else set()
+    common = common_seeds(group for points in runs.values() for group in points.values())
     return {
         line: sorted(
             _mean([group[seed] for seed in sorted(common & set(group))], size) for (_, size), group in points.items()
@@ -148,9 +147,15 @@ def tradeoff_lines(records: Iterable[Record]) -> dict[Line, list[Point]]:
     }
 
 
-def _line(record: Record, further: tuple[str, ...]) -> tuple[Line, str]:
+def common_seeds(groups: Iterable[Iterable[int]]) -> set[int]:
+    """Return the seeds that all groups of runs have, since seeds have different classes; all seeds if there is none."""
+    seeds = [set(group) for group in groups]
+    return set.intersection(*seeds) or set.union(*seeds) if seeds else set()
+
+
+def line_of(record: Record) -> tuple[Line, str]:
     """Return the line of a record, and the size of its masks; a way that this version does not know has no size."""
-    described = record["config"]["way"]
+    described, further = record["config"]["way"], moved(record)
     try:
         way = build(described, Way)
     except ConfigError:
@@ -166,11 +171,16 @@ def _mean(runs: list[Record], size: str) -> Point:
 
 
 def line_name(line: Line, lines: Iterable[Line]) -> str:
-    """Return what a line is called among others; how weights are moved is said where only that tells two apart."""
+    """Return what a line is called among others, with how layers share the weights of a mask."""
     sharing = ", same fraction of each layer" if line.uniform else ""
+    return line.label + sharing + movement(line, lines)
+
+
+def movement(line: Line, lines: Iterable[Line]) -> str:
+    """Return how weights are moved, in brackets, where only that tells a line from others; otherwise nothing."""
     alike = [other.further for other in lines if other[:4] == line[:4]]
     said = [words for words in line.further if any(words not in other for other in alike)]
-    return line.label + sharing + (f" ({', '.join(said)})" if said else "")
+    return f" ({', '.join(said)})" if said else ""
 
 
 def in_bytes(value: float, position: int | None = None) -> str:
