@@ -1,15 +1,16 @@
-"""Our tasks and learners in Avalanche. All but one test need `avalanche-lib`."""
+"""Our tasks and learners in Avalanche. Marked tests need `avalanche-lib`."""
 
 import importlib.util
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from supermasks import Examples, Learner, Task
-from supermasks.avalanche import as_benchmark, as_strategy
+from supermasks.avalanche import _Experiences, _Pairs, as_benchmark, as_strategy
 from supermasks.errors import MissingExtraError, TaskError
 from supermasks.methods import ExSSNeT, SupSup
 from supermasks.methods.sequential import Sequential
@@ -68,14 +69,53 @@ def test_a_strategy_measures_what_the_learner_knows(method: Any, blobs: Blobs) -
     matrix = list[list[float]]()
     for number, experience in enumerate(benchmark.train_stream):
         strategy.train(experience)
-        found = strategy.eval(benchmark.test_stream[: number + 1])
+        found = strategy.eval(benchmark.test_stream)
         matrix.append([found[key] for key in sorted(found) if key.startswith("Top1_Acc_Exp")])
+        assert matrix[-1][number + 1 :] == [0.0] * (len(tasks) - number - 1)  # not learned yet
         assert learner.bank.names == [f"task {label}" for label in range(number + 1)]
     expected = [learner.accuracy(task.test, f"task {n}") for n, task in enumerate(tasks) if task.test]
     assert matrix[-1] == pytest.approx(expected)
     forgotten = sum(matrix[n][n] - matrix[-1][n] for n in range(2)) / 2
     assert found["StreamForgetting/eval_phase/test_stream"] == pytest.approx(forgotten)
     assert (forgotten > 0.05) == isinstance(method, Sequential)
+
+
+def experience(task: Task, label: int) -> Any:
+    """Return what `_Experiences` reads of an experience of Avalanche."""
+    inputs, targets = task.train.batch(torch.arange(len(task.train)))
+    return SimpleNamespace(task_labels=[label], dataset=[*zip(inputs, targets.tolist(), strict=True)])
+
+
+def test_inputs_of_tasks_that_were_not_learned_are_of_no_class(blobs: Blobs) -> None:
+    learner, task = learner_of(), blobs("a", 3)
+    inputs = task.train.batch(torch.arange(4))[0]
+    experiences = _Experiences(learner)
+    for labels in ([0, 0, 1, 1], None):
+        answers = experiences.answer(inputs, labels, 3)
+        assert answers.shape == (4, 4)
+        assert answers.argmax(dim=1).tolist() == [3, 3, 3, 3]
+    experiences.learn(experience(task, 0))
+    answers = experiences.answer(inputs, [0, 1, 0, 1], 5)
+    assert answers.shape == (4, 6)
+    torch.testing.assert_close(
+        answers[[0, 2], :3], learner.network.logits(inputs[[0, 2]], learner.bank["task 0"])[:, :3]
+    )
+    assert answers[[0, 2], 3:].eq(-torch.inf).all()
+    assert answers[[1, 3]].argmax(dim=1).tolist() == [5, 5]
+    assert answers[[1, 3]].isfinite().all()  # so that a loss over a stream is finite
+    assert experiences.answer(inputs, [0] * 4, 2).shape == (4, 3)  # no further output where all were learned
+
+
+def test_experiences_with_one_label_are_an_error(blobs: Blobs) -> None:
+    """As those of Avalanche's class-incremental benchmarks."""
+    learner = learner_of()
+    experiences = _Experiences(learner)
+    experiences.learn(experience(blobs("a"), 0))
+    with pytest.raises(
+        TaskError, match=r"a task label of its own, got 'task 0' again; use .*task_incremental_benchmark"
+    ):
+        experiences.learn(experience(blobs("b"), 0))
+    assert learner.bank.names == ["task 0"]
 
 
 @installed
@@ -101,8 +141,6 @@ def test_an_experience_of_class_numbers_keeps_them(blobs: Blobs) -> None:
     """As in benchmarks whose classes are numbered through."""
     from avalanche.benchmarks import benchmark_from_datasets, task_incremental_benchmark
     from avalanche.benchmarks.utils import as_classification_dataset
-
-    from supermasks.avalanche import _Pairs
 
     parts = {}
     for part in ("train", "test"):

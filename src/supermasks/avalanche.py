@@ -41,7 +41,8 @@ def as_benchmark(tasks: TaskStream | Sequence[Task]) -> Any:
 def as_strategy(learner: Learner, given: bool = True, batch_size: int = 1000, **settings: Any) -> Any:
     """Return a learner as a strategy of Avalanche: `strategy.train(experience)` and `strategy.eval(stream)`.
 
-    The learner trains by its own method and settings. An experience with task label `n` becomes its task "task n". The
+    The learner trains by its own method and settings. An experience with task label `n` becomes its task "task n", so
+    each experience needs a label of its own. Before a task is learned, its inputs count as wrong. The
     inputs of an experience are read once, so random transforms are drawn once. Avalanche's metrics of evaluation work.
     Plugins are not called within the training of an experience.
 
@@ -94,27 +95,41 @@ class _Experiences:
         labels = set(experience.task_labels)
         if len(labels) != 1:
             raise TaskError(f"expected an experience with one task label, got the labels {sorted(labels)}")
+        name = _name(labels.pop())
+        if name in self.learner.bank:
+            raise TaskError(
+                f"expected an experience with a task label of its own, got {name!r} again; use "
+                "avalanche.benchmarks.task_incremental_benchmark(benchmark)"
+            )
         items = [experience.dataset[row] for row in range(len(experience.dataset))]
         found = torch.tensor([int(item[1]) for item in items])
         classes, targets = found.unique(return_inverse=True)
         examples = Examples(torch.stack([item[0] for item in items]), targets)
-        self.learner.learn(Task(_name(labels.pop()), tuple(classes.tolist()), examples), progress=None)
+        self.learner.learn(Task(name, tuple(classes.tolist()), examples), progress=None)
 
-    def answer(self, inputs: Tensor, labels: Sequence[int] | None) -> Tensor:
-        """Return the logits of each class number, `batch x classes`; minus infinity for classes of other tasks.
+    def answer(self, inputs: Tensor, labels: Sequence[int] | None, classes: int = 0) -> Tensor:
+        """Return the logits of each class number, `batch x outputs`; minus infinity for classes of other tasks.
+
+        An input of a task that was not learned yet is of no class: there is one more output, which is the largest.
 
         Args:
             inputs: `batch x ...`.
             labels: of the task of each input; None infers it.
+            classes: the least number of outputs.
         """
         bank = self.learner.bank
-        tasks = self.learner.infer(inputs).tasks if labels is None else [_name(label) for label in labels]
-        count = 1 + max(max(bank[name].classes) for name in bank.names)  # pyright: ignore[reportArgumentType]
-        answers = torch.full((len(inputs), count), -torch.inf, dtype=torch.float32)
-        for name in set(tasks):
+        names = [] if labels is None else [_name(label) for label in labels]
+        tasks = [*self.learner.infer(inputs).tasks] if labels is None and len(bank) else names
+        known = {*tasks}.intersection(bank.names)
+        count = max([classes, *(1 + max(bank[name].classes) for name in bank.names)])  # pyright: ignore[reportArgumentType]
+        unknown = len(known) < len({*tasks}) or not tasks
+        answers = torch.zeros(len(inputs), count + unknown)
+        answers[:, count:] = 1
+        for name in known:
             rows = torch.tensor([row for row, task in enumerate(tasks) if task == name])
             state = bank[name]
             logits = self.learner.network.logits(inputs[rows], state)[:, : len(state.classes)]
+            answers[rows] = -torch.inf
             answers[rows[:, None], torch.tensor(state.classes)] = logits.cpu()
         return answers.to(inputs.device)
 
@@ -146,7 +161,8 @@ def _strategy_class() -> Any:
             self.experiences.learn(experience)
 
         def forward(self) -> Tensor:
-            return self.experiences.answer(self.mb_x, self.mb_task_id.tolist() if self.given else None)
+            classes = 1 + int(self.mb_y.max())
+            return self.experiences.answer(self.mb_x, self.mb_task_id.tolist() if self.given else None, classes)
 
     return LearnerStrategy
 

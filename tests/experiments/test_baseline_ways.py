@@ -2,14 +2,16 @@
 
 import shutil
 from pathlib import Path
+from time import sleep
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_experiments import split
 
 from supermasks.bank import BankFolder
 from supermasks.bases import RandomBase
-from supermasks.experiments import read_record, run
+from supermasks.experiments import Silent, read_record, run
 from supermasks.experiments.ways.trunk import TRUNK
 from supermasks.spec import describe
 from supermasks.training import Adam
@@ -45,6 +47,30 @@ def test_heads_over_a_trunk_have_the_rate_of_heads(name: str, tmp_path: Path) ->
         for parameter, change in learner.bank[task].changes.items():
             base = torch.zeros(change.shape)
             assert torch.equal(change.applied(base), same.bank[task].changes[parameter].applied(base))
+
+
+@pytest.mark.parametrize("name", ["multitask", "separate-heads"])
+def test_the_training_of_a_trunk_counts(name: str, tmp_path: Path) -> None:
+    class Slow(Silent):
+        learning = False
+
+        def begin(self, what: str, total: int) -> None:
+            self.learning = self.learning or what == "learning"
+
+        def step(self, done: int, total: int) -> None:
+            if done == 1 and not self.learning:
+                sleep(0.7)
+
+    experiment = split(name, tasks=2)
+    record = run(experiment, tmp_path, watcher=Slow()).record
+    tasks = sum(record["growth"]["seconds"])
+    assert record["seconds"]["train"] - tasks > 0.7
+    (tmp_path / "record.json").unlink()
+    again = run(experiment, tmp_path, resume=True).record
+    assert again["seconds"]["train"] == record["seconds"]["train"]
+    save_file(load_file(tmp_path / TRUNK), tmp_path / TRUNK)  # as older versions wrote it
+    (tmp_path / "record.json").unlink()
+    assert run(experiment, tmp_path, resume=True).record["seconds"]["train"] == tasks
 
 
 def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:

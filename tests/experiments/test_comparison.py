@@ -455,6 +455,14 @@ def test_one_way_that_diverges_does_not_stop_the_others(runs: list[Experiment], 
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["supsup-seed0"]
 
 
+def test_a_way_whose_settings_cannot_work_does_not_stop_the_others(tmp_path: Path) -> None:
+    usual = small("icarl(memory=3)", "sequential", trials=1, seeds=1)
+    with pytest.raises(ConfigError, match=r"^icarl-3: a memory of 3 examples .*All other ways are finished"):
+        compare(usual, tmp_path, apart=False)
+    assert [path.parent.name for path in (tmp_path / "runs").glob("*/record.json")] == ["sequential-seed0"]
+    assert not (tmp_path / "runs" / "icarl-3-seed0").exists()
+
+
 def test_a_run_that_diverges_after_its_search(runs: list[Experiment], tmp_path: Path) -> None:
     usual = small("sequential", "supsup", trials=1, seeds=2)
     fast, other = (

@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 import torch
-from small_experiments import changed, permuted
+from small_experiments import changed, permuted, split
 
 from supermasks.bank import BankFolder
 from supermasks.errors import ConfigError, DensityError, RunStateError
@@ -150,6 +151,37 @@ def test_a_stopped_run_is_resumed_to_the_same_bank(finished: Path, tmp_path: Pat
     assert digests(tmp_path / "run") == digests(finished)
     ours, theirs = read_record(tmp_path / "run"), read_record(finished)
     assert ours["accuracy"] == theirs["accuracy"]
+
+
+def test_a_method_that_cannot_learn_all_tasks_is_refused_before_the_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a memory of 9 examples is too small for 10 classes"):
+        run(split("icarl", memory=9), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_time_before_a_stop_counts(tmp_path: Path) -> None:
+    class Slow(StopAt):
+        def step(self, done: int, total: int) -> None:
+            if done == 1:
+                sleep(0.6)
+            super().step(done, total)
+
+    one = changed(SMALL, tasks=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(one, tmp_path, watcher=Slow(11))
+    record = run(one, tmp_path, resume=True).record
+    assert record["growth"]["seconds"][0] > 0.6
+    assert record["seconds"]["train"] == record["growth"]["seconds"][0]
+
+
+def test_a_method_that_forgets_is_recognised_at_the_end_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After later tasks, the first tasks would not answer as they did at a checkpoint."""
+    for where in ("evaluations", "running.learning", "running.measures"):
+        monkeypatch.setattr(f"supermasks.experiments.{where}.FEW_TASKS", 2)
+    for way, counts in (("exssnet", [2, 3]), ("ssnet", [3])):
+        record = run(permuted(way, checkpoints=(2,)), tmp_path / way).record
+        assert [row["tasks"] for row in record["evaluations"][0]["among"]] == counts
+        assert [mean is None for mean in record["accuracy"]["so_far"]] == [False, False, False]
 
 
 def test_a_run_that_lost_its_log_between_bank_and_log_is_resumed(finished: Path, tmp_path: Path) -> None:

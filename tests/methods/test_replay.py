@@ -1,7 +1,7 @@
 """ER, A-GEM, DER and DER++ against their formulas, written as plain loops in float64, over three tasks of 20 steps."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pytest
@@ -207,6 +207,39 @@ def test_a_reservoir_is_a_uniform_sample() -> None:
         counts[memory.held.inputs.flatten().long()] += 1
     # Each is kept with probability 1/4: 500 of 2000, with a standard deviation of 19.
     assert float((counts - 500).abs().max()) < 80
+
+
+@pytest.mark.parametrize("method", [ExperienceReplay(240), DER(240), AGEM(240), ICaRL(240)], ids=repr)
+def test_a_smaller_memory_keeps_examples_of_all_earlier_tasks(method: Method, blobs: Blobs) -> None:
+    """They were the first in the memory, so whole tasks were lost."""
+    learner = learner_of(method, True)
+    learner.training = Training(6, BATCH, Adam(1e-3))
+    for name in "abc":
+        learner.learn(blobs(name, 3))
+    before = learner.bank.memory["example tasks"].bincount(minlength=3)
+    learner.method = replace(method, memory=36)
+    learner.learn(blobs("d", 3))
+    tasks, targets = (learner.bank.memory[f"example {name}"] for name in ("tasks", "targets"))
+    assert len(tasks) == 36
+    if isinstance(method, ICaRL):  # as many of each class
+        assert torch.stack([tasks, targets], dim=1).unique(dim=0, return_counts=True)[1].tolist() == [3] * 12
+    else:
+        after = tasks.bincount(minlength=4)[:3]
+        assert int(after.min()) > 0
+        assert (after <= before).all()
+
+
+def test_a_memory_that_shrinks_is_still_a_uniform_sample() -> None:
+    counts, random = torch.zeros(40), np.random.default_rng(0)
+    inputs, zeros = torch.arange(40.0)[:, None], torch.zeros(40, dtype=torch.int64)
+    for _ in range(2000):
+        memory = ExampleMemory(10, Remembered(inputs, zeros, zeros), seen=40)
+        memory.shrink(random)
+        assert memory.held is not None
+        rows = memory.held.inputs.flatten().long()
+        assert len(rows.unique()) == len(rows) == 10
+        counts[rows] += 1
+    assert float((counts - 500).abs().max()) < 80  # as above
 
 
 def test_examples_are_part_of_the_bank_and_of_its_bytes(blobs: Blobs, tmp_path: object) -> None:

@@ -48,8 +48,18 @@ def test_all_results_of_this_project_can_be_written(tmp_path: Path) -> None:
     assert all(0 <= line[f"accmean_task{line['n_tasks']}"] <= 100 for line in lines)
 
 
+def test_long_names_that_begin_alike_have_files_of_their_own(tmp_path: Path) -> None:
+    run(split(tasks=2), tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(json.dumps({**record, "dataset": "long" * 80 + name}))
+    assert len(write_mammoth([tmp_path / "a", tmp_path / "b"], tmp_path / "out")) == 2
+
+
 @pytest.mark.parametrize(
-    "name", ["../../out", "/tmp/evil", "..", ".", "", "a\\b", "a/../../b", "C:\\x", "nul\0", "übung"]
+    "name",
+    ["../../out", "/tmp/evil", "..", ".", "", "a\\b", "a/../../b", "C:\\x", "nul\0", "übung", "+ü" * 200],
 )
 def test_a_record_of_somebody_else_cannot_choose_where_files_go(tmp_path: Path, name: str) -> None:
     """Each name in a record is the name of one folder."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from supermasks.errors import ConfigError, RunStateError, TrainingError
+from supermasks.errors import ConfigError, RunStateError, SupermasksError, TaskError, TrainingError
 from supermasks.experiments.experiment import Experiment
 from supermasks.experiments.expression import parse, with_defaults
 from supermasks.experiments.presets import Preset
@@ -171,9 +171,10 @@ def compare(
 
     Raises:
         RunStateError: the folder holds another comparison, or another process runs one there, or a file is damaged.
-        TrainingError: all trials of a way diverged, or one of its runs did; raised after the other ways are finished.
         DataUnavailableError: the data set is not there.
-        ConfigError: the settings cannot work.
+        TrainingError: all trials of a way diverged, or one of its runs did.
+        ConfigError: the settings of a way cannot work.
+        TaskError: a way cannot learn these tasks. These three are raised after the other ways are finished.
     """
     watcher = watcher or Silent()
     comparison.experiments[0].stream(data)  # data that are not there are noticed before anything is written
@@ -182,7 +183,7 @@ def compare(
         _claim(comparison, out)
         searched = comparison.trials if comparison.trials > 1 else 0
         watcher.begin("comparing", len(comparison.experiments) * (searched + comparison.seeds))
-        diverged = list[str]()
+        failed = dict[str, SupermasksError]()
         for name, experiment in zip(comparison.names, comparison.experiments, strict=True):
             job = _Job(out, data, (), device)
             try:
@@ -196,11 +197,13 @@ def compare(
                             finished(out / RUNS)
                     mean = read_record(folder)["accuracy"]["mean"]
                     watcher.advance(f"{name}, seed {seed}: {100 * mean:.1f}%")
-            except TrainingError as error:
-                diverged.append(f"{name}: {error}")
-                watcher.advance(f"{name} diverged")
-        if diverged:
-            raise TrainingError(f"{'; '.join(diverged)}. All other ways are finished, in {out / RUNS}")
+            except (ConfigError, TaskError, TrainingError) as error:
+                failed[name] = error
+                watcher.advance(f"{name} failed")
+        if failed:
+            words = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            first = type(next(iter(failed.values())))
+            raise first(f"{words}. All other ways are finished, in {out / RUNS}")
         return out / RUNS
 
 

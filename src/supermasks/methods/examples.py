@@ -66,9 +66,11 @@ class Remembered:
 class ExampleMemory:
     """At most `capacity` examples, a uniform random sample of all that were offered (reservoir sampling; Vitter 1985).
 
+    A larger capacity than before brings back no example. So later ones are more likely to be in such a memory.
+
     Args:
         capacity: the largest number of examples.
-        held: the examples so far; None if there are none. If there are more than the capacity, the first are kept.
+        held: the examples so far; None if there are none. If there are more than the capacity, call `shrink`.
         seen: how many examples were offered so far.
 
     Example:
@@ -82,8 +84,7 @@ class ExampleMemory:
     def __init__(self, capacity: int, held: Remembered | None = None, seen: int = 0) -> None:
         if capacity < 1:
             raise ConfigError(f"a memory must hold at least 1 example, got {capacity}; use Sequential() without one")
-        self.capacity, self.seen = capacity, seen
-        self.held = held.at(torch.arange(capacity)) if held is not None and len(held) > capacity else held
+        self.capacity, self.seen, self.held = capacity, seen, held
 
     @classmethod
     def of(cls, memory: Mapping[str, Tensor], capacity: int, with_logits: bool = False) -> "ExampleMemory":
@@ -115,6 +116,11 @@ class ExampleMemory:
             return {}
         found = {**self.held.tensors(), **_coded(self.held.inputs), SEEN: torch.tensor(self.seen)}
         return {EXAMPLES + name: value for name, value in found.items()}
+
+    def shrink(self, random: np.random.Generator) -> None:
+        """Keep a random sample of the examples if there are more than the capacity."""
+        if self.held is not None and len(self) > self.capacity:
+            self.held = self.draw(self.capacity, random)
 
     def offer(self, examples: Remembered, random: np.random.Generator) -> None:
         """Offer new examples, one after the other.

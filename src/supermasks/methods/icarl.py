@@ -1,6 +1,7 @@
 """iCaRL: the nearest mean of stored examples decides, over features that are held to their earlier answers."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from supermasks.methods.last_layer import LastLayer
 from supermasks.methods.replay import ReplaySession
 from supermasks.methods.sequential import Sequential
 from supermasks.methods.session import Criterion, Learned, Lesson, Logits, Session
+from supermasks.types import TaskStream
 
 CLASSIFIER = "classifier "
 """The prefix of the names of trained heads in the memory, before the number of the task and the name."""
@@ -51,21 +53,30 @@ class ICaRL(Sequential):
         super().__post_init__()
         ExampleMemory(self.memory)  # rejects an invalid size
 
+    def check_tasks(self, tasks: TaskStream) -> None:
+        _check_places(self.memory, sum(len(task.classes) for task in tasks))
+
     def begin(self, lesson: Lesson) -> Session:
         return _Means(lesson, self.memory)
+
+
+def _check_places(memory: int, classes: int) -> None:
+    if memory < classes:
+        raise ConfigError(
+            f"a memory of {memory} examples is too small for {classes} classes; store at least one example of each "
+            "class"
+        )
 
 
 class _Means(ReplaySession):
     """Trains the features, and computes the means."""
 
+    sampled: ClassVar[bool] = False
+
     def __init__(self, lesson: Lesson, capacity: int) -> None:
         super().__init__(lesson, capacity)
+        _check_places(capacity, self._count())
         self._each = capacity // self._count()
-        if not self._each:
-            raise ConfigError(
-                f"a memory of {capacity} examples is too small for {self._count()} classes; store at least one example "
-                "of each class"
-            )
         task, seen = lesson.task, set(lesson.task.train.targets.unique().tolist())
         if len(seen) < len(task.classes):
             without = [label for number, label in enumerate(task.classes) if number not in seen]

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from supermasks.methods.session import Lesson, Session
 from supermasks.network import Network
 from supermasks.spec import Settings
+from supermasks.types import TaskStream
 
 
 class Method(Settings, ABC):
@@ -36,6 +37,10 @@ class Method(Settings, ABC):
     def check(self, network: Network) -> None:
         """Raise DensityError if the method cannot serve the layers of this network."""
         del network
+
+    def check_tasks(self, tasks: TaskStream) -> None:
+        """Raise ConfigError if the method cannot learn all of these tasks, before hours are spent on the first."""
+        del tasks
 
     @abstractmethod
     def begin(self, lesson: Lesson) -> Session:

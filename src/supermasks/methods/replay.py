@@ -37,6 +37,8 @@ class ReplaySession(SharedWeights):
     """
 
     in_parts: ClassVar[bool] = False
+    sampled: ClassVar[bool] = True
+    """Whether the memory is a random sample; if not, the session chooses what to keep where too many are stored."""
 
     def __init__(self, lesson: Lesson, capacity: int, with_logits: bool = False) -> None:
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -53,6 +55,8 @@ class ReplaySession(SharedWeights):
                 f"{tuple(shape)}; give all tasks inputs of the same shape"
             )
         self.random = generator(lesson.seed, "examples", lesson.task.name)
+        if self.sampled:
+            self.examples.shrink(self.random)
         self.heads = Heads(lesson)
         self._new = list[Remembered]()
 

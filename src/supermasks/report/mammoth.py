@@ -1,5 +1,6 @@
 """Results in the words of Mammoth, a framework of continual learning, as JSON: for tables and plots of others."""
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from supermasks.report.write import read_runs
 from supermasks.types import GNS, NNS
 
 FILE = "logs.jsonl"
+LONGEST = 200  # bytes of the name of a folder; file systems allow 255
 LABELS_SHARED = [scenario.name for scenario in (GNS, NNS)]
 
 
@@ -63,8 +65,11 @@ def _lines(record: Record) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _file_name(text: str) -> str:
-    """Return a text as the name of one folder: a record of somebody else may hold any text."""
+    """Return a text as the name of one folder: a record of somebody else may hold any text, of any length."""
     name = re.sub(r"[^\w .,()=+-]+", "_", text)
+    if len(name.encode()) > LONGEST:
+        cut = name.encode()[:LONGEST].decode(errors="ignore")
+        name = f"{cut}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return "_" if name.strip(". ") == "" else name
 
 

@@ -11,7 +11,7 @@ from supermasks.report.tables import NOTHING
 from supermasks.report.words import in_markdown
 
 BYTES = {
-    "total": "all files of the bank",
+    "total": "the bank, without the memory for learning further tasks",
     "masks": "masks",
     "packed": "masks at a bit a weight, not a file",
     "entropy_bound": "entropy bound of the masks, not a file",
@@ -33,8 +33,8 @@ EXPLAINED = (
     "Forgetting (Chaudhry et al., 2018): how far accuracies fell from their best before the last task, mean over the "
     "tasks but the last. Backward transfer (Lopez-Paz and Ranzato, 2017): how accuracies changed since each task was "
     "learned. Both with the task given. Task identification: decisions about the task that were right. "
-    "Bytes: all tasks together, on disk; total counts all files of the bank, and the further columns say what they "
-    "hold. Memory for further tasks (of which examples are a part) and a trunk are not part of the total. "
+    "Bytes: all tasks together, on disk; total counts the bank, and the further columns say what it "
+    "holds. Memory for further tasks (of which examples are a part) and a trunk are not part of the total. "
     "Seconds: wall clock, for all tasks. Peak memory: of the whole process that made the run."
 )
 

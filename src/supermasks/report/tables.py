@@ -36,7 +36,8 @@ CAPTION = (
     "Where this is near 100%, the tasks are easy to tell apart, and finding them shows little. "
     "Paper's accuracy: what the paper reports for the same settings and the same way of scoring. "
     "Forgotten: how far accuracies fell from their best while later tasks were learned, the task being given. "
-    "Bytes a task: all files of the bank, and in parentheses the coded masks alone. "
+    "Bytes a task: the bank and a trunk that tasks share, without what only training needs; in parentheses the "
+    "coded masks alone. "
     "Seconds: wall clock; to test means to find task and label of all test images of all tasks."
 )
 

@@ -99,6 +99,7 @@ def learn(
         start, task = perf_counter(), tasks[index]
         learner.training = experiment.training_of(index)
         report = learner.learn(task, watcher.step, out / CHECKPOINT)
+        earlier = max(0.0, report.seconds - (perf_counter() - start))  # before an interruption
         append(task.name)
-        advance(log.note(perf_counter() - start, report.validation, report.rounding))
+        advance(log.note(earlier + perf_counter() - start, report.validation, report.rounding))
     return log.rows

@@ -18,6 +18,7 @@ from supermasks.experiments.running.recognition import judged_examples, recognis
 from supermasks.experiments.running.record import about, peak_memory_bytes, write_record
 from supermasks.experiments.running.streaming import Streaming, score
 from supermasks.experiments.running.watcher import Silent, Watcher
+from supermasks.experiments.ways.trunk import trunk_seconds
 from supermasks.inference import SuperfluousNeurons
 from supermasks.learner import Learner
 from supermasks.spec import describe
@@ -139,7 +140,7 @@ def _learn_and_evaluate(
         "overlap": overlap([state.mask for state in learner.bank]),
         "bytes": measure_bytes(folder),
         "seconds": {
-            "train": sum(row["seconds"] for row in learned),
+            "train": trunk_seconds(out) + sum(row["seconds"] for row in learned),
             "infer": infer_seconds,
             "evaluate": infer_seconds + perf_counter() - start,
         },
@@ -206,6 +207,7 @@ def _check(experiment: Experiment, learner: Learner, tasks: TaskStream, workers:
     if workers is not None and experiment.later_epochs is not None:
         raise ConfigError("workers train all tasks alike, but later_epochs is set; leave out one of them")
     learner.method.check(learner.network)
+    learner.method.check_tasks(tasks)
     if learner.network.head is not None:
         return  # each task has its own outputs
     outputs, classes = learner.network.outputs(two_of(tasks[0])), len(tasks[0].classes)

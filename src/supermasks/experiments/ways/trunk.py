@@ -1,9 +1,11 @@
 """A trunk that is trained before the first task, and stays as it is."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -28,11 +30,12 @@ def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) ->
     """
     path = setup.out / TRUNK
     if not path.exists():
-        learner.learn(task, setup.progress)
+        seconds = learner.learn(task, setup.progress).seconds
         trained = learner.network.effective(learner.bank[task.name])
         setup.out.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_name(path.name + ".partial")
-        save_file({name: value for name, value in trained.items() if _fits(module, name, value)}, partial_file)
+        values = {name: value for name, value in trained.items() if _fits(module, name, value)}
+        save_file(values, partial_file, {"seconds": repr(seconds)})
         partial_file.replace(path)
     values = load_file(path)
     with torch.no_grad():
@@ -42,6 +45,14 @@ def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) ->
     base = PretrainedBase(f"trunk trained on {task.name}, {path}")
     network = setup.network(heads=True, module=module, base=base, select=[])
     return replace(setup, training=of_heads(setup.training)).learner(network)
+
+
+def trunk_seconds(out: Path) -> float:
+    """Return for how long the trunk of a run was trained; 0 if there is none, or an older version wrote it."""
+    if not (out / TRUNK).exists():
+        return 0.0
+    with safe_open(out / TRUNK, framework="pt") as file:
+        return float((file.metadata() or {}).get("seconds", 0))
 
 
 def of_heads(training: Training) -> Training:
