@@ -25,6 +25,11 @@ def classes_in(package: str, path: Iterable[str], root: type[Kind]) -> dict[str,
     return found
 
 
+def is_ours(kind: type) -> bool:
+    """Return whether a class is of this library, not a user's own."""
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
 def _is_found(kind: type, module: str) -> bool:
     """Return whether a class is public and defined in this module."""
     return kind.__module__ == module and not isabstract(kind) and not kind.__name__.startswith("_")

@@ -57,7 +57,10 @@ class BankFormatError(SupermasksError, ValueError):
 
 
 class UnknownKindError(BankFormatError):
-    """A task of a bank is of a class that is not imported, or that this version does not have; it is not damaged."""
+    """A task of a bank is of a class that is not imported, not known, not the only one of its key, or that fails.
+
+    The task may be sound.
+    """
 
 
 class StorageError(SupermasksError, OSError):

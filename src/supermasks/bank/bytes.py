@@ -97,7 +97,7 @@ def measure(
 def items_of(content: bytes) -> dict[str, int]:
     """Return the bytes of each item in a task's file; `names` is all the rest."""
     items: dict[str, int] = dict.fromkeys(("masks", "owned", "dense", "norm", "router"), 0)
-    item_of = _ITEMS | {key: kind.item for key, kind in change_kinds().items()}
+    item_of = {key: kind.item for key, kind in change_kinds().items()} | _ITEMS
     for name, tensor in deserialize(content):
         items[item_of.get(name.partition("/")[0], "dense")] += len(tensor["data"])
     return {**items, "names": len(content) - sum(items.values())}

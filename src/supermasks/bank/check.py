@@ -12,6 +12,7 @@ from supermasks.bank.reader import BankReader
 from supermasks.bank.shared import SharedReader, remove_shared
 from supermasks.bank.succession import Succession, check_left, written
 from supermasks.bank.writer import BankWriter, Known
+from supermasks.changes import by_kind, reading
 from supermasks.errors import BankFormatError, StorageError, SupermasksError, TaskError, UnknownKindError
 from supermasks.masks import Mask
 from supermasks.network import Network
@@ -64,6 +65,9 @@ def find_problems(
     for name, entry in reader.entries.items():
         with _noting(problems, entry.file, name):
             state = _state(reader, name, names or {})
+            for kind, changes in by_kind(state.changes.items()).items():
+                with reading(kind):
+                    Mask.pack({of: change.used() for of, change in changes})
             order.check(state, tuple)
             if entry.after != state.after(header.fingerprint):
                 raise BankFormatError(

@@ -1,6 +1,15 @@
 """What a task does to one shared parameter. Each file has one kind of change; this package finds them all."""
 
-from supermasks.changes.change import Change, Index, by_kind, change_kinds
+from supermasks.changes.change import (
+    Change,
+    Index,
+    by_kind,
+    change_kinds,
+    full_name,
+    kind_of,
+    kinds_with,
+    reading,
+)
 from supermasks.changes.difference import Difference
 from supermasks.changes.masked import Masked, as_mask
 from supermasks.changes.rank_one import RankOne
@@ -27,4 +36,8 @@ __all__ = [
     "as_mask",
     "by_kind",
     "change_kinds",
+    "full_name",
+    "kind_of",
+    "kinds_with",
+    "reading",
 ]

@@ -1,13 +1,15 @@
 """The base class of changes: what a task does to one shared parameter."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from supermasks.errors import MaskError
+from supermasks.discovery import is_ours
+from supermasks.errors import MaskError, UnknownKindError
 from supermasks.types import Shape, Shapes
 
 
@@ -36,8 +38,9 @@ class Change(ABC):
     compute them faster. A bank finds the class by its `key`, once its module is imported.
 
     Attributes:
-        key: the name of this kind of change in the file of a task; unique.
-        parts: the names of the tensors that a change is stored as; a single tensor may have the name "".
+        key: the name of this kind of change in the file of a task, without "/". Each class needs a key of its own, also
+            a subclass of another kind of change.
+        parts: the names of the tensors that a change is stored as, without "/"; a single tensor may have the name "".
         item: where its bytes are counted: "masks", or "dense" for numbers.
     """
 
@@ -182,22 +185,63 @@ class Applied:
 def change_kinds() -> dict[str, type[Change]]:
     """Return the classes of changes by key: this library's, and your own once their module is imported.
 
-    Raises:
-        MaskError: two classes have the same key.
+    A key that several classes have is left out.
     """
-    found: dict[str, type[Change]] = {}
-    for kind in _descendants(Change):
-        key = getattr(kind, "key", None)
-        if key is None:
-            continue
-        other = found.setdefault(key, kind)
-        if (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
-            raise MaskError(
-                f"{other.__module__}.{other.__qualname__} and {kind.__module__}.{kind.__qualname__} both have the key "
-                f"{key!r}, by which files find their class; give one of them another key"
-            )
-        found[key] = kind  # the last definition counts, as in a notebook
-    return found
+    found = {key: kinds_with(key) for key in map(_own_key, _descendants(Change)) if key is not None}
+    return {key: kinds[0] for key, kinds in found.items() if len(kinds) == 1}
+
+
+def kinds_with(key: str) -> list[type[Change]]:
+    """Return the classes of changes that have a key, not counting subclasses that inherit it.
+
+    A key of this library has only its own class. If a class was defined several times, as in a notebook, the last
+    definition counts.
+    """
+    found = {full_name(kind): kind for kind in _descendants(Change) if _own_key(kind) == key}
+    return [kind for kind in found.values() if is_ours(kind)] or [*found.values()]
+
+
+def kind_of(key: str) -> type[Change]:
+    """Return the class of the changes that files store under a key.
+
+    Raises:
+        UnknownKindError: no class has the key, or several have.
+    """
+    kinds = kinds_with(key)
+    if not kinds:
+        raise UnknownKindError(
+            f"it has changes of the unknown kind {key!r}; if it is your own, import its module first; otherwise use "
+            "the version that wrote it, or a later one"
+        )
+    if len(kinds) > 1:
+        raise UnknownKindError(
+            f"it has changes of the kind {key!r}, but {' and '.join(map(full_name, kinds))} both have this key, by "
+            "which files find their class; give the one that did not write the file another key"
+        )
+    return kinds[0]
+
+
+def full_name(kind: type[Change]) -> str:
+    """Return the name of a class with its module."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@contextmanager
+def reading(kind: type[Change]) -> Generator[None]:
+    """Turn any error of a user's own class inside the context into one that does not call the file damaged.
+
+    Raises:
+        UnknownKindError: the class failed; it has the error as its cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_ours(kind):
+            raise
+        raise UnknownKindError(
+            f"your class {full_name(kind)} failed to read its changes: {type(error).__name__}: {error}; the file may "
+            "be sound, so mend the class first"
+        ) from error
 
 
 def by_kind(changes: Iterable[tuple[Any, Change]]) -> dict[type[Change], list[tuple[Any, Any]]]:
@@ -206,6 +250,12 @@ def by_kind(changes: Iterable[tuple[Any, Change]]) -> dict[type[Change], list[tu
     for of, change in changes:
         groups.setdefault(type(change), []).append((of, change))
     return groups
+
+
+def _own_key(kind: type[Change]) -> str | None:
+    """Return the key of a class; None if it has none, or only that of the changes that it is a subclass of."""
+    key = getattr(kind, "key", None)
+    return None if key in [getattr(base, "key", None) for base in kind.__bases__ if issubclass(base, Change)] else key
 
 
 def _descendants(kind: type[Change]) -> Iterable[type[Change]]:

@@ -12,21 +12,22 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
-from supermasks.changes import Change, Masked, by_kind, change_kinds
+from supermasks.changes import Change, Masked, by_kind, full_name, kind_of, kinds_with, reading
+from supermasks.discovery import is_ours
 from supermasks.encoding.labels import decode_label, encode_label
 from supermasks.encoding.layout import Layout
-from supermasks.encoding.tensors import check_tensors
-from supermasks.errors import BankFormatError, LabelError, UnknownKindError
+from supermasks.encoding.tensors import as_bytes, check_tensors, encodable
+from supermasks.errors import BankFormatError, LabelError, MaskError, TaskError, UnknownKindError
 from supermasks.input_form import InputForm
 from supermasks.moments import ClassMeans
 from supermasks.owned import Owned
 from supermasks.state import TaskState, as_stored
 from supermasks.task_info import INPUT_TYPES, TaskInfo
 
-OWNED, BUFFER, BUFFERS, ROUTER = "owned", "buffer", "buffers", "router"
+OWNED, BUFFER, BUFFERS, ROUTER = _RESERVED = ("owned", "buffer", "buffers", "router")
 _TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in INPUT_TYPES}
 
 
@@ -35,13 +36,51 @@ def check_storable(state: TaskState) -> None:
 
     Raises:
         LabelError: a class label cannot be stored.
-        TaskError: a buffer or a weight cannot be stored.
+        TaskError: a buffer, a weight or a kind of change cannot be stored.
     """
     _encode_classes(state)
+    check_kinds(state)
     check_tensors(state.buffers, "buffer", state.name)
     for name, change in state.changes.items():
         stored = {f"{name}/{part}" if part else name: value for part, value in change.tensors().items()}
         check_tensors(stored, "weight", state.name)
+
+
+def check_kinds(state: TaskState) -> None:
+    """Raise TaskError if a file cannot hold a task's changes of a user's own class, or could not find the class again.
+
+    A class needs a key of its own. A changed class may keep its key, as in a notebook.
+    """
+    for kind, changes in by_kind(state.changes.items()).items():
+        if is_ours(kind):
+            continue
+        what = f"changes of the class {full_name(kind)} cannot be stored"
+        key, parts = getattr(kind, "key", None), getattr(kind, "parts", None)
+        if not isinstance(key, str) or not key or "/" in key or key in _RESERVED or not encodable(key):
+            raise TaskError(
+                f"{what}: its key must be a string that UTF-8 can encode, not empty, without '/', and none of "
+                f"{', '.join(_RESERVED)}; got {key!r}; give it another key, such as {kind.__name__.lower()!r}"
+            )
+        if others := [other for other in map(full_name, kinds_with(key)) if other != full_name(kind)]:
+            raise TaskError(
+                f"{what}: files find a class by its key, and {key!r} is that of {' and '.join(others)}; give the class "
+                f"a key of its own, such as {kind.__name__.lower()!r}"
+            )
+        if not isinstance(parts, tuple) or not _are_parts(parts):
+            raise TaskError(
+                f"{what}: its parts must be a tuple of different strings without '/', and '' only alone; got {parts!r}"
+            )
+        for name, change in changes:
+            if (stored := {*change.tensors()}) != {*parts}:
+                raise TaskError(
+                    f"{what}: expected the tensors {parts}, which are its parts, for {name!r} of task {state.name!r}, "
+                    f"got {(*stored,)}; name the same tensors in both"
+                )
+
+
+def _are_parts(parts: tuple[object, ...]) -> bool:
+    named = all(isinstance(part, str) and part and "/" not in part for part in parts)
+    return parts == ("",) or (named and len({*parts}) == len(parts))
 
 
 def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] | None = None) -> tuple[bytes, bool]:
@@ -64,13 +103,13 @@ def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] 
     for dtype, names in _by_type(layout, known).items():
         values = torch.cat([state.buffers[name].flatten() for name in names])
         tensors[f"{BUFFERS}/{dtype}"] = as_stored(values)
-    tensors |= {f"{BUFFER}/{name}": v.contiguous() for name, v in state.buffers.items() if name not in known}
+    tensors |= {f"{BUFFER}/{name}": value for name, value in state.buffers.items() if name not in known}
     owned = None
     if state.owned is not None:
         changed, owned = state.owned.ordered(layout.shapes).encode(state.mask.ordered(layout.shapes))
         tensors |= {f"{OWNED}/{name}": value for name, value in changed.items()}
     if state.means is not None:
-        tensors |= {f"{ROUTER}/{name}": value.contiguous() for name, value in state.means.tensors().items()}
+        tensors |= {f"{ROUTER}/{name}": value for name, value in state.means.tensors().items()}
     info = state.info
     task = {
         "classes": _encode_classes(state),
@@ -86,7 +125,7 @@ def encode_state(state: TaskState, layout: Layout, before: Mapping[str, Change] 
         **({"base": state.base} if state.base else {}),
         **({} if state.means is None else {"router": state.means.of}),
     }
-    return save(tensors, metadata={"task": json.dumps(task, separators=(",", ":"))}), relative
+    return as_bytes(tensors, {"task": json.dumps(task, separators=(",", ":"))}), relative
 
 
 def decode_state(
@@ -103,7 +142,7 @@ def decode_state(
 
     Raises:
         BankFormatError: `encode_state` cannot have made this content for this layout.
-        UnknownKindError: a change is of a class that is not imported.
+        UnknownKindError: a change is of a class that is not imported, or that fails.
     """
     try:
         tensors, groups = load(content), dict[str, dict[str, Tensor]]()
@@ -135,7 +174,7 @@ def decode_state(
             return state
         return replace(state, owned=Owned.decode(trained, task["owned"], state.mask))
     except UnknownKindError as error:
-        raise UnknownKindError(f"{file} cannot be read here: {error}") from None
+        raise UnknownKindError(f"{file} cannot be read here: {error}") from error.__cause__
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise BankFormatError(f"{file} is not a task of this bank: {type(error).__name__}: {error}") from error
 
@@ -185,21 +224,26 @@ def _decode_changes(
     layout: Layout,
     before: Mapping[str, Change],
 ) -> dict[str, Change]:
-    known = change_kinds()
-    if unknown := sorted({*groups, *unnamed} - known.keys()):
-        raise UnknownKindError(
-            f"it has changes of the unknown kind {unknown[0]!r}; if it is your own, import its module first; otherwise "
-            "use the version that wrote it, or a later one"
-        )
-    changes = dict[str, Change]()
-    for key in sorted({*groups, *unnamed}, key=lambda key: not known[key].parts):  # kinds with names first
+    known, changes = {key: kind_of(key) for key in sorted({*groups, *unnamed})}, dict[str, Change]()
+    for key in sorted(known, key=lambda key: not getattr(known[key], "parts", ())):  # kinds with names first
         kind, listed = known[key], unnamed.get(key)
         others = [name for names in unnamed.values() for name in names or ()]
         names = [name for name in layout.shapes if name not in changes and name not in others]
         rest = {name: layout.shapes[name] for name in (names if listed is None else listed)}
         earlier = {name: before[name] for name in rest if type(before.get(name)) is kind}
-        changes |= kind.decode(groups.get(key, {}), layout.shapes, rest if not kind.parts else {}, earlier)
+        with reading(kind):
+            of = kind.decode(groups.get(key, {}), layout.shapes, rest if not kind.parts else {}, earlier)
+            if not is_ours(kind):
+                _check_restored(of, layout)
+        changes |= of
     return {**{name: changes[name] for name in layout.shapes if name in changes}, **changes}
+
+
+def _check_restored(changes: Mapping[str, Change], layout: Layout) -> None:
+    for name, change in changes.items():
+        if not isinstance(change, Change) or layout.shapes.get(name, change.shape) != change.shape:
+            got = f"one of shape {change.shape}" if isinstance(change, Change) else repr(change)
+            raise MaskError(f"expected a change of {name!r}, of shape {layout.shapes.get(name)}, got {got}")
 
 
 def _encode_classes(state: TaskState) -> list[Any]:

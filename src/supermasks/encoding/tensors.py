@@ -23,8 +23,14 @@ def encode_tensors(tensors: Mapping[str, Tensor], kind: str) -> bytes:
         TaskError: one of them cannot be stored.
     """
     check_tensors(tensors, kind)
+    return as_bytes(tensors)
+
+
+def as_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Return the content of a file that holds tensors which `check_tensors` has accepted."""
     # Copies: the format refuses tensors that share memory.
-    return save({n: v.detach().cpu().clone(memory_format=torch.contiguous_format) for n, v in tensors.items()})
+    copies = {n: v.detach().cpu().clone(memory_format=torch.contiguous_format) for n, v in tensors.items()}
+    return save(copies, metadata)
 
 
 def check_tensors(tensors: Mapping[str, Tensor], kind: str, task: str = "") -> None:
@@ -37,7 +43,7 @@ def check_tensors(tensors: Mapping[str, Tensor], kind: str, task: str = "") -> N
     """
     for name, value in tensors.items():
         what = f"{kind} {name!r}{f' of task {task!r}' if task else ''} cannot be stored"
-        if not isinstance(name, str) or not _encodable(name):
+        if not isinstance(name, str) or not encodable(name):
             raise TaskError(f"{what}: its name must be a string that UTF-8 can encode; choose another name")
         if not isinstance(value, Tensor):
             raise TaskError(f"{what}: expected a tensor, got {type(value).__name__}")
@@ -48,7 +54,8 @@ def check_tensors(tensors: Mapping[str, Tensor], kind: str, task: str = "") -> N
             )
 
 
-def _encodable(name: str) -> bool:
+def encodable(name: str) -> bool:
+    """Return whether UTF-8 can encode a name."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
