@@ -12,6 +12,7 @@ from supermasks.brief import brief
 from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError, UnknownTaskError
 from supermasks.files import as_path
 from supermasks.methods import Method
+from supermasks.spec import Settings, check_restorable
 from supermasks.state import TaskState
 from supermasks.training import Training
 from supermasks.types import Task
@@ -23,7 +24,7 @@ LEAST_SHARE = 0.5
 def check_part(
     what: str, given: object, kind: type | tuple[type, ...], example: str, known: Sequence[type] = ()
 ) -> None:
-    """Raise ConfigError unless a part of a learner is of its kind.
+    """Raise ConfigError unless a part of a learner is of its kind, and settings can be saved and loaded.
 
     Args:
         what: the name of the part, such as "method".
@@ -36,6 +37,8 @@ def check_part(
         others = f"; there are {', '.join(each.__name__ for each in known)}" if known else ""
         got = f"the class {given.__name__}" if isinstance(given, type) else brief(given)
         raise ConfigError(f"the {what} of a learner must be an object such as {example}, got {got}{others}")
+    if isinstance(given, Settings):
+        check_restorable(given)
 
 
 def check_optimisers(method: Method, training: Training) -> None:

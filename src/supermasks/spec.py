@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from functools import cache
 from inspect import isabstract
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from supermasks.discovery import is_ours
 from supermasks.errors import ConfigError
 
 Kind = TypeVar("Kind")
@@ -79,12 +81,15 @@ def _in_words(hint: Any) -> str:
 
 def _an_instance(kind: Any) -> str:
     name = getattr(kind, "__name__", str(kind))
-    examples = [f"{each.__name__}(...)" for each in kind.__subclasses__()] if isinstance(kind, type) else []
+    known = isinstance(kind, type) and issubclass(kind, Settings)
+    examples = [f"{each.__name__}(...)" for each in kind.__subclasses__()] if known else []
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}" + (f", such as {examples[0]}" if examples else "")
 
 
 def describe(value: object) -> Any:
     """Return a value as JSON data; a dataclass becomes `{"type": class name, field: ...}`.
+
+    Fields that a class computes (`init=False`) are left out.
 
     Raises:
         ConfigError: a part of it has no JSON form, or a mapping has the key "type" or one that is no string.
@@ -95,8 +100,7 @@ def describe(value: object) -> Any:
         {'type': 'Threshold', 'threshold': 0.0}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        return {"type": type(value).__name__, **{name: describe(field) for name, field in _given(value).items()}}
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     if isinstance(value, Mapping):
@@ -112,6 +116,75 @@ def describe(value: object) -> Any:
         f"cannot store a {type(value).__name__}, since it has no JSON form; "
         "make it a frozen dataclass of numbers and strings"
     )
+
+
+def check_restorable(value: object) -> None:
+    """Raise ConfigError unless `build` brings these settings back as they are, once their classes are imported.
+
+    What a class computes from its fields may have any form. Two classes of the same name are not an error here: who
+    loads the settings may pass the object instead.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Some(Settings):
+        ...     values: list[int]
+        >>> check_restorable(Some([1, 2]))
+        Traceback (most recent call last):
+        supermasks.errors.ConfigError: a list in settings is read back as a tuple; write (1, 2) in place of [1, 2]
+    """
+    describe(value)
+    _check_restorable(value)
+
+
+def _check_restorable(value: object) -> None:
+    if isinstance(value, list):
+        given = tuple(cast("list[Any]", value))
+        raise ConfigError(f"a list in settings is read back as a tuple; write {given!r} in place of {value!r}")
+    if isinstance(value, Enum):
+        raise ConfigError(f"{value} in settings is read back as {value.value!r}; use a string or a number")
+    if isinstance(value, (tuple, Mapping)):
+        for item in cast("Any", value.values() if isinstance(value, Mapping) else value):
+            _check_restorable(item)
+    if dataclasses.is_dataclass(value):
+        for item in _given(value).values():
+            _check_restorable(item)
+        _check_made_again(value)
+
+
+def _check_made_again(value: Any) -> None:
+    """Raise ConfigError unless the stored fields of settings are all that they were made with."""
+    kind = type(value)
+    if not isinstance(value, Settings):
+        raise ConfigError(
+            f"settings with a {kind.__name__} cannot be read back; make it a subclass of supermasks.spec.Settings"
+        )
+    if is_ours(kind):
+        return
+    try:
+        again = kind(**_given(value))
+    except Exception as error:
+        raise ConfigError(
+            f"settings of {kind.__name__} cannot be read back: {type(error).__name__}: {error}; its fields must be all "
+            "that it is made with"
+        ) from error
+    names = {field.name for field in dataclasses.fields(value)} | (vars(value).keys() & vars(again).keys())
+    for name in sorted(names):
+        was, now = getattr(value, name), getattr(again, name)
+        if not _same(was, now):
+            raise ConfigError(
+                f"{name} of {kind.__name__} is read back as {now!r}, not {was!r}, since only fields are stored; make "
+                f"{name} a field of a class with @dataclass(frozen=True), or compute it from fields"
+            )
+
+
+def _same(one: Any, other: Any) -> bool:
+    plain = (NoneType, bool, int, float, str, Settings)
+    return (one == other or one != one) if isinstance(one, plain) else type(one) is type(other)
+
+
+def _given(value: Any) -> dict[str, Any]:
+    """Return the fields with which settings are made, by name."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
 
 
 def kinds(root: type[Kind]) -> list[type[Kind]]:

@@ -24,7 +24,7 @@ from supermasks.methods import Method, SupSup
 from supermasks.network import Network
 from supermasks.seeding import generator
 from supermasks.sharing import find_bank, publish, warn_of_missing_files
-from supermasks.spec import build, describe, kinds
+from supermasks.spec import build, check_restorable, describe, kinds
 from supermasks.training import (
     Training,
 )
@@ -45,7 +45,8 @@ class StoredLearner(TaskManager):
             (`supermasks.router.Auto`).
 
     Raises:
-        ConfigError: a part is not of its kind, or a network is given with a base or with weights of tasks.
+        ConfigError: a part is not of its kind or cannot be saved and loaded, or a network is given with a base or with
+            weights of tasks.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class StoredLearner(TaskManager):
         if isinstance(backbone, Network) and base is not None:
             raise ConfigError("a Network has its base already; leave base out, or pass the module itself")
         network = backbone if isinstance(backbone, Network) else Network(backbone, base or RandomBase(seed))
+        check_restorable(network.base)
         if network.weights.over:
             raise ConfigError("tasks have written weights into this network; a new learner needs one without")
         bank = MaskBank(BankHeader.of(network), network.kept)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.anatomy import Part
-from supermasks.bases.base import Base
-from supermasks.errors import MaskError
+from supermasks.bases.base import Base, fingerprint
+from supermasks.discovery import is_ours
+from supermasks.errors import ConfigError, MaskError
 
 
 def fill(
@@ -23,6 +24,7 @@ def fill(
 
     Raises:
         MaskError: the kept values are not those of this module.
+        ConfigError: a base of a user's own class gives other values on the second call.
 
     Example:
         >>> from supermasks.anatomy import dissect
@@ -37,6 +39,12 @@ def fill(
     if kept is not None:
         own |= _checked_kept(kept, base.kept(parts), own)
     values = base.values(parts, own)
+    if not is_ours(type(base)) and fingerprint(values) != fingerprint(base.values(parts, own)):
+        raise ConfigError(
+            f"{type(base).__name__} must give the same values on every call, but gave others on the second one, so no "
+            "bank over it could be loaded; draw random numbers from a seed, as with "
+            "supermasks.seeding.generator(self.seed, 'base', name)"
+        )
     with torch.no_grad():
         for name, value in values.items():
             held[name].copy_(value)
