@@ -9,6 +9,7 @@ from supermasks.asking import readable_lookups
 from supermasks.batch_checks import check_inputs
 from supermasks.errors import InputError
 from supermasks.inference import TaskInference
+from supermasks.inference.task_inference import checked
 from supermasks.masks.rows import compiled
 from supermasks.mixed_rows import FEW_TASKS, mixed_logits
 from supermasks.network import Network
@@ -155,8 +156,16 @@ def believed(
         inputs: as the network takes them.
         together: whether all inputs are of one task; the belief then has one row.
         chunk: how many inputs are judged at once where each is judged by itself.
+
+    Raises:
+        ConfigError: the inference returns something else than a belief about these tasks and inputs.
+        InputError: its evidence is NaN.
     """
     with torch.no_grad(), readable_lookups():
         if together:
-            return inference.infer(superposition, inputs)
-        return Belief.joined([inference.infer_each(superposition, part) for part in inputs.split(chunk)])
+            return checked(inference.infer(superposition, inputs), inference, superposition, 1)
+        beliefs = [
+            checked(inference.infer_each(superposition, part), inference, superposition, len(part))
+            for part in inputs.split(chunk)
+        ]
+        return Belief.joined(beliefs)

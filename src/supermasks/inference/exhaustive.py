@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from supermasks.errors import ConfigError
 from supermasks.inference.objectives import Entropy, Objective
 from supermasks.inference.task_inference import TaskInference, decide, uniform
 from supermasks.superposition import Superposition
@@ -63,7 +64,16 @@ def tried(superposition: Superposition, inputs: Tensor, task: int, objective: Ob
         inputs: `batch x ...`.
         task: its index.
         objective: of the logits.
+
+    Raises:
+        ConfigError: the objective does not give one number for each input.
     """
     with torch.no_grad():
         logits = superposition.network.forward(inputs, superposition.member(task))
-        return -objective.compare(logits, superposition.classes)
+        values = objective.compare(logits, superposition.classes)
+    if values.shape != (len(inputs),):
+        raise ConfigError(
+            f"{type(objective).__name__} must return one number for each input, of shape {(len(inputs),)}, got shape "
+            f"{tuple(values.shape)}; reduce the logits over dimension 1, as in logits.amax(dim=1)"
+        )
+    return -values

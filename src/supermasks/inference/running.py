@@ -5,7 +5,7 @@ from torch import Tensor
 
 from supermasks.batch_checks import check_inputs
 from supermasks.errors import ConfigError
-from supermasks.inference.task_inference import TaskInference, decide, uniform
+from supermasks.inference.task_inference import TaskInference, checked, decide, uniform
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
 
@@ -67,7 +67,8 @@ class RunningInference:
         """
         first = self.superposition.states[0]
         check_inputs(inputs, first.input_shape, first.input_dtype)
-        evidence = self.inference.infer(self.superposition, inputs).evidence[0]
+        belief = checked(self.inference.infer(self.superposition, inputs), self.inference, self.superposition, 1)
+        evidence = belief.evidence[0]
         total, count = self._total + len(inputs) * evidence.to(self._total), self.count + len(inputs)
         belief = decide(self.superposition, (total / count).to(evidence.dtype)[None])
         self._total, self.count = total, count

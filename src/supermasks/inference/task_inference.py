@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from supermasks.errors import InputError, SupermasksWarning, TaskError
+from supermasks.brief import brief, listed
+from supermasks.errors import ConfigError, InputError, SupermasksWarning, TaskError
 from supermasks.spec import Settings
 from supermasks.superposition import Superposition
 from supermasks.types import Belief
@@ -94,7 +95,43 @@ class TaskInference(Settings, ABC):
         Raises:
             TaskError: there are no tasks to choose among.
         """
-        return Belief.joined([self.infer(superposition, one[None]) for one in inputs])
+        return Belief.joined([checked(self.infer(superposition, one[None]), self, superposition, 1) for one in inputs])
+
+
+def checked(belief: object, inference: TaskInference, superposition: Superposition, rows: int) -> Belief:
+    """Return what an inference returned, if it is a belief about some of the tasks.
+
+    Args:
+        belief: that was returned.
+        inference: that returned it.
+        superposition: the tasks that it could choose among.
+        rows: how many inputs or batches it was asked about.
+
+    Raises:
+        ConfigError: it is something else, about other tasks, or its parts do not fit together.
+        InputError: the evidence is NaN.
+    """
+    kind, names = type(inference).__name__, superposition.names
+    if not isinstance(belief, Belief):
+        raise ConfigError(f"{kind} must return a Belief, such as decide(superposition, evidence), got {brief(belief)}")
+    k = len(belief.candidates)
+    if belief.candidates != names and (len({*belief.candidates}) < k or not {*belief.candidates} <= {*names}):
+        raise ConfigError(
+            f"the candidates of a belief must be among the tasks {listed(names)}, each once, but {kind} returned "
+            f"{listed(belief.candidates)}; return superposition.names"
+        )
+    for name, shape in {"alpha": (rows, k), "evidence": (rows, k), "chosen": (rows,), "tied": (rows,)}.items():
+        value = getattr(belief, name)
+        if not isinstance(value, Tensor) or value.shape != shape:
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else brief(value)
+            raise ConfigError(f"{name} of a belief must be a tensor of shape {shape}, but {kind} returned {got}")
+    chosen = belief.chosen
+    if chosen.dtype != torch.int64 or not bool(((chosen >= 0) & (chosen < k)).all()):
+        got = f"{chosen.dtype} from {chosen.min()} to {chosen.max()}"
+        raise ConfigError(f"chosen of a belief must be int64 from 0 to {k - 1}, but {kind} returned {got}")
+    if bool(belief.evidence.isnan().any()):
+        raise InputError(f"the evidence of {kind} is NaN for these inputs; are they scaled as in training?")
+    return belief
 
 
 def uniform(superposition: Superposition, among: Sequence[int] | None = None) -> Tensor:
