@@ -13,7 +13,7 @@ from supermasks.learner_checks import (
 )
 from supermasks.methods import Lesson
 from supermasks.moments import ClassMeans, Moments
-from supermasks.router import Statistics, collect
+from supermasks.router import Statistics
 from supermasks.scores import Past
 from supermasks.spec import describe
 from supermasks.stored_learner import StoredLearner
@@ -31,6 +31,8 @@ from supermasks.training import (
     learned_apart,
     watched,
 )
+from supermasks.training.layers import seeded_reading
+from supermasks.training.learning import count
 from supermasks.types import Task, TaskStream
 from supermasks.workers import Workers
 
@@ -105,7 +107,7 @@ class Learner(StoredLearner):
             listeners = Listeners(told, callbacks if bar is None else (*callbacks, bar.step))
             empty = self._empty(task)
             learned = learn_task(self.method, self._lesson(task), self.training, listeners, file)
-        self._add(learned.counted(self.network, task, empty))
+        self._add(learned.counted(self.network, task, empty, self.seed))
         forget_stages(self.method, file)
         return learned.fit
 
@@ -135,7 +137,7 @@ class Learner(StoredLearner):
         lessons = [self._lesson(task) for task in tasks]
         learned = learn_together(self.method, lessons, self.training, progress, callbacks)
         empty = self._empty(tasks[0])
-        counted = [one.counted(self.network, task, empty) for task, one in zip(tasks, learned, strict=True)]
+        counted = [one.counted(self.network, task, empty, self.seed) for task, one in zip(tasks, learned, strict=True)]
         for one in counted:
             self._add(one)
         return [one.fit for one in counted]
@@ -208,8 +210,8 @@ class Learner(StoredLearner):
                 raise DuplicateTaskError(f"task {task.name!r} is given twice; pass all of its examples as one task")
             if learned != task.classes:
                 raise TaskError(f"task {task.name!r} was learned with the classes {learned}, got {task.classes}")
-            empty = moments.empty() if moments is not None else statistics.begin(self.network, task.train)
-            means[task.name], counted = collect(self.network, task.train, len(task.classes), empty)
+            empty = moments.empty() if moments is not None else self._begin(statistics, task)
+            means[task.name], counted = count(self.network, task, empty, self.seed)
             moments = counted if moments is None else moments.plus(counted)
         if lacking := [name for name in self.tasks if name not in means]:
             raise TaskError(f"expected the examples of all tasks, got none of {listed(lacking)}; pass these as well")
@@ -223,7 +225,11 @@ class Learner(StoredLearner):
         statistics = self.inference.statistics
         if not isinstance(statistics, Statistics) or len(self.bank):  # tasks without statistics cannot get them here
             return None
-        return statistics.begin(self.network, task.train)
+        return self._begin(statistics, task)
+
+    def _begin(self, statistics: Statistics, task: Task) -> Moments:
+        with seeded_reading(self.network.device, self.seed, task.name, "features"):
+            return statistics.begin(self.network, task.train)
 
     def _add(self, learned: LearnedTask) -> None:
         self.add(learned.state, learned.memory or None, learned.weights, learned.moments)

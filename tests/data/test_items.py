@@ -4,20 +4,27 @@ import pickle
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from supermasks import Examples, Learner, Task
+from supermasks.bank import MaskBank
 from supermasks.data import make_task, with_validation
 from supermasks.data.items import ItemInputs
 from supermasks.errors import InputError, RunStateError, TaskError
+from supermasks.methods import EWC, ExSSNeT, ICaRL, SupSup
 from supermasks.nets import fully_connected
+from supermasks.router import LinearDiscriminant
+from supermasks.scores import KKT, InitialScores, KaimingUniform, Past
 from supermasks.training import Training
+from supermasks.types import Shapes
 
 COUNT = 24
 VALUES = torch.rand(COUNT, 6, generator=torch.Generator().manual_seed(0))
@@ -132,6 +139,86 @@ def test_transforms_that_draw_from_torch_depend_on_the_seed_of_the_learner() -> 
         learned.learn(task)
         answers.append(logits(learned))
     assert torch.equal(*answers)
+
+
+READERS: dict[str, dict[str, object]] = {
+    "mask": {},
+    "transfer by neighbours": {"method": SupSup(initial=KKT(neighbours=3))},
+    "two stages": {"method": ExSSNeT()},
+    "importance of weights": {"method": EWC(examples=9)},
+    "chosen examples": {"method": ICaRL()},
+    "statistics of batches": {"training": {"statistics_batches": 3, "statistics_precision": "float16"}},
+    "statistics of inputs": {"inference": LinearDiscriminant()},
+}
+
+
+def contents(bank: MaskBank) -> list[Tensor]:
+    """All that tasks have left, as tensors."""
+    found = [value for state in bank.states for change in state.changes.values() for value in change.tensors().values()]
+    found += [mask for state in bank.states for mask in state.mask.packed.values()]
+    found += [value for state in bank.states for value in state.buffers.values()]
+    found += [value for state in bank.states if state.means is not None for value in state.means.tensors().values()]
+    found += [] if bank.moments is None else [bank.moments.scatter]
+    return [*found, *bank.memory.values()]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_all_that_learning_reads_depends_on_the_seed_of_the_learner(reader: str) -> None:
+    """And the generator of the process stays where it was."""
+    found, settings = [], dict(READERS[reader])
+    training = Training(**{"steps": 4, "batch_size": 8, **settings.pop("training", {})})  # type: ignore[arg-type]
+    net = nn.Sequential(nn.Linear(6, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 3))
+    for seed in (1, 2):
+        one = Learner(net, seed=0, training=training, **settings)  # type: ignore[arg-type]
+        for name in "ab":
+            task = make_task(name, Items(noisy))
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            one.learn(task)
+            assert torch.equal(torch.get_rng_state(), before)
+        found.append(contents(one.bank))
+    assert len(found[0]) == len(found[1]) > 0
+    assert all(torch.equal(first, second) for first, second in zip(*found, strict=True))
+
+
+@dataclass(frozen=True)
+class Noting(InitialScores):
+    """Notes an example of the new task, as it is read when the task begins."""
+
+    seen: ClassVar[list[Tensor]] = []
+
+    def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        assert past.examples is not None
+        self.seen.append(past.examples.batch(torch.tensor([5]))[0])
+        return KaimingUniform().scores(shapes, task, seed, past)
+
+
+def test_tasks_that_are_learned_together_begin_as_one_by_one() -> None:
+    task, ours, theirs = make_task("it", Items(noisy)), learner(), learner()
+    ours.method = theirs.method = SupSup(initial=Noting())
+    before = torch.get_rng_state()
+    ours.learn(task)
+    theirs.learn_together([task])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(*Noting.seen)
+    assert not torch.equal(Noting.seen[0], VALUES[5:6])
+
+
+def test_counting_later_counts_what_learning_would_have_counted() -> None:
+    task = make_task("it", Items(noisy))
+    first, second = learner(), learner()
+    first.inference = LinearDiscriminant()
+    first.learn(task)
+    second.learn(task)
+    second.inference = LinearDiscriminant()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    second.fit_router([task])
+    assert torch.equal(torch.get_rng_state(), before)
+    ours, theirs = (one.bank["it"].means for one in (first, second))
+    assert ours is not None
+    assert theirs is not None
+    assert all(torch.equal(value, theirs.tensors()[name]) for name, value in ours.tensors().items())
 
 
 def test_a_stopped_training_is_resumed_with_the_same_draws(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def make_task(
 
     **Random transforms.** A `Dataset` is read once for its labels, and again whenever a batch is made. A random
     transform draws anew each time, and inputs are not kept in memory. The same holds for a `datasets.Dataset` with
-    `with_transform`. While a task trains, torch's generator is seeded from the seed of the learner, so transforms that
+    `with_transform`. While a task is learned, torch's generator is seeded from the seed of the learner, so transforms that
     draw from it are reproducible. The generators of numpy and of Python are not touched: seed them yourself. A
     `validation` fraction of such a `train` goes through the same transform.
 

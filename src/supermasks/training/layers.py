@@ -1,11 +1,13 @@
-"""Seed torch's global generators, which random layers such as dropout use."""
+"""Seed torch's global generators, which random layers such as dropout use, and random transforms of inputs."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from supermasks.seeding import generator
 
 
 @contextmanager
@@ -30,6 +32,20 @@ def seeded_layers(device: torch.device, random: np.random.Generator) -> Generato
         for index in cuda:
             torch.cuda.default_generators[index].manual_seed(seed)
         yield
+
+
+def seeded_reading(device: torch.device, seed: int, task: str, purpose: str) -> AbstractContextManager[None]:
+    """Seed torch's generators while the examples of a task are read outside of the training loop.
+
+    A data set may transform each example at random.
+
+    Args:
+        device: as in `seeded_layers`.
+        seed: of the learner.
+        task: the name of the task.
+        purpose: what the examples are read for.
+    """
+    return seeded_layers(device, generator(seed, "examples", purpose, task))
 
 
 def layers_state(device: torch.device) -> Tensor:

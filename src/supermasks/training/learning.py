@@ -12,12 +12,13 @@ from supermasks.batch_checks import check_inputs
 from supermasks.changes import Unchanged
 from supermasks.errors import InputError, TrainingError
 from supermasks.methods import Learned, Lesson, Method, Session
-from supermasks.moments import Moments
+from supermasks.moments import ClassMeans, Moments
 from supermasks.network import Network
 from supermasks.router import collect
 from supermasks.scores import Past
 from supermasks.state import TaskState
 from supermasks.task_info import INPUT_TYPES
+from supermasks.training.layers import seeded_reading
 from supermasks.training.listening import Listeners
 from supermasks.training.order import Order
 from supermasks.training.report import Fit
@@ -47,18 +48,32 @@ class LearnedTask:
     fit: Fit
     moments: Moments | None = None
 
-    def counted(self, network: Network, task: Task, empty: Moments | None) -> "LearnedTask":
+    def counted(self, network: Network, task: Task, empty: Moments | None, seed: int) -> "LearnedTask":
         """Return the learned task with what is counted of its training examples.
 
         Args:
             network: over the weights of its base.
             task: that was learned.
             empty: says what is counted; None counts nothing.
+            seed: of the learner.
         """
         if empty is None:
             return self
-        means, moments = collect(network, task.train, len(task.classes), empty)
+        means, moments = count(network, task, empty, seed)
         return replace(self, state=replace(self.state, means=means), moments=moments)
+
+
+def count(network: Network, task: Task, empty: Moments, seed: int) -> tuple[ClassMeans, Moments]:
+    """Count the training examples of a task, as `collect` does.
+
+    Args:
+        network: over the weights of its base.
+        task: to count.
+        empty: says what is counted.
+        seed: of the learner; it determines random transforms of the inputs.
+    """
+    with seeded_reading(network.device, seed, task.name, "count"):
+        return collect(network, task.train, len(task.classes), empty)
 
 
 def check_learnable(network: Network, task: Task) -> None:
@@ -66,7 +81,8 @@ def check_learnable(network: Network, task: Task) -> None:
 
     Inputs that several tasks share are checked once.
     """
-    inputs, seen = task.train.inputs, two_of(task)
+    with seeded_reading(network.device, 0, task.name, "check"):
+        inputs, seen = task.train.inputs, two_of(task)
     if seen.dtype not in INPUT_TYPES:
         raise InputError(
             f"expected float32 inputs, or int64 for token ids, got {seen.dtype} for task {task.name!r}; convert them "
@@ -106,7 +122,8 @@ def learn_task(
     """
     check_learnable(lesson.network, lesson.task)
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, lesson.network.device):
-        session, fitted, is_clear = fit_stages(method, lesson, settings, listeners, checkpoint)
+        with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "begin"):
+            session, fitted, is_clear = fit_stages(method, lesson, settings, listeners, checkpoint)
         return finish_task(session, settings, fitted, is_clear)
 
 
@@ -122,6 +139,12 @@ def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: boo
     Raises:
         TrainingError: the mask keeps no weight of some layer.
     """
+    lesson = session.lesson
+    with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "finish"):
+        return _finished(session, settings, fitted, is_clear)
+
+
+def _finished(session: Session, settings: Training, fitted: Fit, is_clear: bool) -> LearnedTask:
     lesson, network = session.lesson, session.network
     learned = session.finish().without(fitted.unreached, network.shapes)
     state, written, weights = _left(session, learned, network.changed(session.buffers))
@@ -180,4 +203,4 @@ class LearnApart:
         """Learn the task at `index`."""
         task = self.tasks[index]
         learned = learn_task(self.method, Lesson(self.network, task, self.seed, Past()), self.training)
-        return learned.counted(self.network, task, self.counted)
+        return learned.counted(self.network, task, self.counted, self.seed)

@@ -8,8 +8,9 @@ import torch
 from supermasks.arithmetic import computing_in
 from supermasks.brief import counted
 from supermasks.errors import ConfigError, TaskError
-from supermasks.methods import Lesson, Method
+from supermasks.methods import Lesson, Method, Session
 from supermasks.training.bar import Shown, watched
+from supermasks.training.layers import seeded_reading
 from supermasks.training.learning import LearnedTask, check_learnable, finish_task
 from supermasks.training.listening import Listeners
 from supermasks.training.settings import Training
@@ -43,7 +44,7 @@ def learn_together(
     _check(method, lessons)
     network, memory = lessons[0].network, lessons[0].past.memory
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, network.device):
-        sessions = [method.begin(lesson) for lesson in lessons]
+        sessions = [_begin(method, lesson) for lesson in lessons]
         with watched(progress, counted(len(lessons), "task")) as (told, bar):
             listeners = Listeners(told if bar is None else bar.progress, callbacks)
             reports = fit_together(sessions, settings, listeners)
@@ -53,6 +54,12 @@ def learn_together(
             learned.append(finish_task(session, settings, report))
             memory = learned[-1].memory or memory
     return learned
+
+
+def _begin(method: Method, lesson: Lesson) -> Session:
+    """Return the session of a task, which begins as `learn_task` has it begin."""
+    with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "begin"):
+        return method.begin(lesson)
 
 
 def _check(method: Method, lessons: Sequence[Lesson]) -> None:

@@ -25,7 +25,7 @@ from supermasks.errors import (
 )
 from supermasks.network import Network
 from supermasks.seeding import generator
-from supermasks.training.layers import seeded_layers
+from supermasks.training.layers import seeded_layers, seeded_reading
 from supermasks.training.order import Order
 from supermasks.training.settings import Training
 from supermasks.types import Task
@@ -67,7 +67,8 @@ class Look:
     def __init__(self, network: Network, task: Task, settings: Training, seed: int) -> None:
         self._network, self._task, self._settings, self._seed = network.eager(), task, settings, seed
         self._order = Order.of(task.name, len(task.train), min(ROWS, settings.batch_size // settings.accumulate), seed)
-        self._batch = task.train.batch(self._order.next())[0].detach()
+        with seeded_reading(network.device, seed, task.name, "probe"):
+            self._batch = task.train.batch(self._order.next())[0].detach()
         self._masked = _masked(network, seed)
         few = self._batch if network.norm == "batch" else self._batch[:1]
         unset = [name for name, value in self._network.backbone.attributes().items() if value is None]
