@@ -1,6 +1,7 @@
 """Masks of three states: what is kept, dropped and flipped, by hand; gradients; bytes; damaged files."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import PretrainedBase
-from supermasks.changes import Masked, Signed
+from supermasks.changes import Masked, Replaced, Signed
 from supermasks.errors import ConfigError, MaskError
 from supermasks.masks import Annealed, Drop, Mask, Threshold
 from supermasks.methods import Lesson, SupSup
 from supermasks.methods.signed import SCALE, SignedMasks
-from supermasks.scores import Past, Spread
+from supermasks.scores import KKT, InitialScores, MeanOfMasks, Past, Spread
+from supermasks.state import TaskState
+from supermasks.task_info import TaskInfo
 from supermasks.training import Adam, Training
 
 Blobs = Callable[..., Task]
@@ -118,3 +121,28 @@ def test_settings_that_are_invalid_are_rejected() -> None:
     with pytest.raises(ConfigError, match=r"from 0 to 1, got 1.5"):
         SignedMasks(flipped=1.5)
     assert SignedMasks(Annealed(Drop(10), start=2.0)).rule == Annealed(Drop(10), start=2.0)
+
+
+@pytest.mark.parametrize("initial", [KKT(), MeanOfMasks()], ids=repr)
+def test_a_task_begins_with_the_states_of_an_earlier_one(initial: InitialScores, blobs: Blobs) -> None:
+    """The second task is the first one under another name, so it is the nearest, and the mean of all."""
+    task, method = blobs("a", 3, (1, 6, 6)), SignedMasks(initial=initial)
+    learner = Learner(module(), method=method, training=Training(60, 16, Adam(1e-3)))
+    learner.learn(task)
+    past = Past(learner.bank.states, {}, task.train, learner.network.logits, learner.bank.names)
+    begun = method.begin(Lesson(learner.network, replace(task, name="b"), 0, past)).finish()
+    for name, change in learner.bank["a"].changes.items():
+        ours = begun.changes[name]
+        assert isinstance(change, Signed)
+        assert isinstance(ours, Signed)
+        assert {-1, 0, 1} == set(change.states.unique().tolist())
+        assert torch.equal(ours.states, change.states)
+
+
+def test_the_mean_of_signed_and_plain_masks_by_hand() -> None:
+    info = TaskInfo("t", (0,), (2,))
+    signed = TaskState(info, {"w": Signed(torch.tensor([[1, 0, -1]], dtype=torch.int8), 0.25)})
+    plain = TaskState(info, Masked.of(Mask.pack({"w": torch.tensor([[True, True, False]])})))
+    dense = TaskState(info, {"w": Replaced(torch.ones(1, 3))})
+    scores = MeanOfMasks().scores({"w": (1, 3)}, "t", 0, Past([signed, dense, plain]))["w"]
+    torch.testing.assert_close(scores, (2 / 3) ** 0.5 * torch.tensor([[1.0, 0.5, -0.5]]))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+from supermasks.scores.entries import entries_of
 from supermasks.scores.fresh import KaimingUniform
 from supermasks.scores.initial import InitialScores, Past
 from supermasks.seeding import generator
@@ -20,8 +21,9 @@ class KKT(InitialScores):
     Each earlier task computes logits of some training examples of the new task. Two thirds of the examples serve as
     neighbours that classify the other third. The task with the highest accuracy is the nearest. If it beats chance, the
     new mask begins as its mask: scores are drawn as in `KaimingUniform`, then made positive and large where the mask
-    keeps the weight, negative and small elsewhere. Otherwise, and for the first task, they are those of
-    `KaimingUniform`. Earlier tasks do not change, and nothing is stored beside the bank.
+    keeps the weight, negative and small elsewhere. Where it flips the weight (`SignedMasks`) they become negative and
+    large. Otherwise, and for the first task, they are those of `KaimingUniform`. Earlier tasks do not change, and
+    nothing is stored beside the bank.
 
     Attributes:
         neighbours: the number of nearest neighbours that vote; ties go to the lower class index.
@@ -53,13 +55,15 @@ class KKT(InitialScores):
         fresh, nearest = KaimingUniform().scores(shapes, task, seed, past), self.nearest(task, seed, past)
         if nearest is None:
             return fresh
-        mask, scores = past.states[nearest].mask, dict[str, Tensor]()
+        scores = dict[str, Tensor]()
         for name, value in fresh.items():
-            if name not in mask:  # this parameter of that task is dense
+            entries = entries_of(past.states[nearest], name)
+            if entries is None:
                 scores[name] = value
                 continue
-            magnitude, half = value.abs() / 2, value.abs().max() / 2
-            scores[name] = torch.where(mask[name], half + magnitude, -magnitude)
+            small = value.abs() / 2
+            large = value.abs().max() / 2 + small
+            scores[name] = torch.where(entries > 0, large, torch.where(entries < 0, -large, -small))
         return scores
 
     def nearest(self, task: str, seed: int, past: Past) -> int | None:

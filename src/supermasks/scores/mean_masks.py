@@ -6,6 +6,7 @@ from math import prod, sqrt
 import torch
 from torch import Tensor
 
+from supermasks.scores.entries import entries_of
 from supermasks.scores.fresh import KaimingUniform
 from supermasks.scores.initial import InitialScores, Past
 from supermasks.types import Shapes
@@ -15,7 +16,8 @@ from supermasks.types import Shapes
 class MeanOfMasks(InitialScores):
     """`S = sqrt(2 / fan_in) * mean_j M_j` over all earlier tasks `j`; the first task begins at random (Appendix D.5).
 
-    Tasks whose weights are dense do not count. No memory is needed: the masks are in the bank.
+    Where a mask flips a weight (`SignedMasks`), `M_j` is -1. Tasks whose weights are dense do not count. No memory is
+    needed: the masks are in the bank.
 
     Example:
         >>> from supermasks.changes import Masked
@@ -30,12 +32,13 @@ class MeanOfMasks(InitialScores):
 
     def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
         result = KaimingUniform().scores(shapes, task, seed, past)
-        masks = [state.mask for state in past.states]
+        states = list(past.states)
         for name, shape in shapes.items():
-            masking = [mask[name] for mask in masks if name in mask]  # in other tasks it is dense
-            if masking:
-                total = torch.zeros(shape, dtype=torch.float32)
-                for entries in masking:
-                    total += entries.view(torch.uint8)
-                result[name] = total * (sqrt(2 / prod(shape[1:])) / len(masking))
+            total, count = torch.zeros(shape, dtype=torch.float32), 0
+            for state in states:
+                entries = entries_of(state, name)
+                if entries is not None:
+                    total, count = total.add_(entries), count + 1
+            if count:
+                result[name] = total * (sqrt(2 / prod(shape[1:])) / count)
         return result
