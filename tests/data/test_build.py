@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from supermasks import Learner
-from supermasks.data import make_task
+from supermasks.data import make_task, with_validation
 from supermasks.errors import ConfigError, InputError, LabelError, SupermasksError, TaskError
 from supermasks.training import Adam, Training
 
@@ -328,12 +329,37 @@ def test_a_fraction_is_set_aside_for_validation() -> None:
 
 
 @pytest.mark.parametrize(
+    "fraction",
+    [np.float32(0.25), np.float64(0.25), np.array(0.25), torch.tensor(0.25), Fraction(1, 4)],
+    ids=lambda fraction: type(fraction).__name__,
+)
+def test_a_fraction_may_be_any_number(fraction: object) -> None:
+    data = (torch.arange(20.0).unsqueeze(1), [0, 1] * 10)
+    expected, task = make_task("it", data, validation=0.25), make_task("it", data, validation=fraction)
+    apart = with_validation(make_task("it", data), fraction)  # type: ignore[arg-type]
+    assert expected.validation is not None
+    for found in (task.validation, apart.validation):
+        assert found is not None
+        assert len(found) == 5
+        assert torch.equal(found.targets, expected.validation.targets)
+
+
+@pytest.mark.parametrize("labels", [[0, float("nan")], torch.tensor([0.0, torch.nan]), np.array([0, np.nan])])
+def test_a_label_that_is_nan_is_named(labels: object) -> None:
+    with pytest.raises(LabelError, match=r"got nan in the training data of task 'it'; remove the example") as caught:
+        make_task("it", (torch.zeros(2, 2), labels))
+    assert "one-hot" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("validation", "error", "said"),
     [
+        (np.float32(1.5), ConfigError, "fraction"),
+        (torch.tensor(True), ConfigError, "fraction"),
         (1.5, ConfigError, "fraction"),
         (True, ConfigError, "fraction"),
         (2, ConfigError, "fraction"),
-        ("half", InputError, "validation data of task 'it' must be a tuple"),
+        ("half", InputError, r"validation data of task 'it' must be a fraction .* such as 0\.1, a tuple"),
         ((torch.zeros(1, 2), [5]), LabelError, "validation data of task 'it' holds the label 5"),
         ((torch.zeros(0, 2), []), TaskError, "validation data of task 'it' is empty"),
         ((torch.zeros(1, 3), [0]), TaskError, "shape"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supermasks.brief import brief
-from supermasks.data.gather import check_finite, gather, plain_labels
+from supermasks.data.gather import check_finite, gather, plain_labels, unwrapped
 from supermasks.data.validation import with_validation
 from supermasks.errors import LabelError, TaskError
 from supermasks.input_form import InputForm
@@ -37,8 +38,8 @@ def make_task(
 
     **Random transforms.** A `Dataset` is read once for its labels, and again whenever a batch is made. A random
     transform draws anew each time, and inputs are not kept in memory. The same holds for a `datasets.Dataset` with
-    `with_transform`. While a task is learned, torch's generator is seeded from the seed of the learner, so transforms that
-    draw from it are reproducible. The generators of numpy and of Python are not touched: seed them yourself. A
+    `with_transform`. While a task is learned, torch's generator is seeded from the seed of the learner, so transforms
+    that draw from it are reproducible. The generators of numpy and of Python are not touched: seed them yourself. A
     `validation` fraction of such a `train` goes through the same transform.
 
     A `DataLoader` is read once, and its batches are kept: random transforms are drawn once for the whole training, and
@@ -91,8 +92,8 @@ def make_task(
         labels = plain_labels(classes, f"the classes of task {name!r}")
     known = tuple(labels)
 
-    def part(data: object, what: str) -> Examples:
-        return _examples(what, *gather(data, f"the {what}", inputs, label, form)[:2], known)
+    def part(data: object, what: str, also: str = "") -> Examples:
+        return _examples(what, *gather(data, f"the {what}", inputs, label, form, also)[:2], known)
 
     task = Task(
         name,
@@ -103,9 +104,11 @@ def make_task(
     )
     if validation is None:
         return task
-    if isinstance(validation, (int, float)):
-        return with_validation(task, validation)
-    return replace(task, validation=part(validation, f"validation data of task {name!r}"))
+    fraction = unwrapped(validation)
+    if isinstance(fraction, Real):
+        return with_validation(task, cast("float", fraction))
+    also = "a fraction of the training data such as 0.1, "
+    return replace(task, validation=part(validation, f"validation data of task {name!r}", also))
 
 
 def _reject_measurements(labels: list[Hashable], what: str) -> None:

@@ -42,7 +42,7 @@ class _InOneForm:
 
 
 def gather(
-    data: Any, what: str, inputs: str | None, label: str | None, form: InputForm | None
+    data: Any, what: str, inputs: str | None, label: str | None, form: InputForm | None, also: str = ""
 ) -> tuple[Tensor | Store, list[Hashable], InputForm | None]:
     """Return the inputs (`examples x ...`), the labels, and the form of the inputs in `data`.
 
@@ -55,6 +55,7 @@ def gather(
         inputs: the column of the inputs, for a Hugging Face data set only.
         label: the column of the labels, likewise.
         form: of all inputs; None takes that of the first ones.
+        also: what the data may also be, for an error.
 
     Raises:
         InputError: the data is of an unknown type, or its inputs cannot be used.
@@ -63,11 +64,11 @@ def gather(
         ConfigError: a column is missing or ambiguous, or columns are named for data without columns.
     """
     stacked = _InOneForm(form, what)
-    return *_gathered(data, what, inputs, label, stacked), stacked.form
+    return *_gathered(data, what, inputs, label, stacked, also), stacked.form
 
 
 def _gathered(
-    data: Any, what: str, inputs: str | None, label: str | None, stacked: _InOneForm
+    data: Any, what: str, inputs: str | None, label: str | None, stacked: _InOneForm, also: str
 ) -> tuple[Tensor | Store, list[Hashable]]:
     if _is_hugging_face(data, "datasets.arrow_dataset", "Dataset"):
         return _from_columns(data, what, inputs, label, stacked)
@@ -87,7 +88,7 @@ def _gathered(
     if _is(data, Dataset) and _is(data, Sized):
         return _from_items(data, what, stacked)
     raise InputError(
-        f"{what} must be a tuple (inputs, labels), a map-style torch Dataset, a DataLoader, or a Hugging Face "
+        f"{what} must be {also}a tuple (inputs, labels), a map-style torch Dataset, a DataLoader, or a Hugging Face "
         f"datasets.Dataset, got a {_kind(data)}; convert it, or choose one split of it"
     )
 
@@ -272,18 +273,19 @@ def plain_labels(values: object, what: str) -> list[Hashable]:
 
 
 def _label(value: object, what: str) -> Hashable:
-    value = _unwrapped(value)
+    value = unwrapped(value)
     try:
         hash(value)
     except TypeError as error:
         raise LabelError(_unusable(value, what)) from error
-    # Tensors hash by identity and NaN is not equal to itself: neither could be looked up.
-    if isinstance(value, Tensor) or value != value:
+    if isinstance(value, Tensor):  # it hashes by identity, so it could not be looked up
         raise LabelError(_unusable(value, what))
+    if value != value:  # it could not be looked up, either
+        raise LabelError(f"a label must be equal to itself, got {value!r} in {what}; remove the example, or label it")
     return value
 
 
-def _unwrapped(value: Any) -> object:
+def unwrapped(value: Any) -> object:
     """Return the Python value in a scalar of torch or numpy, and anything else as it is."""
     single = _is(value, np.generic) or ((_is(value, Tensor) or _is(value, np.ndarray)) and value.ndim == 0)
     return value.item() if single else value

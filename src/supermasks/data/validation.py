@@ -1,10 +1,12 @@
 """Set a part of the training examples aside for validation."""
 
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supermasks.data.gather import unwrapped
 from supermasks.data.subset import subset
 from supermasks.errors import ConfigError, TaskError
 from supermasks.seeding import generator
@@ -47,7 +49,8 @@ def parted(task: Task, fraction: float, order: NDArray[np.integer]) -> Task:
         ConfigError: the fraction is invalid.
         TaskError: the task has validation examples already, or fewer than two training examples.
     """
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+    share = unwrapped(fraction)
+    if isinstance(share, bool) or not isinstance(share, Real) or not 0 < float(share) < 1:
         raise ConfigError(
             f"the fraction of the training examples to set aside must lie above 0 and below 1, got {fraction!r}; pass "
             "for example 0.1"
@@ -57,5 +60,5 @@ def parted(task: Task, fraction: float, order: NDArray[np.integer]) -> Task:
     count = len(task.train)
     if count < 2:
         raise TaskError(f"task {task.name!r} has 1 training example, so none can be set aside; pass more")
-    held = min(max(1, round(fraction * count)), count - 1)
+    held = min(max(1, round(float(share) * count)), count - 1)
     return replace(task, train=subset(task.train, order[held:]), validation=subset(task.train, order[:held]))
