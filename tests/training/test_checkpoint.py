@@ -4,9 +4,11 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 from supermasks import Examples, Learner, Task
 from supermasks.errors import RunStateError, StorageError, TrainingError
 from supermasks.masks import Threshold, TopK
-from supermasks.methods import ExSSNeT, SupSup
+from supermasks.methods import ExSSNeT, Individual, Lesson, Method, Session, SignedMasks, SupSup
+from supermasks.methods.supsup import MaskSession
 from supermasks.nets import fully_connected
-from supermasks.scores import KKT
+from supermasks.scores import KKT, LastScores, MeanOfMasks, MeanOfScores
 from supermasks.training import SGD, Adam, CropAndFlip, RMSprop, Training
 from supermasks.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -318,6 +321,7 @@ def test_no_code_in_a_checkpoint_is_run(
     fitted: Callable, task: Task, net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path("fit.pt"), {"task": "t"}, {"step": 1})
     save_checkpoint(Path("fit.pt"), {"task": "t"}, {"step": Harm()})
     with pytest.raises(RunStateError, match="UnpicklingError"):
         fitted(task, EVERYTHING, net, checkpoint=Path("fit.pt"))
@@ -397,3 +401,97 @@ def test_a_training_is_not_resumed_on_corrected_data(blobs: Callable[..., Task],
         with pytest.raises(RunStateError, match=f"its {what} is"):
             learner.learn(other, checkpoint=file)
     learner.learn(task, checkpoint=file)
+
+
+def test_a_training_is_resumed_only_with_the_examples_that_choose_its_best_epoch(
+    fitted: Callable, task: Task, net: nn.Module, stopped: Path
+) -> None:
+    held = task.validation
+    assert held is not None
+    others = {
+        "number of validation examples": Examples(held.inputs[:10], held.targets[:10]),
+        "digest of validation targets": replace(held, targets=1 - held.targets.clamp(max=1)),
+        "digest of validation inputs": replace(held, inputs=held.inputs + 1),
+    }
+    for what, validation in others.items():
+        with pytest.raises(RunStateError, match=f"its {what} is"):
+            fitted(replace(task, validation=validation), EVERYTHING, net, checkpoint=stopped)
+    same(fitted(task, EVERYTHING, net, checkpoint=stopped), fitted(task, EVERYTHING, net))
+
+
+def test_validation_examples_that_choose_nothing_do_not_matter(
+    fitted: Callable, task: Task, net: nn.Module, tmp_path: Path
+) -> None:
+    file, training = tmp_path / "fit.pt", replace(EVERYTHING, select_best=False)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(task, training, net, checkpoint=file, progress=stopping_at(4))
+    same(fitted(replace(task, validation=None), training, net, checkpoint=file), fitted(task, training, net))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        SupSup(initial=LastScores()),
+        SupSup(initial=MeanOfScores()),
+        SupSup(initial=MeanOfMasks()),
+        SignedMasks(initial=MeanOfMasks()),
+        Individual(warm=True),
+    ],
+    ids=repr,
+)
+def test_a_training_is_resumed_only_after_what_earlier_tasks_have_left(
+    method: Method, blobs: Callable[..., Task], tmp_path: Path
+) -> None:
+    """The earlier tasks have the same name, and the shared weights are those of the base."""
+    file, training = tmp_path / "c", Training(40, 16, Adam(1e-2))
+
+    def learner(earlier: Task) -> Learner:
+        one = Learner(fully_connected([8, 16, 6]), method=method, training=training)
+        one.learn(earlier)
+        return one
+
+    ours, other = blobs("a"), replace(blobs("another"), name="a")
+    with pytest.raises(KeyboardInterrupt):
+        learner(ours).learn(blobs("z"), stopping_at(10), file)
+    with pytest.raises(RunStateError, match="its digest of tasks before is"):
+        learner(other).learn(blobs("z"), checkpoint=file)
+    resumed, whole = learner(ours), learner(ours)
+    resumed.save(tmp_path / "bank")
+    resumed = Learner.load(tmp_path / "bank", fully_connected([8, 16, 6]))  # what it has left comes back from disk
+    resumed.learn(blobs("z"), checkpoint=file)
+    whole.learn(blobs("z"))
+    inputs = blobs("z").train.inputs
+    assert torch.equal(*(one.predict(inputs, task="z").confidence for one in (resumed, whole)))
+
+
+class _Noting(MaskSession):
+    """Notes something that torch.load refuses to read."""
+
+    noted: ClassVar[object] = None
+
+    def state(self) -> dict[str, object]:
+        return {"steps": 3, "noted": self.noted}
+
+
+@dataclass(frozen=True)
+class Noting(SupSup):
+    def begin(self, lesson: Lesson) -> Session:
+        return _Noting(self, lesson)
+
+
+@pytest.mark.parametrize("noted", [np.float64(3.0), frozenset([1]), np.zeros(2), lambda: 1], ids=repr)
+def test_a_state_that_cannot_be_read_again_is_refused_when_it_is_first_saved(
+    noted: object, blobs: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Noting, "noted", noted)
+    learner = Learner(fully_connected([8, 16, 6]), method=Noting(), training=Training(20, 16))
+    with pytest.raises(RunStateError, match=r"plain data from the session's state\(\), .* got 'noted': .* numpy's"):
+        learner.learn(blobs("z"), stopping_at(3), tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_of_plain_data_is_saved(blobs: Callable[..., Task], tmp_path: Path) -> None:
+    learner = Learner(fully_connected([8, 16, 6]), method=Noting(), training=Training(20, 16))
+    with pytest.raises(KeyboardInterrupt):
+        learner.learn(blobs("z"), stopping_at(3), tmp_path / "c")
+    assert learner.learn(blobs("z"), checkpoint=tmp_path / "c").steps == 20

@@ -21,6 +21,7 @@ from supermasks.training.report import Ended
 from supermasks.training.settings import Training
 from supermasks.training.steps import Step, progress
 from supermasks.training.validation import Best, accuracy
+from supermasks.types import Examples
 
 
 class Fitting:
@@ -147,17 +148,15 @@ class Fitting:
 
     def identity(self) -> dict[str, Any]:
         """Return what must match before a checkpoint is resumed."""
-        train = self.task.train
-        fixed = getattr(train.inputs, "fixed", True)  # inputs that are drawn anew have no digest
+        choosing = self.task.validation if self.settings.select_best else None
         return {
             "task": self.task.name,
             "settings": describe(self.settings),
             "seed": int(self.seed),
             "network": self.network.fingerprint,
-            "number of examples": len(train),
+            **_about(self.task.train, ""),
+            **({} if choosing is None else _about(choosing, "validation ")),
             "list of classes": [repr(label) for label in self.task.classes],
-            "digest of targets": _digest(train.targets),
-            "digest of inputs": _digest(train.batch(_some(len(train)))[0]) if fixed else "drawn anew",
             "number of processes": self.processes.count,
             "parameters": {name: list(value.shape) for name, value in self.session.parameters.items()},
             "buffers": {name: list(value.shape) for name, value in self.session.buffers.items()},
@@ -227,6 +226,16 @@ class Fitting:
             effective = self._effective()
         examples, classes = self.task.validation, len(self.task.classes)
         return accuracy(self.network, effective, examples, classes, self.processes)
+
+
+def _about(examples: Examples, which: str) -> dict[str, Any]:
+    """Return what identifies examples."""
+    fixed = getattr(examples.inputs, "fixed", True)  # inputs that are drawn anew have no digest
+    return {
+        f"number of {which}examples": len(examples),
+        f"digest of {which}targets": _digest(examples.targets),
+        f"digest of {which}inputs": _digest(examples.batch(_some(len(examples)))[0]) if fixed else "drawn anew",
+    }
 
 
 def _some(count: int) -> Tensor:

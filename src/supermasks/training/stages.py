@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supermasks.methods import Lesson, Method, Session
 from supermasks.spec import describe
-from supermasks.training.checkpoint import remove_checkpoint
+from supermasks.training.checkpoint import digest_of_past, remove_checkpoint
 from supermasks.training.listening import Checkpoint, Listeners
 from supermasks.training.loop import fit
 from supermasks.training.probe import Look
@@ -85,6 +85,7 @@ def _checkpoint(
         "method": describe(method),
         "digest of weights": lesson.network.weights.over,
         "list of tasks before": list(lesson.past.names) if method.builds_on_past else [],
+        "digest of tasks before": digest_of_past(lesson.past) if method.builds_on_past else "",
         "stage": stage,
         "list of whole weights": list(whole),
     }
