@@ -92,7 +92,8 @@ class Learner(StoredLearner):
             DuplicateTaskError: a task of this name was learned.
             InputError: the inputs are not finite, or of a shape that the backbone does not take.
             LabelError: there are more classes than the backbone has outputs.
-            ConfigError: the bank has tasks that own weights, but the network lacks these weights.
+            ConfigError: the bank has tasks that own weights, but the network lacks these weights; or the task has
+                trained shared weights, and the method does not say so (`Method.writes`, `forgets`).
             TrainingError: training diverged.
         """
         check_task(task, self.bank)

@@ -11,6 +11,7 @@ from supermasks.methods import Lesson, Method
 from supermasks.state import TaskState
 from supermasks.training import Fit, LearnedTask, Training, finish_task
 from supermasks.training.cross_entropy import CrossEntropy
+from supermasks.training.learning import finished
 
 
 class Looked(NamedTuple):
@@ -38,7 +39,7 @@ class OpenTask:
         inputs = lesson.task.train.inputs
         assert isinstance(inputs, Tensor)  # batches of a stream are tensors
         self.session, self.examples = method.begin(lesson), (inputs, lesson.task.train.targets)
-        self.lesson, self.training, self._whole = lesson, training, dict(whole)
+        self.lesson, self.training, self._method, self._whole = lesson, training, method, dict(whole)
         self.parameters = list(self.session.parameters.values())
         heads = lesson.network.head_shapes(1)
         self.optimiser = training.build_optimiser(self.session.parameters, heads, self.session.weights)
@@ -103,7 +104,7 @@ class OpenTask:
     def snapshot(self) -> TaskState:
         """Return the state of the task as it is now, to compare it with others."""
         network = self.lesson.network
-        learned = self.session.finish().without(tuple(self._whole), network.shapes)
+        learned = finished(self._method, self.session).without(tuple(self._whole), network.shapes)
         return TaskState(
             self.lesson.task.info, learned.changes, network.changed(self.session.buffers), over=network.weights.over
         )
@@ -124,7 +125,7 @@ class OpenTask:
                 f"training left values of task {self.name!r} that are not finite; lower the learning rate"
             )
         fitted = Fit(0.0, 0.0, self.steps, unreached=tuple(self._whole))
-        return finish_task(self.session, self.training, fitted, is_clear)
+        return finish_task(self._method, self.session, self.training, fitted, is_clear)
 
     def state(self) -> dict[str, Any]:
         """Return all that the remaining training depends on, as tensors and plain data."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from supermasks.arithmetic import computing_in
 from supermasks.batch_checks import check_inputs
 from supermasks.changes import Unchanged
-from supermasks.errors import InputError, TrainingError
+from supermasks.errors import ConfigError, InputError, TrainingError
 from supermasks.methods import Learned, Lesson, Method, Session
 from supermasks.moments import ClassMeans, Moments
 from supermasks.network import Network
@@ -116,6 +116,7 @@ def learn_task(
 
     Raises:
         InputError: the inputs are not finite, or the backbone does not take their shape.
+        ConfigError: the task has trained shared weights, and the method does not say so.
         LabelError: the task has more classes than the backbone has outputs.
         TrainingError: the training diverged, or the mask keeps no weight of some layer.
         SupermasksError: everything that `fit_stages` raises.
@@ -124,29 +125,60 @@ def learn_task(
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, lesson.network.device):
         with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "begin"):
             session, fitted, is_clear = fit_stages(method, lesson, settings, listeners, checkpoint)
-        return finish_task(session, settings, fitted, is_clear)
+        return finish_task(method, session, settings, fitted, is_clear)
 
 
-def finish_task(session: Session, settings: Training, fitted: Fit, is_clear: bool = False) -> LearnedTask:
+def finished(method: Method, session: Session) -> Learned:
+    """Return what a session has learned.
+
+    Args:
+        method: of the session.
+        session: of the task, trained.
+
+    Raises:
+        ConfigError: the task has trained shared weights, and the method does not say so.
+    """
+    learned = session.finish()
+    if learned.weights is None and learned.owned is None:
+        return learned
+    said = {"writes": method.writes, "builds_on_past": method.builds_on_past}
+    # Without a task before, no answer can change. A bank refuses exclusive weights that would change one.
+    if len(session.lesson.past.states) and (learned.owned is None or not learned.owned.exclusive):
+        said["forgets"] = method.forgets
+    if lacking := [name for name, value in said.items() if not value]:
+        false, name = " and ".join(f"{each} = False" for each in lacking), session.lesson.task.name
+        free = "; or give Owned exclusive=True, if no earlier task uses what it owns"
+        raise ConfigError(
+            f"task {name!r} has trained shared weights, but {type(method).__name__} has {false}; set it to True in the "
+            f"class{free if 'forgets' in lacking and learned.owned is not None else ''}"
+        )
+    return learned
+
+
+def finish_task(
+    method: Method, session: Session, settings: Training, fitted: Fit, is_clear: bool = False
+) -> LearnedTask:
     """Return the state of a trained task.
 
     Args:
+        method: of the session.
         session: of the task, trained.
         settings: of the training.
         fitted: how it went.
         is_clear: the probe of the network was clear (`Look.is_clear`), so that its answers can be compared later.
 
     Raises:
+        ConfigError: the task has trained shared weights, and the method does not say so.
         TrainingError: the mask keeps no weight of some layer.
     """
     lesson = session.lesson
     with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "finish"):
-        return _finished(session, settings, fitted, is_clear)
+        return _left_by(method, session, settings, fitted, is_clear)
 
 
-def _finished(session: Session, settings: Training, fitted: Fit, is_clear: bool) -> LearnedTask:
+def _left_by(method: Method, session: Session, settings: Training, fitted: Fit, is_clear: bool) -> LearnedTask:
     lesson, network = session.lesson, session.network
-    learned = session.finish().without(fitted.unreached, network.shapes)
+    learned = finished(method, session).without(fitted.unreached, network.shapes)
     state, written, weights = _left(session, learned, network.changed(session.buffers))
     empty = [name for name, kept in state.mask.counts().items() if kept == 0]
     if empty:

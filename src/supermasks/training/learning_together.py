@@ -51,7 +51,7 @@ def learn_together(
         learned = list[LearnedTask]()
         for session, report in zip(sessions, reports, strict=True):
             session.lesson = replace(session.lesson, past=replace(session.lesson.past, memory=memory))
-            learned.append(finish_task(session, settings, report))
+            learned.append(finish_task(method, session, settings, report))
             memory = learned[-1].memory or memory
     return learned
 
