@@ -386,6 +386,11 @@ class Backbone:
             places |= {f"{prefix}{name}": (layer._buffers, name) for name in late}  # pyright: ignore[reportPrivateUsage]
         return places
 
+    def values(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return copies of the module's own parameters, which are those of the base."""
+        with self._lock:
+            return {name: self._prepared.own[name].detach().clone() for name in names}
+
     def restore(self, values: Mapping[str, Tensor]) -> list[str]:
         """Give the module's own parameters these values again, and return the names of those that had others.
 

@@ -104,7 +104,7 @@ class Learner(StoredLearner):
                 "use learner.add(state), or save the bank and load the bank anew"
             )
         callbacks = checked_callbacks(callbacks)
-        with watched(progress, task.name) as (told, bar):
+        with self._keeping_weights(), watched(progress, task.name) as (told, bar):
             listeners = Listeners(told, callbacks if bar is None else (*callbacks, bar.step))
             empty = self._empty(task)
             learned = learn_task(self.method, self._lesson(task), self.training, listeners, file)
@@ -136,7 +136,8 @@ class Learner(StoredLearner):
         tasks = list(tasks)
         check_tasks(tasks, self.bank)
         lessons = [self._lesson(task) for task in tasks]
-        learned = learn_together(self.method, lessons, self.training, progress, callbacks)
+        with self._keeping_weights():
+            learned = learn_together(self.method, lessons, self.training, progress, callbacks)
         empty = self._empty(tasks[0])
         counted = [one.counted(self.network, task, empty, self.seed) for task, one in zip(tasks, learned, strict=True)]
         for one in counted:

@@ -1,7 +1,7 @@
 """Tasks that come and go: added, removed, renamed, taken over from a bank, moved to a device."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -116,6 +116,18 @@ class TaskManager(Predictor):
         if calibrated:
             self._calibrated = (self._tasks_now(), self.inference)
         return self
+
+    @contextmanager
+    def _keeping_weights(self) -> Generator[None]:
+        """Give the shared weights their values back at the end, if a method has written into them, in place."""
+        try:
+            yield
+        finally:
+            if self.network.written():
+                calibrated, network = self._is_calibrated(), self.network.before_tasks()
+                self.network = network.on(self.bank.written(network.weights))
+                if calibrated:
+                    self._calibrated = (self._tasks_now(), self.inference)
 
     def adopt(self, bank: MaskBank) -> None:
         """Take over the tasks of a bank, for a learner that has learned none.

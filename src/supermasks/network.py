@@ -17,6 +17,7 @@ from supermasks.bases import Base, fingerprint
 from supermasks.bases.filling import fill
 from supermasks.batch_checks import check_inputs
 from supermasks.brief import expect, listed
+from supermasks.changes import Change
 from supermasks.errors import ConfigError, InputError, MaskError, SupermasksError, UnsupportedModuleError
 from supermasks.known_tensors import KnownTensors
 from supermasks.masks import MaskRule
@@ -135,7 +136,7 @@ class Network:
 
     def _set_up(self) -> None:
         """Make what is neither copied nor stored with a network."""
-        self._view = _View()
+        self._view = _View(self.weights, self.constants)
         self.finite = KnownTensors()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -160,7 +161,7 @@ class Network:
         backbone = self.backbone.to(torch.device(device))
         constants = {name: value.to(device) for name, value in self.constants.items()}
         weights = self.weights.to(backbone.device)
-        return self._with(backbone=backbone, constants=constants, weights=weights, _view=_View())
+        return self._with(backbone=backbone, constants=constants, weights=weights, _view=_View(weights, constants))
 
     @property
     def device(self) -> torch.device:
@@ -214,7 +215,7 @@ class Network:
         kinds = {name: (tuple(value.shape), value.dtype) for name, value in self.backbone.buffers.items()}
         if not {(name, (tuple(value.shape), value.dtype)) for name, value in weights.buffers.items()} <= kinds.items():
             raise MaskError(f"expected buffers of the backbone {kinds} beside the weights, got {list(weights.buffers)}")
-        return self._with(weights=weights, _view=_View())
+        return self._with(weights=weights, _view=_View(weights, self.constants))
 
     @torch.inference_mode(False)
     def writing(self, state: TaskState, values: Mapping[str, Tensor] | None = None) -> "Network":
@@ -248,6 +249,14 @@ class Network:
             raise MaskError(f"expected the weights that task {state.name!r} has left, got others")
         return self.on(written)
 
+    @torch.inference_mode(False)
+    def before_tasks(self) -> "Network":
+        """Return this network with the values of its base, copied anew from the backbone."""
+        own = self.backbone.values([*self.weights, *self.constants])
+        first, constants = ({name: own[name] for name in each} for each in (self.weights, self.constants))
+        weights = Weights(first, first, [self.fingerprint])
+        return self._with(weights=weights, constants=constants, _view=_View(weights, constants))
+
     def eager(self) -> "Network":
         """Return this network without `torch.compile`, for calls that are made only once."""
         return self._with(backbone=self.backbone.eager()) if self.backbone.compiled else self
@@ -271,11 +280,22 @@ class Network:
             **{name: value.to(self.device) for name, value in self.weights.buffers.items()},
         }
 
-    def check_constants(self) -> None:
-        """Raise UnsupportedModuleError if a forward pass wrote into a parameter that is the same for all tasks.
+    def written(self) -> list[str]:
+        """Return the names of the values shared by all tasks that somebody has written into, in place."""
+        now = _versions(self.weights, self.constants)
+        return sorted({each[0] for each, first in zip(now, self._view.versions, strict=True) if each != first})
 
-        The parameter gets its value back, so that all tasks answer as before.
+    def check_constants(self) -> None:
+        """Raise UnsupportedModuleError if somebody wrote into a value that all tasks share, in place.
+
+        If a forward pass wrote into a dense parameter, it gets its value back, so that all tasks answer as before.
         """
+        if written := self.written():
+            raise UnsupportedModuleError(
+                f"the method or forward() wrote into the shared value {listed(written)}, in place, so a task would "
+                "change other tasks. Compute a new tensor instead, such as weight * 2; what a task keeps is what "
+                "`finish` of its session returns"
+            )
         if written := self.backbone.restore(self.constants):
             raise UnsupportedModuleError(
                 f"forward() wrote into the parameter {listed(written)} in training, which is the same for all tasks, "
@@ -437,7 +457,22 @@ class Network:
             for state in states:
                 if state not in checked:
                     self.check(state)
+                    self._check_applied(state)
                     checked.add(state)
+
+    @torch.inference_mode(False)  # tensors made in that mode do not count their versions
+    def _check_applied(self, state: TaskState) -> None:
+        """Raise MaskError if a change writes into the shared value that it gets; each class is tried once."""
+        for name, change in state.changes.items():
+            if type(change) not in self._view.kinds:
+                value = self.shared(name, change.shape).clone()
+                change.applied(value)
+                if _version(value):
+                    raise MaskError(
+                        f"{type(change).__name__}.applied must return a new tensor, but wrote into the shared value of "
+                        f"{name!r}, in place, so a task would change other tasks; compute, for example, weight * 2"
+                    )
+                self._view.kinds.add(type(change))
 
     def _check_parameters(self, state: TaskState) -> None:
         check_base(state, self.fingerprint)
@@ -454,11 +489,30 @@ class Network:
 class _View:
     """Identifies a network over some weights on a device.
 
+    Args:
+        weights: of the network.
+        constants: of the network.
+
     Attributes:
         checked: the states that are known to fit.
+        kinds: of changes that are known to leave the shared values as they are.
         shapes: of the shared weights, and of the parameters that a task may replace; None until they are needed.
+        versions: of the shared values, at first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Weights, constants: Mapping[str, Tensor]) -> None:
         self.checked = WeakSet[TaskState]()
+        self.kinds = set[type[Change]]()
         self.shapes: tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]] | None = None
+        self.versions = _versions(weights, constants)
+
+
+def _versions(weights: Weights, constants: Mapping[str, Tensor]) -> list[tuple[str, int]]:
+    """Return the name of each value that tasks share, and how often it was written into, as torch counts it."""
+    shared = (weights, weights.base, weights.buffers, constants)
+    return [(name, _version(value)) for values in shared for name, value in values.items()]
+
+
+def _version(value: Tensor) -> int:
+    # Tensors that were made in inference mode do not count.
+    return 0 if value.is_inference() else value._version  # pyright: ignore[reportPrivateUsage]

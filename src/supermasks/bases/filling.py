@@ -39,12 +39,14 @@ def fill(
     if kept is not None:
         own |= _checked_kept(kept, base.kept(parts), own)
     values = base.values(parts, own)
-    if not is_ours(type(base)) and fingerprint(values) != fingerprint(base.values(parts, own)):
-        raise ConfigError(
-            f"{type(base).__name__} must give the same values on every call, but gave others on the second one, so no "
-            "bank over it could be loaded; draw random numbers from a seed, as with "
-            "supermasks.seeding.generator(self.seed, 'base', name)"
-        )
+    if not is_ours(type(base)):  # it may keep its tensors and change them later, or draw others each time
+        values = {name: value.clone() for name, value in values.items()}
+        if fingerprint(values) != fingerprint(base.values(parts, own)):
+            raise ConfigError(
+                f"{type(base).__name__} must give the same values on every call, but gave others on the second one, so "
+                "no bank over it could be loaded; draw random numbers from a seed, as with "
+                "supermasks.seeding.generator(self.seed, 'base', name)"
+            )
     with torch.no_grad():
         for name, value in values.items():
             held[name].copy_(value)

@@ -80,13 +80,13 @@ class Fitting:
             parameter.grad = None
         self.session.before_step(progress(self.step, self.steps))
         self.loss = self.processes.sum_gradients(self.parameters, self._backward())
-        if self.step == 1:
-            self.network.check_constants()  # an error comes at once, not after hours
         self.session.after_backward()
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         self.optimiser.step()
         self.session.after_step()
+        if self.step == 1:
+            self.network.check_constants()  # an error comes at once, not after hours
         self.losses.add(self.loss, self.step, last=self.step == self.steps)
         self._end_of_epoch()
 

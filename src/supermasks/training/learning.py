@@ -188,6 +188,7 @@ def _left_by(method: Method, session: Session, settings: Training, fitted: Fit, 
         measured = measured_buffers(written, state, lesson.task, order, settings.statistics_batches)
         state, written, weights = _left(session, learned, network.changed(measured))
     state, rounding = rounded(written, state, lesson.task, order, settings.statistics_precision)
+    written.check_once(state)  # a trial raises nothing
     state = replace(state, answers=trial_answers(written, state, is_clear))
     return LearnedTask(state, learned.memory, weights, replace(fitted, rounding=rounding))
 

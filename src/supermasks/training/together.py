@@ -51,6 +51,7 @@ def fit_together(sessions: Sequence[Session], settings: Training, listeners: Lis
             in their trainable parameters, the shape of inputs, or the number of steps; the settings accumulate or
             select the best; there are several processes; or torch cannot vectorise a layer.
         InputError: the augmentation cannot handle inputs of this shape.
+        UnsupportedModuleError: a value that all tasks share was written into.
         TrainingError: the network refuses a batch, or a loss, or a parameter at the end, is not finite.
     """
     start, listeners = perf_counter(), listeners or Listeners()
@@ -68,6 +69,7 @@ def fit_together(sessions: Sequence[Session], settings: Training, listeners: Lis
                 listeners.progress(step, steps)
             if not run.ended.going_on():
                 break
+    run.network.check_constants()
     run.write_back()
     seconds = (perf_counter() - start) / len(sessions)
     return [replace(fit, seconds=seconds, unreached=tuple(whole)) for fit in run.fits()]
@@ -117,6 +119,8 @@ class _Together:
         if self.settings.clip_norm is not None:
             _clip(self.parameters.values(), self.settings.clip_norm)
         self.optimiser.step()
+        if step == 1:
+            self.network.check_constants()  # an error comes at once, not after hours
         loss = self.ended.without(loss.detach())
         self.losses.add(loss, step, last=step == self.steps)
         return loss
