@@ -91,6 +91,8 @@ def test_the_weights_are_trained_as_a_plain_loop_trains_them(blobs: Blobs) -> No
     order = Order.of("one", len(task.train), 16, 0)
     own = {name: weight.clone() for name, weight in start.items()}
     assert isinstance(task.train.inputs, Tensor)
+    for _ in range(10):
+        order.next()  # the mask was trained on these
     for _ in range(30):
         rows = order.next()
         effective = {name: (own[name] * state.mask[name]).requires_grad_() for name in own}

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from supermasks.errors import ConfigError, SupermasksError, TrainingError
 from supermasks.methods import Session
-from supermasks.seeding import generator
 from supermasks.spec import describe
 from supermasks.training.cross_entropy import CrossEntropy
 from supermasks.training.distributed import Processes
+from supermasks.training.draws import Draws
 from supermasks.training.layers import layers_state, restore_layers
 from supermasks.training.losses import RecentLosses
-from supermasks.training.order import Order
 from supermasks.training.report import Ended
 from supermasks.training.settings import Training
 from supermasks.training.steps import Step, progress
@@ -32,9 +31,12 @@ class Fitting:
         settings: of the training.
         processes: the processes that share each batch.
         whole: values for weights that no gradient reaches, used instead of the session's.
+        draws: the random numbers.
     """
 
-    def __init__(self, session: Session, settings: Training, processes: Processes, whole: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, session: Session, settings: Training, processes: Processes, whole: Mapping[str, Tensor], draws: Draws
+    ) -> None:
         lesson = session.lesson
         task, network, seed = lesson.task, lesson.network, lesson.seed
         if settings.select_best and not task.validation:
@@ -57,8 +59,8 @@ class Fitting:
         self.parameters = list(session.parameters.values())
         self.optimiser = settings.build_optimiser(session.parameters, network.head_shapes(1), session.weights)
         self.largest_rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.order = Order.of(task.name, len(task.train), settings.batch_size, seed)
-        self.augmenting = generator(seed, "augmentation", task.name)
+        self.order, self.augmenting = draws.order, draws.augmenting
+        self._steps_before = draws.steps
         self.cross_entropy = CrossEntropy.of(task, settings, network.device)
         self.losses = RecentLosses([task.name], network.device)
         self.best = Best(session)
@@ -110,18 +112,20 @@ class Fitting:
         return total
 
     def _end_of_epoch(self) -> None:
-        settings, count = self.settings, len(self.task.train)
-        epochs_before, epochs = ((step * settings.batch_size) // count for step in (self.step - 1, self.step))
-        if settings.select_best and (epochs > epochs_before or self.step == self.steps):
+        settings = self.settings
+        if settings.select_best and (self._epochs(self.step) > self._epochs(self.step - 1) or self.step == self.steps):
             self._validate()
             if settings.patience is not None and self.best.since >= settings.patience and self.step < self.steps:
                 self.end("patience")
 
     def report(self) -> Step:
         """Return a report of the last step."""
-        epoch = self.step * self.settings.batch_size // len(self.task.train)
-        rate = max(group["lr"] for group in self.optimiser.param_groups)
-        return Step(self.task.name, self.step, self.steps, epoch, rate, self.measured, self.loss)
+        rate, epochs = max(group["lr"] for group in self.optimiser.param_groups), self._epochs(self.step)
+        return Step(self.task.name, self.step, self.steps, epochs, rate, self.measured, self.loss)
+
+    def _epochs(self, step: int) -> int:
+        """Return the complete passes over the examples up to a step, those of earlier stages included."""
+        return (self._steps_before + step) * self.settings.batch_size // len(self.task.train)
 
     def end(self, why: Ended) -> None:
         """End the training after the last step."""

@@ -14,6 +14,7 @@ from supermasks.training.layers import seeded_reading
 from supermasks.training.learning import LearnedTask, check_learnable, finish_task
 from supermasks.training.listening import Listeners
 from supermasks.training.settings import Training
+from supermasks.training.stages import checked_shares
 from supermasks.training.steps import Callback
 from supermasks.training.together import fit_together
 
@@ -66,7 +67,7 @@ def _check(method: Method, lessons: Sequence[Lesson]) -> None:
     """Raise what `learn_together` raises before it trains."""
     if not lessons:
         raise ConfigError("expected at least one task to learn, got none")
-    if method.writes or len(method.stages) > 1:
+    if len(checked_shares(method)) > 1 or method.writes:
         raise ConfigError(
             f"{type(method).__name__} cannot learn tasks together: each task trains weights that the ones before it "
             "have left; learn them one by one"

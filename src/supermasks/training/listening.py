@@ -26,18 +26,17 @@ class Listeners:
     progress: Progress | None = None
     callbacks: Sequence[Callback] = ()
 
-    def of_stage(self, steps: Sequence[int], stage: int, epochs: int) -> "Listeners":
+    def of_stage(self, steps: Sequence[int], stage: int) -> "Listeners":
         """Return listeners for one stage of a training; they count steps over all stages.
 
         Args:
             steps: of each stage.
             stage: from 0.
-            epochs: the whole epochs before this stage.
         """
         progress = self.progress
         return Listeners(
             None if progress is None else partial(_tell, progress, sum(steps[:stage]), sum(steps)),
-            [partial(_pass_on, callback, steps, stage, epochs) for callback in self.callbacks],
+            [partial(_pass_on, callback, steps, stage) for callback in self.callbacks],
         )
 
 
@@ -63,7 +62,7 @@ def _tell(progress: Progress, before: int, total: int, done: int, of_stage: int)
     progress(before + done, total)
 
 
-def _pass_on(callback: Callback, steps: Sequence[int], stage: int, epochs: int, step: Step) -> Literal["stop"] | None:
+def _pass_on(callback: Callback, steps: Sequence[int], stage: int, step: Step) -> Literal["stop"] | None:
     """Calls a callback with the steps of a stage, counted over all stages."""
     made = sum(steps[:stage]) + step.step
-    return callback(replace(step, step=made, steps=sum(steps), epoch=epochs + step.epoch))
+    return callback(replace(step, step=made, steps=sum(steps)))

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from supermasks.errors import RunStateError
 from supermasks.methods import Session
-from supermasks.seeding import generator
 from supermasks.training.checkpoint import has_checkpoint, load_checkpoint, remove_checkpoint, save_checkpoint
 from supermasks.training.distributed import Processes
+from supermasks.training.draws import Draws
 from supermasks.training.fitting import Fitting
 from supermasks.training.interruption import Interruption
-from supermasks.training.layers import seeded_layers
 from supermasks.training.listening import Checkpoint, Listeners
 from supermasks.training.report import Fit
 from supermasks.training.settings import Training
@@ -25,6 +24,7 @@ def fit(
     listeners: Listeners | None = None,
     checkpoint: Checkpoint | None = None,
     whole: Mapping[str, Tensor] | None = None,
+    draws: Draws | None = None,
 ) -> Fit:
     """Minimise the loss of a session (SupSup, Section 3.6).
 
@@ -46,6 +46,7 @@ def fit(
         listeners: called after each step, on the first process.
         checkpoint: where the training is saved.
         whole: values for weights that no gradient reaches, used instead of the session's.
+        draws: those of the stage before, which this one goes on with; None starts anew.
 
     Raises:
         ConfigError: the best epoch is to be selected without validation examples, the batch has fewer examples than
@@ -57,11 +58,10 @@ def fit(
         TrainingError: the network refuses a batch, or the loss, or a parameter at the end, is not finite.
     """
     start, processes = perf_counter(), Processes.current()
-    run = Fitting(session, settings, processes, whole or {})
-    # The first process draws the same numbers as a single process, the others draw different ones.
-    purpose = ["layers", run.task.name, *([f"process {processes.rank}"] if processes.rank else [])]
+    draws = draws or Draws(session.lesson, settings.batch_size)
+    run = Fitting(session, settings, processes, whole or {}, draws)
     with (
-        seeded_layers(run.network.device, generator(run.seed, *purpose)),
+        draws.of_layers(run.network.device, processes.rank),
         Interruption(checkpoint is not None) as stopped,
     ):
         saving = _Saving(run, checkpoint, stopped, start)
@@ -71,6 +71,7 @@ def fit(
             run.note_start()
         _advance(run, listeners or Listeners(), saving)
     run.finish()
+    draws.steps += run.step
     if checkpoint is not None and processes.rank == 0 and not checkpoint.keep:
         remove_checkpoint(checkpoint.file)
     accuracies = tuple(run.best.accuracies)

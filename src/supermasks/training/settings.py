@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from math import ceil, inf
 from numbers import Real
 from typing import Any, Literal
@@ -176,14 +177,31 @@ class Training(Settings):
         for group, rate in zip(optimiser.param_groups, largest, strict=True):
             group["lr"] = 0.0 if group.get(WAITS) and step <= self.head_first * steps else rate * factor
 
-    def part(self, share: float) -> "Training":
-        """Return the settings of a part of this training, with its own schedule."""
-        if share == 1:
-            return self
-        if self.epochs is not None:
-            return replace(self, epochs=self.epochs * share)
-        assert self.steps is not None  # one of them is given
-        return replace(self, steps=max(1, round(self.steps * share)))
+    def parts(self, shares: Sequence[float], examples: int) -> list["Training"]:
+        """Return the settings of each stage of a training. Their steps are all its steps; each has its own schedule.
+
+        Args:
+            shares: of the steps, one for each stage; each stage gets at least one.
+            examples: their number.
+
+        Raises:
+            ConfigError: there are fewer steps than stages.
+
+        Example:
+            >>> [part.steps for part in Training(steps=5).parts([0.5, 0.5], examples=100)]
+            [2, 3]
+        """
+        steps, stages = self.total_steps(examples), len(shares)
+        if stages == 1:
+            return [self]
+        if steps < stages:
+            raise ConfigError(
+                f"expected at least {stages} steps, one for each stage of the method, got {steps}; train longer"
+            )
+        ends = [0]
+        for stage, share in enumerate(accumulate(shares), start=1):
+            ends.append(min(max(round(steps * share), ends[-1] + 1), steps - stages + stage))
+        return [replace(self, steps=end - start, epochs=None) for start, end in pairwise(ends)]
 
     def total_steps(self, examples: int) -> int:
         """Return the steps for a number of training examples: `steps`, or `ceil(epochs * examples / batch_size)`."""
