@@ -167,7 +167,7 @@ def _check_made_again(value: Any) -> None:
             f"settings of {kind.__name__} cannot be read back: {type(error).__name__}: {error}; its fields must be all "
             "that it is made with"
         ) from error
-    names = {field.name for field in dataclasses.fields(value)} | (vars(value).keys() & vars(again).keys())
+    names = {field.name for field in dataclasses.fields(cast("Any", value))} | (vars(value).keys() & vars(again).keys())
     for name in sorted(names):
         was, now = getattr(value, name), getattr(again, name)
         if not _same(was, now):

@@ -12,7 +12,7 @@ from supermasks import Learner, Network, Task
 from supermasks.bases import PretrainedBase
 from supermasks.errors import ConfigError
 from supermasks.masks import TopK
-from supermasks.methods import ExSSNeT, Individual
+from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.training import SGD, Adam, Training
 from supermasks.training.order import Order
 
@@ -21,12 +21,14 @@ Blobs = Callable[..., Task]
 
 @pytest.mark.parametrize(("rate", "first"), [(1.0, 0.0), (5.0, 0.0), (1.0, 0.5), (5.0, 0.3)])
 @pytest.mark.parametrize("optimiser", [SGD(0.02, 0.9), Adam(1e-2)], ids=repr)
+@pytest.mark.parametrize("norm", [None, 0.2])
 def test_the_head_has_its_own_rate_and_is_trained_first(
-    blobs: Blobs, rate: float, first: float, optimiser: SGD | Adam
+    blobs: Blobs, rate: float, first: float, optimiser: SGD | Adam, norm: float | None
 ) -> None:
+    """What waits has no gradient: it neither counts in the norm, nor gathers momentum."""
     torch.manual_seed(0)
     module, task = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), blobs("t", 3)
-    settings = Training(20, 16, optimiser, "cosine", warmup=0.1, head_rate=rate, head_first=first)
+    settings = Training(20, 16, optimiser, "cosine", warmup=0.1, head_rate=rate, head_first=first, clip_norm=norm)
     network = Network(module, PretrainedBase("p"), head="2")
     learner = Learner(network, method=Individual(), training=settings)
     learner.learn(task)
@@ -54,6 +56,10 @@ def test_the_head_has_its_own_rate_and_is_trained_first(
         loss = functional.cross_entropy(functional.linear(hidden, weight, bias), y)
         plain.zero_grad()
         loss.backward()
+        if step <= first * 20:
+            slow.grad = None
+        if norm is not None:
+            torch.nn.utils.clip_grad_norm_([slow, weight, bias], norm)
         plain.step()
     learned = dense(learner.bank["t"])
     for name, value in {"0.weight": slow, "2.weight": weight, "2.bias": bias}.items():
@@ -75,8 +81,7 @@ def test_nothing_else_moves_while_the_head_is_trained_first() -> None:
     assert rates(26, ["head"], []) == {"trunk": 1.0, "bias": 1.0, "head": 10.0}
     assert rates(25, ["head"], ["bias"]) == {"trunk": 0.0, "bias": 0.0, "head": 10.0}
     assert rates(26, ["head"], ["bias"]) == {"trunk": 1.0, "bias": 3.0, "head": 10.0}
-    # Where there is nothing but a head, or no head, nothing waits.
-    assert rates(1, [], ["bias"]) == {"trunk": 1.0, "bias": 3.0, "head": 1.0}
+    # Where there is nothing but a head, nothing waits.
     assert rates(1, list(names), []) == dict.fromkeys(names, 1.0)
 
 
@@ -96,3 +101,29 @@ def test_only_the_first_stage_of_a_method_waits_for_the_head(blobs: Blobs) -> No
     # The largest rate is that of the head while all else waits.
     learner.learn(blobs("t", 3), callbacks=[lambda step: rates.append(step.learning_rate)])
     assert rates == pytest.approx([0.001] * 2 + [0.1] * 6)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.05, 0.9), Adam(1e-2)], ids=repr)
+def test_tasks_that_are_trained_together_wait_alike(optimiser: SGD | Adam, blobs: Blobs) -> None:
+    settings, learners = Training(20, 16, optimiser, head_first=0.5, clip_norm=0.05), list[Learner]()
+    for _ in range(2):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+        learners.append(Learner(Network(module, PretrainedBase("p"), head="2"), method=SupSup(), training=settings))
+    one, together = learners
+    tasks = [blobs("a"), blobs("b")]
+    for task in tasks:
+        one.learn(task)
+    together.learn_together(tasks)
+    for task in tasks:
+        ours, theirs = (dense(learner.bank[task.name]) for learner in learners)
+        for name, value in ours.items():
+            torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"head_first": 0.5}, {"head_rate": 50.0}])
+def test_settings_of_heads_without_a_head_are_refused(settings: dict[str, float], blobs: Blobs) -> None:
+    learner = Learner(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), training=Training(10, **settings))
+    for learn in (lambda: learner.learn(blobs("t")), lambda: learner.learn_together([blobs("t")])):
+        with pytest.raises(ConfigError, match=r"are for a network whose tasks have their own heads, got one without"):
+            learn()

@@ -104,7 +104,7 @@ class OpenTask:
     def snapshot(self) -> TaskState:
         """Return the state of the task as it is now, to compare it with others."""
         network = self.lesson.network
-        learned = finished(self._method, self.session).without(tuple(self._whole), network.shapes)
+        learned = finished(self._method, self.session, tuple(self._whole))
         return TaskState(
             self.lesson.task.info, learned.changes, network.changed(self.session.buffers), over=network.weights.over
         )

@@ -17,6 +17,7 @@ from supermasks.training.draws import Draws
 from supermasks.training.layers import layers_state, restore_layers
 from supermasks.training.losses import RecentLosses
 from supermasks.training.report import Ended
+from supermasks.training.session_checks import check_effective
 from supermasks.training.settings import Training
 from supermasks.training.steps import Step, progress
 from supermasks.training.validation import Best, accuracy
@@ -83,6 +84,7 @@ class Fitting:
         self.session.before_step(progress(self.step, self.steps))
         self.loss = self.processes.sum_gradients(self.parameters, self._backward())
         self.session.after_backward()
+        self.settings.drop_waiting(self.optimiser, self.step, self.steps)
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         self.optimiser.step()
@@ -203,6 +205,8 @@ class Fitting:
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a part of a batch."""
         effective, size = self._effective(), len(inputs)
+        if self.step == 1:
+            check_effective(self.session, effective)
 
         def logits(inputs: Tensor, instead: Mapping[str, Tensor] | None = None, /) -> Tensor:
             nonlocal size

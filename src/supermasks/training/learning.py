@@ -1,6 +1,6 @@
 """Learn one task: from the task to its state, in this process or in another one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from supermasks.training.layers import seeded_reading
 from supermasks.training.listening import Listeners
 from supermasks.training.order import Order
 from supermasks.training.report import Fit
+from supermasks.training.session_checks import checked_learned
 from supermasks.training.settings import Training
 from supermasks.training.stages import fit_stages
 from supermasks.training.statistics import measured_buffers, rounded
@@ -128,17 +129,19 @@ def learn_task(
         return finish_task(method, session, settings, fitted, is_clear)
 
 
-def finished(method: Method, session: Session) -> Learned:
+def finished(method: Method, session: Session, unreached: Collection[str]) -> Learned:
     """Return what a session has learned.
 
     Args:
         method: of the session.
         session: of the task, trained.
+        unreached: the names of weights that no gradient reaches; they have no change.
 
     Raises:
-        ConfigError: the task has trained shared weights, and the method does not say so.
+        ConfigError: the session does not return what it must, or the task has trained shared weights, and the method
+            does not say so.
     """
-    learned = session.finish()
+    learned = checked_learned(session, session.finish(), unreached).without(unreached, session.network.shapes)
     if learned.weights is None and learned.owned is None:
         return learned
     said = {"writes": method.writes, "builds_on_past": method.builds_on_past}
@@ -168,7 +171,8 @@ def finish_task(
         is_clear: the probe of the network was clear (`Look.is_clear`), so that its answers can be compared later.
 
     Raises:
-        ConfigError: the task has trained shared weights, and the method does not say so.
+        ConfigError: the session does not return what it must, or the task has trained shared weights, and the method
+            does not say so.
         TrainingError: the mask keeps no weight of some layer.
     """
     lesson = session.lesson
@@ -178,7 +182,7 @@ def finish_task(
 
 def _left_by(method: Method, session: Session, settings: Training, fitted: Fit, is_clear: bool) -> LearnedTask:
     lesson, network = session.lesson, session.network
-    learned = finished(method, session).without(fitted.unreached, network.shapes)
+    learned = finished(method, session, fitted.unreached)
     state, written, weights = _left(session, learned, network.changed(session.buffers))
     empty = [name for name, kept in state.mask.counts().items() if kept == 0]
     if empty:

@@ -13,6 +13,7 @@ from supermasks.training.bar import Shown, watched
 from supermasks.training.layers import seeded_reading
 from supermasks.training.learning import LearnedTask, check_learnable, finish_task
 from supermasks.training.listening import Listeners
+from supermasks.training.session_checks import begun
 from supermasks.training.settings import Training
 from supermasks.training.stages import checked_shares
 from supermasks.training.steps import Callback
@@ -60,7 +61,7 @@ def learn_together(
 def _begin(method: Method, lesson: Lesson) -> Session:
     """Return the session of a task, which begins as `learn_task` has it begin."""
     with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "begin"):
-        return method.begin(lesson)
+        return begun(method, lesson)
 
 
 def _check(method: Method, lessons: Sequence[Lesson]) -> None:

@@ -38,6 +38,11 @@ class Optimiser(Settings, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not hasattr(self, "learning_rate"):
+            raise ConfigError(
+                f"{type(self).__name__} must have the field learning_rate, which schedules multiply; add a line to the "
+                "class, such as `learning_rate: float = 1e-3`"
+            )
         if not 0 < self.learning_rate < inf:
             raise ConfigError(f"the learning rate must be a positive number, got {self.learning_rate}")
         if not 0 <= self.weight_decay < inf:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import Parameter, signature
 from itertools import accumulate, pairwise
 from math import ceil, inf
 from numbers import Real
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from supermasks.brief import brief
+from supermasks.brief import brief, expect
 from supermasks.errors import ConfigError
 from supermasks.spec import Settings
 from supermasks.training.augmentation import Augmentation
@@ -148,9 +149,18 @@ class Training(Settings):
 
         Args:
             parameters: by name.
-            heads: the names of parameters of the head.
+            heads: the names of parameters of the head; none if the network has no head.
             weights: the names of weights that are trained beside a mask.
+
+        Raises:
+            ConfigError: there are settings of heads, but no head; or the class of the optimiser builds none that can
+                be used.
         """
+        if not heads and (self.head_first or self.head_rate != 1):
+            raise ConfigError(
+                f"head_first={self.head_first} and head_rate={self.head_rate} are for a network whose tasks have their "
+                'own heads, got one without a head; leave them out, or name the head: Network(..., head="classifier")'
+            )
         both = 0 < sum(name in heads for name in parameters) < len(parameters)
         groups: dict[bool, dict[tuple[float, bool], list[Tensor]]] = {}
         for name, value in parameters.items():
@@ -175,7 +185,24 @@ class Training(Settings):
         """
         factor = rate_factor(self.schedule, self.warmup, step, steps)
         for group, rate in zip(optimiser.param_groups, largest, strict=True):
-            group["lr"] = 0.0 if group.get(WAITS) and step <= self.head_first * steps else rate * factor
+            group["lr"] = 0.0 if self._waits(group, step, steps) else rate * factor
+
+    def drop_waiting(self, optimiser: torch.optim.Optimizer | Optimisers, step: int, steps: int) -> None:
+        """Drop the gradients of what waits for the head: they count in no norm, and in no mean of the optimiser.
+
+        Args:
+            optimiser: from `build_optimiser`.
+            step: from 1.
+            steps: of the training.
+        """
+        for group in optimiser.param_groups:
+            if self._waits(group, step, steps):
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+    def _waits(self, group: Mapping[str, Any], step: int, steps: int) -> bool:
+        """Return whether a group of the optimiser waits while only the head is trained."""
+        return bool(group.get(WAITS)) and step <= self.head_first * steps
 
     def parts(self, shares: Sequence[float], examples: int) -> list["Training"]:
         """Return the settings of each stage of a training. Their steps are all its steps; each has its own schedule.
@@ -220,8 +247,18 @@ def _is_number(value: Any) -> bool:
 def _build(optimiser: Optimiser, groups: Mapping[tuple[float, bool], list[Tensor]]) -> torch.optim.Optimizer:
     """Return an optimiser of groups by (multiple of the learning rate, whether they wait for the head)."""
     if list(groups) == [(1.0, False)]:
-        return optimiser.build(groups[1.0, False])
-    rate = optimiser.learning_rate
-    return optimiser.build(
-        [{"params": values, "lr": rate * multiple, WAITS: waits} for (multiple, waits), values in groups.items()]
-    )
+        built = optimiser.build(groups[1.0, False])
+    else:
+        rate = optimiser.learning_rate
+        built = optimiser.build(
+            [{"params": values, "lr": rate * multiple, WAITS: waits} for (multiple, waits), values in groups.items()]
+        )
+    kind = type(optimiser).__name__
+    expect(built, torch.optim.Optimizer, f"what build() of {kind} returns")
+    arguments = signature(built.step).parameters.values()
+    if any(each.kind is Parameter.POSITIONAL_OR_KEYWORD and each.default is Parameter.empty for each in arguments):
+        raise ConfigError(
+            f"build() of {kind} must return an optimiser whose step() needs nothing but the gradients, got a "
+            f"{type(built).__name__}, which computes the loss anew; use another one, such as torch.optim.Adam"
+        )
+    return built

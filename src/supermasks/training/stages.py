@@ -18,6 +18,7 @@ from supermasks.training.listening import Checkpoint, Listeners
 from supermasks.training.loop import fit
 from supermasks.training.probe import Look
 from supermasks.training.report import Fit
+from supermasks.training.session_checks import begun, next_of
 from supermasks.training.settings import Training
 
 
@@ -53,12 +54,12 @@ def fit_stages(
     steps = [part.total_steps(examples) for part in parts]
     files, listeners, reports = _files(method, checkpoint), listeners or Listeners(), list[Fit]()
     look = Look(lesson.network, lesson.task, settings, lesson.seed)
-    session = method.begin(lesson)
+    session = begun(method, lesson)
     unreached = look.unreached(session.effective)
     whole = {name: lesson.network.weights[name] for name in unreached}
     draws = Draws(lesson, settings.batch_size)
     for number, part in enumerate(parts):
-        following = session.next() if number else session
+        following = next_of(session) if number else session
         if following is None:
             break
         session = following

@@ -20,6 +20,7 @@ from supermasks.training.losses import RecentLosses
 from supermasks.training.order import Order
 from supermasks.training.probe import Look
 from supermasks.training.report import Fit
+from supermasks.training.session_checks import check_effective
 from supermasks.training.settings import Training
 from supermasks.training.steps import Step, progress, tell
 
@@ -84,6 +85,8 @@ class _Together:
         self.sessions, self.settings, self.steps, self.whole = sessions, settings, steps, whole
         self.tasks = [session.lesson.task for session in sessions]
         self.network, self.seed = sessions[0].network, sessions[0].lesson.seed
+        with torch.no_grad():
+            check_effective(sessions[0], sessions[0].effective())
         self.parameters = {name: tensor.requires_grad_() for name, tensor in _stack(sessions, "parameters").items()}
         self.buffers = _stack(sessions, "buffers")
         heads, weights = self.network.head_shapes(1), sessions[0].weights
@@ -116,6 +119,7 @@ class _Together:
             ) from error
         with self.network.backbone.refusing_calls() if step == 1 else nullcontext():
             loss.sum().backward()
+        self.settings.drop_waiting(self.optimiser, step, self.steps)
         if self.settings.clip_norm is not None:
             _clip(self.parameters.values(), self.settings.clip_norm)
         self.optimiser.step()
