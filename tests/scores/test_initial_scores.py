@@ -1,7 +1,7 @@
 """What scores begin with, against plain formulas; and what the past may not do to them."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import torch
 from states import begun, changed, masked_state
+from torch import Tensor
 
 from supermasks import Examples, Learner, Task
 from supermasks.errors import ConfigError
@@ -30,6 +31,7 @@ from supermasks.scores import (
 from supermasks.spec import build, describe, kinds
 from supermasks.state import TaskState
 from supermasks.training import Adam, Training
+from supermasks.types import Shapes
 
 Blobs = Callable[..., Task]
 SHAPES = {"linear": (6, 8), "conv": (4, 2, 3, 3)}
@@ -245,3 +247,48 @@ def test_the_memory_of_another_method_is_no_mean_of_scores(blobs: Blobs) -> None
     fresh.learn(blobs("b"))
     assert learner.bank["b"].mask == fresh.bank["b"].mask
     assert int(learner.bank.memory["count"]) == 1
+
+
+Scores = dict[str, Tensor]
+
+WRONG: dict[str, tuple[Callable[[Scores], Scores], str]] = {
+    "lacking": (lambda found: {"1.weight": found["1.weight"]}, r"\(6, 16\) for '3.weight', got none"),
+    "more": (lambda found: {**found, "x": torch.zeros(2)}, r"none for 'x', got \(2,\)"),
+    "turned": (
+        lambda found: {name: value.T for name, value in found.items()},
+        r"\(16, 8\) for '1.weight', got \(8, 16\)",
+    ),
+}
+RIGHT: dict[str, Callable[[Scores], Scores]] = {
+    "reversed": lambda found: dict(reversed(found.items())),
+    "float64": lambda found: {name: value.double() for name, value in found.items()},
+}
+
+
+@dataclass(frozen=True)
+class Changed(InitialScores):
+    """Usual scores, changed."""
+
+    change: str
+
+    def scores(self, shapes: Shapes, task: str, seed: int, past: Past) -> Scores:
+        found = KaimingUniform().scores(shapes, task, seed, past)
+        return RIGHT[self.change](found) if self.change in RIGHT else WRONG[self.change][0](found)
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_scores_that_do_not_fit_the_network_are_refused(change: str, blobs: Blobs) -> None:
+    learner = Learner(fully_connected([8, 16, 6]), method=SupSup(initial=Changed(change)), training=Training(4, 16))
+    with pytest.raises(ConfigError, match=r"Changed\.scores must return .* expected " + WRONG[change][1]):
+        learner.learn(blobs("a"))
+    assert learner.bank.names == []
+
+
+@pytest.mark.parametrize("change", RIGHT)
+def test_the_order_and_the_precision_of_scores_do_not_matter(change: str, blobs: Blobs) -> None:
+    masks = []
+    for initial in (Changed(change), KaimingUniform()):
+        learner = Learner(fully_connected([8, 16, 6]), method=SupSup(initial=initial), training=Training(20, 16))
+        learner.learn(blobs("a"))
+        masks.append(learner.bank["a"].mask)
+    assert masks[0] == masks[1]

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from supermasks.anatomy import Part
+from supermasks.errors import ConfigError
 from supermasks.spec import Settings
+from supermasks.types import Shape
 
 
 class Base(Settings, ABC):
@@ -62,11 +64,34 @@ class ComputedBase(Base):
         """Return the weights of these parts, in the layout of their layers, with padding rows set to 0."""
         transposed = {part.name: part.inputs_first for part in parts}
         shapes = {part.name: _transposed(part.shape) if part.inputs_first else part.shape for part in parts}
-        drawn = {n: w.transpose(0, 1).contiguous() if transposed[n] else w for n, w in self.weights(shapes).items()}
+        found = self.weights(shapes)
+        check_values(f"{type(self).__name__}.weights", found, {n: (s, torch.float32) for n, s in shapes.items()})
+        drawn = {n: w.transpose(0, 1).contiguous() if transposed[n] else w for n, w in found.items()}
         for part in parts:
             if part.padding is not None and self.zero_padding:
                 drawn[part.name][part.padding] = 0.0
         return drawn
+
+
+def check_values(what: str, found: Mapping[str, Tensor], expected: Mapping[str, tuple[Shape, torch.dtype]]) -> None:
+    """Raise ConfigError unless a base gives each parameter a value of its shape and type, and no others.
+
+    Args:
+        what: the method of the base that gave the values.
+        found: the values.
+        expected: the shape and the type of each parameter.
+    """
+    got = {name: (tuple(value.shape), value.dtype) for name, value in found.items()}
+    for name in {**expected, **got}:
+        if expected.get(name) != got.get(name):
+            raise ConfigError(
+                f"{what} must return a tensor for each parameter, in its shape and type, and no others: expected "
+                f"{_in_words(expected.get(name))} for {name!r}, got {_in_words(got.get(name))}"
+            )
+
+
+def _in_words(kind: tuple[Shape, torch.dtype] | None) -> str:
+    return "none" if kind is None else f"{kind[1]} of shape {kind[0]}"
 
 
 def _transposed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from supermasks.anatomy import Part
-from supermasks.bases.base import Base, fingerprint
+from supermasks.bases.base import Base, check_values, fingerprint
 from supermasks.discovery import is_ours
 from supermasks.errors import ConfigError, MaskError
 
@@ -23,6 +23,7 @@ def fill(
         kept: replaces the module's own values, by name, as a bank stores them; None leaves those.
 
     Raises:
+        ConfigError: the base gives a part no value, or one of another shape or type.
         MaskError: the kept values are not those of this module.
         ConfigError: a base of a user's own class gives other values on the second call.
 
@@ -39,6 +40,8 @@ def fill(
     if kept is not None:
         own |= _checked_kept(kept, base.kept(parts), own)
     values = base.values(parts, own)
+    kinds = {part.name: (tuple(own[part.name].shape), own[part.name].dtype) for part in parts}
+    check_values(f"{type(base).__name__}.values", values, kinds)
     if not is_ours(type(base)):  # it may keep its tensors and change them later, or draw others each time
         values = {name: value.clone() for name, value in values.items()}
         if fingerprint(values) != fingerprint(base.values(parts, own)):

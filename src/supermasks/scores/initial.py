@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from supermasks.errors import ConfigError
 from supermasks.masks.drawn import Drawn
 from supermasks.spec import Settings
 from supermasks.state import TaskState
@@ -61,6 +62,23 @@ class InitialScores(Settings, ABC):
             seed: of the learner.
             past: the earlier tasks.
         """
+
+    def checked(self, shapes: Shapes, task: str, seed: int, past: Past) -> dict[str, Tensor]:
+        """Return what `scores` returns, in the order of the shapes.
+
+        Raises:
+            ConfigError: a parameter has no scores, or scores of another shape, or there are scores of something else.
+        """
+        found = self.scores(shapes, task, seed, past)
+        got = {name: tuple(value.shape) for name, value in found.items()}
+        for name in {**shapes, **got}:
+            if shapes.get(name) != got.get(name):
+                raise ConfigError(
+                    f"{type(self).__name__}.scores must return a tensor for each parameter of the network, in its "
+                    f"shape, and no others: expected {shapes.get(name, 'none')} for {name!r}, got "
+                    f"{got.get(name, 'none')}"
+                )
+        return {name: found[name] for name in shapes}
 
     def remembered(self, scores: Mapping[str, Tensor], past: Past) -> dict[str, Tensor]:
         """Return the memory after a task; empty by default.
