@@ -480,7 +480,9 @@ class Noting(SupSup):
 
 
 @pytest.mark.parametrize(
-    "noted", [np.float64(3.0), frozenset([1]), np.zeros(2), lambda: 1], ids=["float64", "frozenset", "array", "function"]
+    "noted",
+    [np.float64(3.0), frozenset([1]), np.zeros(2), lambda: 1],
+    ids=["float64", "frozenset", "array", "function"],
 )
 def test_a_state_that_cannot_be_read_again_is_refused_when_it_is_first_saved(
     noted: object, blobs: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
