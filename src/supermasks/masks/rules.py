@@ -31,6 +31,34 @@ class MaskRule(Settings, ABC):
             DensityError: a layer cannot keep as many weights as the rule demands.
         """
 
+    def entries(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return which weights the mask of each parameter keeps, boolean.
+
+        Args:
+            scores: as in `masks`.
+
+        Raises:
+            ConfigError: the rule gives a parameter no mask, or a mask whose entries are not all 0 or 1.
+            DensityError: as `masks`.
+        """
+        with torch.no_grad():
+            masks = self.masks(scores)
+        kept = dict[str, Tensor]()
+        for name in scores:
+            mask = masks.get(name)
+            if mask is None:
+                raise ConfigError(
+                    f"{type(self).__name__}.masks must return a mask for each parameter, got none for {name!r}"
+                )
+            kept[name] = mask == 1
+            if not bool((kept[name] | (mask == 0)).all()):
+                soft = mask[~kept[name] & (mask != 0)].flatten()[0]
+                raise ConfigError(
+                    f"{type(self).__name__}.masks must return masks of 0 and 1, got {float(soft):g} for {name!r}; "
+                    "round them, with a straight-through gradient, as in hard + soft - soft.detach()"
+                )
+        return kept
+
     def masked(self, weights: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the effective weights `W * h(S)` (SupSup, Equation 1), differentiable in the scores only.
 

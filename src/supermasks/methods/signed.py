@@ -71,7 +71,7 @@ class _SignedSession(MaskSession):
 
     def finish(self) -> Learned:
         scores = {name: value.detach().cpu() for name, value in self.scores.items()}
-        kept, upright = self.rule.masks(scores), self._upright().masks(scores)
+        kept, upright = self.rule.entries(scores), self._upright().entries(scores)
         changes = {
             name: Signed(_states(kept[name], upright[name]), float(self.parameters[SCALE + name].detach().exp()))
             for name in scores
@@ -86,4 +86,4 @@ class _SignedSession(MaskSession):
 
 
 def _states(kept: Tensor, upright: Tensor) -> Tensor:
-    return (kept + upright - 1).to(torch.int8)
+    return kept.to(torch.int8) + upright.to(torch.int8) - 1

@@ -52,7 +52,8 @@ class MaskSession(Session):
 
     def __init__(self, method: SupSup, lesson: Lesson, beside: Mapping[str, Tensor] | None = None) -> None:
         method.check(lesson.network)
-        scores = method.initial.scores(lesson.network.shapes, lesson.task.name, lesson.seed, lesson.past)
+        scores = method.initial.checked(lesson.network.shapes, lesson.task.name, lesson.seed, lesson.past)
+        method.rule.entries(scores)  # an error comes at once, not after the training
         super().__init__(lesson, {**scores, **initial_head(lesson), **(beside or {})})
         self.rule, self.initial = method.rule, method.initial
         self._progress = 1.0
@@ -80,10 +81,8 @@ class MaskSession(Session):
 
     def found(self) -> Mask:
         """Return the mask of the current scores."""
-        with torch.no_grad():
-            scores = {name: value.detach().cpu() for name, value in self.scores.items()}
-            entries = {name: mask > 0.5 for name, mask in self.rule.masks(scores).items()}
-            return Mask.pack(entries, self.initial.drawn(self.lesson.task.name, self.lesson.seed))
+        scores = {name: value.detach().cpu() for name, value in self.scores.items()}
+        return Mask.pack(self.rule.entries(scores), self.initial.drawn(self.lesson.task.name, self.lesson.seed))
 
     def remembered(self) -> dict[str, Tensor]:
         """Return what the next tasks may begin with."""
