@@ -13,15 +13,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import Examples, Learner, Task
+from supermasks import Examples, Learner, Network, Task
+from supermasks.bases import RandomBase
 from supermasks.errors import RunStateError, StorageError, TrainingError
 from supermasks.masks import Threshold, TopK
-from supermasks.methods import ExSSNeT, Individual, Lesson, Method, Session, SignedMasks, SupSup
+from supermasks.methods import (
+    EWC,
+    PSP,
+    BatchEnsemble,
+    DERpp,
+    ExSSNeT,
+    Individual,
+    Lesson,
+    Method,
+    Session,
+    SignedMasks,
+    SupSup,
+)
 from supermasks.methods.supsup import MaskSession
 from supermasks.nets import fully_connected
-from supermasks.scores import KKT, LastScores, MeanOfMasks, MeanOfScores
+from supermasks.scores import KKT, LastScores, MeanOfMasks, MeanOfScores, Past
 from supermasks.training import SGD, Adam, CropAndFlip, RMSprop, Training
-from supermasks.training.checkpoint import load_checkpoint, save_checkpoint
+from supermasks.training.checkpoint import digest_of_past, load_checkpoint, save_checkpoint
 
 Outcome = tuple[dict[str, Tensor], dict[str, Tensor], object]
 
@@ -464,6 +477,33 @@ def test_a_training_is_resumed_only_after_what_earlier_tasks_have_left(
     assert torch.equal(*(one.predict(inputs, task="z").confidence for one in (resumed, whole)))
 
 
+@pytest.mark.parametrize(
+    "method",
+    [SupSup(TopK(0.5)), SignedMasks(), ExSSNeT(TopK(0.5)), EWC(examples=9), DERpp(memory=9), BatchEnsemble(), PSP()],
+    ids=repr,
+)
+def test_what_earlier_tasks_have_left_is_known_again_from_disk(
+    method: Method, blobs: Callable[..., Task], tmp_path: Path
+) -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 6))
+
+    def learned(*tasks: Task) -> Learner:
+        network = Network(net, RandomBase(0), head="5")
+        one = Learner(network, method=method, training=Training(4, 16))
+        for task in tasks:
+            one.learn(task)
+        return one
+
+    def digest(one: Learner) -> str:
+        return digest_of_past(Past(one.bank.states, one.bank.memory, names=one.bank.names))
+
+    whole = learned(blobs("a"), blobs("b"))
+    whole.save(tmp_path / "bank")
+    assert digest(Learner.load(tmp_path / "bank", net)) == digest(whole)
+    others = learned(blobs("a")), learned(replace(blobs("another"), name="a"), blobs("b"))
+    assert len({digest(one) for one in (whole, *others)}) == 3
+
+
 class _Noting(MaskSession):
     """Notes something that torch.load refuses to read."""
 
@@ -489,8 +529,9 @@ def test_a_state_that_cannot_be_read_again_is_refused_when_it_is_first_saved(
 ) -> None:
     monkeypatch.setattr(_Noting, "noted", noted)
     learner = Learner(fully_connected([8, 16, 6]), method=Noting(), training=Training(20, 16))
-    with pytest.raises(RunStateError, match=r"plain data from the session's state\(\), .* got 'noted': .* numpy's"):
+    with pytest.raises((RunStateError, KeyboardInterrupt)) as caught:
         learner.learn(blobs("z"), stopping_at(3), tmp_path / "c")
+    assert caught.match(r"plain data from the session's state\(\), .* got 'noted': .* numpy's")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -88,10 +88,11 @@ def digest_of_past(past: Past) -> str:
     for state in past.states:
         content.update(repr((state.info, state.over, state.replaced, state.owned and state.owned.digest())).encode())
         content.update(fingerprint(state.buffers).encode())
-        for kind, changes in by_kind(state.changes.items()).items():
+        # In the order of names: that of a state from a file may be another one than in memory.
+        for kind, changes in by_kind(sorted(state.changes.items())).items():
             # Masks are not encoded, which would take a hundred times longer.
             tensors = state.mask.packed if kind is Masked else kind.encode(dict(changes), {})[0]
-            content.update(f"{kind.key} {sorted(name for name, _ in changes)} {fingerprint(tensors)}".encode())
+            content.update(f"{kind.key} {[name for name, _ in changes]} {fingerprint(tensors)}".encode())
     return content.hexdigest()
 
 
