@@ -47,6 +47,12 @@ class OwnAny(SupSup):
     value: Any = None
 
 
+@dataclass(frozen=True)
+class OwnLists(SupSup):
+    rates: list[float] = field(default_factory=list)
+    words: list = field(default_factory=list)  # pyright: ignore[reportMissingTypeArgument, reportUnknownVariableType]
+
+
 class OwnInit(SupSup):
     def __init__(self, rate: float = 0.5, **others: Any) -> None:
         super().__init__(**others)
@@ -86,6 +92,7 @@ GOOD: list[Callable[[], SupSup]] = [
     lambda: OwnWithoutDecorator(rate=0.9),
     lambda: OwnAny(value=(1, {"a": (True, None)}, OwnRate(rate=0.9))),
     lambda: OwnAny(value=np.float64(0.25)),
+    lambda: OwnLists(rates=[0.5, 0.25], words=["a", (1, 2)]),
     OwnInit,
     OwnVar,
 ]
@@ -114,7 +121,7 @@ BAD: dict[str, tuple[Callable[[], SupSup], str]] = {
     "init var": (lambda: OwnVar(rate=0.9), r"_rate of OwnVar is read back as 0.5, not 0.9"),
     "needed": (lambda: OwnNeeded(rate=0.9), r"OwnNeeded cannot be read back: ValueError: a rate is needed"),
     "enum": (lambda: OwnAny(value=Colour.RED), "is read back as 'red'; use a string or a number"),
-    "list": (lambda: OwnAny(value=[1, 2]), r"a list in settings is read back as a tuple; write \(1, 2\)"),
+    "list": (lambda: OwnAny(value=[1, 2]), r"a list in settings is read as a tuple; write \(1, 2\)"),
     "inside": (lambda: OwnAny(value=({"a": [1]},)), "a list in settings"),
     "nested": (lambda: OwnAny(value=OwnInit(0.9)), "rate of OwnInit"),
     "no settings": (lambda: OwnAny(value=NoSettings()), "NoSettings cannot be read back; make it a subclass of"),

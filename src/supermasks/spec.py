@@ -127,10 +127,10 @@ def check_restorable(value: object) -> None:
     Example:
         >>> @dataclasses.dataclass(frozen=True)
         ... class Some(Settings):
-        ...     values: list[int]
+        ...     values: Any
         >>> check_restorable(Some([1, 2]))
         Traceback (most recent call last):
-        supermasks.errors.ConfigError: a list in settings is read back as a tuple; write (1, 2) in place of [1, 2]
+        supermasks.errors.ConfigError: a list in settings is read as a tuple; write (1, 2), or annotate it as a list
     """
     describe(value)
     _check_restorable(value)
@@ -139,15 +139,16 @@ def check_restorable(value: object) -> None:
 def _check_restorable(value: object) -> None:
     if isinstance(value, list):
         given = tuple(cast("list[Any]", value))
-        raise ConfigError(f"a list in settings is read back as a tuple; write {given!r} in place of {value!r}")
+        raise ConfigError(f"a list in settings is read as a tuple; write {given!r}, or annotate it as a list")
     if isinstance(value, Enum):
         raise ConfigError(f"{value} in settings is read back as {value.value!r}; use a string or a number")
     if isinstance(value, (tuple, Mapping)):
         for item in cast("Any", value.values() if isinstance(value, Mapping) else value):
             _check_restorable(item)
     if dataclasses.is_dataclass(value):
-        for item in _given(value).values():
-            _check_restorable(item)
+        hints = hints_of(type(cast("Any", value)))
+        for name, item in _given(value).items():
+            _check_restorable(tuple(item) if _is_list(hints[name]) and isinstance(item, list) else item)
         _check_made_again(value)
 
 
@@ -180,6 +181,10 @@ def _check_made_again(value: Any) -> None:
 def _same(one: Any, other: Any) -> bool:
     plain = (NoneType, bool, int, float, str, Settings)
     return (one == other or one != one) if isinstance(one, plain) else type(one) is type(other)
+
+
+def _is_list(hint: Any) -> bool:
+    return list in (hint, get_origin(hint))
 
 
 def _given(value: Any) -> dict[str, Any]:
@@ -259,7 +264,13 @@ def _made(description: Any, root: type[Any] = Settings) -> Any:
             "pass the object itself"
         )
     try:
-        return named[0](**{key: _made(item) for key, item in fields.items()})
+        values, hints = {key: _made(item) for key, item in fields.items()}, hints_of(named[0])
+        return named[0](
+            **{
+                key: list(one) if _is_list(hints.get(key)) and isinstance(one, tuple) else one
+                for key, one in values.items()
+            }
+        )
     except TypeError as error:
         known = ", ".join(field.name for field in dataclasses.fields(cast("Any", named[0]))) or "none"
         raise ConfigError(
