@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from supermasks import Examples, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError
-from supermasks.methods import Individual, SupSup
+from supermasks.methods import Individual, LwF, SupSup
 from supermasks.nets import fully_connected
 from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, Training, fit, fit_together
@@ -66,7 +66,7 @@ def test_without_superfluous_neurons_it_is_the_loss_of_torch(settings: dict, une
     )
     assert float(cross_entropy.mean(logits, targets)) == pytest.approx(float(expected), rel=1e-5)
     parts = [(logits[:7], targets[:7]), (logits[7:8], targets[7:8]), (logits[8:], targets[8:])]
-    joined = sum(float(cross_entropy.mean(x, y) * cross_entropy.share(y, targets)) for x, y in parts)
+    joined = sum(float(cross_entropy.of_part(y, targets)(x, y)) * len(y) / len(targets) for x, y in parts)
     assert joined == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -208,3 +208,20 @@ def test_rare_classes_are_learned_with_weights(small: Callable[..., Learner]) ->
         found[weights] = learner.predict(inputs[targets == 1], task="t").labels.count("rare")
     assert found["balanced"] >= found[None]
     assert found["balanced"] >= 8
+
+
+@pytest.mark.parametrize("settings", [{}, *SETTINGS], ids=repr)
+def test_terms_of_a_loss_without_class_weights_count_by_examples(
+    settings: dict, uneven: Callable[..., Task], blobs: Callable[..., Task]
+) -> None:
+    """LwF adds a mean over examples to the cross-entropy; the steps are those of whole batches."""
+    learned, losses = list[Learner](), list[float]()
+    for accumulate in (1, 5):
+        training = Training(4, 12, SGD(0.1, 0.0), accumulate=accumulate, **settings)
+        network = Network(fully_connected([8, 16, 6]), RandomBase(3))
+        learned.append(Learner(network, method=LwF(), training=training))
+        for task in (uneven("a"), uneven("b")):
+            losses.append(learned[-1].learn(task).loss)
+    assert losses[:2] == pytest.approx(losses[2:], rel=1e-5)
+    for name, weight in learned[0].network.weights.items():
+        torch.testing.assert_close(learned[1].network.weights[name], weight, rtol=0, atol=5e-6)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
+from supermasks.methods import Criterion
 from supermasks.training.settings import Training
 from supermasks.types import Task
 
@@ -53,17 +54,21 @@ class CrossEntropy:
         """Return the mean loss of examples, a scalar in nats."""
         return mean_loss(logits, targets, self.table, self.weights)
 
-    def share(self, part: Tensor, batch: Tensor) -> float | Tensor:
-        """Return the factor of a part's mean loss in the mean loss of its batch.
+    def of_part(self, part: Tensor, batch: Tensor) -> Criterion:
+        """Return the loss of a part of a batch, scaled so that the mean over all examples is that of the batch.
+
+        With class weights, a part counts by the weights of its examples, and not by their number. Other terms of a loss
+        count by the number.
 
         Args:
             part: the targets of the part.
             batch: the targets of the batch.
         """
-        if self.weights is None:
-            return len(part) / len(batch)
+        if self.weights is None or len(part) == len(batch):
+            return self.mean
         part, batch = part.to(self.weights.device), batch.to(self.weights.device)
-        return self.weights[part].sum() / self.weights[batch].sum()
+        scale = self.weights[part].mean() / self.weights[batch].mean()
+        return lambda logits, targets: scale * self.mean(logits, targets)
 
 
 def mean_loss(logits: Tensor, targets: Tensor, table: Tensor | None, weights: Tensor | None) -> Tensor:

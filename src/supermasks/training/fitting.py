@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError, SupermasksError, TrainingError
-from supermasks.methods import Session
+from supermasks.methods import Criterion, Session
 from supermasks.spec import describe
 from supermasks.training.cross_entropy import CrossEntropy
 from supermasks.training.distributed import Processes
@@ -104,9 +104,9 @@ class Fitting:
             inputs = inputs.detach()  # the user's own graph is not trained
             if augmentation is not None and drawn is not None:
                 inputs = augmentation.apply(inputs, drawn[part])
-            loss = self._loss(inputs, targets)
+            loss = self._loss(inputs, targets, self.cross_entropy.of_part(targets, self.task.train.targets[rows]))
             if len(targets) < len(rows):
-                loss = loss * self.cross_entropy.share(targets, self.task.train.targets[rows])
+                loss = loss * (len(targets) / len(rows))
             # Layers called again in the backward pass would not have the weights of the task.
             with self.network.backbone.refusing_calls() if self.step == 1 else nullcontext():
                 loss.backward()
@@ -202,7 +202,7 @@ class Fitting:
     def _effective(self) -> dict[str, Tensor]:
         return {**self.session.effective(), **self._whole}
 
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss(self, inputs: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
         """Return the mean loss of a part of a batch."""
         effective, size = self._effective(), len(inputs)
         if self.step == 1:
@@ -215,7 +215,7 @@ class Fitting:
             return self.network.forward(inputs, values, training=True, precision=self.settings.dtype)
 
         try:
-            return self.session.loss(logits, inputs, targets.to(self.network.device), self.cross_entropy.mean)
+            return self.session.loss(logits, inputs, targets.to(self.network.device), criterion)
         except (SupermasksError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # layers may raise anything, as batch normalisation does for a single example
