@@ -1,7 +1,9 @@
 """Tasks that are removed and renamed, a learner that moves, and how well it does on labels that one has."""
 
+import sys
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,9 @@ from supermasks.errors import (
     UnknownTaskError,
 )
 from supermasks.masks import TopK
-from supermasks.methods import ExSSNeT
+from supermasks.methods import EWC, ExSSNeT, Method, SupSup
+from supermasks.router import LinearDiscriminant
+from supermasks.training import LearnedTask
 
 Make = Callable[..., Learner]
 MakeTask = Callable[..., Task]
@@ -240,3 +244,62 @@ def test_probabilities_without_a_task_need_classes_that_agree(
     assert len(set(prediction.tasks)) > 1
     with pytest.raises(TaskError, match="no task was learned yet"):
         small().predict_proba(x)
+
+
+class Interrupted(BaseException):
+    """Stands for a Control-C."""
+
+
+def interrupted(call: Callable[[], object], at: int) -> bool:
+    """Return whether a call came to the `at`-th place where Python may raise Control-C; it ends there."""
+    seen = 0
+
+    def count(frame: object, event: str, what: object) -> None:
+        nonlocal seen
+        seen += event in ("call", "c_return")
+        if seen == at:
+            sys.setprofile(None)
+            raise Interrupted
+
+    try:
+        sys.setprofile(count)
+        call()
+    except Interrupted:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def contents(learner: Learner, inputs: Tensor) -> list[object]:
+    """Return all that tasks have left in a learner."""
+    bank = learner.bank
+    counted = {} if bank.moments is None else bank.moments.tensors()
+    shared = [
+        (name, value.numpy().tobytes()) for each in (bank.memory, bank.weights, counted) for name, value in each.items()
+    ]
+    answers = [(name, learner.network.logits(inputs, bank[name]).numpy().tobytes()) for name in learner.tasks]
+    return [answers, bank.over, learner.network.weights.over, shared]
+
+
+@pytest.mark.parametrize("method", [SupSup(), ExSSNeT(), EWC()], ids=lambda method: type(method).__name__)
+def test_wherever_a_new_task_is_interrupted_all_of_it_is_there_or_nothing(
+    method: Method, small: Make, blobs: MakeTask, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, found = small(method=method, inference=LinearDiscriminant(), steps=5), list[LearnedTask]()
+    first.learn(blobs("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(first, "_add", found.append)
+        first.learn(blobs("b"))
+    whole = deepcopy(first)
+    whole._add(found[0])  # pyright: ignore[reportPrivateUsage]
+    before, after = contents(first, x[:4]), contents(whole, x[:4])
+    assert before != after
+    learner, at, ends = deepcopy(first), 1, list[bool]()
+    while interrupted(partial(learner._add, found[0]), at):  # pyright: ignore[reportPrivateUsage]
+        now = contents(learner, x[:4])
+        assert now in (before, after)
+        ends.append(now == after)
+        learner, at = deepcopy(first) if ends[-1] else learner, at + 1
+    assert ends == sorted(ends)
+    assert ends.count(False) > 20

@@ -14,7 +14,7 @@ from supermasks.errors import BankFormatError, ConfigError, StorageError
 from supermasks.inference import Calibration
 from supermasks.moments import Moments
 from supermasks.predictor import Predictor
-from supermasks.state import ReadOnlyTensors, TaskState
+from supermasks.state import TaskState
 from supermasks.trial import check_answers
 
 Managed = TypeVar("Managed", bound="TaskManager")
@@ -32,6 +32,8 @@ class TaskManager(Predictor):
     ) -> None:
         """Add the state of a task that was learned before or elsewhere, over the same base and after the same tasks.
 
+        If anything fails, or is interrupted, network and bank stay as they were.
+
         Args:
             state: of the task.
             memory: what the next task may begin with. It replaces the memory of the bank; None leaves that unchanged.
@@ -46,10 +48,13 @@ class TaskManager(Predictor):
         expect(state, TaskState, "what is added to a learner")
         written = self.network.writing(state, weights)
         written.check(state)
-        self.bank.add(state, weights, moments)
-        self.network = written
-        if memory is not None:
-            self.bank.memory = ReadOnlyTensors(memory)
+        before = self.network
+        try:
+            self.network = written
+            self.bank.add(state, weights, moments, memory)
+        finally:
+            if self.bank.over != self.network.weights.over:  # the bank did not take the task
+                self.network = before
 
     def remove(self, name: str) -> TaskState:
         """Forget a task, and return its state, which `add` takes back; the other tasks answer as before.

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -64,24 +65,29 @@ class MaskBank(BankContents):
             UnknownTaskError: the bank has no task of one of the names.
         """
         states = {name: replace(self[name], means=of) for name, of in means.items()}
-        self.changes += 1
-        for state in states.values():
-            self._change(state)
-        self._once["moments"] = moments
+        tasks = {name: self._tasks[name]._replace(state=state, sha256="") for name, state in states.items()}
+        for name in states:
+            self._recent.forget(name)
+        self._set({**self._tasks, **tasks}, {**self._once, "moments": moments}, self._order)
 
     def require_new(self, name: str) -> None:
         """Raise DuplicateTaskError if a task has this name."""
         require_new(name, self)
 
     def add(
-        self, state: TaskState, weights: Mapping[str, Tensor] | None = None, moments: Moments | None = None
+        self,
+        state: TaskState,
+        weights: Mapping[str, Tensor] | None = None,
+        moments: Moments | None = None,
+        memory: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Append a state.
+        """Append a state. If anything fails, or is interrupted, the bank stays as it was.
 
         Args:
             state: of the task.
             weights: all shared weights, if the task has trained them.
             moments: what was counted of this task, if it was; a task that was removed may leave it out.
+            memory: what the next task may begin with; None leaves that unchanged.
 
         Raises:
             DuplicateTaskError: the bank has a task of this name.
@@ -92,17 +98,28 @@ class MaskBank(BankContents):
         """
         expect(state, TaskState, "what is added to a bank")
         check_left(state, weights)
-        self._append(state, moments)
-        if state.replaced and weights is not None:
-            self._once["weights"] = ReadOnlyTensors(weights)
+        self._append(state, moments, weights if state.replaced else None, memory)
 
-    def _append(self, state: TaskState, moments: Moments | None = None) -> None:
+    def _append(
+        self,
+        state: TaskState,
+        moments: Moments | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+        memory: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.require_new(state.name)
         self._order.check(state, self._masks)
+        tasks, order, once = self._tasks, replace(self._order), dict(self._once)
         if state.means is not None or moments is not None:  # otherwise stored moments are not read
-            self._once["moments"] = with_task(self.moments, state, moments)
-        self.changes += 1
-        self._tasks[state.name] = StoredTask(state, self._order.add(state))
+            once["moments"] = with_task(self.moments, state, moments)
+        once |= {kind: ReadOnlyTensors(of) for kind, of in (("weights", weights), ("memory", memory)) if of is not None}
+        task = StoredTask(state, order.add(state))
+        # Python raises Control-C where a function is called, so not between these: all of a task is there, or nothing.
+        tasks[state.name], self._once, self._order, self.changes = task, once, order, self.changes + 1
+
+    def _set(self, tasks: dict[str, "StoredTask"], once: dict[str, Any], order: Succession) -> None:
+        """Replace the contents, all at once."""
+        self._known, self._once, self._order, self.changes = tasks, once, order, self.changes + 1
 
     def replace(self, state: TaskState) -> None:
         """Replace a task of the same name; its place in the order of learning stays.
@@ -247,8 +264,7 @@ class MaskBank(BankContents):
         if last is not None:
             check_left(last, other.weights)
             both._once["weights"] = other.weights
-        self._known, self._once, self._order = both._known, both._once, both._order
-        self.changes += 1
+        self._set(both._tasks, both._once, both._order)
 
 
 def owner_stays(name: str) -> TaskError:
