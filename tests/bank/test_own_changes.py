@@ -219,6 +219,10 @@ def _is_refused(path: Path, kind: Any, why: str) -> None:
     with pytest.raises(TaskError, match=f"Own cannot be stored.*{why}"):
         saved(path / "new", state(kind))
     assert not (path / "new").exists()
+    bank = MaskBank(HEADER)
+    with pytest.raises(TaskError, match=f"Own cannot be stored.*{why}"):
+        bank.add(state(kind))
+    assert len(bank) == 0
     folder = saved(path / "bank", masked())
     before = (folder.path / "bank.sqlite").read_bytes()
     with pytest.raises(TaskError, match=f"Own cannot be stored.*{why}"):

@@ -11,6 +11,7 @@ from supermasks.bank.contents import BankContents, StoredTask, unknown_tasks
 from supermasks.bank.recent import RecentStates
 from supermasks.bank.succession import Succession, added, check_features, check_left, require_new, with_task
 from supermasks.brief import expect
+from supermasks.encoding import check_kinds
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError
 from supermasks.moments import ClassMeans, Moments
 from supermasks.state import ReadOnlyTensors, TaskState
@@ -91,12 +92,14 @@ class MaskBank(BankContents):
 
         Raises:
             DuplicateTaskError: the bank has a task of this name.
+            TaskError: no file could hold a change of a user's own class.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
                 The moments are not those of this task.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what is added to a bank")
+        check_kinds(state)
         check_left(state, weights)
         self._append(state, moments, weights if state.replaced else None, memory)
 
@@ -129,11 +132,13 @@ class MaskBank(BankContents):
 
         Raises:
             UnknownTaskError: the bank has no task of this name.
+            TaskError: no file could hold a change of a user's own class.
             MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights,
                 or they were learned over different weights.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what replaces a task of a bank")
+        check_kinds(state)
         self._order.check_changes(state)
         self._order.check_replaces(state, self[state.name])
         if state.means is not None:  # otherwise stored moments are not read
