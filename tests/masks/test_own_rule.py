@@ -44,6 +44,15 @@ class Hardened(Soft):
 
 
 @dataclass(frozen=True)
+class StraightThrough(Soft):
+    """The masks of a threshold, with the gradient of a sigmoid: as the error says."""
+
+    def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        soft = super().masks(scores)
+        return {name: (score > 0).to(score.dtype) + soft[name] - soft[name].detach() for name, score in scores.items()}
+
+
+@dataclass(frozen=True)
 class Lacking(Soft):
     """A mask for the first parameter only."""
 
@@ -67,6 +76,7 @@ def stepped(done: int, total: int) -> None:
     ("method", "said"),
     [
         (SupSup(Soft()), r"Soft\.masks must return masks of 0 and 1, got 0\.\d+ for '1.weight'; round"),
+        (SupSup(Soft(float("nan"))), r"Soft\.masks must return masks of 0 and 1, got nan for '1.weight'; round"),
         (SupSup(Soft(0.0)), r"Soft\.masks must return masks of 0 and 1, got 0\.5 for '1.weight'; round"),
         (Diluted(Soft()), r"Soft\.masks must return masks of 0 and 1"),
         (Priced(Soft()), r"Soft\.masks must return masks of 0 and 1"),
@@ -92,8 +102,9 @@ def test_a_mask_that_becomes_soft_is_not_stored(blobs: Blobs) -> None:
         session.finish()
 
 
-def test_a_rule_may_be_soft_while_it_trains(blobs: Blobs) -> None:
-    learner = Learner(fully_connected([8, 16, 6]), method=SupSup(Hardened()), training=Training(4, 16))
+@pytest.mark.parametrize("rule", [Hardened(), StraightThrough()], ids=repr)
+def test_a_rule_may_be_soft_while_it_trains_and_rounded(rule: MaskRule, blobs: Blobs) -> None:
+    learner = Learner(fully_connected([8, 16, 6]), method=SupSup(rule), training=Training(4, 16))
     learner.learn(blobs("a"))
     assert 0 < learner.bank["a"].mask.density() < 1
 
@@ -102,7 +113,7 @@ def test_a_rule_may_be_soft_while_it_trains(blobs: Blobs) -> None:
 def test_entries_are_where_the_mask_is_one(dtype: torch.dtype) -> None:
     scores = KaimingUniform().scores({"a": (7, 5), "b": (2, 3)}, "t", 0, Past())
     scores = {name: value.to(dtype).requires_grad_() for name, value in scores.items()}
-    for rule in (Threshold(), replace(Threshold(), threshold=0.1), Drop(9)):
+    for rule in (Threshold(), StraightThrough(), replace(Threshold(), threshold=0.1), Drop(9)):
         entries = rule.entries(scores)
         assert entries.keys() == scores.keys()
         for name, mask in rule.masks(scores).items():

@@ -16,6 +16,9 @@ from supermasks.masks.budgets import Budget, Uniform
 from supermasks.spec import Settings
 from supermasks.types import Shapes
 
+ROUNDING = 0.01
+"""How far an entry may be from 0 or 1: in `hard + soft - soft.detach()` the last two differ by rounding."""
+
 
 class MaskRule(Settings, ABC):
     """Decides which weights a mask keeps, from one score a weight."""
@@ -50,12 +53,12 @@ class MaskRule(Settings, ABC):
                 raise ConfigError(
                     f"{type(self).__name__}.masks must return a mask for each parameter, got none for {name!r}"
                 )
-            kept[name] = mask == 1
-            if not bool((kept[name] | (mask == 0)).all()):
-                soft = mask[~kept[name] & (mask != 0)].flatten()[0]
+            kept[name] = mask > 0.5
+            hard = (mask - kept[name].to(mask.dtype)).abs() <= ROUNDING
+            if not bool(hard.all()):
                 raise ConfigError(
-                    f"{type(self).__name__}.masks must return masks of 0 and 1, got {float(soft):g} for {name!r}; "
-                    "round them, with a straight-through gradient, as in hard + soft - soft.detach()"
+                    f"{type(self).__name__}.masks must return masks of 0 and 1, got {float(mask[~hard][0]):g} for "
+                    f"{name!r}; round them, with a straight-through gradient, as in hard + soft - soft.detach()"
                 )
         return kept
 
