@@ -1,6 +1,6 @@
 """A head a task, over the trunk of a network that was trained on the first task."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from supermasks.experiments.ways.trunk import of_heads, over_trunk
 from supermasks.experiments.ways.way import Setup, Way
@@ -24,4 +24,5 @@ class SeparateHeadsWay(Way):
 
     def learner(self, setup: Setup) -> Learner:
         module = setup.module()
-        return over_trunk(setup, module, setup.tasks[0], setup.learner(setup.network(module=module), Individual()))
+        whole = replace(setup, training=replace(setup.training, head_rate=1.0, head_first=0.0))  # it has no head
+        return over_trunk(setup, module, setup.tasks[0], whole.learner(setup.network(module=module), Individual()))
