@@ -23,9 +23,9 @@ def fill(
         kept: replaces the module's own values, by name, as a bank stores them; None leaves those.
 
     Raises:
-        ConfigError: the base gives a part no value, or one of another shape or type.
+        ConfigError: the base gives a part no value, or one of another shape or type; or a base of a user's own class
+            gives other values on the second call.
         MaskError: the kept values are not those of this module.
-        ConfigError: a base of a user's own class gives other values on the second call.
 
     Example:
         >>> from supermasks.anatomy import dissect

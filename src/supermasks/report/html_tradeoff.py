@@ -24,7 +24,7 @@ from supermasks.report.tradeoff import Line, Point, comparable, line_name, trade
 
 TITLE = "Accuracy against bytes"
 EXPLAINED = (
-    "Bytes a task: the bank with its stored examples, and a trunk that tasks share, divided by the number of tasks. "
+    "Bytes a task: those of the bank, divided by the number of tasks. Stored examples and a shared trunk count. "
     "Accuracy: mean over all tasks, and over the seeds that all of these ways have (over all seeds if there is "
     "none). These runs have the same tasks, network and length of training."
 )
