@@ -17,7 +17,9 @@ from supermasks.inference import Binary, Exhaustive, ListThenTry, OneShot, TwoSh
 from supermasks.masks import Threshold, TopK
 from supermasks.methods import ExSSNeT, Individual, SupSup
 from supermasks.nets import fully_connected
+from supermasks.normalisation import NormPolicy
 from supermasks.scores import Constant
+from supermasks.streams import StreamLearner
 from supermasks.training import Adam, Training
 from supermasks.training.order import Order
 
@@ -474,6 +476,28 @@ def test_the_statistics_of_a_task_are_those_of_what_is_kept(
     assert loaded.training.statistics_batches == 6
     with pytest.raises(ConfigError, match="at least 0"):
         Training(statistics_batches=-1)
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch", "per_task"])
+def test_statistics_that_no_task_has_cannot_be_measured(
+    norm: NormPolicy, blobs: Blobs, cnn: Callable[..., nn.Sequential]
+) -> None:
+    """Neither for one task, nor for several at once, nor in a stream."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(36, 8)) if norm == "per_task" else cnn(8)
+    said = "has no layer of batch normalisation" if norm == "per_task" else f'has norm="{norm}"'
+    training, tasks = Training(4, statistics_batches=2), [blobs(name, 3, IMAGE) for name in "ab"]
+    learner = Learner(Network(module, RandomBase(0), norm=norm), training=training)
+    stream = StreamLearner(Network(module, RandomBase(0), norm=norm), range(3), training=training)
+    inputs, targets = tasks[0].train.batch(torch.arange(16))
+    for learn in (
+        lambda: learner.learn(tasks[0]),
+        lambda: learner.learn_together(tasks),
+        lambda: stream.observe(inputs, targets),
+    ):
+        with pytest.raises(ConfigError, match=f"statistics_batches=2 .* the network {said}; leave it out"):
+            learn()
+    assert not learner.tasks
+    assert not stream.tasks
 
 
 def test_statistics_in_half_precision_are_rounded_and_what_that_changes_is_told(

@@ -64,6 +64,11 @@ class Normalisation:
         """Whether an answer depends on the other inputs of its batch."""
         return self.policy == "batch" and any(isinstance(layer, BATCH_NORM) for layer in self.layers)
 
+    @property
+    def measured(self) -> bool:
+        """Whether each task has batch-norm statistics, which can be measured."""
+        return self.policy == "per_task" and any(isinstance(layer, BATCH_NORM) for layer in self.layers)
+
     def set_mode(self, training: bool) -> None:
         """Put the layers into the mode that the policy wants, in training or in prediction."""
         for layer in self.layers:

@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,26 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, SupermasksWarning
-from supermasks.masks import Annealed, Drop, Mask, Threshold, encode_mask
+from supermasks.masks import Annealed, Drop, Mask, MaskRule, Threshold, encode_mask
 from supermasks.masks.coding import BY_LEVELS
 from supermasks.peft import SupermaskConfig, SupermaskLayer, SupermaskLinear
 from supermasks.peft.coding import CODE, decode, masks_of
+
+
+@dataclass(frozen=True)
+class Soft(Threshold):
+    """Masks between 0 and 1."""
+
+    def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: 0.9 * mask for name, mask in super().masks(scores).items()}
+
+
+@dataclass(frozen=True)
+class SoftDrop(Drop):
+    """The same, over the whole model."""
+
+    def masks(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: 0.9 * mask for name, mask in super().masks(scores).items()}
 
 
 def config(kind: Kind, **settings: Any) -> SupermaskConfig:
@@ -421,3 +439,10 @@ def test_an_adapter_is_loaded_into_a_model_inside_of_another_module(tmp_path: Pa
     layers = {f"inner.{name}": layer for name, layer in masks_of(base_of(model), "default").items()}
     found, _ = decode(code, layers)
     assert all(torch.equal(found[f"inner.{name}"], mask) for name, mask in entries(model).items())
+
+
+@pytest.mark.parametrize("rule", [Soft(), SoftDrop(share=0.1), SoftDrop(share=0.1, by_layer=True)], ids=repr)
+def test_a_rule_whose_masks_are_not_of_0_and_1_is_refused_before_the_training(kind: Kind, rule: MaskRule) -> None:
+    """Such a mask would be rounded where it is stored, so that the loaded adapter would answer differently."""
+    with pytest.raises(ConfigError, match=rf"{type(rule).__name__}\.masks must return masks of 0 and 1, got 0\.9"):
+        adapted(kind, drop=None, rule=rule)

@@ -25,6 +25,10 @@ class LayerRule(Protocol):
         """Return the masked weight, differentiable in the scores."""
         ...
 
+    def entries(self, scores: Mapping[str, Tensor], /) -> dict[str, Tensor]:
+        """Return the mask, boolean."""
+        ...
+
 
 class AdapterMask(nn.Module):
     """A mask over one weight.
@@ -91,10 +95,9 @@ class AdapterMask(nn.Module):
             return unpack_bits(self.bits, prod(self.shape)).view(self.shape)
         return self.entries_of(self.scores)
 
-    @torch.no_grad()
     def entries_of(self, scores: Tensor) -> Tensor:
-        """Return the mask that the rule makes of some scores."""
-        return self.rule.masks({ONLY: scores.detach()})[ONLY] > 0.5
+        """Return the mask that the rule makes of some scores; raise ConfigError if it is not of 0 and 1."""
+        return self.rule.entries({ONLY: scores.detach()})[ONLY]
 
     def scores_of(self, entries: Tensor, fresh: Tensor, lowest: float, spread: float) -> Tensor:
         """Return scores that give a mask, to train on from it.

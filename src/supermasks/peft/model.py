@@ -1,6 +1,7 @@
 """The tuner: puts masks over the layers of a model, and writes them as one coded tensor."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import torch
@@ -29,7 +30,11 @@ class SupermaskModel(BaseTuner):
     target_module_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - as PEFT declares it
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
-        """Put masks over the layers that the settings name; then give each its rule."""
+        """Put masks over the layers that the settings name; then give each its rule.
+
+        Raises:
+            ConfigError: the rule makes masks whose entries are not all 0 or 1.
+        """
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         masks = coding.masks_of(model, adapter_name)
         config = _config(self.peft_config[adapter_name])
@@ -40,6 +45,9 @@ class SupermaskModel(BaseTuner):
             rules = config.layer_rules({name: layer.get_base_weight().numel() for name, layer in masks.items()})
         for name, rule in rules.items():
             masks[name].mask(adapter_name).rule = rule
+        trained = [layer.mask(adapter_name) for layer in masks.values() if layer.mask(adapter_name).scores is not None]
+        if trained and config.rule is not None:
+            min(trained, key=lambda mask: prod(mask.shape)).entries()  # a rule without masks of 0 and 1 fails here
 
     def _prepare_adapter_config(self, peft_config: Any, model_config: Any) -> Any:
         del model_config

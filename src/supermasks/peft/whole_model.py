@@ -61,14 +61,17 @@ class LayerOfModel:
         """Return the masked weight, differentiable in the scores."""
         return straight_through(self._own, False, weights, scores)
 
+    def entries(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the mask, boolean."""
+        return {name: self._whole.mask(self._name) for name in scores}
+
     def _own(self, scores: Sequence[Tensor], stacked: int) -> list[Tensor]:
         del stacked  # an adapter has one mask
         return [self._whole.mask(self._name).to(scores[0].device, scores[0].dtype)]
 
 
-@torch.no_grad()
 def joint_masks(rule: Drop, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the masks that a rule makes of the scores of all layers, boolean, on the device of the first of them."""
     device = next(iter(scores.values())).device
     together = {name: values.detach().to(device) for name, values in scores.items()}
-    return {name: mask > 0.5 for name, mask in rule.masks(together).items()}
+    return rule.entries(together)

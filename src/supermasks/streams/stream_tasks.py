@@ -97,7 +97,7 @@ class StreamTasks:
     def _look(self, lesson: Lesson) -> None:
         """Look at the network before anything is trained."""
         learner = self.learner
-        check_learnable(learner.network, lesson.task)
+        check_learnable(learner.network, lesson.task, learner.training)
         look = Look(learner.network, lesson.task, learner.training, learner.seed)
         self._unreached = look.unreached(learner.method.begin(lesson).effective)
         self._is_clear = look.is_clear

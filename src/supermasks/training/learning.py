@@ -77,11 +77,21 @@ def count(network: Network, task: Task, empty: Moments, seed: int) -> tuple[Clas
         return collect(network, task.train, len(task.classes), empty)
 
 
-def check_learnable(network: Network, task: Task) -> None:
+def check_learnable(network: Network, task: Task, settings: Training) -> None:
     """Raise InputError unless the inputs of a task are finite, and float32 or int64.
 
     Inputs that several tasks share are checked once.
+
+    Raises:
+        ConfigError: batch-norm statistics are to be measured, but the tasks of the network have none.
     """
+    normalisation = network.backbone.normalisation
+    if settings.statistics_batches and not normalisation.measured:
+        what = f'has norm="{normalisation.policy}"' if normalisation.layers else "has no layer of batch normalisation"
+        raise ConfigError(
+            f"statistics_batches={settings.statistics_batches} measures batch-norm statistics for each task, but the "
+            f"network {what}; leave it out"
+        )
     with seeded_reading(network.device, 0, task.name, "check"):
         inputs, seen = task.train.inputs, two_of(task)
     if seen.dtype not in INPUT_TYPES:
@@ -122,7 +132,7 @@ def learn_task(
         TrainingError: the training diverged, or the mask keeps no weight of some layer.
         SupermasksError: everything that `fit_stages` raises.
     """
-    check_learnable(lesson.network, lesson.task)
+    check_learnable(lesson.network, lesson.task, settings)
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, lesson.network.device):
         with seeded_reading(lesson.network.device, lesson.seed, lesson.task.name, "begin"):
             session, fitted, is_clear = fit_stages(method, lesson, settings, listeners, checkpoint)

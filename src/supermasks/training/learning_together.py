@@ -43,7 +43,7 @@ def learn_together(
         TaskError: the tasks have inputs of different shapes.
         SupermasksError: everything that `learn_task` raises.
     """
-    _check(method, lessons)
+    _check(method, settings, lessons)
     network, memory = lessons[0].network, lessons[0].past.memory
     with torch.inference_mode(False), torch.enable_grad(), computing_in(torch.float32, network.device):
         sessions = [_begin(method, lesson) for lesson in lessons]
@@ -64,7 +64,7 @@ def _begin(method: Method, lesson: Lesson) -> Session:
         return begun(method, lesson)
 
 
-def _check(method: Method, lessons: Sequence[Lesson]) -> None:
+def _check(method: Method, settings: Training, lessons: Sequence[Lesson]) -> None:
     """Raise what `learn_together` raises before it trains."""
     if not lessons:
         raise ConfigError("expected at least one task to learn, got none")
@@ -79,4 +79,4 @@ def _check(method: Method, lessons: Sequence[Lesson]) -> None:
             "one"
         )
     for lesson in lessons:
-        check_learnable(lesson.network, lesson.task)
+        check_learnable(lesson.network, lesson.task, settings)

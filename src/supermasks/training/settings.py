@@ -46,7 +46,7 @@ class Training(Settings):
             untrained head would damage pretrained features. If a method has several stages (ExSSNeT), the steps of the
             first one count.
         statistics_batches: the number of batches to measure batch-norm statistics over after the training, with the
-            final mask and weights; 0 keeps the running statistics.
+            final mask and weights; 0 keeps the running statistics. The network must have batch normalisation.
         statistics_precision: of stored batch-norm statistics, "float32" or "float16"; `Fit.rounding` is the effect of
             rounding.
         select_best: keep the state of the epoch with the best accuracy on the validation examples; among equals, the
