@@ -1,5 +1,6 @@
 """EWC: the importance against the Fisher information of a linear network, the penalty against its formula."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +17,7 @@ from supermasks.methods.ewc import EWC, FISHER
 from supermasks.methods.sequential import Sequential
 from supermasks.nets import fully_connected
 from supermasks.scores import Past
+from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, Training
 
 Blobs = Callable[..., Task]
@@ -37,10 +39,29 @@ def test_the_importance_is_the_diagonal_of_the_fisher_information(blobs: Blobs) 
     assert float((found - expected).norm() / expected.norm()) < 0.08
 
 
-def test_the_loss_is_cross_entropy_and_the_penalty(blobs: Blobs) -> None:
+@pytest.mark.parametrize("batches", [0, 4])
+def test_the_importance_is_that_of_the_network_that_answers(blobs: Blobs, batches: int) -> None:
+    """Also if its batch-norm statistics are measured after the training. The truth is a plain module."""
+    module = nn.Sequential(nn.Linear(8, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5, bias=False))
+    training = Training(20, 16, SGD(0.1, 0.0), statistics_batches=batches)
+    task, learner = blobs("a"), Learner(module, seed=1, method=EWC(examples=20), training=training)
+    learner.learn(task)
+    plain = copy.deepcopy(module).eval()
+    plain.load_state_dict({**learner.network.weights, **learner.network.weights.buffers}, strict=False)
+    random, expected = generator(1, "fisher", "a"), torch.zeros(16, 8)
+    for row in random.permutation(len(task.train))[:20]:
+        log_p = plain(task.train.batch(torch.tensor([row]))[0])[0].log_softmax(dim=0)
+        drawn = int((log_p.detach().exp().cumsum(0) < random.random()).sum())
+        expected += torch.autograd.grad(log_p[drawn], plain[0].weight)[0].square() / 20
+    torch.testing.assert_close(learner.bank.memory[FISHER + "0.weight"], expected)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_the_loss_is_cross_entropy_and_the_penalty(blobs: Blobs, decay: float) -> None:
+    """Schwarz et al. weight the penalty by the decayed importance of the earlier tasks."""
     task, network = blobs("b"), Network(fully_connected([8, 6]), RandomBase(1))
     fisher = torch.rand(6, 8)
-    session = begun(EWC(strength=3.0), network, task, past=Past(memory={FISHER + "1.weight": fisher}))
+    session = begun(EWC(strength=3.0, decay=decay), network, task, past=Past(memory={FISHER + "1.weight": fisher}))
     weight = session.parameters["1.weight"]
     with torch.no_grad():
         weight.add_(torch.randn(6, 8))
@@ -48,11 +69,11 @@ def test_the_loss_is_cross_entropy_and_the_penalty(blobs: Blobs) -> None:
     loss = session.loss(lambda x: x @ weight.T, inputs, targets, nn.functional.cross_entropy)
     moved = (weight - network.weights["1.weight"]).detach().double()
     expected = nn.functional.cross_entropy(inputs.double() @ weight.detach().double().T, targets)
-    expected = expected + 1.5 * (fisher.double() * moved**2).sum()
+    expected = expected + 1.5 * decay * (fisher.double() * moved**2).sum()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-5)
     (gradient,) = torch.autograd.grad(loss, weight)
     p = (inputs.double() @ weight.detach().double().T).softmax(dim=1)
-    wanted = (p - nn.functional.one_hot(targets, 6)).T @ inputs.double() / 10 + 3.0 * fisher.double() * moved
+    wanted = (p - nn.functional.one_hot(targets, 6)).T @ inputs.double() / 10 + 3.0 * decay * fisher.double() * moved
     torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=1e-5)
 
 

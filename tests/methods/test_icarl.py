@@ -1,5 +1,6 @@
 """iCaRL against its formulas: the loss as a plain loop in float64, herding by search, the nearest mean by distances."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError, TaskError
 from supermasks.methods.icarl import ICaRL, herded
 from supermasks.seeding import generator
+from supermasks.training import Adam, Training
 
 Blobs = Callable[..., Task]
 CAPACITY = 20
@@ -115,6 +117,30 @@ def test_the_head_of_a_task_is_its_means(blobs: Blobs) -> None:
     learner.learn(blobs("a", 3))
     head = learner.bank["a"].changes[LAST].value
     torch.testing.assert_close(head.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize("batches", [0, 4])
+@pytest.mark.parametrize("own_heads", [False, True], ids=["shared head", "own heads"])
+def test_means_and_statistics_are_those_of_the_network_that_answers(
+    blobs: Blobs, own_heads: bool, batches: int
+) -> None:
+    """The last statistics answer for all tasks, as the last weights do."""
+    module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6, bias=False))
+    network = Network(module, RandomBase(1), head="3" if own_heads else None)
+    training = Training(20, 16, Adam(0.01), statistics_batches=batches)
+    learner, plain = Learner(network, seed=1, method=ICaRL(CAPACITY), training=training), copy.deepcopy(module).eval()
+    for number, name in enumerate("ab"):
+        learner.learn(blobs(name))
+        weights = learner.network.weights
+        values = {**weights, **weights.buffers, **learner.network.constants}
+        plain.load_state_dict({name: value for name, value in values.items() if name[0] != "3"}, strict=False)
+        memory = learner.bank.memory
+        own = memory["example tasks"] == number
+        with torch.no_grad():
+            found, labels = normalize(plain[:3](memory["example inputs"][own])), memory["example targets"][own]
+        means = torch.stack([found[labels == label].mean(dim=0) for label in range(3)])
+        torch.testing.assert_close(learner.bank[name].changes["3.weight"].value[:3], normalize(means))
+    assert not any(learner.bank[name].buffers for name in "ab")
 
 
 def test_a_class_without_examples_has_no_mean_and_is_refused(blobs: Blobs) -> None:

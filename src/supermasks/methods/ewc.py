@@ -22,7 +22,7 @@ class EWC(Sequential):
 
     `W'` are the weights that the task before left, and `F` is their importance. The loss of a batch is (Equation 8)
 
-        cross-entropy + strength / 2 * sum_n F_n (W_n - W'_n)^2
+        cross-entropy + strength / 2 * sum_n decay * F_n (W_n - W'_n)^2
 
     and after each task `F <- decay * F + F_task`. `F_task` is the diagonal of the Fisher information: the mean square
     of the gradient of `log p(y | x)` over training examples, with `y` drawn from the network's own answer. `F` takes 4
@@ -30,7 +30,7 @@ class EWC(Sequential):
 
     Attributes:
         strength: of the penalty.
-        decay: the factor that the importance is multiplied by after each task, from 0 to 1.
+        decay: the factor that the importance of earlier tasks is multiplied by with each task, from 0 to 1.
         examples: how many training examples measure the importance, one backward pass each.
 
     Raises:
@@ -72,9 +72,10 @@ class _Penalised(SharedWeights):
         return loss + 0.5 * self._method.strength * self.penalty() if self._fisher else loss
 
     def penalty(self) -> Tensor:
-        """Return `sum_n F_n (W_n - W'_n)^2`."""
+        """Return `sum_n decay * F_n (W_n - W'_n)^2`."""
         before, now = self.network.weights, self.parameters
-        return torch.stack([(f * (now[name] - before[name]).square()).sum() for name, f in self._fisher.items()]).sum()
+        moved = [(f * (now[name] - before[name]).square()).sum() for name, f in self._fisher.items()]
+        return self._method.decay * torch.stack(moved).sum()
 
     def finish(self) -> Learned:
         found, decay = self._measured(), self._method.decay

@@ -65,7 +65,8 @@ class Learned:
         memory: what the next tasks may begin with; it is not part of the task.
         owned: the shared weights that the task has trained, if it has trained some of them.
         weights: all shared weights, if the task has trained them. If the task uses them as they are (each change is
-            `Unchanged`), the buffers of the session are stored with them, and answer for all such tasks.
+            `Unchanged`, or `Replaced` for some), the buffers of the session are stored with them, and answer for all
+            such tasks.
     """
 
     changes: Mapping[str, Change]

@@ -50,7 +50,8 @@ def accuracy_so_far(matrix: npt.ArrayLike) -> list[float]:
 def forgetting(matrix: npt.ArrayLike) -> float:
     """Return how far accuracies fell from their best, the definition of Chaudhry et al. used by ExSSNeT (Section 4.1).
 
-    `1/(N-1) sum_{j<N} (max_{j<=i<N} A[i, j] - A[N, j])`; 0 for a single task, negative if tasks only improved.
+    `1/(N-1) sum_{j<N} (max_{j<=i<N} A[i, j] - A[N, j])`; 0 for a single task, negative if tasks only improved. The
+    formula of ExSSNeT also has the accuracies before a task was learned in its maximum; these are not measured here.
 
     Args:
         matrix: `N x N`; entries above the diagonal are not used.

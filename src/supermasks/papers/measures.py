@@ -118,14 +118,14 @@ class Forgetting(Measure):
 
 @dataclass(frozen=True)
 class Overlap(Measure):
-    """The share of a mask that earlier masks use, in percent, on average over the tasks after the first."""
+    """The share of a mask that earlier masks use, in percent, on average over all tasks; that of the first is 0."""
 
     def in_words(self) -> str:
         return "sparse overlap, %"
 
     def of(self, record: Record) -> float | None:
         overlap: Sequence[float] = record.get("overlap", {}).get("sparse", [])
-        return 100 * fmean(overlap[1:]) if len(overlap) > 1 else None
+        return 100 * fmean(overlap) if len(overlap) > 1 else None
 
 
 @dataclass(frozen=True)

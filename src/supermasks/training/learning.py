@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermasks.arithmetic import computing_in
 from supermasks.batch_checks import check_inputs
-from supermasks.changes import Unchanged
+from supermasks.changes import Replaced, Unchanged
 from supermasks.errors import ConfigError, InputError, TrainingError
 from supermasks.methods import Learned, Lesson, Method, Session
 from supermasks.moments import ClassMeans, Moments
@@ -20,7 +20,6 @@ from supermasks.state import TaskState
 from supermasks.task_info import INPUT_TYPES
 from supermasks.training.layers import seeded_reading
 from supermasks.training.listening import Listeners
-from supermasks.training.order import Order
 from supermasks.training.report import Fit
 from supermasks.training.session_checks import checked_learned
 from supermasks.training.settings import Training
@@ -192,16 +191,22 @@ def finish_task(
 
 def _left_by(method: Method, session: Session, settings: Training, fitted: Fit, is_clear: bool) -> LearnedTask:
     lesson, network = session.lesson, session.network
+    trained = dict[str, Tensor]()
+    if settings.statistics_batches:  # before the method finishes: it may measure the network that answers
+        with torch.no_grad():
+            trained = session.effective()
+        session.buffers = measured_buffers(network, {**network.weights, **trained}, lesson, settings)
     learned = finished(method, session, fitted.unreached)
     state, written, weights = _left(session, learned, network.changed(session.buffers))
     empty = [name for name, kept in state.mask.counts().items() if kept == 0]
     if empty:
         raise TrainingError(f"the mask keeps no weight of {empty}, so the network cannot answer; lower the threshold")
-    order = Order.of(lesson.task.name, len(lesson.task.train), settings.batch_size, lesson.seed)
-    if settings.statistics_batches:
-        measured = measured_buffers(written, state, lesson.task, order, settings.statistics_batches)
-        state, written, weights = _left(session, learned, network.changed(measured))
-    state, rounding = rounded(written, state, lesson.task, order, settings.statistics_precision)
+    if trained:
+        stored = {**written.fresh_buffers(), **written.effective(state)}
+        if any(not torch.equal(trained[name], stored[name]) for name in trained.keys() - session.buffers.keys()):
+            buffers = measured_buffers(written, stored, lesson, settings)  # what is stored may be rounded
+            state, written, weights = _left(session, learned, network.changed(buffers))
+    state, rounding = rounded(written, state, lesson, settings)
     written.check_once(state)  # a trial raises nothing
     state = replace(state, answers=trial_answers(written, state, is_clear))
     return LearnedTask(state, learned.memory, weights, replace(fitted, rounding=rounding))
@@ -212,11 +217,13 @@ def _left(
 ) -> tuple[TaskState, Network, Mapping[str, Tensor] | None]:
     """Return the state of a task, the network that it leaves, and the shared weights if it has trained all of them.
 
-    A task that only uses the shared weights as they are computes with those of the last task. So it must have the
-    statistics of the last task, too: the buffers then belong to the shared weights.
+    A task that uses shared weights as they are computes with those of the last task. So it must have the statistics of
+    the last task, too: the buffers then belong to the shared weights. It may replace some weights, such as a last
+    layer, by its own.
     """
     network, weights = session.network, learned.weights
-    if weights is not None and all(isinstance(learned.changes.get(name), Unchanged) for name in network.shapes):
+    kinds = {type(learned.changes.get(name)) for name in network.shapes}
+    if weights is not None and Unchanged in kinds and kinds <= {Unchanged, Replaced}:
         weights, buffers = {**weights, **buffers}, dict[str, Tensor]()
     replaced = "" if weights is None else content_digest(weights)
     info, over = session.lesson.task.info, network.weights.over
