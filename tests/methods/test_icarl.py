@@ -121,9 +121,7 @@ def test_the_head_of_a_task_is_its_means(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize("batches", [0, 4])
 @pytest.mark.parametrize("own_heads", [False, True], ids=["shared head", "own heads"])
-def test_means_and_statistics_are_those_of_the_network_that_answers(
-    blobs: Blobs, own_heads: bool, batches: int
-) -> None:
+def test_means_are_those_of_the_network_that_answers(blobs: Blobs, own_heads: bool, batches: int) -> None:
     """The last statistics answer for all tasks, as the last weights do."""
     module = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 6, bias=False))
     network = Network(module, RandomBase(1), head="3" if own_heads else None)

@@ -204,7 +204,7 @@ TABLE_11 = Table(
     ),
     needs=VISION,
     time="the runs of Tables 2 and 3",
-    note="Ours is the mean over all tasks; the first has 0. The paper's figures for S-MNIST fit a mean without the first.",
+    note="Ours is the mean over all tasks; the first has 0. For S-MNIST the paper seems to leave out the first.",
 )
 ONE_HEAD_CELLS = {
     "SGD": 7.92,
