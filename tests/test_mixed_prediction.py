@@ -322,8 +322,62 @@ class _Counting(nn.Module):
         return self.last(self.hidden(self.first(inputs) * (1 + self.counter.steps.float() / 10)).relu())
 
 
+class _Skip(nn.Module):
+    """A layer changes its input in place, which is used again. Small inputs stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act, self.more, self.last = *(nn.Linear(8, 16), nn.ReLU6(inplace=True)), *pair(16)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs).relu()
+        return self.last(self.more(self.act(hidden)) + hidden)
+
+
+class _View(_Skip):
+    """What a layer returns is changed in place, and so is what the layer got."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = nn.Flatten()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs)
+        self.flat(hidden.unsqueeze(1)).clamp_(max=3)
+        return self.last(self.more(hidden) + hidden)
+
+
+class _Note(nn.Module):
+    """Notes how many features some row uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 16)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.longest = 16 if bool((inputs.abs() > 50).any()) else 4
+        return self.inner(inputs)
+
+
+class _Noted(nn.Module):
+    """Reads what an earlier layer has noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = _Note(), nn.Linear(16, 6)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs)
+        used = torch.arange(16) < self.first.longest
+        return self.last(hidden * (used | (inputs.abs().amax(dim=1, keepdim=True) <= 50)))
+
+
+def pair(size: int) -> tuple[nn.Module, nn.Module]:
+    return nn.Linear(size, size), nn.Linear(size, 6)
+
+
 @pytest.mark.filterwarnings("ignore:.* are never masked:supermasks.errors.SupermasksWarning")
-@pytest.mark.parametrize("kind", [_Ignored, _Counting])
+@pytest.mark.parametrize("kind", [_Ignored, _Counting, _Skip, _View, _Noted])
 def test_all_tasks_answer_as_alone_whatever_the_layers_before_the_first_mask_do(
     kind: type[nn.Module], blobs: Blobs
 ) -> None:
@@ -332,8 +386,12 @@ def test_all_tasks_answer_as_alone_whatever_the_layers_before_the_first_mask_do(
         learner.training = Training(4 + 10 * number, 16, Adam(1e-2))
         learner.learn(blobs(name))
     inputs = inputs_of(40, 8)
-    found = learner.predict_all(inputs)
-    for name in NAMES:
-        alone = learner.predict(inputs, task=name)
-        assert found[name].labels == alone.labels
-        torch.testing.assert_close(found[name].confidence, alone.confidence, rtol=1e-4, atol=1e-5)
+    inputs[:3] *= 0.1
+    inputs[3:] *= 30  # unlike the few rows that are compared
+    for inference in (False, True):
+        with torch.inference_mode(inference):
+            found = learner.predict_all(inputs)
+        for name in NAMES:
+            alone = learner.predict(inputs, task=name)
+            assert found[name].labels == alone.labels
+            torch.testing.assert_close(found[name].confidence, alone.confidence, rtol=1e-4, atol=1e-5)

@@ -192,20 +192,25 @@ class Backbone:
             return checked_logits(_call(self._module, put, inputs), inputs)
 
     def trunk(self, inputs: Tensor, tensors: Mapping[str, Tensor], changed: Iterable[str]) -> Records:
-        """Return the outputs of the layers that come before the first one with a changed parameter or buffer.
+        """Return the calls of the layers that come before the first one with a changed parameter or buffer.
 
         Args:
             inputs: `batch x ...`.
             tensors: by name; those that are changed must be NaN, so that no output depends on them unseen.
             changed: the names of the tensors that differ from task to task.
+
+        Returns:
+            nothing if a layer sets an attribute meanwhile: others may read it.
         """
-        inputs, put = self._input(inputs), self._whole(tensors)
-        put |= self._writable_copies(put)
         layers = self.layers_of(changed)
-        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device):
+        with self._lock, torch.inference_mode(False), torch.no_grad(), computing_in(torch.float32, self.device):
+            inputs, put = self._input(inputs), self._whole(tensors)
+            put |= self._writable_copies(put)
             self._prepared.remove()
             self._set_mode(training=False)
-            return recorded_trunk(self._module, layers, lambda: _call(self._module, put, inputs))
+            before = self.attributes()
+            records = recorded_trunk(self._module, layers, lambda: _call(self._module, put, inputs))
+            return records if _none_was_set(before, self.attributes()) else {}
 
     def written_logits(self, inputs: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the logits in prediction, with the tensors written into the parameters themselves.
@@ -436,6 +441,15 @@ class Backbone:
             self._module.train(training)
             self.normalisation.set_mode(training)
             self._mode.training = training
+
+
+def _none_was_set(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Return whether attributes are the same objects, or equal numbers and texts."""
+    plain = (bool, int, float, str)
+    return before.keys() == after.keys() and all(
+        value is after[name] or (isinstance(value, plain) and type(value) is type(after[name]) and value == after[name])
+        for name, value in before.items()
+    )
 
 
 @dataclass

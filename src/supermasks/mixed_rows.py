@@ -26,14 +26,20 @@ TRIED_ROWS = 3
 TOLERANCE = 1e-3
 """The largest difference in the comparison, relative to the largest logit; a wrong row differs by much more."""
 
+LOOKED_AT = (5, 7)
+"""These numbers of rows show lookups of rows: no other dimension of a network has one length and then the other."""
+
+MOST_TRIED_TASKS = 8
+"""So many tasks get a row that differs much from the others."""
+
 
 def mixed_logits(network: Network, inputs: Tensor, states: Sequence[TaskState], counts: Sequence[int]) -> Tensor:
     """Return the logits of rows of several tasks, `rows x outputs`, without gradients, on the CPU.
 
     All rows go through the network together if each layer that tasks change is linear, a convolution, an embedding or
     batch normalisation, and gets one row for each input. Otherwise one task is computed after the other. The first
-    batch of each size is compared with that, on a few rows. A network that looks up rows by an index, for example to
-    sort them, is computed task by task. Logits are equal up to rounding.
+    batch of each size is compared with that, on a few rows. A network that lets rows change places, for example to sort
+    them, is computed task by task. Logits are equal up to rounding.
 
     Args:
         network: over which the tasks were learned.
@@ -55,7 +61,10 @@ def mixed_logits(network: Network, inputs: Tensor, states: Sequence[TaskState], 
     if kinds.get(kind, True):
         logits = batch.logits(inputs, tried=kind in kinds)
         if logits is not None and kind not in kinds:
-            kinds[kind] = _agrees(network, inputs, states, counts, logits)
+            places: Hashable = ("places", batch.names, states[0].input_shape)
+            if places not in kinds:
+                kinds[places] = _keeps_places(network, inputs, states)
+            kinds[kind] = kinds[places] and _agrees(network, inputs, states, counts, logits)
         if logits is not None and kinds[kind]:
             return logits
     logits = _one_by_one(network, inputs, states, counts)  # raises an error if the inputs are to blame
@@ -72,17 +81,66 @@ def _one_by_one(network: Network, inputs: Tensor, states: Sequence[TaskState], c
 def _agrees(
     network: Network, inputs: Tensor, states: Sequence[TaskState], counts: Sequence[int], logits: Tensor
 ) -> bool:
-    """Return whether a few rows have the logits of their tasks alone, and no row can change places."""
+    """Return whether a few rows have the logits of their tasks alone."""
     starts = torch.tensor([0, *counts]).cumsum(dim=0).tolist()
     for number in range(TRIED_ROWS):
         task = number * (len(states) - 1) // (TRIED_ROWS - 1)
         row = starts[task]
         alone = network.logits(inputs[row : row + 1], states[task])
-        if not torch.allclose(logits[row : row + 1], alone, rtol=0.0, atol=TOLERANCE * float(alone.abs().max()) + 1e-6):
+        if not _near(logits[row : row + 1], alone):
             return False
-    with RowLookups() as lookups:  # the last task is installed already, so these are operations of the network alone
-        network.logits(inputs[-1:], states[-1])
-    return not lookups.found
+    return True
+
+
+def _keeps_places(network: Network, inputs: Tensor, states: Sequence[TaskState]) -> bool:
+    """Return whether no row changes places in the network, whatever its values are.
+
+    The network must not look up rows by an index. And rows that differ much must have the logits of their tasks alone.
+    """
+    few = [states[number * (len(states) - 1) // (MOST_TRIED_TASKS - 1)] for number in range(MOST_TRIED_TASKS)]
+    few = list({id(state): state for state in few}.values())
+    try:
+        if all(_looks_up_rows(network, varied(inputs, rows), states[-1]) for rows in LOOKED_AT):
+            return False
+        rows = varied(inputs, len(few))
+        found = _Batch(network, few, [1] * len(few)).logits(rows, tried=False)
+        alone = [network.logits(rows[n : n + 1], state) for n, state in enumerate(few)]
+    except Exception:
+        return False  # layers of a user may raise anything for rows that nobody has asked for
+    return found is not None and all(map(_near, found.split(1), alone))
+
+
+def _looks_up_rows(network: Network, rows: Tensor, state: TaskState) -> bool:
+    network.logits(rows, state)  # its weights are made here, by operations that are not those of the network
+    with RowLookups(len(rows)) as lookups:
+        network.logits(rows, state)
+    return lookups.found
+
+
+def varied(inputs: Tensor, count: int) -> Tensor:
+    """Return rows of different sizes, with different numbers of zeros at their ends, in no order.
+
+    Args:
+        inputs: `batch x ...`; its rows are taken in turn.
+        count: how many rows to return.
+
+    Example:
+        >>> varied(torch.tensor([[1, 2, 3, 4, 5, 6]]), 3)
+        tensor([[1, 2, 3, 4, 5, 6],
+                [1, 2, 0, 0, 0, 0],
+                [1, 2, 3, 4, 0, 0]])
+    """
+    rows = inputs[torch.arange(count, device=inputs.device) % len(inputs)].flatten(1)
+    share = torch.arange(1, count + 1, device=rows.device).roll(count // 2) / count
+    if rows.is_floating_point():
+        rows = rows * (0.5 + share[:, None])
+    places = torch.arange(rows.shape[1], device=rows.device)
+    kept = places < (share * rows.shape[1]).ceil()[:, None]
+    return torch.where(kept, rows, torch.zeros_like(rows)).view(count, *inputs.shape[1:])
+
+
+def _near(found: Tensor, alone: Tensor) -> bool:
+    return torch.allclose(found, alone, rtol=0.0, atol=TOLERANCE * float(alone.abs().max()) + 1e-6)
 
 
 class _Batch:

@@ -1,19 +1,52 @@
-"""Layers whose outputs are known already: recorded in one pass over a module, and given back in the next."""
+"""Layers whose calls are known already: recorded in one pass over a module, and repeated in the next."""
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
 Forward = Callable[..., Any]
 """In the place of the `forward` of a layer."""
 
-Records = Mapping[nn.Module, list[Any]]
-"""The outputs of each call of some layers, in the order of the calls."""
-
 _KNOWN = (Tensor, bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """One call of a layer.
+
+    Attributes:
+        output: what it returned; `_Argument(n)` stands for its n-th argument itself.
+        written: the new values of the arguments that it changed in place, by their number.
+    """
+
+    output: Any
+    written: Mapping[int, Tensor]
+
+    def repeated(self, arguments: list[Any]) -> Any:
+        """Change the arguments as the call did, and return its output."""
+        for number, value in self.written.items():
+            arguments[number].copy_(value)
+
+        def put(leaf: Any) -> Any:
+            if isinstance(leaf, _Argument):
+                return arguments[leaf.number]
+            return leaf.clone() if isinstance(leaf, Tensor) else leaf  # whoever gets it may change it in place
+
+        return _pytree.tree_map(put, self.output)
+
+
+@dataclass(frozen=True)
+class _Argument:
+    number: int
+
+
+Records = Mapping[nn.Module, list[Recorded]]
+"""The calls of some layers, in their order."""
 
 
 @contextmanager
@@ -41,12 +74,12 @@ def forwards(replaced: Mapping[nn.Module, Forward]) -> Generator[None]:
 
 @contextmanager
 def replayed(records: Records) -> Generator[None]:
-    """Let layers return their recorded outputs, call by call. Later calls than those recorded are computed.
+    """Let layers repeat their recorded calls, one by one. Later calls than those recorded are computed.
 
     Example:
         >>> import torch
         >>> layer = nn.Linear(1, 1)
-        >>> with replayed({layer: [torch.zeros(1, 1)]}):
+        >>> with replayed({layer: [Recorded(torch.zeros(1, 1), {})]}):
         ...     layer(torch.ones(1, 1))
         tensor([[0.]])
     """
@@ -54,60 +87,64 @@ def replayed(records: Records) -> Generator[None]:
         yield
         return
 
-    def replaying(layer: nn.Module, outputs: list[Any]) -> Forward:
-        usual, rest = layer.forward, iter(outputs)
+    def replaying(layer: nn.Module, calls: list[Recorded]) -> Forward:
+        usual, rest = layer.forward, iter(calls)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            for output in rest:
-                return _copied(output)
+            for known in rest:
+                return known.repeated(_pytree.tree_leaves((args, kwargs)))
             return usual(*args, **kwargs)
 
         return call
 
-    with forwards({layer: replaying(layer, outputs) for layer, outputs in records.items()}):
+    with forwards({layer: replaying(layer, calls) for layer, calls in records.items()}):
         yield
 
 
 def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable[[], object]) -> Records:
-    """Return the outputs of layers that are called before the first of some layers, and hold none of these.
+    """Return the calls of layers that are called before the first of some layers, and hold none of these.
 
-    Of layers within each other only the outermost is recorded. The call ends early: at the first of the given layers,
-    or where an output has a NaN or is something else than tensors and containers of tensors.
+    Of layers within each other only the outermost is recorded. A layer that returns a view of an argument, as
+    `nn.Flatten` does, is not recorded: a later change of one is a change of the other. The call ends early: at the
+    first of the given layers, or where an output has a NaN or is something else than tensors and containers of tensors.
 
     Args:
         module: whose layers are meant.
         stops: layers that differ from task to task. Their parameters should be NaN during the call, since a parent
             may use them without calling the layer.
-        call: calls the module.
+        call: calls the module, with tensors that count their changes (outside of `torch.inference_mode`).
 
     Example:
         >>> import torch
-        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(1, 1), nn.ReLU())
-        >>> records = recorded_trunk(module, [module[1]], lambda: module(torch.ones(1, 1)))
+        >>> module = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1))
+        >>> records = recorded_trunk(module, [module[2]], lambda: module(torch.ones(1, 1)))
         >>> [type(layer).__name__ for layer in records]
-        ['Flatten']
+        ['Linear', 'ReLU']
     """
-    stops, records, within = set(stops), dict[nn.Module, list[Any]](), list[nn.Module]()
+    stops, records, within = set(stops), dict[nn.Module, list[Recorded]](), list[_Entered]()
 
     def stop(layer: nn.Module, args: Any) -> None:
         raise _ReachedError
 
-    def enter(layer: nn.Module, args: Any) -> None:
-        within.append(layer)
+    def enter(layer: nn.Module, args: Any, kwargs: Any) -> None:
+        within.append(_Entered.with_arguments(args, kwargs))
 
     def record(layer: nn.Module, args: Any, output: Any) -> None:
-        within.pop()
+        entered = within.pop()
         if within:
             return
-        leaves = _pytree.tree_leaves(output)
-        if not all(isinstance(leaf, _KNOWN) for leaf in leaves) or any(map(_has_nan, leaves)):
+        leaves, written = _pytree.tree_leaves(output), entered.written()
+        if not all(isinstance(leaf, _KNOWN) for leaf in leaves) or any(map(_has_nan, [*leaves, *written.values()])):
             raise _ReachedError
-        records.setdefault(layer, []).append(_copied(output))
+        if not any(map(entered.is_viewed, leaves)):
+            copies = _pytree.tree_map(entered.copied, output)
+            records.setdefault(layer, []).append(Recorded(copies, written))
 
     handles = [layer.register_forward_pre_hook(stop) for layer in stops]
     for layer in module.modules():
         if stops.isdisjoint(layer.modules()):
-            handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(record)]
+            handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(layer.register_forward_hook(record))
     try:
         call()
     except _ReachedError:
@@ -122,14 +159,41 @@ class _ReachedError(Exception):
     """The first layer that differs from task to task is called."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Entered:
+    """A layer that is called now: its arguments, and how often each tensor among them was changed before."""
+
+    arguments: list[Any]
+    versions: list[int]
+
+    @classmethod
+    def with_arguments(cls, args: Any, kwargs: Any) -> "_Entered":
+        leaves = _pytree.tree_leaves((args, kwargs))
+        return cls(leaves, [leaf._version if isinstance(leaf, Tensor) else 0 for leaf in leaves])
+
+    def written(self) -> dict[int, Tensor]:
+        """Return copies of the tensors that were changed since."""
+        tensors = {n: leaf for n, leaf in enumerate(self.arguments) if isinstance(leaf, Tensor)}
+        return {n: leaf.clone() for n, leaf in tensors.items() if leaf._version != self.versions[n]}
+
+    def is_viewed(self, output: Any) -> bool:
+        """Return whether an output shares memory with an argument, but is none of the arguments."""
+        memory = _memory(output)
+        if memory is None or any(output is leaf for leaf in self.arguments):
+            return False
+        return any(_memory(leaf) == memory for leaf in self.arguments)
+
+    def copied(self, output: Any) -> Any:
+        """Return a copy of an output, or the number of the argument that it is."""
+        if not isinstance(output, Tensor):
+            return output
+        numbers = [n for n, leaf in enumerate(self.arguments) if output is leaf]
+        return _Argument(numbers[0]) if numbers else output.clone()
+
+
+def _memory(value: object) -> int | None:
+    return value.untyped_storage().data_ptr() if isinstance(value, Tensor) and value.layout == torch.strided else None
+
+
 def _has_nan(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and bool(value.isnan().any())
-
-
-def _copied(output: Any) -> Any:
-    """Return an output whose tensors are copies: whoever gets it may change them in place."""
-
-    def copied(leaf: Any) -> Any:
-        return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-    return _pytree.tree_map(copied, output)

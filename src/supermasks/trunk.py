@@ -17,10 +17,10 @@ TOLERANCE = 1e-3
 
 
 def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState]) -> Records:
-    """Return the outputs of the layers that are the same for all tasks; `Network.logits` takes them.
+    """Return the calls of the layers that are the same for all tasks; `Network.logits` takes them.
 
     These are the layers that are called before the first one whose parameters or buffers a task changes. The first
-    time, answers to a few rows by such outputs are compared with the usual answers.
+    time, answers to a few rows by such calls are compared with the usual answers.
 
     Args:
         network: over which the tasks were learned.
@@ -29,7 +29,7 @@ def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState])
 
     Returns:
         nothing if the first layer with parameters differs already, or if the answers would differ, as where a layer
-        changes its input in place.
+        sets an attribute that others read.
     """
     for state in states:
         network.check_once(state)
@@ -48,13 +48,14 @@ def trunk_records(network: Network, inputs: Tensor, states: Sequence[TaskState])
             values[name] = torch.full_like(value, torch.nan)
         elif not name.endswith("num_batches_tracked"):
             return {}  # an integer cannot be NaN, so outputs could depend on it unseen
-    records = network.backbone.trunk(inputs, values, changed)
-    if not any(True for layer in records for _ in layer.parameters()):
-        return {}
     if kind not in kinds:
         few = inputs[:TRIED_ROWS]
-        kinds[kind] = _agree(network, few, states[-1], network.backbone.trunk(few, values, changed))
-    return records if kinds[kind] else {}
+        if not (records := network.backbone.trunk(few, values, changed)):
+            return {}
+        kinds[kind] = _agree(network, few, states[-1], records)
+    # After the trial: layers may note something about the inputs that they got last.
+    records = network.backbone.trunk(inputs, values, changed) if kinds[kind] else {}
+    return records if any(True for layer in records for _ in layer.parameters()) else {}
 
 
 def _agree(network: Network, inputs: Tensor, state: TaskState, records: Records) -> bool:
