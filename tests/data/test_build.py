@@ -344,6 +344,13 @@ def test_a_fraction_may_be_any_number(fraction: object) -> None:
         assert torch.equal(found.targets, expected.validation.targets)
 
 
+@pytest.mark.parametrize("labels", [[True, 0, 1], [0, 1.0, 1], ["a", False, 0]])
+def test_equal_labels_of_different_types_are_not_one_class(labels: list[object]) -> None:
+    """As in `{True: ..., 1: ...}`, Python takes them for the same."""
+    with pytest.raises(LabelError, match=r"two labels of .* are equal but of different types: "):
+        make_task("it", (torch.zeros(3, 2), labels))
+
+
 @pytest.mark.parametrize("labels", [[0, float("nan")], torch.tensor([0.0, torch.nan]), np.array([0, np.nan])])
 def test_a_label_that_is_nan_is_named(labels: object) -> None:
     with pytest.raises(LabelError, match=r"got nan in the training data of task 'it'; remove the example") as caught:

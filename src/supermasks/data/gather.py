@@ -257,7 +257,8 @@ def plain_labels(values: object, what: str) -> list[Hashable]:
     """Return labels, a tensor, array or sequence, as Python values; errors call their owner `what`.
 
     Raises:
-        LabelError: the labels are not a sequence, or one is not hashable or not equal to itself.
+        LabelError: the labels are not a sequence, one is not hashable or not equal to itself, or two are equal but of
+            different types, such as 1 and True.
 
     Example:
         >>> plain_labels(np.array([3, 1]), "the example")
@@ -269,7 +270,15 @@ def plain_labels(values: object, what: str) -> list[Hashable]:
         values = cast("list[object]", values.tolist())
     if not isinstance(values, (list, tuple)):
         raise LabelError(f"the labels of {what} must be a tensor, an array or a list, got a {_kind(values)}")
-    return [_label(value, what) for value in cast("Sequence[object]", values)]
+    labels = [_label(value, what) for value in cast("Sequence[object]", values)]
+    first = dict(zip(reversed(labels), reversed(labels), strict=True))
+    for label in labels:
+        if type(label) is not type(first[label]):
+            raise LabelError(
+                f"two labels of {what} are equal but of different types: {first[label]!r} and {label!r}; give the labels "
+                "of a class one type"
+            )
+    return labels
 
 
 def _label(value: object, what: str) -> Hashable:
