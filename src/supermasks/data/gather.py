@@ -275,8 +275,8 @@ def plain_labels(values: object, what: str) -> list[Hashable]:
     for label in labels:
         if type(label) is not type(first[label]):
             raise LabelError(
-                f"two labels of {what} are equal but of different types: {first[label]!r} and {label!r}; give the labels "
-                "of a class one type"
+                f"two labels of {what} are equal but of different types: {first[label]!r} and {label!r}; give the "
+                "labels of a class one type"
             )
     return labels
 
