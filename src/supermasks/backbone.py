@@ -5,9 +5,11 @@ stay in it until others are needed (`Prepared`), all others are put in by `torch
 """
 
 import copy
+import re
 from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from threading import RLock
 from typing import Any
 
@@ -25,6 +27,8 @@ from supermasks.normalisation import Normalisation
 from supermasks.own_copy import detach_computed, own_copy
 from supermasks.prepared import Prepared
 from supermasks.replayed import Forward, Records, forwards, recorded_trunk, replayed
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 _NEVER_COPIED = ("_lock", "_prepared", "_call", "_mode", "_names", "mixes")
 
@@ -366,6 +370,11 @@ class Backbone:
                 else:
                     setattr(layer, short, value.clone())
         return module
+
+    @property
+    def described(self) -> str:
+        """A digest of what the module and its layers print about themselves, such as rates and kinds of activation."""
+        return sha256(_ADDRESS.sub("", repr(self._module)).encode()).hexdigest()
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the layers that are neither parameters nor buffers, by name, as they are now.

@@ -256,10 +256,18 @@ class Task:
 
 
 def check_dense(inputs: object, what: str) -> None:
-    """Raise InputError if a tensor is sparse or has no data."""
-    if isinstance(inputs, Tensor) and (inputs.layout != torch.strided or inputs.is_meta):
-        kind = "on the meta device, without data" if inputs.is_meta else f"stored as {inputs.layout}"
-        raise InputError(f"{what} must be a dense tensor, got one that is {kind}; use inputs.to_dense()")
+    """Raise InputError if a tensor is sparse or nested, or has no data."""
+    if not isinstance(inputs, Tensor):
+        return
+    if inputs.is_meta:
+        found = "on the meta device, without data; load its values"
+    elif inputs.is_nested:
+        found = "nested; use inputs.to_padded_tensor(0)"
+    elif inputs.layout != torch.strided:
+        found = f"stored as {inputs.layout}; use inputs.to_dense()"
+    else:
+        return
+    raise InputError(f"{what} must be a dense tensor, got one that is {found}")
 
 
 def _check_classes(classes: object, name: object) -> None:

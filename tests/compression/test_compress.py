@@ -240,12 +240,33 @@ def test_a_head_with_large_values_is_stored_as_float32() -> None:
     assert float(learner.network.effective(learner.bank["t"])["6.weight"][0, 0]) == 1e5
 
 
-def test_batch_statistics_need_two_inputs() -> None:
+def test_a_base_that_normalises_by_each_batch_is_refused() -> None:
+    """A fine-tuned model in evaluation mode normalises by its running statistics."""
     base = net()
     network = Network(base, PretrainedBase("base"), norm="batch")
-    learner = Learner(network)
-    learner.add(compress(network, moved(base), "t", X, keep=1.0))
-    assert learner.network.logits(X, learner.bank["t"]).shape == (len(X), 5)
+    with pytest.raises(ConfigError, match=r'has norm="batch".* Build the base with norm="per_task"'):
+        compress(network, moved(base), "t", X, keep=1.0)
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_a_buffer_that_is_not_finite_is_named(calibrate: bool) -> None:
+    base = net()
+    tuned = moved(base)
+    next(layer for layer in tuned.modules() if isinstance(layer, nn.BatchNorm1d)).running_var[0] = float("nan")
+    with pytest.raises(ConfigError, match=r"got NaN or infinity in '.*running_var'"):
+        compress(Network(base, PretrainedBase("base")), tuned, "t", X, keep=0.5, calibrate=calibrate)
+
+
+def test_a_head_of_tiny_values_keeps_them() -> None:
+    """Float16 has no such numbers."""
+    base = net()
+    network, tuned = Network(base, PretrainedBase("base"), head="6"), moved(base)
+    with torch.no_grad():
+        for value in tuned.get_submodule("6").parameters():
+            value.mul_(1e-9)
+    found = network.logits(X, compress(network, tuned, "t", X, keep=1.0))
+    wanted = tuned.eval()(X).detach()
+    assert float((found - wanted).norm() / wanted.norm()) < 0.3  # 1 if they become 0
 
 
 def test_what_a_network_does_not_select_takes_a_byte_an_entry() -> None:

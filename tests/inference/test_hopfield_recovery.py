@@ -11,11 +11,12 @@ from torch import nn
 
 from supermasks import Learner, Network, Task
 from supermasks.bases import RandomBase
+from supermasks.data import make_task
 from supermasks.errors import BaseMismatchError, ConfigError, InputError, MaskError, TaskError
 from supermasks.hopfield import HopfieldMemory
 from supermasks.inference import HopfieldRecovery
 from supermasks.masks import Mask
-from supermasks.methods import SupSup
+from supermasks.methods import Individual, SupSup
 from supermasks.nets import Gate, gated_fully_connected, gates
 from supermasks.scores import Constant
 from supermasks.training import RMSprop, Training
@@ -190,3 +191,14 @@ def test_token_ids_are_looked_up() -> None:
 def test_invalid_settings_are_rejected(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         HopfieldRecovery(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_tasks_that_are_no_masks_are_named() -> None:
+    network = Network(gated_fully_connected([4, 8, 3]), RandomBase(0), norm="batch")
+    training = Training(steps=3, batch_size=8)
+    learner = Learner(network, method=Individual(), training=training, inference=HopfieldRecovery(steps=2, tries=1))
+    inputs = torch.randn(20, 4)
+    for name in "ab":
+        learner.learn(make_task(name, (inputs, torch.arange(20) % 2)))
+    with pytest.raises(TaskError, match=r"task 'a' has more than a mask \(.*Replaced.*\).* learn the tasks by SupSup"):
+        learner.predict(inputs, together=True)

@@ -24,7 +24,8 @@ def fitted() -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor], Fit]]:
         rule: MaskRule | None = None,
         **keywords: object,
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Fit]:
-        network, method = Network(net or fully_connected([8, 16, 6]), RandomBase(seed)), SupSup(rule or Threshold())
+        module, norm = net or fully_connected([8, 16, 6]), keywords.pop("norm", "per_task")
+        network, method = Network(module, RandomBase(seed), norm=norm), SupSup(rule or Threshold())  # pyright: ignore[reportArgumentType]
         session = method.begin(Lesson(network, task, seed, Past()))
         heard = {name: keywords.pop(name) for name in ("progress", "callbacks") if name in keywords}
         file = keywords.pop("checkpoint", None)

@@ -1,5 +1,6 @@
 """A training that is stopped and resumed ends as one that never was stopped."""
 
+import copy
 import shutil
 import signal
 import threading
@@ -236,15 +237,24 @@ def test_a_checkpoint_of_another_training_is_refused(
     content = stopped.read_bytes()
     wider = nn.Sequential(nn.Dropout(0.2), *cnn(7))
     fewer = replace(task, train=Examples(task.train.inputs[:40], task.train.targets[:40]))
+    others = task.train.inputs.clone()
+    others[1] += 5
+    altered = replace(task, train=Examples(others, task.train.targets))
+    smoother = copy.deepcopy(net)
+    next(layer for layer in smoother.modules() if isinstance(layer, nn.BatchNorm2d)).eps = 0.1
     for what, arguments, seed in (
         ("task", (replace(task, name="u"), EVERYTHING, net), 3),
         ("settings", (task, replace(EVERYTHING, warmup=0.2), net), 3),
         ("seed", (task, EVERYTHING, net), 4),
         ("network", (task, EVERYTHING, wider), 3),
         ("number of examples", (fewer, EVERYTHING, net), 3),
+        ("checksum of all inputs", (altered, EVERYTHING, net), 3),
+        ("modules", (task, EVERYTHING, smoother), 3),
     ):
         with pytest.raises(RunStateError, match=rf"another training: its {what} is .* delete the file"):
             fitted(*arguments, seed=seed, checkpoint=stopped)
+    with pytest.raises(RunStateError, match="its norm is 'per_task', expected 'frozen'"):
+        fitted(task, EVERYTHING, net, norm="frozen", checkpoint=stopped)
     assert stopped.read_bytes() == content
     assert fitted(task, EVERYTHING, net, checkpoint=stopped)[2].steps == 60
 

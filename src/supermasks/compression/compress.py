@@ -193,8 +193,9 @@ def _state(pair: Pair, info: TaskInfo, differences: dict[str, Difference], shift
 
 def _small(value: Tensor) -> Tensor:
     """Return a head in float16, or in float32 where float16 cannot hold its values."""
-    half = value.half()
-    return half if bool(half.isfinite().all()) else value.float()
+    half, largest = value.half(), float(value.abs().amax()) if value.numel() else 0.0
+    fits = bool(half.isfinite().all()) and (largest == 0 or largest >= torch.finfo(torch.float16).smallest_normal)
+    return half if fits else value.float()
 
 
 def _bytes(pair: Pair, state: TaskState) -> int:

@@ -38,10 +38,16 @@ class Pair:
 
         Raises:
             UnsupportedModuleError: the model is no module, or has weights that are not floating-point numbers.
-            ConfigError: the two have other parameters, shapes or tied tensors, or are the same.
+            ConfigError: the two have other parameters, shapes or tied tensors, or are the same; a value is not finite;
+                or the base normalises by the statistics of each batch.
         """
         if not isinstance(fine_tuned, nn.Module):
             raise UnsupportedModuleError(f"the fine-tuned model must be a torch.nn.Module, got {fine_tuned!r}")
+        if network.backbone.normalisation.in_batches:
+            raise ConfigError(
+                'the base has norm="batch", so it normalises by the statistics of each batch; a fine-tuned model in '
+                'evaluation mode does not. Build the base with norm="per_task"'
+            )
         check_module(fine_tuned)
         _check_floats(fine_tuned)
         tuned = own_copy(fine_tuned).eval()
@@ -56,6 +62,9 @@ class Pair:
                 raise ConfigError(f"expected finite weights in both models, got NaN or infinity in {name!r}")
         changed = {name: difference for name, difference in differences.items() if bool(difference.any())}
         buffers = _buffers(network, tuned)
+        for name, value in buffers.items():
+            if not bool(value.isfinite().all()):
+                raise ConfigError(f"expected finite values in the fine-tuned model, got NaN or infinity in {name!r}")
         if not changed and not buffers and not network.head:
             raise ConfigError(
                 "expected a fine-tuned model, got one with the weights of its base; pass the base first, and the "

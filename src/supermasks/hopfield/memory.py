@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supermasks.brief import expect
+from supermasks.brief import expect, listed
 from supermasks.errors import BankFormatError, ConfigError, MaskError
 from supermasks.hopfield.file import Form, read_tensors, write_tensors
 from supermasks.hopfield.rule import HopfieldRule
@@ -74,10 +74,13 @@ class HopfieldMemory:
             rule: how a mask is stored; None for Storkey's.
 
         Raises:
-            ConfigError: a masked parameter is too large for a matrix.
+            ConfigError: a masked parameter is too large for a matrix, or the tasks of the network have more than masks:
+                heads, or statistics of batch normalisation.
         """
         rule = Storkey() if rule is None else rule
+        expect(network, Network, "network")
         expect(rule, HopfieldRule, "rule")
+        _check_masks_suffice(network)
         for name, shape in network.shapes.items():
             if prod(shape) > LARGEST:
                 raise ConfigError(
@@ -124,14 +127,21 @@ class HopfieldMemory:
         """Return a mask as strings, `z = 2 m - 1`, of `d` entries for each parameter.
 
         Raises:
+            ConfigError: this is no mask.
             MaskError: the mask has other parameters.
         """
+        expect(mask, Mask, "mask")
         if mask.shapes != dict(self.shapes):
             raise MaskError(f"expected a mask over parameters of {dict(self.shapes)}, got one over {mask.shapes}")
         return {name: 2 * mask[name].flatten().float() - 1 for name in self.shapes}
 
     def mask(self, strings: Mapping[str, Tensor]) -> Mask:
-        """Return the mask of strings of any real numbers, `m = [z > 0]`."""
+        """Return the mask of strings of any real numbers, `m = [z > 0]`.
+
+        Raises:
+            MaskError: the strings are not of these parameters, or have a NaN.
+        """
+        self._check_strings(strings)
         return Mask.pack({name: (strings[name] > 0).cpu().view(shape) for name, shape in self.shapes.items()})
 
     def energy(self, strings: Mapping[str, Tensor]) -> Tensor:
@@ -141,9 +151,21 @@ class HopfieldMemory:
 
         Args:
             strings: `d` real numbers for each parameter.
+
+        Raises:
+            MaskError: the strings are not of these parameters, or have a NaN.
         """
+        self._check_strings(strings)
         terms = [-(z @ (self.matrices[name].to(z.device) @ z)) for name, z in strings.items()]
         return torch.stack(terms).sum()
+
+    def _check_strings(self, strings: Mapping[str, Tensor]) -> None:
+        expected = {name: (len(mean),) for name, mean in self.means.items()}
+        given = {name: tuple(value.shape) for name, value in strings.items()}
+        if given != expected:
+            raise MaskError(f"expected strings of the shapes {expected}, got {given}")
+        if wrong := [name for name, value in strings.items() if bool(value.isnan().any())]:
+            raise MaskError(f"expected strings of real numbers, got NaN in that of {listed(wrong)}")
 
     def unstable(self, mask: Mask) -> int:
         """Return how many entries of a mask one step of the network would change: those with `z_u (Psi z)_u <= 0`.
@@ -204,3 +226,17 @@ class HopfieldMemory:
         """Return what must be the same in a file and in the network that it is loaded for."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         return {"shapes": shapes, "fingerprint": self.fingerprint}
+
+
+def _check_masks_suffice(network: Network) -> None:
+    """Raise ConfigError if the tasks of a network have more than masks, which a memory does not hold."""
+    if network.head is not None:
+        raise ConfigError(
+            f"a Hopfield memory holds masks alone, and each task of this network has its own head {network.head!r}; "
+            "build it without head=, with one output for each label"
+        )
+    if network.backbone.normalisation.measured:
+        raise ConfigError(
+            "a Hopfield memory holds masks alone, and each task of this network has its own batch-norm statistics; "
+            'build it with norm="batch"'
+        )

@@ -11,6 +11,8 @@ from torch import Tensor
 from supermasks.arithmetic import computing_in
 from supermasks.asking import Inputs, readable_lookups
 from supermasks.batch_checks import check_inputs
+from supermasks.brief import expect, listed
+from supermasks.changes import Masked
 from supermasks.data.samples import as_inputs
 from supermasks.errors import BaseMismatchError, ConfigError, InputError, TaskError
 from supermasks.hopfield import HopfieldMemory, HopfieldRule, Storkey
@@ -131,12 +133,16 @@ class HopfieldRecovery(TaskInference):
             known: masks to compare with after each step.
 
         Raises:
+            ConfigError: this is no network or memory, or a known mask is none.
             TaskError: the memory is empty.
             InputError: there are no inputs, they are not finite, the network cannot take them, or its outputs are not
                 finite.
             BaseMismatchError: the memory is of another network.
             MaskError: a known mask has other parameters.
         """
+        expect(network, Network, "network")
+        expect(memory, HopfieldMemory, "memory")
+        expect(known, Sequence, "known")
         if len(memory) == 0:
             raise TaskError("expected a memory with at least one mask, got an empty one; store a mask with memory.plus")
         if memory.fingerprint != network.fingerprint:
@@ -214,6 +220,13 @@ class HopfieldRecovery(TaskInference):
 
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         uniform(superposition)  # rejects an empty bank
+        for state in superposition.states:
+            other = [type(change).__name__ for change in state.changes.values() if not isinstance(change, Masked)]
+            if other:
+                raise TaskError(
+                    f"task {state.name!r} has more than a mask ({listed(sorted(set(other)))}), and a Hopfield memory "
+                    "holds masks alone; learn the tasks by SupSup, or take another inference"
+                )
         masks = [state.mask for state in superposition.states]
         found = self.recover(superposition.network, superposition.once(self._memory), inputs, masks)
         distances = torch.tensor(found.best.distances[-1], dtype=torch.float32)

@@ -4,7 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
+from zlib import crc32
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -160,6 +163,8 @@ class Fitting:
             "settings": describe(self.settings),
             "seed": int(self.seed),
             "network": self.network.fingerprint,
+            "norm": self.network.norm,
+            "modules": self.network.backbone.described,
             **_about(self.task.train, ""),
             **({} if choosing is None else _about(choosing, "validation ")),
             "list of classes": [repr(label) for label in self.task.classes],
@@ -238,11 +243,13 @@ class Fitting:
 
 def _about(examples: Examples, which: str) -> dict[str, Any]:
     """Return what identifies examples."""
-    fixed = getattr(examples.inputs, "fixed", True)  # inputs that are drawn anew have no digest
+    inputs = examples.inputs
+    fixed = getattr(inputs, "fixed", True)  # inputs that are drawn anew have no digest
     return {
         f"number of {which}examples": len(examples),
         f"digest of {which}targets": _digest(examples.targets),
         f"digest of {which}inputs": _digest(examples.batch(_some(len(examples)))[0]) if fixed else "drawn anew",
+        **({f"checksum of all {which}inputs": crc32(_content(inputs).data)} if isinstance(inputs, Tensor) else {}),
     }
 
 
@@ -252,6 +259,8 @@ def _some(count: int) -> Tensor:
 
 
 def _digest(values: Tensor) -> str:
-    content = values.detach().cpu().contiguous()
-    shape = f"{content.dtype} {tuple(content.shape)}".encode()
-    return hashlib.sha256(shape + content.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode() + _content(values).tobytes()).hexdigest()
+
+
+def _content(values: Tensor) -> npt.NDArray[np.uint8]:
+    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
