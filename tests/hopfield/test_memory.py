@@ -149,18 +149,6 @@ def test_what_is_no_network_or_mask_is_named() -> None:
         HopfieldMemory.empty(make_network()).plus("a")  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"), [({"norm": "per_task"}, "own batch-norm statistics"), ({"head": "3"}, "its own head '3'")]
-)
-def test_networks_whose_tasks_have_more_than_masks_are_rejected(settings: dict[str, str], said: str) -> None:
-    module = torch.nn.Sequential(
-        torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 2, bias=False)
-    )
-    network = Network(module, RandomBase(0), **{"norm": "batch", **settings})  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=f"holds masks alone.* {said}"):
-        HopfieldMemory.empty(network)
-
-
 def test_a_large_parameter_is_rejected() -> None:
     network = Network(fully_connected([784, 300, 10]), RandomBase(0))
     with pytest.raises(ConfigError, match=r"at most 16,384 entries, got 235,200 in '1.weight'.*mask outputs"):

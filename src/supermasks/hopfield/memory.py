@@ -74,13 +74,11 @@ class HopfieldMemory:
             rule: how a mask is stored; None for Storkey's.
 
         Raises:
-            ConfigError: a masked parameter is too large for a matrix, or the tasks of the network have more than masks:
-                heads, or statistics of batch normalisation.
+            ConfigError: a masked parameter is too large for a matrix, or this is no network.
         """
         rule = Storkey() if rule is None else rule
         expect(network, Network, "network")
         expect(rule, HopfieldRule, "rule")
-        _check_masks_suffice(network)
         for name, shape in network.shapes.items():
             if prod(shape) > LARGEST:
                 raise ConfigError(
@@ -226,17 +224,3 @@ class HopfieldMemory:
         """Return what must be the same in a file and in the network that it is loaded for."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         return {"shapes": shapes, "fingerprint": self.fingerprint}
-
-
-def _check_masks_suffice(network: Network) -> None:
-    """Raise ConfigError if the tasks of a network have more than masks, which a memory does not hold."""
-    if network.head is not None:
-        raise ConfigError(
-            f"a Hopfield memory holds masks alone, and each task of this network has its own head {network.head!r}; "
-            "build it without head=, with one output for each label"
-        )
-    if network.backbone.normalisation.measured:
-        raise ConfigError(
-            "a Hopfield memory holds masks alone, and each task of this network has its own batch-norm statistics; "
-            'build it with norm="batch"'
-        )

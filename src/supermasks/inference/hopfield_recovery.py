@@ -11,8 +11,8 @@ from torch import Tensor
 from supermasks.arithmetic import computing_in
 from supermasks.asking import Inputs, readable_lookups
 from supermasks.batch_checks import check_inputs
-from supermasks.brief import expect, listed
-from supermasks.changes import Masked
+from supermasks.brief import expect
+from supermasks.changes import Masked, Unchanged
 from supermasks.data.samples import as_inputs
 from supermasks.errors import BaseMismatchError, ConfigError, InputError, TaskError
 from supermasks.hopfield import HopfieldMemory, HopfieldRule, Storkey
@@ -79,7 +79,8 @@ class HopfieldRecovery(TaskInference):
     of all entries. It judges all inputs together.
 
     The masks must be on the outputs of layers (`supermasks.nets.Gate`), since a memory grows with the square of their
-    entries. Entropy tells tasks apart only if all of them share the outputs.
+    entries. Entropy tells tasks apart only if all of them share the outputs. Batch-norm statistics of tasks are not used,
+    so `norm="batch"` fits best.
 
     Attributes:
         rule: how `infer` stores masks in a memory.
@@ -221,11 +222,11 @@ class HopfieldRecovery(TaskInference):
     def infer(self, superposition: Superposition, inputs: Tensor) -> Belief:
         uniform(superposition)  # rejects an empty bank
         for state in superposition.states:
-            other = [type(change).__name__ for change in state.changes.values() if not isinstance(change, Masked)]
-            if other:
+            more = {type(each).__name__ for each in state.changes.values() if not isinstance(each, (Masked, Unchanged))}
+            if more:
                 raise TaskError(
-                    f"task {state.name!r} has more than a mask ({listed(sorted(set(other)))}), and a Hopfield memory "
-                    "holds masks alone; learn the tasks by SupSup, or take another inference"
+                    f"task {state.name!r} has more than a mask ({', '.join(sorted(more))}), and a Hopfield memory "
+                    "holds masks alone; learn by SupSup, over a network without head=, or take another inference"
                 )
         masks = [state.mask for state in superposition.states]
         found = self.recover(superposition.network, superposition.once(self._memory), inputs, masks)
