@@ -79,8 +79,8 @@ class HopfieldRecovery(TaskInference):
     of all entries. It judges all inputs together.
 
     The masks must be on the outputs of layers (`supermasks.nets.Gate`), since a memory grows with the square of their
-    entries. Entropy tells tasks apart only if all of them share the outputs. Batch-norm statistics of tasks are not used,
-    so `norm="batch"` fits best.
+    entries. Entropy tells tasks apart only if all of them share the outputs. Batch-norm statistics of tasks are not
+    used, so `norm="batch"` fits best.
 
     Attributes:
         rule: how `infer` stores masks in a memory.
