@@ -96,7 +96,7 @@ def test_ewc_is_its_formula(own_heads: bool, blobs: Blobs) -> None:
 
         for inputs, targets in batches(task):
             loss = cross_entropy(plain.logits(inputs, number), targets)
-            loss = loss + 15.0 * far(plain.shared(), start, importance)
+            loss = loss + 15.0 * 0.5 * far(plain.shared(), start, importance)
             plain.descend(number, torch.autograd.grad(loss, plain.trained(number)))
         plain.check(learner)
         found = [torch.zeros_like(value) for value in importance]
