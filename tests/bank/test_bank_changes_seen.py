@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from supermasks import BankFolder, Learner, Task
+from supermasks.changes import Masked
 from supermasks.encoding import decode_state
 from supermasks.errors import MaskError, UnknownTaskError
-from supermasks.methods import ExSSNeT
+from supermasks.masks import Mask
+from supermasks.methods import WSN, ExSSNeT, Method, PackNet
 from supermasks.state import TaskState
 
 
@@ -76,6 +78,29 @@ def test_a_task_that_owns_weights_is_not_replaced(
     owning.save(tmp_path)
     with pytest.raises(Exception, match="trained shared weights"):
         BankFolder(tmp_path).replace(owning.bank["cats"])
+
+
+@pytest.mark.parametrize("method", [ExSSNeT(), PackNet(keep=0.5), WSN()])
+def test_a_new_state_may_not_use_weights_that_a_later_task_has_trained(
+    small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path, method: Method
+) -> None:
+    learner = small(seed=1)
+    learner.learn(blobs("cats"))
+    learner.method = method
+    learner.learn(blobs("dogs"))
+    learner.save(tmp_path)
+    before, trained = learner.bank["cats"], learner.bank["dogs"]
+    assert trained.owned is not None
+    both = before.mask | Mask.union([trained.owned.mask], learner.network.shapes)
+    unsafe = replace(before, changes={**before.changes, **Masked.of(both)})
+    for bank in (learner.bank, BankFolder(tmp_path)):
+        with pytest.raises(MaskError, match=r"uses \d+ weights that the later task 'dogs' has trained"):
+            bank.replace(unsafe)
+        bank.replace(before)
+    folder = BankFolder(tmp_path)
+    assert folder.verify() == []
+    assert folder.open().names == ["cats", "dogs"]
+    learner.save(tmp_path / "another")
 
 
 @pytest.mark.parametrize("form", ["living", "shared"])

@@ -133,14 +133,16 @@ class MaskBank(BankContents):
         Raises:
             UnknownTaskError: the bank has no task of this name.
             TaskError: no file could hold a change of a user's own class.
-            MaskError: the task changes other parameters than the bank's, or one of the two has trained shared weights,
-                or they were learned over different weights.
+            MaskError: the task changes other parameters than the bank's, one of the two has trained shared weights,
+                they were learned over different weights, or the new one uses weights that a later task has trained.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what replaces a task of a bank")
         check_kinds(state)
         self._order.check_changes(state)
-        self._order.check_replaces(state, self[state.name])
+        before, names = self[state.name], self.names
+        owners = (self[name] for name in names[names.index(state.name) + 1 :] if self.after(name))
+        self._order.check_replaces(state, before, owners)
         if state.means is not None:  # otherwise stored moments are not read
             check_features(self.moments, state)
         self._order.union = None

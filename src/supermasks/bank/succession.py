@@ -62,14 +62,30 @@ class Succession:
                 "another bank; open the bank again and learn the task anew"
             )
 
-    def check_replaces(self, state: TaskState, before: TaskState) -> None:
-        """Raise MaskError unless a state can take the place of another one of the same task."""
+    def check_replaces(self, state: TaskState, before: TaskState, owners: Iterable[TaskState]) -> None:
+        """Raise MaskError unless a state can take the place of another one of the same task.
+
+        Args:
+            state: the new state.
+            before: the one in the bank.
+            owners: the later tasks that have trained shared weights; read only if the first checks pass.
+        """
         trained = [each for each in (before, state) if each.after(self.header.fingerprint)]
         if trained or state.over != before.over:
             raise MaskError(
                 f"task {state.name!r} cannot be replaced: it or its new state has trained shared weights, or the new "
                 "state was learned over other weights; add the new state under another name"
             )
+        used = state.uses(self.header.shapes)
+        for owner in owners:
+            if owner.owned is None or not owner.owned.exclusive:
+                continue
+            if count := (Mask.union([owner.owned.mask], self.header.shapes) & used).count():
+                raise MaskError(
+                    f"task {state.name!r} cannot be replaced: its new state uses {count} weights that the later task "
+                    f"{owner.name!r} has trained, so it would not answer as it was learned; learn it anew over this "
+                    "bank, and add it under another name"
+                )
 
     def check_changes(self, state: TaskState) -> None:
         """Raise an error unless a task fits the base of the bank, and changes exactly its parameters."""

@@ -158,7 +158,11 @@ class BankWriter:
             StorageError: it cannot be read or written.
         """
         self.order.check_changes(state)  # first: a task is read only if it has as many weights as this one
-        self.order.check_replaces(state, self.bank.state(entry))
+        entries = list(self.bank.entries.values())
+        owners = (
+            self.bank.state(each).renamed(each.name) for each in entries[entries.index(entry) + 1 :] if each.after
+        )
+        self.order.check_replaces(state, self.bank.state(entry), owners)
         self._code_alone({entry.file})
         content = self._fitting(f"task {state.name!r}", encode_state(state, self.bank.header.layout)[0])
         self._replace_row(entry, entry._replace(reference=""), content)
