@@ -193,6 +193,20 @@ def test_a_run_that_lost_its_log_between_bank_and_log_is_resumed(finished: Path,
     assert read_record(tmp_path / "run")["accuracy"] == read_record(finished)["accuracy"]
 
 
+def test_a_run_that_forgets_cannot_measure_later_what_its_log_has_lost(tmp_path: Path) -> None:
+    whole, one, two = (tmp_path / name for name in ("whole", "one", "two"))
+    settings = permuted("ssnet")
+    expected = run(settings, whole).record["accuracy"]
+    lines = (whole / "learned.jsonl").read_text().splitlines(keepends=True)
+    for folder, lost in ((one, 1), (two, 2)):
+        shutil.copytree(whole, folder)
+        (folder / "record.json").unlink()
+        (folder / "learned.jsonl").write_text("".join(lines[:-lost]))
+    assert run(settings, one, resume=True).record["accuracy"] == expected
+    with pytest.raises(RunStateError, match="has 1 lines, but the bank has 3 tasks"):
+        run(settings, two, resume=True)
+
+
 def test_a_folder_with_a_run_is_not_touched_without_being_asked(finished: Path) -> None:
     before = {file: file.read_bytes() for file in finished.rglob("*") if file.is_file()}
     with pytest.raises(RunStateError, match="--resume"):

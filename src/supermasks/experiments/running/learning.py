@@ -27,6 +27,7 @@ class Log:
     """The lines of `learned.jsonl`: one a task, with the accuracies of the last tasks up to it, task given.
 
     Attributes:
+        path: of the file.
         rows: the lines.
     """
 
@@ -36,7 +37,7 @@ class Log:
         Raises:
             RunStateError: they are damaged, or list tasks that the bank does not hold.
         """
-        self._learner, self._tasks, self._path = learner, tasks, path
+        self._learner, self._tasks, self.path = learner, tasks, path
         self._counts = experiment.evaluation.counts(len(tasks))
         self.rows: list[dict[str, Any]] = read_lines(path, LEARNED_ROW)
         if [row["task"] for row in self.rows] != learner.bank.names[: len(self.rows)]:
@@ -59,7 +60,7 @@ class Log:
         ]
         row = {"task": names[-1], "seconds": seconds, "accuracies": accuracies}
         self.rows.append({**row, "curve": list(curve), "rounding": rounding})
-        append_line(self._path, self.rows[-1])
+        append_line(self.path, self.rows[-1])
         return self.rows[-1]
 
 
@@ -72,7 +73,11 @@ def learn(
     watcher: Watcher,
     workers: Workers | None,
 ) -> list[dict[str, Any]]:
-    """Learn the tasks that the bank lacks; return the line of each task."""
+    """Learn the tasks that the bank lacks; return the line of each task.
+
+    Raises:
+        RunStateError: lines are damaged, list tasks that the bank lacks, or are lost and cannot be measured now.
+    """
     log = Log(experiment, learner, tasks, out / LEARNED)
 
     def advance(row: Mapping[str, Any]) -> None:
@@ -91,6 +96,12 @@ def learn(
     watcher.begin("learning", len(tasks))
     for row in log.rows:
         advance(row)
+    if learner.method.forgets and len(learner.bank) - len(log.rows) > 1:
+        raise RunStateError(
+            f"{log.path} has {len(log.rows)} lines, but the bank has {len(learner.bank)} tasks: the accuracies after "
+            "the tasks between are lost, and cannot be measured after later tasks; restore the file, or start anew in "
+            "another folder"
+        )
     while len(log.rows) < len(learner.bank):  # the run was stopped between the two files
         advance(log.note(0.0))
     if workers is not None:

@@ -85,6 +85,8 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
     """Append a row to a file of one JSON object a line, with a digest by which `read_lines` notices a change."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(with_digest(row), allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # the bank survives a power cut, so its log has to
 
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

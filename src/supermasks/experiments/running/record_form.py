@@ -1,13 +1,14 @@
 """The forms of a record, and of the rows in the logs of a run: which entries they have, and what these are."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 NUMBER, WHOLE, WORDS, LIST, NAMED = "a number", "a whole number", "text", "a list", "a table of names and values"
 SHARES, ROWS = "a list of accuracies from 0 to 1, some of them known", "a list of such lists"
 SHARE, MAYBE = "an accuracy from 0 to 1", "an accuracy from 0 to 1, or null"
 ACCURACIES, COUNTS = "a list of accuracies from 0 to 1", "a table of names and whole numbers"
+NUMBERS = "a table of names and numbers"
 KEY = "a list of four texts and whole numbers"
 
 Form = Mapping[str, str]
@@ -15,11 +16,13 @@ Form = Mapping[str, str]
 
 FORM: Form = {
     **dict.fromkeys(("experiment", "scenario", "dataset", "net", "way", "method", "command"), WORDS),
-    **dict.fromkeys(("config", "versions", "accuracy", "baselines", "bytes", "seconds"), NAMED),
+    **dict.fromkeys(("config", "config.training", "config.way", "versions", "accuracy", "baselines"), NAMED),
+    **dict.fromkeys(("bytes", "seconds"), NUMBERS),
+    "config.way.type": WORDS,
     **dict.fromkeys(("tasks", "seed"), WHOLE),
     "evaluations": LIST,
-    "task_identification": NUMBER,
-    "accuracy.mean": NUMBER,
+    "task_identification": SHARE,
+    "accuracy.mean": SHARE,
     "accuracy.per_task": SHARES,
     "accuracy.given_per_task": SHARES,
     "accuracy.so_far": SHARES,
@@ -31,7 +34,7 @@ FORM: Form = {
 }
 MAY_BE_NONE = {"task_identification", "accuracy.matrix", "accuracy.backward_transfer"}
 MAY_LACK = {"accuracy.given_per_task", "accuracy.so_far"}  # older records
-EVALUATION: Form = {"inference": NAMED, "scoring": NAMED, "accuracy": NUMBER, "per_task": SHARES, "seconds": NUMBER}
+EVALUATION: Form = {"inference": NAMED, "scoring": NAMED, "accuracy": SHARE, "per_task": SHARES, "seconds": NUMBER}
 
 ANY_ROW: Form = {}
 LEARNED_ROW: Form = {"task": WORDS, "seconds": NUMBER, "accuracies": ACCURACIES, "curve": LIST, "rounding": NUMBER}
@@ -61,8 +64,10 @@ def fault(record: Mapping[str, Any]) -> str:
         'scenario should be text, got 3'
     """
     for name, kind in FORM.items():
-        outer, _, inner = name.rpartition(".")
-        holder = record[outer] if outer else record
+        *outer, inner = name.split(".")
+        holder = record
+        for each in outer:
+            holder = holder[each]
         if inner not in holder and name in MAY_LACK:
             continue
         if found := _fault(name, holder, inner, kind):
@@ -75,7 +80,18 @@ def fault(record: Mapping[str, Any]) -> str:
                 return found
     if record["accuracy"]["matrix"] is None and "given_per_task" not in record["accuracy"]:
         return "accuracy has neither a matrix nor given_per_task"
-    return "" if record["tasks"] > 0 else f"tasks should be 1 or more, got {record['tasks']}"
+    if record["tasks"] < 1:
+        return f"tasks should be 1 or more, got {record['tasks']}"
+    return next((f"{name} should be as long as tasks, {record['tasks']}" for name in _of_others(record)), "")
+
+
+def _of_others(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the lists in a record that are not of all its tasks."""
+    accuracy = record["accuracy"]
+    lists = {f"accuracy.{name}": accuracy.get(name) for name in ("per_task", "given_per_task", "so_far", "matrix")}
+    lists |= {f"accuracy.matrix[{number}]": row for number, row in enumerate(accuracy["matrix"] or ())}
+    lists |= {f"evaluations[{number}].per_task": each["per_task"] for number, each in enumerate(record["evaluations"])}
+    yield from (name for name, values in lists.items() if values is not None and len(values) != record["tasks"])
 
 
 def row_fault(row: Any, form: Form) -> str:
@@ -145,5 +161,6 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
     MAYBE: lambda value: value is None or _is_share(value),
     ACCURACIES: _are_accuracies,
     COUNTS: _are_counts,
+    NUMBERS: lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
     KEY: _is_key,
 }
