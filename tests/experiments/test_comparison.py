@@ -457,7 +457,7 @@ def test_one_way_that_diverges_does_not_stop_the_others(runs: list[Experiment], 
 
 def test_a_way_whose_settings_cannot_work_does_not_stop_the_others(tmp_path: Path) -> None:
     usual = small("icarl(memory=3)", "sequential", trials=1, seeds=1)
-    with pytest.raises(ConfigError, match=r"^icarl-3: a memory of 3 examples .*All other ways are finished"):
+    with pytest.raises(TrainingError, match=r"^icarl-3: a memory of 3 examples .*All other ways are finished"):
         compare(usual, tmp_path, apart=False)
     assert [path.parent.name for path in (tmp_path / "runs").glob("*/record.json")] == ["sequential-seed0"]
     assert not (tmp_path / "runs" / "icarl-3-seed0").exists()
@@ -521,6 +521,18 @@ def test_the_command_compares_two_ways(tmp_path: Path, capsys: pytest.CaptureFix
     assert all(record["peak_memory_bytes"] for record in records)
     assert main([*words[:-1], str(tmp_path / "other"), "--trials", "0"]) == 2
     assert "and 1 to 9 trials" in capsys.readouterr().err
+
+
+def test_the_command_reports_what_it_has_if_a_way_cannot_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", "split-mnist", "--ways", "icarl(memory=3),sequential", "--tasks", "2", "--seeds", "1"]
+    words += ["--dataset", "sample", "--steps", "8", "--trials", "1", "--given"]
+    words += ["--net", "LeNet300(20)", "--batch-size", "16", "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "a memory of 3 examples" in capsys.readouterr().err
+    assert "sequential" in (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert (tmp_path / "report.html").exists()
 
 
 def test_the_command_refuses_a_network_that_the_first_way_is_not_for(

@@ -103,7 +103,7 @@ def compare(
 
     try:
         with_bars(lambda bars: run_comparison(comparison, folder, data, bars, words, device, finished=finished))
-    except TrainingError:  # of one way; the others are finished
+    except TrainingError:  # a way failed; the others are finished
         _show(folder)
         raise
     _show(folder)

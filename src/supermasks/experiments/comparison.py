@@ -172,9 +172,8 @@ def compare(
     Raises:
         RunStateError: the folder holds another comparison, or another process runs one there, or a file is damaged.
         DataUnavailableError: the data set is not there.
-        TrainingError: all trials of a way diverged, or one of its runs did.
-        ConfigError: the settings of a way cannot work.
-        TaskError: a way cannot learn these tasks. These three are raised after the other ways are finished.
+        TrainingError: a way failed: its training diverged, its settings cannot work, or it cannot learn these tasks.
+            It is raised after the other ways are finished.
     """
     watcher = watcher or Silent()
     comparison.experiments[0].stream(data)  # data that are not there are noticed before anything is written
@@ -202,8 +201,7 @@ def compare(
                 watcher.advance(f"{name} failed")
         if failed:
             words = "; ".join(f"{name}: {error}" for name, error in failed.items())
-            first = type(next(iter(failed.values())))
-            raise first(f"{words}. All other ways are finished, in {out / RUNS}")
+            raise TrainingError(f"{words}. All other ways are finished, in {out / RUNS}")
         return out / RUNS
 
 
