@@ -85,6 +85,15 @@ def test_a_task_costs_eight_bytes_a_layer(blobs: Blobs, tmp_path: Path) -> None:
     assert BankFolder(tmp_path / "bank").bytes().dense == 3 * 2 * 8
 
 
+def test_a_new_task_with_the_name_of_a_renamed_one_has_other_rotations(blobs: Blobs) -> None:
+    learner = learner_of(PSP(), True)
+    learner.learn(blobs("a"))
+    learner.rename("a", "old")
+    learner.learn(blobs("a"))
+    seeds = [change.seed for state in learner.bank for change in state.changes.values() if isinstance(change, Rotated)]
+    assert len(seeds) == len(set(seeds)) > 1
+
+
 def test_parameters_of_one_dimension_stay(blobs: Blobs) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.BatchNorm1d(6), nn.Linear(6, 4))
     learner = Learner(module, method=PSP(), training=Training(5, 16))

@@ -15,7 +15,7 @@ class Heads:
     """The heads of the tasks that trained the shared weights, in their order, and of the task under training.
 
     The heads of earlier tasks are frozen: a learned task never changes. If the network has no head, all tasks share
-    its outputs.
+    its outputs. Tasks that did not train all shared weights, such as those of a mask, are left out.
 
     Args:
         lesson: the task, and what it is learned over.
@@ -25,8 +25,8 @@ class Heads:
         number: of the task under training, from 0.
 
     Raises:
-        ConfigError: an earlier task changes the shared weights for itself, as by a mask or a rotation; or an output of
-            the network depends on more than its own row of the head.
+        ConfigError: an earlier task has trained all shared weights and changes them for itself, as by a rotation; or an
+            output of the network depends on more than its own row of the head.
     """
 
     def __init__(self, lesson: Lesson, earlier: Mapping[int, Mapping[str, Tensor]] | None = None) -> None:

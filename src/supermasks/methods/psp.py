@@ -35,11 +35,13 @@ class _Turned(SharedWeights):
 
     def __init__(self, lesson: Lesson) -> None:
         super().__init__(lesson)
-        seeds = generator(lesson.seed, "rotations", lesson.task.name)
+        random = generator(lesson.seed, "rotations", lesson.task.name)
+        changes = (change for state in lesson.past.states for change in state.changes.values())
+        taken = {change.seed for change in changes if isinstance(change, Rotated)}
+        # An earlier task may have had this name when it was learned.
+        seeds = (seed for seed in iter(lambda: int(random.integers(2**63 - 1)), None) if seed not in taken)
         self._changes = {
-            name: Rotated(int(seeds.integers(2**63 - 1)), shape)
-            for name, shape in lesson.network.shapes.items()
-            if len(shape) > 1
+            name: Rotated(next(seeds), shape) for name, shape in lesson.network.shapes.items() if len(shape) > 1
         }
         self._rotations = {name: change.rotation(lesson.network.device) for name, change in self._changes.items()}
 
