@@ -79,6 +79,17 @@ def test_a_task_counts_once() -> None:
         some.plus(moments(1, 2, 3))
 
 
+@given(st.permutations(range(6)), st.integers(0, 6))
+def test_what_was_there_before_is_taken_away_bit_for_bit(order: list[int], cut: int) -> None:
+    whole = moments(*range(6))
+    assert same(whole.minus(moments(*order[:cut])), moments(*order[cut:]))
+
+
+def test_what_is_not_there_cannot_be_taken_away() -> None:
+    with pytest.raises(MaskError, match="got those of 2 others as well"):
+        moments(0, 1).minus(moments(1, 2, 3))
+
+
 @pytest.mark.parametrize(
     "other",
     [{"settings": {"type": "Other"}}, {"fitted": {"step": torch.tensor([2.0])}}, {"fitted": {"other": torch.ones(1)}}],
@@ -87,6 +98,8 @@ def test_a_task_counts_once() -> None:
 def test_other_features_are_not_added_up(other: dict[str, object]) -> None:
     with pytest.raises(BaseMismatchError, match=r"expected statistics of the features .*fit_router"):
         moments(0).plus(replace(moments(1), **other))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BaseMismatchError, match=r"expected statistics of the features .*fit_router"):
+        moments(0).minus(replace(moments(0), **other))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 17])

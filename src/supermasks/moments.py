@@ -126,6 +126,8 @@ class Moments:
         >>> both = one.plus(Moments({}, {}, torch.ones(2, 2, dtype=torch.float64), 2, ("b",)))
         >>> both.examples, both.members, both.scatter.tolist()
         (6, ('a', 'b'), [[2.0, 1.0], [1.0, 2.0]])
+        >>> both.minus(one).members
+        ('b',)
     """
 
     settings: Mapping[str, Any]
@@ -149,11 +151,7 @@ class Moments:
             BaseMismatchError: the features differ.
             MaskError: some of the tasks are in both, and each has others, so their parts cannot be told apart.
         """
-        if self.of != other.of:
-            raise BaseMismatchError(
-                f"expected statistics of the features {self.settings}, got those of {other.settings}, or fitted on "
-                "other inputs; learn all tasks with the same features, or collect them anew with fit_router(tasks)"
-            )
+        self._check_features(other)
         ours, theirs = {*self.members}, {*other.members}
         if theirs and theirs <= ours:
             return self
@@ -162,7 +160,8 @@ class Moments:
         if both := ours & theirs:
             raise MaskError(
                 f"expected statistics of different tasks, got {len(both)} tasks that are in both and would count "
-                "twice; collect them anew with fit_router(tasks)"
+                "twice; pass those of the new tasks alone, as moments.minus(those before they were learned), or "
+                "collect them anew with fit_router(tasks)"
             )
         return replace(
             self,
@@ -171,9 +170,45 @@ class Moments:
             members=tuple(sorted((*self.members, *other.members))),
         )
 
+    def minus(self, other: "Moments") -> "Moments":
+        """Return the moments of the tasks that the other lacks, exactly.
+
+        So a task that was learned over one copy of a bank can be added to another one that has changed meanwhile.
+
+        Args:
+            other: the moments of some of the tasks, such as those of the bank before the last task was learned.
+
+        Raises:
+            BaseMismatchError: the features differ.
+            MaskError: the other holds a task that this lacks.
+        """
+        self._check_features(other)
+        if lacking := {*other.members} - {*self.members}:
+            raise MaskError(
+                f"expected the statistics of some of these tasks, got those of {len(lacking)} others as well; take "
+                "away what was counted before the new tasks were learned"
+            )
+        return replace(
+            self,
+            scatter=self.scatter - other.scatter,
+            examples=self.examples - other.examples,
+            members=tuple(sorted({*self.members} - {*other.members})),
+        )
+
+    def hold(self, means: ClassMeans | None) -> bool:
+        """Return whether the task with these means is in the sum; false if it has none."""
+        return means is not None and means.digest in self.members
+
     def empty(self) -> "Moments":
         """Return moments of the same features and of no task."""
         return replace(self, scatter=torch.zeros_like(self.scatter), examples=0, members=())
+
+    def _check_features(self, other: "Moments") -> None:
+        if self.of != other.of:
+            raise BaseMismatchError(
+                f"expected statistics of the features {self.settings}, got those of {other.settings}, or fitted on "
+                "other inputs; learn all tasks with the same features, or collect them anew with fit_router(tasks)"
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts as tensors for a file; the lower triangle of S is left out."""
