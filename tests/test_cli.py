@@ -327,6 +327,24 @@ def test_statistics_of_a_router_are_shown_checked_and_dropped(
     assert "1 tasks" in capsys.readouterr().out
 
 
+def test_a_task_that_keeps_a_router_from_recognising_any_is_reported_and_stays(
+    small: Callable[..., Learner], blobs: Callable[..., Task], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learner = small(inference=LinearDiscriminant(features=RandomFeatures(10), bits=8))
+    learner.learn(blobs("a"), progress=None)
+    moments = learner.bank.moments
+    learner.learn(blobs("b"), progress=None)
+    learner.bank.count(moments, {})
+    learner.save(tmp_path)
+    assert main(["bank", "verify", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "tasks/000001.safetensors, task 'b': expected a task that the statistics of the bank hold" in shown.out
+    assert "no file of" in shown.err
+    assert "repair" not in shown.err
+    assert main(["bank", "repair", str(tmp_path)]) == 0
+    assert "2 tasks" in capsys.readouterr().out
+
+
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "supermasks", "run", "permuted-mnist", *SMALL, "--out", str(out)]

@@ -18,6 +18,7 @@ from supermasks.errors import (
     DuplicateTaskError,
     InputError,
     LabelError,
+    MaskError,
     TaskError,
     UnknownTaskError,
 )
@@ -280,6 +281,35 @@ def contents(learner: Learner, inputs: Tensor) -> list[object]:
     ]
     answers = [(name, learner.network.logits(inputs, bank[name]).numpy().tobytes()) for name in learner.tasks]
     return [answers, bank.over, learner.network.weights.over, shared]
+
+
+def test_tasks_learned_in_two_processes_are_recognised_as_if_one_had_learned_all(
+    small: Make, blobs: MakeTask, x: Tensor, tmp_path: Path
+) -> None:
+    truth, copies = small(inference=LinearDiscriminant()), list[Learner]()
+    truth.learn(blobs("a"))
+    truth.save(tmp_path)
+    for name in "bc":
+        copies.append(small(inference=LinearDiscriminant()))
+        copies[-1].adopt(BankFolder(tmp_path).read())
+        copies[-1].learn(blobs(name))
+        truth.learn(blobs(name))
+    ours, theirs = copies
+    alone = theirs.bank.moments.minus(BankFolder(tmp_path).open().moments)  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]
+    before = contents(ours, x)
+    for moments, message in ((None, "lack task 'c'"), (theirs.bank.moments, r"would count twice; .*\.minus")):
+        with pytest.raises(MaskError, match=message):
+            ours.add(theirs.bank["c"], moments=moments)
+        assert contents(ours, x) == before
+    ours.add(theirs.bank["c"], moments=alone)
+    folder = BankFolder(tmp_path)
+    folder.append(ours.bank["b"], moments=ours.bank.moments)
+    folder.append(ours.bank["c"], moments=ours.bank.moments)
+    stored = small(inference=LinearDiscriminant())
+    stored.adopt(folder.read())
+    for learner in (ours, stored):
+        assert contents(learner, x) == contents(truth, x)
+        assert learner.predict(x).tasks == truth.predict(x).tasks
 
 
 @pytest.mark.parametrize("method", [SupSup(), ExSSNeT(), EWC()], ids=lambda method: type(method).__name__)

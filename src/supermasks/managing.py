@@ -38,12 +38,14 @@ class TaskManager(Predictor):
             state: of the task.
             memory: what the next task may begin with. It replaces the memory of the bank; None leaves that unchanged.
             weights: all shared weights, if the task has trained them.
-            moments: what was counted of this task alone, if it was.
+            moments: what was counted of this task, if it was. They may hold other tasks as well, if they hold all that
+                were counted in the bank.
 
         Raises:
             DuplicateTaskError: a task of this name was learned.
             BaseMismatchError: the state fits only another base, as that of a compressed fine-tune.
-            MaskError: the state does not fit the network, or was learned over other weights.
+            MaskError: the state does not fit the network, or was learned over other weights. The moments are not those
+                of this task, or are missing, although tasks of the bank have some.
         """
         expect(state, TaskState, "what is added to a learner")
         written = self.network.writing(state, weights)

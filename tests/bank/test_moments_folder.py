@@ -181,15 +181,87 @@ def test_a_task_that_comes_back_is_not_counted_twice(folder: BankFolder, pairs: 
         check_same(folder.open().moments, total)
 
 
-def test_a_task_can_have_means_that_are_not_in_the_sum(folder: BankFolder, make_state: MakeState) -> None:
-    """It was counted elsewhere, and only its state was passed on; a router says so when it is asked."""
-    state, _ = counted(make_state("d", 3), 3)
-    before = folder.open().moments
-    folder.append(state)
-    check_same(folder.open().moments, before)
-    means = folder.open()["d"].means
-    assert means is not None
-    assert means.digest not in moments_of(folder.open()).members
+def test_a_task_whose_means_are_not_in_the_sum_is_not_added(
+    folder: BankFolder, pairs: list[Pair], make_state: MakeState, bytes_of: BytesOf
+) -> None:
+    """A router would recognise no task any more, not even those of before."""
+    new, again = counted(make_state("d", 3), 3), counted(make_state("b", 4), 4)
+    bank, without, before = folder.read(), MaskBank(HEADER), bytes_of(folder.path)
+    without.add(new[0])  # no task of this bank can be recognised anyway
+    unsaved = MaskBank(HEADER)
+    for state in (*(state for state, _ in pairs), new[0]):
+        unsaved.add(state)
+    refused: list[Callable[[], None]] = [
+        lambda: folder.append(new[0]),
+        lambda: folder.replace(again[0]),
+        lambda: folder.save(unsaved),
+        lambda: bank.add(new[0]),
+        lambda: bank.replace(again[0]),
+        lambda: bank.merge(without),
+    ]
+    for change in refused:
+        with pytest.raises(MaskError, match=r"lack task '[bd]', so a router would recognise no task .* moments="):
+            change()
+    assert bytes_of(folder.path) == before
+    assert (bank.names, bank["b"].mask) == (["a", "b", "c"], pairs[1][0].mask)
+    check_same(bank.moments, bank_of(pairs).moments)
+    for each in (folder, bank):  # with its statistics, or without means
+        (each.append if isinstance(each, BankFolder) else each.add)(new[0], moments=new[1])
+        each.replace(again[0], again[1])
+        each.replace(replace(pairs[2][0], means=None))
+    for held in (bank, folder.open()):
+        assert (held.names, held["b"].mask) == (["a", "b", "c", "d"], again[0].mask)
+        check_same(held.moments, bank_of([*pairs, new, again_as("e", again)]).moments)
+    assert folder.verify() == []
+
+
+def again_as(name: str, pair: Pair) -> Pair:
+    return pair[0].renamed(name), pair[1]
+
+
+def test_what_a_replaced_task_has_left_stays_in_the_sum(folder: BankFolder, pairs: list[Pair]) -> None:
+    """So its moments may come with those of all tasks that were there before."""
+    bank = folder.open()
+    bank.remove("b")
+    state, moments = counted(pairs[1][0], 5)
+    bank.add(state, moments=moments)
+    folder.replace(state, moments=bank.moments)
+    check_same(folder.open().moments, bank_of([*pairs, again_as("d", (state, moments))]).moments)
+    assert folder.open().names == ["a", "b", "c"]
+
+
+def test_a_task_that_is_not_in_the_sum_is_found_and_repair_leaves_it(
+    pairs: list[Pair], tmp_path: Path, bytes_of: BytesOf
+) -> None:
+    bank, folder = MaskBank(HEADER), BankFolder(tmp_path / "bank")
+    for state, _ in pairs:
+        bank.add(state)
+    bank.count(bank_of(pairs[:2]).moments, {})
+    folder.save(bank)
+    before = bytes_of(folder.path)
+    (problem,) = folder.verify()
+    assert (problem.file, problem.task, problem.stays) == ("tasks/000002.safetensors", "c", True)
+    assert "the statistics of the bank hold, but they lack task 'c'" in problem.message
+    assert folder.repair() == []
+    assert bytes_of(folder.path) == before
+    folder.replace(pairs[2][0], pairs[2][1])  # as the message says
+    assert folder.verify() == []
+    check_same(folder.open().moments, bank_of(pairs).moments)
+
+
+def test_processes_that_learn_at_the_same_time_add_what_each_has_counted(
+    pairs: list[Pair], make_state: MakeState, tmp_path: Path
+) -> None:
+    folder, new = BankFolder(tmp_path / "bank"), [counted(make_state(name, n), n) for n, name in ((3, "d"), (4, "e"))]
+    folder.save(bank_of(pairs))
+    banks = [folder.read(), folder.read()]
+    for bank, (state, moments) in zip(banks, new, strict=True):
+        before = moments_of(bank)
+        bank.add(state, moments=moments)
+        folder.append(state, moments=moments_of(bank).minus(before))
+    banks[0].add(banks[1]["e"], moments=moments_of(banks[1]).minus(moments_of(bank_of(pairs))))
+    for bank in (folder.open(), banks[0]):
+        check_same(bank.moments, bank_of([*pairs, *new]).moments)
     assert folder.verify() == []
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from supermasks.bank.contents import BankContents, StoredTask, unknown_tasks
 from supermasks.bank.recent import RecentStates
-from supermasks.bank.succession import Succession, added, check_features, check_left, require_new, with_task
+from supermasks.bank.succession import Succession, added, check_left, require_new, with_task
 from supermasks.brief import expect
 from supermasks.encoding import check_kinds
 from supermasks.errors import BaseMismatchError, ConfigError, MaskError, TaskError
@@ -87,7 +87,8 @@ class MaskBank(BankContents):
         Args:
             state: of the task.
             weights: all shared weights, if the task has trained them.
-            moments: what was counted of this task, if it was; a task that was removed may leave it out.
+            moments: what was counted of this task, if it was; a task that was removed may leave it out. They may hold
+                other tasks as well, if they hold all that were counted in this bank.
             memory: what the next task may begin with; None leaves that unchanged.
 
         Raises:
@@ -95,7 +96,7 @@ class MaskBank(BankContents):
             TaskError: no file could hold a change of a user's own class.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
                 tasks leave, or would change weights that one of them uses.
-                The moments are not those of this task.
+                The moments are not those of this task, or are missing, although tasks of the bank have some.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what is added to a bank")
@@ -124,17 +125,19 @@ class MaskBank(BankContents):
         """Replace the contents, all at once."""
         self._known, self._once, self._order, self.changes = tasks, once, order, self.changes + 1
 
-    def replace(self, state: TaskState) -> None:
+    def replace(self, state: TaskState, moments: Moments | None = None) -> None:
         """Replace a task of the same name; its place in the order of learning stays.
 
         Args:
             state: over the same weights as the one before.
+            moments: what was counted of this state, as in `add`. What was counted of the one before stays.
 
         Raises:
             UnknownTaskError: the bank has no task of this name.
             TaskError: no file could hold a change of a user's own class.
             MaskError: the task changes other parameters than the bank's, one of the two has trained shared weights,
                 they were learned over different weights, or the new one uses weights that a later task has trained.
+                The moments are not those of this state, or are missing, although tasks of the bank have some.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what replaces a task of a bank")
@@ -143,8 +146,8 @@ class MaskBank(BankContents):
         before, names = self[state.name], self.names
         owners = (self[name] for name in names[names.index(state.name) + 1 :] if self.after(name))
         self._order.check_replaces(state, before, owners)
-        if state.means is not None:  # otherwise stored moments are not read
-            check_features(self.moments, state)
+        if state.means is not None or moments is not None:  # otherwise stored moments are not read
+            self._once["moments"] = with_task(self.moments, state, moments)
         self._order.union = None
         self.changes += 1
         self._change(state)

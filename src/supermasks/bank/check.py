@@ -10,11 +10,12 @@ from supermasks.bank.connection import DATABASE
 from supermasks.bank.forms import copied, create_living, open_bank, open_living, rebuild
 from supermasks.bank.reader import BankReader
 from supermasks.bank.shared import SharedReader, remove_shared
-from supermasks.bank.succession import Succession, check_left, written
+from supermasks.bank.succession import Succession, check_counted, check_left, written
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.changes import by_kind, reading
 from supermasks.errors import BankFormatError, StorageError, SupermasksError, TaskError, UnknownKindError
 from supermasks.masks import Mask
+from supermasks.moments import Moments
 from supermasks.network import Network
 from supermasks.state import TaskState
 from supermasks.task_info import check_name
@@ -31,12 +32,15 @@ class Problem:
         task: the name of its task; empty if it does not belong to a task.
         message: what is wrong.
         unread: whether the part cannot be read now, or not without the class that it needs; it may be sound.
+        stays: whether the part is sound, so that `repair` leaves it: a task whose statistics the bank lacks. It answers
+            if it is named, but a router recognises no task of the bank.
     """
 
     file: str
     task: str
     message: str
     unread: bool = False
+    stays: bool = False
 
 
 def find_problems(
@@ -57,10 +61,14 @@ def find_problems(
     problems = [Problem(file, "", message) for file, message in reader.damage]
     if network is not None:
         header.check(network)
+    moments: Moments | None = None
     for kind in ("kept", "memory", "moments"):
         if kind in shared:
             with _noting(problems, shared[kind].file):
-                reader.moments() if kind == "moments" else reader.tensors(kind)
+                if kind == "moments":
+                    moments = reader.moments()
+                else:
+                    reader.tensors(kind)
     order, replaced = Succession(header, union=Mask.union((), header.shapes)), "weights" in shared
     for name, entry in reader.entries.items():
         with _noting(problems, entry.file, name):
@@ -78,8 +86,11 @@ def find_problems(
                 network.check(state)
                 check_answers(network, state)
             order.add(state)
+            with _noting(problems, entry.file, name, stays=True):
+                check_counted(moments, state)
     if replaced:
-        problems += _shared_problems(reader, network, names or {}, {problem.task for problem in problems})
+        broken = {problem.task for problem in problems if not problem.stays}
+        problems += _shared_problems(reader, network, names or {}, broken)
     return problems
 
 
@@ -114,12 +125,12 @@ def _shared_problems(
 
 
 @contextmanager
-def _noting(problems: list[Problem], file: str, task: str = "") -> Generator[None]:
+def _noting(problems: list[Problem], file: str, task: str = "", stays: bool = False) -> Generator[None]:
     """Turn an error inside the context into a problem."""
     try:
         yield
     except SupermasksError as error:
-        problems.append(Problem(file, task, str(error), isinstance(error, StorageError | UnknownKindError)))
+        problems.append(Problem(file, task, str(error), isinstance(error, StorageError | UnknownKindError), stays))
 
 
 def repair(path: Path, wait: float, most_weights: int) -> list[Problem]:
@@ -167,7 +178,7 @@ def _diagnosis(bank: BankReader, most_weights: int) -> tuple[dict[str, str], set
         Problem(bank.entries[name].file, new, f"the name {name!r} is invalid, so the task was renamed")
         for name, new in names.items()
     ]
-    problems = find_problems(bank, names=names)
+    problems = [problem for problem in find_problems(bank, names=names) if not problem.stays]
     for problem in problems:
         if problem.unread:
             raise StorageError(f"nothing was repaired: a part of the bank cannot be read. {problem.message}")

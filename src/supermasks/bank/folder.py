@@ -26,7 +26,7 @@ from supermasks.bank.difference import differs
 from supermasks.bank.header import MOST_WEIGHTS, BankHeader
 from supermasks.bank.reader import DEEPEST, KINDS, BankReader, TaskEntry
 from supermasks.bank.shared import MANIFEST, write_shared
-from supermasks.bank.succession import check_features, check_left, with_task
+from supermasks.bank.succession import check_counted, check_left, with_task
 from supermasks.bank.writer import BankWriter, Known
 from supermasks.encoding import check_storable, encode_tensors
 from supermasks.errors import BankBusyError, BankFormatError, ConfigError
@@ -115,24 +115,22 @@ class BankFolder:
             memory: what the next task may begin with; None keeps the memory that is there.
             weights: all shared weights, if the task has trained them.
             moments: the statistics of this task, if it has some. They are added to those in the folder, or replace
-                them if they hold all tasks of the folder that have statistics.
+                them if they hold all tasks of the folder that have statistics. `Moments.minus` gives those of one task.
 
         Raises:
             LabelError: a class label cannot be stored.
             TaskError: another value of the task cannot be stored.
             DuplicateTaskError: the bank has a task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than its
-                tasks leave, or would change weights that one of them uses. The moments are not those of this task.
+                tasks leave, or would change weights that one of them uses. The moments are not those of this task, or
+                are missing, although tasks in the folder have some.
             BaseMismatchError: the statistics are of other features than those of the tasks in the folder.
         """
         with self._changing() as writer:
             check_left(state, weights)
             writer.add(state)
-            if state.means is not None or moments is not None:  # otherwise stored moments are not read
-                moments = with_task(writer.bank.moments(), state, moments)
-            left = weights if state.replaced else None
-            shared = {"memory": memory, "weights": left, "moments": moments and moments.tensors()}
-            for kind, tensors in shared.items():
+            self._count(writer, state, moments)
+            for kind, tensors in (("memory", memory), ("weights", weights if state.replaced else None)):
                 if tensors is not None:
                     writer.share(kind, tensors)
 
@@ -154,6 +152,8 @@ class BankFolder:
                 to be replaced stays.
             LabelError: a class label cannot be stored; the folder stays as it was.
             TaskError: another value of a task cannot be stored; the folder stays as it was.
+            MaskError: the bank has no moments, and a new task has means that are not in those of the folder.
+            BaseMismatchError: these means are of other features.
         """
         if not self.exists():
             for state in bank:
@@ -204,8 +204,10 @@ class BankFolder:
         writer.set_header(replace(writer.bank.header, settings=bank.header.settings))
         if bank.shares("moments"):  # before the tasks, so that each is recognised as soon as it is there
             writer.share("moments", bank.tensors("moments"))
-        for name in names:
-            writer.add(bank[name])
+        stays = None if bank.shares("moments") else writer.bank.moments()
+        for state in map(bank.__getitem__, names):
+            check_counted(stays, state)
+            writer.add(state)
         if done := writer.bank.count == len(bank):
             for kind in filter(bank.shares, ("memory", "weights")):
                 writer.share(kind, bank.tensors(kind))
@@ -262,24 +264,28 @@ class BankFolder:
 
         return self._look(measured)
 
-    def replace(self, state: TaskState) -> None:
+    def replace(self, state: TaskState, moments: Moments | None = None) -> None:
         """Replace the task of the same name, in one step: other processes see the old task or the new one.
 
         The place in the order of learning stays.
 
+        Args:
+            state: of the new task.
+            moments: its statistics, as in `append`. Those of the old task stay.
+
         Raises:
             UnknownTaskError: the bank has no task of this name.
             MaskError: the task changes other parameters than the bank's, was learned over other weights than the task
-                before, or one of the two has trained shared weights.
+                before, or one of the two has trained shared weights. The moments are not those of the new task, or
+                are missing, although tasks in the folder have some.
             BaseMismatchError: the statistics are of other features than those of the tasks in the folder.
             LabelError: a class label cannot be stored.
         """
         check_storable(state)
         with self._changing() as writer:
             entry = self._entry(writer, state.name)
-            if state.means is not None:  # otherwise stored moments are not read
-                check_features(writer.bank.moments(), state)
             writer.replace(entry, state)
+            self._count(writer, state, moments)
 
     def stamp(self) -> forms.Stamp:
         """Return a value that differs after each change of the bank. This never waits, and no writer waits for it.
@@ -318,6 +324,8 @@ class BankFolder:
 
     def verify(self, network: Network | None = None) -> list[Problem]:
         """Read every file, and return what is wrong with the bank; an empty list means that it is sound.
+
+        A task that keeps a router from recognising any is wrong as well, though `repair` leaves it (`Problem.stays`).
 
         Args:
             network: if given, also check that the bank was learned over its weights, that each task fits it, and that
@@ -405,6 +413,13 @@ class BankFolder:
         if Path(os.path.realpath(self.path)) in Path(os.path.realpath(other.path)).parents:
             raise ConfigError(f"{other.path} is inside of the bank in {self.path}; choose a folder outside of it")
         return other
+
+    def _count(self, writer: BankWriter, state: TaskState, moments: Moments | None) -> None:
+        """Add what was counted of a task to the bank; raise what `with_task` raises."""
+        if state.means is not None or moments is not None:  # otherwise stored moments are not read
+            both = with_task(writer.bank.moments(), state, moments)
+            if both is not None:
+                writer.share("moments", both.tensors())
 
     def _entry(self, writer: BankWriter, name: str) -> TaskEntry:
         entry = writer.bank.find(name) if isinstance(name, str) else None

@@ -165,16 +165,16 @@ def with_task(held: Moments | None, state: TaskState, moments: Moments | None) -
             as well, if they hold all those in the bank.
 
     Raises:
-        MaskError: the moments do not hold the task.
+        MaskError: the moments do not hold the task, or it has means, and there are only moments of other tasks.
         BaseMismatchError: other features were counted than of the tasks in the bank.
     """
-    if moments is not None and (state.means is None or state.means.digest not in moments.members):
+    if moments is not None and not moments.hold(state.means):
         raise MaskError(
             f"expected the statistics of task {state.name!r}, got those of other examples; pass what was counted "
             "together with the means of its classes"
         )
     both = added(held, moments)
-    check_features(both, state)
+    check_counted(both, state)
     return both
 
 
@@ -190,11 +190,27 @@ def added(held: Moments | None, others: Moments | None) -> Moments | None:
     return held.plus(others)
 
 
-def check_features(moments: Moments | None, state: TaskState) -> None:
-    """Raise BaseMismatchError if the means of a task are of other features than the moments of a bank."""
-    if moments is not None and state.means is not None and state.means.of != moments.of:
+def check_counted(moments: Moments | None, state: TaskState) -> None:
+    """Raise an error if a task has means, and the moments of its bank are of other tasks.
+
+    A router would then recognise no task of the bank.
+
+    Raises:
+        BaseMismatchError: the means are of other features than the moments.
+        MaskError: the task was not counted.
+    """
+    if moments is None or state.means is None:
+        return
+    if state.means.of != moments.of:
         raise BaseMismatchError(
             f"expected a task with statistics of the features {moments.settings}, but those of task {state.name!r} are "
             "of other features, or fitted on other inputs; learn it anew over this bank, or add it without its means: "
             "dataclasses.replace(state, means=None)"
+        )
+    if not moments.hold(state.means):
+        raise MaskError(
+            f"expected a task that the statistics of the bank hold, but they lack task {state.name!r}, so a router "
+            "would recognise no task at all; add or replace it with moments=..., such as learner.bank.moments of the "
+            "learner that learned it, or, if no router is used, without its means: dataclasses.replace(state, "
+            "means=None)"
         )

@@ -83,6 +83,11 @@ def verify(bank: tyro.conf.Positional[Path], backbone: str | None = None) -> Non
             f"{len(problems)} parts of {folder.path} cannot be read here, or are broken; do first what the lines above "
             f"say, and check again. A module of yours is imported by: supermasks --import MODULE bank verify {words}"
         )
+    if problems and all(problem.stays for problem in problems):
+        raise BankFormatError(
+            f"no file of {folder.path} is broken, but a router cannot recognise its tasks; do what the lines above "
+            "say, and check again"
+        )
     if problems:
         raise BankFormatError(
             f"{len(problems)} parts of {folder.path} are broken; restore them from a copy, or drop them by: "
