@@ -1,6 +1,7 @@
 """Banks of other kinds: pixels, token ids, weights that tasks have trained, a calibrated router."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from serving.conftest import TOKEN, outputs  # pyright: ignore[reportMissingImpo
 from starlette.testclient import TestClient
 from torch import Tensor, nn
 
-from supermasks import Learner, Task
+from supermasks import BankFolder, Learner, Task
 from supermasks.data import make_task
 from supermasks.methods import ExSSNeT
 from supermasks.nets import fully_connected
@@ -110,6 +111,40 @@ def test_a_calibrated_router(small: Callable[..., Learner], blobs: Callable[...,
     assert truth.task_confidence is not None
     assert (found["task"], found["unknown"]) == (truth.tasks, truth.unknown.tolist())
     assert found["task_confidence"] == pytest.approx(truth.task_confidence.tolist(), rel=1e-4)
+
+
+def test_a_bank_that_cannot_find_the_task_says_that_it_is_not_the_fault_of_the_client(
+    small: Callable[..., Learner], blobs: Callable[..., Task], client: Client, tmp_path: Path
+) -> None:
+    learner = small(fully_connected([8, 16, 6]), seed=1, inference="auto")
+    learner.learn(blobs("cats"))
+    served, x = client(learner, fully_connected([8, 16, 6])), torch.randn(3, 8)
+    assert outputs(ask(served, "_any", x, "FP32"))["task"] == ["cats"] * 3
+    learner.learn(blobs("dogs"))
+    BankFolder(tmp_path).append(replace(learner.bank["dogs"], means=None))
+    while "dogs" not in served.get("/v2/models").json()["models"]:
+        pass
+    refused = ask(served, "_any", x, "FP32")
+    assert (refused.status_code, "Retry-After" in refused.headers) == (503, False)
+    assert "the bank cannot find the task of an input" in refused.json()["error"]
+    assert "'dogs'" in refused.json()["error"]
+    assert outputs(ask(served, "dogs", x, "FP32"))["confidence"] == learner.predict(x, task="dogs").confidence.tolist()
+    few = {"name": "tasks", "datatype": "BYTES", "shape": [1], "data": ["cats"]}
+    rows = {"name": "input", "datatype": "FP32", "shape": [3, 8], "data": x.flatten().tolist()}
+    among = served.post("/v2/models/_any/infer", json={"inputs": [rows, few]})
+    assert outputs(among)["task"] == ["cats"] * 3
+
+
+def test_a_request_that_no_bank_could_answer_is_the_fault_of_the_client(
+    small: Callable[..., Learner], client: Client
+) -> None:
+    """Its two tasks take inputs of different types, so that no router could tell them apart."""
+    pixels, floats = torch.randint(0, 256, (20, 4, 4), dtype=torch.uint8), torch.randn(20, 16)
+    learner = small(fully_connected([16, 8, 4]), seed=1)
+    learner.learn(make_task("images", (pixels, [0, 1] * 10)))
+    learner.learn(make_task("rows", (floats, [0, 1] * 10)))
+    served = client(learner, fully_connected([16, 8, 4]))
+    assert ask(served, "_any", pixels[:3], "UINT8").status_code == 400
 
 
 def test_a_bank_without_tasks(small: Callable[..., Learner], client: Client) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supermasks.asking import network_inputs
-from supermasks.errors import BankBusyError, BankFormatError, StorageError, SupermasksError
+from supermasks.errors import BankBusyError, BankFormatError, StorageError, SupermasksError, TaskError
 from supermasks.network import Network
 from supermasks.serving.refusal import RefusedError
 from supermasks.serving.rows import answered, answered_by_all
@@ -113,7 +113,12 @@ class Unnamed:
     @classmethod
     def answers(cls, jobs: Sequence["Unnamed"], rows: Tensor, parts: Sequence[slice]) -> Sequence[Answer]:
         snapshot, among = jobs[0].snapshot, jobs[0].among
-        whole = snapshot.predictor.predict(rows, together=snapshot.network.norm == "batch", among=among)
+        try:
+            whole = snapshot.predictor.predict(rows, together=snapshot.network.norm == "batch", among=among)
+        except TaskError as error:
+            if not snapshot.counts(snapshot.names if among is None else among):
+                raise RefusedError(503, f"the bank cannot find the task of an input: {error}") from error
+            raise
         return [whole.of_rows(of) for of in parts]
 
 

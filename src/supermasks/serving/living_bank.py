@@ -190,13 +190,13 @@ def checked_state(name: str, content: bytes, snapshot: Snapshot) -> TaskState:
             f"task {name!r} lacks the statistics by which {type(inference).__name__} finds the task of an input; learn "
             "it over this bank, with its inference"
         )
-    if state.means is not None and (moments is None or state.means.digest not in moments.members):
+    if state.means is not None and (moments is None or not moments.hold(state.means)):
         raise MaskError(
             f"task {name!r} has statistics for a router, but what its examples share is not in the bank; "
             + (
                 "send it without: dataclasses.replace(state, means=None)"
                 if moments is None or inference.statistics is None
-                else "add it to the folder of the bank, by BankFolder.append(state, moments=...)"
+                else "add it to the folder of the bank, by append or replace of BankFolder, with moments=..."
             )
         )
     return state

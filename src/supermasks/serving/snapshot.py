@@ -56,6 +56,20 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self._names)
 
+    def counts(self, names: Sequence[str]) -> bool:
+        """Return whether the bank has the statistics of tasks, if the inference needs them to find any.
+
+        Args:
+            names: of the tasks.
+
+        Raises:
+            SupermasksError: everything that `state` raises.
+        """
+        if self.predictor.inference.statistics is None:
+            return True
+        moments = self.bank.moments
+        return moments is not None and all(moments.hold(self.state(name).means) for name in names)
+
     def in_memory(self, name: str) -> TaskState | None:
         """Return the state of a task if that takes no time; otherwise None."""
         return self.bank.in_memory(name)
