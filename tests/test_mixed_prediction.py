@@ -1,7 +1,8 @@
 """`predict(x, tasks=...)` and `predict_all`: what one call for each task answers."""
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError, InputError, TaskError, UnknownTaskError
 from supermasks.methods import Individual
 from supermasks.nets import fully_connected
+from supermasks.replayed import recorded_trunk
 from supermasks.training import Adam, Training
 
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
@@ -372,12 +374,35 @@ class _Noted(nn.Module):
         return self.last(hidden * (used | (inputs.abs().amax(dim=1, keepdim=True) <= 50)))
 
 
+class _Layouts(nn.Module):
+    """Layers return tensors that torch cannot always search for NaN."""
+
+    class Changed(nn.Module):
+        def __init__(self, way: str) -> None:
+            super().__init__()
+            self.way = way
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return getattr(inputs, self.way)()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 6)
+        self.layouts = nn.ModuleList(map(self.Changed, ("to_sparse", "to_dense", "to_mkldnn", "to_dense")))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.first(inputs).relu()
+        for layout in self.layouts:
+            hidden = layout(hidden)
+        return self.last(hidden)
+
+
 def pair(size: int) -> tuple[nn.Module, nn.Module]:
     return nn.Linear(size, size), nn.Linear(size, 6)
 
 
 @pytest.mark.filterwarnings("ignore:.* are never masked:supermasks.errors.SupermasksWarning")
-@pytest.mark.parametrize("kind", [_Ignored, _Counting, _Skip, _View, _Noted])
+@pytest.mark.parametrize("kind", [_Ignored, _Counting, _Skip, _View, _Noted, _Layouts])
 def test_all_tasks_answer_as_alone_whatever_the_layers_before_the_first_mask_do(
     kind: type[nn.Module], blobs: Blobs
 ) -> None:
@@ -395,3 +420,157 @@ def test_all_tasks_answer_as_alone_whatever_the_layers_before_the_first_mask_do(
             alone = learner.predict(inputs, task=name)
             assert found[name].labels == alone.labels
             torch.testing.assert_close(found[name].confidence, alone.confidence, rtol=1e-4, atol=1e-5)
+
+
+class _Outside:
+    """Keeps what it gets where no attribute of a layer shows it."""
+
+    items: ClassVar = deque[Tensor]()
+
+    def append(self, item: Tensor) -> None:
+        self.items.append(item)
+
+    def pop(self) -> Tensor:
+        return self.items.pop()
+
+    def popleft(self) -> Tensor:
+        return self.items.popleft()
+
+
+def inner(kept: Any) -> Any:
+    return kept["inner"][0] if isinstance(kept, dict) else kept
+
+
+class _Down(nn.Module):
+    """Keeps its output, which the network takes out again."""
+
+    def __init__(self, kept: Any) -> None:
+        super().__init__()
+        self.inner, self.kept = nn.Linear(8, 16), kept
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.inner(inputs).relu()
+        inner(self.kept).append(hidden)
+        return hidden
+
+
+class _Skips(nn.Module):
+    """Like a U-Net: a layer keeps its output, and the network takes out the newest, or the oldest that is there."""
+
+    def __init__(self, kept: Any, oldest: bool = False, named: bool = False) -> None:
+        super().__init__()
+        self.down, self.middle, self.last = _Down(kept), nn.Linear(16, 16), nn.Linear(32, 6)
+        self.kept, self.oldest, self.named = kept, oldest, named
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = self.down(inputs)
+        hidden = self.middle(input=hidden) if self.named else self.middle(hidden)
+        kept = inner(self.kept)
+        return self.last(torch.cat([hidden, kept.popleft() if self.oldest else kept.pop()], dim=1))
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["", "named"])
+@pytest.mark.parametrize(
+    ("kept", "oldest"),
+    [
+        (list[Tensor], False),
+        (deque[Tensor], False),
+        (deque[Tensor], True),
+        (lambda: {"inner": ([],)}, False),
+        (lambda: {"inner": (deque(),)}, True),
+        (_Outside, False),
+        (_Outside, True),
+    ],
+)
+def test_what_layers_keep_for_later_layers_is_that_of_the_same_pass(
+    kept: Callable[[], Any], oldest: bool, named: bool, blobs: Blobs
+) -> None:
+    if kept is _Outside and named:
+        pytest.skip("what a pass that ends early has left there cannot be found")
+    _Outside.items.clear()
+    module = _Skips(kept(), oldest, named)
+    learner = Learner(Network(module, RandomBase(0), select=["middle.*"]), training=Training(5, 16, Adam(1e-2)))
+    for name in NAMES:
+        learner.learn(blobs(name, 2))
+    inputs = inputs_of(10, 8)
+    alone = {name: learner.predict(inputs, task=name).confidence for name in NAMES}
+    for _ in range(2):
+        for more in (inputs.flip(0), inputs):  # not those that an earlier pass may have left
+            found = learner.predict_all(more)
+        rows = learner.predict(inputs, tasks=NAMES * 2)
+        for row, name in enumerate(NAMES * 2):
+            torch.testing.assert_close(rows.confidence[row], alone[name][row], rtol=1e-4, atol=1e-5)
+        for name in NAMES:
+            torch.testing.assert_close(found[name].confidence, alone[name], rtol=1e-4, atol=1e-5)
+            assert torch.equal(learner.predict(inputs, task=name).confidence, alone[name])
+
+
+class _Spectrum(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.fft.rfft(inputs)
+
+
+def test_the_recording_ends_at_complex_numbers_that_may_depend_on_a_mask() -> None:
+    module = nn.Sequential(_Spectrum(), nn.Linear(5, 6))
+    records = recorded_trunk(module, [module[1]], lambda: module(torch.full((2, 8), torch.nan)))
+    assert not records
+
+
+class _Shy(nn.Module):
+    """Takes no layer whose hooks look at it, as some compiled layers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 6)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.middle._forward_pre_hooks:
+            raise RuntimeError("no hooks, please")
+        return self.last(self.middle(self.first(inputs)).relu())
+
+
+def test_a_network_that_cannot_be_looked_into_answers_task_by_task(blobs: Blobs) -> None:
+    learner = Learner(Network(_Shy(), RandomBase(0), select=["middle.*"]), training=Training(5, 16, Adam(1e-2)))
+    for name in NAMES:
+        learner.learn(blobs(name, 2))
+    inputs = inputs_of(10, 8)
+    for name, found in learner.predict_all(inputs).items():
+        alone = learner.predict(inputs, task=name).confidence
+        torch.testing.assert_close(found.confidence, alone, rtol=1e-4, atol=1e-5)
+
+
+class _Looking(nn.Module):
+    """Looks up a row for large inputs: in a table of weights, or in a list."""
+
+    def __init__(self, table: bool) -> None:
+        super().__init__()
+        self.rows, self.list = nn.Parameter(torch.ones(3, 8)), [0.0, 0.0, 0.0]
+        self.first, self.last, self.table = nn.Linear(8, 16), nn.Linear(16, 6), table
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        number = int(inputs.abs().max() / 100)
+        return self.last(self.first(inputs + (self.rows[number] if self.table else self.list[number])).relu())
+
+
+@pytest.mark.filterwarnings("ignore:.* are never masked:supermasks.errors.SupermasksWarning")
+@pytest.mark.parametrize(
+    ("table", "kind", "said"),
+    [(True, InputError, "vocabulary of training"), (False, IndexError, "^list index out of range")],
+)
+def test_only_an_error_of_a_table_of_weights_speaks_of_a_vocabulary(
+    table: bool, kind: type[Exception], said: str, blobs: Blobs
+) -> None:
+    network = Network(_Looking(table), RandomBase(0), select=["first.weight", "last.weight"])
+    learner = Learner(network, training=Training(5, 16, Adam(1e-2)))
+    for name in NAMES[:3]:
+        learner.learn(blobs(name, 2))
+    inputs = 500 * inputs_of(3, 8)
+    asked: list[Callable[[], object]] = [
+        lambda: learner.predict(inputs, task="ant"),
+        lambda: learner.predict(inputs),
+        lambda: learner.predict(inputs, tasks=NAMES[:3]),
+        lambda: learner.predict_all(inputs),
+    ]
+    for ask in asked:
+        with pytest.raises(kind, match=said):
+            ask()

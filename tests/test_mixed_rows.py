@@ -348,3 +348,23 @@ def test_answers_that_are_not_finite_are_those_of_the_tasks(world: Any) -> None:
     inputs = torch.full((sum(COUNTS), *world.inputs.shape[1:]), 3e38)
     found = mixed_logits(world.network, inputs, world.states, COUNTS)
     assert torch.equal(found.isfinite(), alone(world.network, inputs, world.states, COUNTS).isfinite())
+
+
+class Careful(nn.Module):
+    """Checks a weight itself before it computes large inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if bool((inputs.abs() > 50).any()) and not bool(self.last.weight.isfinite().all()):
+            raise ValueError("the weight has diverged")
+        return self.last(self.first(inputs).relu())
+
+
+def test_rows_whose_mixture_a_layer_refuses_only_now_answer_task_by_task() -> None:
+    network, inputs = Network(Careful(), RandomBase(0)), random_inputs(sum(COUNTS), 6)
+    states = states_of(network, masks, inputs)
+    check(network, states, inputs, together=True)
+    check(network, states, 100 * inputs, together=False)

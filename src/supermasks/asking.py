@@ -1,5 +1,6 @@
 """Prepare a question to a learner: raw inputs become tensors, several tasks are mixed."""
 
+import re
 import sys
 from collections.abc import Generator, Hashable, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from torch import Tensor
 from supermasks.batch_checks import check_inputs
 from supermasks.brief import brief
 from supermasks.data.samples import as_inputs, with_channel
-from supermasks.errors import ConfigError, InputError, TaskError
+from supermasks.errors import ConfigError, InputError, TaskError, UnsupportedModuleError
 from supermasks.input_form import InputForm
 from supermasks.moments import Moments
 from supermasks.network import Network
@@ -113,12 +114,44 @@ def checked_chunk(chunk: int) -> int:
     return min(int(chunk), sys.maxsize)
 
 
+_NO_ENTRY = re.compile(r"index out of range in self|index -?\d+ is out of bounds for dimension")
+"""What torch says where a table of weights has no row for a token, by a function or by `table[tokens]`."""
+
+
+def needs_padding(error: Exception) -> UnsupportedModuleError | None:
+    """Return the error of a network that makes nested tensors where its layers take none; None for other errors.
+
+    `nn.TransformerEncoder` makes them of padded inputs, without looking at all of its layers.
+
+    Args:
+        error: of a layer in evaluation mode.
+    """
+    if re.search("nested.?tensor", str(error), re.IGNORECASE) is None:
+        return None
+    return UnsupportedModuleError(
+        "the network makes nested tensors of padded inputs in evaluation mode, but not all of its layers take these, "
+        "at least not with gradients; build it with nn.TransformerEncoder(..., enable_nested_tensor=False). A layer "
+        f"says: {error}"
+    )
+
+
 @contextmanager
 def readable_lookups() -> Generator[None]:
-    """Turn the errors of an embedding, and of batch normalisation over a single input, into an InputError."""
+    """Turn errors of layers that are known into those of the library.
+
+    Raises:
+        InputError: an embedding lacks a token, or batch normalisation gets a single input.
+        UnsupportedModuleError: a layer does not take a nested tensor.
+    """
     try:
         yield
-    except IndexError as error:  # of an embedding without this token
+    except (AssertionError, RuntimeError) as error:
+        if (known := needs_padding(error)) is None:
+            raise
+        raise known from error
+    except IndexError as error:
+        if _NO_ENTRY.search(str(error)) is None:
+            raise
         raise InputError(
             f"an embedding has no entry for these inputs: {error}; use the vocabulary of training"
         ) from error

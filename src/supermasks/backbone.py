@@ -23,12 +23,16 @@ from supermasks.batch_checks import checked_logits
 from supermasks.brief import listed
 from supermasks.calls import Call, can_be_recorded, recording
 from supermasks.errors import ConfigError, UnsupportedModuleError
+from supermasks.held import Held
 from supermasks.normalisation import Normalisation
 from supermasks.own_copy import detach_computed, own_copy
 from supermasks.prepared import Prepared
 from supermasks.replayed import Forward, Records, forwards, recorded_trunk, replayed
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+_OF_ANY = frozenset(vars(nn.Module()))
+"""The attributes that any layer has."""
 
 _NEVER_COPIED = ("_lock", "_prepared", "_call", "_mode", "_names", "mixes")
 
@@ -190,7 +194,7 @@ class Backbone:
         """
         inputs, put = self._input(inputs), self._whole(tensors)
         put |= self._writable_copies(put)
-        with self._lock, torch.no_grad(), computing_in(torch.float32, self.device), forwards(replaced):
+        with self.undoing_errors(), torch.no_grad(), computing_in(torch.float32, self.device), forwards(replaced):
             self._prepared.remove()
             self._set_mode(training=False)
             return checked_logits(_call(self._module, put, inputs), inputs)
@@ -204,7 +208,8 @@ class Backbone:
             changed: the names of the tensors that differ from task to task.
 
         Returns:
-            nothing if a layer sets an attribute meanwhile: others may read it.
+            nothing if a layer sets an attribute meanwhile, or changes a list, dict, deque, set or tensor in one: others
+            may read it. This is undone.
         """
         layers = self.layers_of(changed)
         with self._lock, torch.inference_mode(False), torch.no_grad(), computing_in(torch.float32, self.device):
@@ -212,9 +217,12 @@ class Backbone:
             put |= self._writable_copies(put)
             self._prepared.remove()
             self._set_mode(training=False)
-            before = self.attributes()
-            records = recorded_trunk(self._module, layers, lambda: _call(self._module, put, inputs))
-            return records if _none_was_set(before, self.attributes()) else {}
+            held = self._held()
+            try:
+                records = recorded_trunk(self._module, layers, lambda: _call(self._module, put, inputs))
+            finally:
+                was_changed = held.undo()  # layers that may count on it are not called
+            return {} if was_changed else records
 
     def written_logits(self, inputs: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Return the logits in prediction, with the tensors written into the parameters themselves.
@@ -250,15 +258,19 @@ class Backbone:
 
         Returns:
             with each call the names of its layer's parameters by their short ones; None if a layer was called with
-            anything but one tensor, `batch x ...`.
+            anything but one tensor, `batch x ...`, or raises an error: some take no inputs with gradients.
         """
         layers, inputs, put = self.layers_of(names), self._input(inputs), self._whole(tensors)
         put |= self._writable_copies(put)
-        with self._lock, computing_in(torch.float32, self.device), recording(layers) as calls:
-            self._prepared.remove()
-            self._set_mode(training=False)
-            logits = checked_logits(_call(self._module, put, inputs), inputs)
-        if not calls.plain or any(not len(inputs) == len(call.inputs) == len(call.output) for call in calls.made):
+        try:
+            with self.undoing_errors(), computing_in(torch.float32, self.device), recording(layers) as calls:
+                self._prepared.remove()
+                self._set_mode(training=False)
+                logits = checked_logits(_call(self._module, put, inputs), inputs)
+        except Exception:  # layers of a user may raise anything
+            return None
+        seen = [value for call in calls.made for value in (call.inputs, call.output)]
+        if not calls.plain or any(value.is_nested or len(value) != len(inputs) for value in seen):
             return None
         return logits, [(call, layers[call.layer]) for call in calls.made]
 
@@ -280,8 +292,8 @@ class Backbone:
         seen = list[Tensor]()
 
         def see(layer: nn.Module, args: tuple[Any, ...]) -> None:
-            if args and isinstance(args[0], Tensor) and len(args[0]) == len(inputs) and args[0].is_floating_point():
-                value = args[0].detach()
+            value = args[0].detach() if args and isinstance(args[0], Tensor) else None
+            if value is not None and not value.is_nested and value.is_floating_point() and len(value) == len(inputs):
                 places = range(1, value.dim() - 1) if isinstance(layer, nn.Linear) else range(2, value.dim())
                 seen[:] = [value.mean(dim=tuple(places)) if places else value]
 
@@ -329,6 +341,20 @@ class Backbone:
             finally:
                 for handle in handles:
                     handle.remove()
+
+    @contextmanager
+    def undoing_errors(self) -> Generator[None]:
+        """Undo what layers hold outside of parameters and buffers, if an error ends the context.
+
+        A forward pass that ends early may have filled a list, for example, which it has not emptied again.
+        """
+        with self._lock:
+            held = self._held()
+            try:
+                yield
+            except BaseException:
+                held.undo()
+                raise
 
     def statistics(self, tensors: Mapping[str, Tensor], batches: Iterable[Tensor]) -> dict[str, Tensor]:
         """Return the buffers among the tensors, with the statistics of batch normalisation measured over batches.
@@ -392,13 +418,19 @@ class Backbone:
 
     def _attributes(self) -> dict[str, tuple[dict[str, Any], str]]:
         """Return where the layers hold their attributes, by name."""
-        of_any, places = vars(nn.Module()).keys(), dict[str, tuple[dict[str, Any], str]]()
+        places = dict[str, tuple[dict[str, Any], str]]()
         for path, layer in self._module.named_modules():
             prefix = f"{path}." if path else ""
-            places |= {f"{prefix}{name}": (vars(layer), name) for name in vars(layer) if name not in of_any}
+            places |= {f"{prefix}{name}": (vars(layer), name) for name in vars(layer) if name not in _OF_ANY}
             late = [name for name in layer._buffers if name not in self._names[layer]]  # pyright: ignore[reportPrivateUsage]
             places |= {f"{prefix}{name}": (layer._buffers, name) for name in late}  # pyright: ignore[reportPrivateUsage]
         return places
+
+    def _held(self) -> Held:
+        """Return what the layers hold now, outside of the parameters and buffers that tasks may change."""
+        own = ((vars(layer), _OF_ANY) for layer in self._names)
+        late = ((layer._buffers, names) for layer, names in self._names.items())  # pyright: ignore[reportPrivateUsage]
+        return Held([*own, *late])
 
     def values(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return copies of the module's own parameters, which are those of the base."""
@@ -450,15 +482,6 @@ class Backbone:
             self._module.train(training)
             self.normalisation.set_mode(training)
             self._mode.training = training
-
-
-def _none_was_set(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Return whether attributes are the same objects, or equal numbers and texts."""
-    plain = (bool, int, float, str)
-    return before.keys() == after.keys() and all(
-        value is after[name] or (isinstance(value, plain) and type(value) is type(after[name]) and value == after[name])
-        for name, value in before.items()
-    )
 
 
 @dataclass

@@ -59,7 +59,7 @@ def mixed_logits(network: Network, inputs: Tensor, states: Sequence[TaskState], 
     batch, kinds = _Batch(network, states, counts), network.backbone.mixes
     kind: Hashable = (batch.names, tuple(inputs.shape))
     if kinds.get(kind, True):
-        logits = batch.logits(inputs, tried=kind in kinds)
+        logits = batch.logits(inputs)
         if logits is not None and kind not in kinds:
             places: Hashable = ("places", batch.names, states[0].input_shape)
             if places not in kinds:
@@ -100,11 +100,12 @@ def _keeps_places(network: Network, inputs: Tensor, states: Sequence[TaskState])
     few = [states[number * (len(states) - 1) // (MOST_TRIED_TASKS - 1)] for number in range(MOST_TRIED_TASKS)]
     few = list({id(state): state for state in few}.values())
     try:
-        if all(_looks_up_rows(network, varied(inputs, rows), states[-1]) for rows in LOOKED_AT):
-            return False
-        rows = varied(inputs, len(few))
-        found = _Batch(network, few, [1] * len(few)).logits(rows, tried=False)
-        alone = [network.logits(rows[n : n + 1], state) for n, state in enumerate(few)]
+        with network.backbone.undoing_errors():
+            if all(_looks_up_rows(network, varied(inputs, rows), states[-1]) for rows in LOOKED_AT):
+                return False
+            rows = varied(inputs, len(few))
+            found = _Batch(network, few, [1] * len(few)).logits(rows)
+            alone = [network.logits(rows[n : n + 1], state) for n, state in enumerate(few)]
     except Exception:
         return False  # layers of a user may raise anything for rows that nobody has asked for
     return found is not None and all(map(_near, found.split(1), alone))
@@ -155,13 +156,8 @@ class _Batch:
         self._states = states
         self.names = frozenset[str]().union(*{state.changed for state in states})
 
-    def logits(self, inputs: Tensor, tried: bool) -> Tensor | None:
-        """Return the logits of all rows in one pass; None if that is not possible.
-
-        Args:
-            inputs: `rows x ...`.
-            tried: whether a batch of this kind was answered before: then no error of a layer is expected.
-        """
+    def logits(self, inputs: Tensor) -> Tensor | None:
+        """Return the logits of all rows in one pass, `rows x outputs`; None if that is not possible."""
         replaced: dict[nn.Module, Forward] = {}
         for layer, names in self._network.backbone.layers_of(self.names).items():
             call = mixed_layer(layer, self._own(names), self._shared(layer), self._counts)
@@ -170,13 +166,8 @@ class _Batch:
             replaced[layer] = _by_rows(call, len(inputs))
         try:
             logits = self._network.backbone.answer_with(inputs, self._tensors(), replaced)
-        except _NotByRowsError:
-            return None
         except Exception:
-            # Layers of a user may raise anything where rows cannot be mixed.
-            if tried:
-                raise
-            return None
+            return None  # layers of a user may raise anything where rows cannot be mixed, perhaps only some rows
         # NaN: a parameter was used in another way than through its layer.
         return logits.cpu() if bool(logits.isfinite().all()) else None
 

@@ -12,7 +12,7 @@ from torch.utils import _pytree
 Forward = Callable[..., Any]
 """In the place of the `forward` of a layer."""
 
-_KNOWN = (Tensor, bool, int, float, str, type(None))
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,7 @@ def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable
     Of layers within each other only the outermost is recorded. A layer that returns a view of an argument, as
     `nn.Flatten` does, is not recorded: a later change of one is a change of the other. The call ends early: at the
     first of the given layers, or where an output has a NaN or is something else than tensors and containers of tensors.
+    Nested and sparse tensors are something else: torch cannot look for a NaN in all of them.
 
     Args:
         module: whose layers are meant.
@@ -134,7 +135,8 @@ def recorded_trunk(module: nn.Module, stops: Iterable[nn.Module], call: Callable
         if within:
             return
         leaves, written = _pytree.tree_leaves(output), entered.written()
-        if not all(isinstance(leaf, _KNOWN) for leaf in leaves) or any(map(_has_nan, [*leaves, *written.values()])):
+        values = [*leaves, *written.values()]
+        if not all(map(_is_known, values)) or any(map(_has_nan, values)):
             raise _ReachedError
         if not any(map(entered.is_viewed, leaves)):
             copies = _pytree.tree_map(entered.copied, output)
@@ -195,5 +197,13 @@ def _memory(value: object) -> int | None:
     return value.untyped_storage().data_ptr() if isinstance(value, Tensor) and value.layout == torch.strided else None
 
 
+def _is_known(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.layout == torch.strided and not value.is_nested
+    return isinstance(value, _PLAIN)
+
+
 def _has_nan(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and bool(value.isnan().any())
+    if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+        return bool(value.isnan().any())
+    return False
