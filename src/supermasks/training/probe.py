@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from supermasks.asking import needs_padding
 from supermasks.errors import (
     InputError,
     LabelError,
@@ -62,6 +63,7 @@ class Look:
     Raises:
         InputError: the network does not return a batch of logits, or not for a batch of one.
         LabelError: it has fewer outputs than the task has classes.
+        UnsupportedModuleError: answers depend on what the first inputs have set, or a layer takes no nested tensor.
     """
 
     def __init__(self, network: Network, task: Task, settings: Training, seed: int) -> None:
@@ -149,7 +151,7 @@ class Look:
         except SupermasksError:
             raise
         except Exception as error:  # whatever the layers of a user say of such inputs
-            raise InputError(
+            raise needs_padding(error) or InputError(
                 f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}, {inputs.dtype}, in a batch of "
                 f"{len(inputs)}: {error}"
             ) from error
