@@ -19,7 +19,7 @@ from supermasks.inference import OneShot
 from supermasks.moments import Moments
 from supermasks.nets import fully_connected
 from supermasks.router import Flat, LinearDiscriminant, RandomFeatures, Tokens, Trunk, Usual, features_of
-from supermasks.router.linear_discriminant import shrinkage
+from supermasks.router.linear_discriminant import rounding, shrinkage
 from supermasks.superposition import Superposition
 from supermasks.training import RMSprop, Training
 from supermasks.types import Belief
@@ -234,8 +234,57 @@ def test_without_a_shrinkage_it_is_estimated(learner: Learner, tasks: list[Task]
 
 def test_a_covariance_without_an_inverse_is_an_error(tasks: list[Task]) -> None:
     learner = learned(tasks[:1], replace(RANDOM, features=RandomFeatures(200), shrinkage=0.0))
-    with pytest.raises(ConfigError, match="the covariance of 200 features of 40 examples has no inverse; use a larger"):
+    with pytest.raises(ConfigError, match=r"200 features of 40 examples has no inverse with shrinkage=0.0; use a"):
         learner.infer(mixed(tasks[:1]))
+    learner.inference = replace(RANDOM, features=RandomFeatures(200), shrinkage=None)
+    assert learner.infer(mixed(tasks[:1])).tasks == ["a"] * 20
+
+
+@pytest.mark.parametrize("size", [50, 400])
+@pytest.mark.parametrize("tasks", [1, 6])
+def test_rounding_moves_eigenvalues_by_so_much(size: int, tasks: int) -> None:
+    random = np.random.default_rng(0)
+    scatters = [random.uniform(-1000, 1000, (size, size)) for _ in range(tasks)]
+    errors = sum(np.triu(np.round(each) - each) + np.triu(np.round(each) - each, 1).T for each in scatters)
+    largest = np.abs(np.linalg.eigvalsh(errors)).max()
+    assert largest == pytest.approx(rounding(size, tasks), rel=0.1)
+
+
+def weather(site: int, count: int) -> Examples:
+    """Temperature, pressure, humidity and wind at three sites, that differ in their temperature."""
+    random = torch.Generator().manual_seed(10 * site + count)
+    spread, level = torch.tensor([1.0, 5.0, 10.0, 3.0]), torch.tensor([5.0 + 20 * site, 1013.0, 50.0, 5.0])
+    return Examples(level + spread * torch.randn(count, 4, generator=random), torch.arange(count) % 2)
+
+
+@pytest.mark.parametrize("count", [100, 200])
+def test_the_rounding_of_features_that_hardly_change_does_no_harm(count: int) -> None:
+    """A pressure of 1013 is much of each row, so that features change by about 1, the step that they are rounded to."""
+    few = Learner(nn.Linear(4, 2), seed=0, training=SHORT, inference=LinearDiscriminant(features=RandomFeatures(300)))
+    for site in range(3):
+        few.learn(Task(f"site-{site}", ("calm", "windy"), weather(site, count)), progress=None)
+    assert float(moments_of(few).scatter.diagonal().mean()) < moments_of(few).examples
+    truth = LinearDiscriminantAnalysis().fit(
+        torch.cat([weather(site, count).inputs for site in range(3)]).numpy(), np.repeat(range(3), count)
+    )
+    inputs = torch.cat([weather(site, 150).inputs for site in range(3)])
+    found = few.infer(inputs).chosen.numpy()
+    assert (found == truth.predict(inputs.numpy())).mean() > 0.99
+
+
+def test_very_few_examples_have_an_inverse() -> None:
+    """Many features are then the same, so that what rounding moves adds up."""
+    many = LinearDiscriminant(features=RandomFeatures(1000))
+    learner = Learner(nn.Linear(4, 2), seed=0, training=SHORT, inference=many)
+    random = torch.Generator().manual_seed(3)
+    level = torch.rand(4, generator=random)
+    for name in "abc":
+        inputs = level + 0.003 * torch.randn(3, 4, generator=random)
+        learner.learn(Task(name, (0, 1), Examples(inputs, torch.arange(3) % 2)), progress=None)
+    moments = moments_of(learner)
+    least = np.linalg.eigvalsh(moments.scatter.numpy())[0]
+    assert -least > 2 * rounding(1000, 3)
+    assert np.isfinite(learner.infer(level[None]).evidence.numpy()).all()
 
 
 def test_features_that_never_change_are_no_error(blobs: Blobs) -> None:

@@ -1,6 +1,7 @@
 """Linear discriminant analysis: to which class of which task an input belongs, in closed form."""
 
 from dataclasses import dataclass, field, replace
+from math import sqrt
 from typing import Literal
 
 import torch
@@ -39,7 +40,7 @@ class LinearDiscriminant(TaskInference):
         bits: of each number of a mean: 16 are as good as exact means. 8 take half the bytes, and are enough where
             classes lie far apart (docs/recognising.md: they cost 0 to 10 points).
         shrinkage: `Sigma = (1 - s) S / N + s tr(S / N) / d I`; None estimates `s` ("oracle approximating shrinkage",
-            Chen et al. 2010).
+            Chen et al. 2010), and adds at least what the scatter may be off by, since it is rounded (`rounding`).
         measured: whether the strangeness of inputs is measured: the squared Mahalanobis distance to the nearest class
             of the chosen task, and the same minus the distance to the centre of all classes (Ren et al. 2021). The
             first notices inputs that are like no task, the second those between tasks. It takes one more product.
@@ -111,13 +112,20 @@ class LinearDiscriminant(TaskInference):
         size = len(covariance)
         share = shrinkage(covariance, moments.examples) if self.shrinkage is None else self.shrinkage
         scale = float(covariance.diagonal().mean())
+        added = share * scale if scale > 0 else 1.0
+        if self.shrinkage is None:
+            added = max(added, rounding(size, len(moments.members)) / moments.examples)
         covariance *= 1 - share
-        covariance.diagonal().add_(share * scale if scale > 0 else 1.0)
+        covariance.diagonal().add_(added)
         root, failed = torch.linalg.cholesky_ex(covariance)
+        while int(failed) and self.shrinkage is None:
+            covariance.diagonal().add_(added)
+            added *= 2
+            root, failed = torch.linalg.cholesky_ex(covariance)
         if int(failed):
             raise ConfigError(
-                f"the covariance of {size} features of {moments.examples} examples has no inverse; use a larger "
-                "shrinkage, such as 0.01, or fewer features"
+                f"the covariance of {size} features of {moments.examples} examples has no inverse with "
+                f"shrinkage={self.shrinkage}; use a larger shrinkage, or shrinkage=None, which is always large enough"
             )
         # Sorted, so that the order of the tasks changes no bit; and once each, so that equal classes are tied.
         different, column = means.unique(dim=0, return_inverse=True)
@@ -239,3 +247,20 @@ def shrinkage(covariance: Tensor, examples: int) -> float:
     size, squares, trace = len(covariance), float(covariance.square().sum()), float(covariance.trace())
     above, below = (1 - 2 / size) * squares + trace**2, (examples + 1 - 2 / size) * (squares - trace**2 / size)
     return 1.0 if below <= 0 else min(1.0, above / below)
+
+
+def rounding(size: int, tasks: int) -> float:
+    """Return how far rounding moves the eigenvalues of a scatter: the largest one of a random symmetric matrix.
+
+    The scatter of each task is rounded to integers, so each entry is off by up to 1/2, with variance 1/12. The largest
+    eigenvalue of such a matrix tends to `2 sqrt(size * variance)` (Wigner's semicircle).
+
+    Args:
+        size: the number of features.
+        tasks: whose rounded scatters are added.
+
+    Example:
+        >>> rounding(300, 4)
+        20.0
+    """
+    return 2 * sqrt(size * tasks / 12)
