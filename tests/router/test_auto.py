@@ -124,6 +124,36 @@ def test_the_scores_are_the_weighted_sum_of_the_sources(world: tuple[Learner, li
         assert torch.isinf(belief.evidence[n]).sum() == len(tasks) - 2
 
 
+@pytest.mark.parametrize(
+    ("per", "weights"),
+    [("task", (1.0, 0.0, 0.0)), ("task", (0.5, 0.0, 1.0)), ("class", (0.0, 0.0, 1.0))],
+)
+def test_sources_that_tell_no_classes_apart_leave_them_to_the_mask(per: Any, weights: tuple[float, ...]) -> None:
+    """And tasks of more classes are no more likely."""
+    router = replace(ROUTER, per=per)
+    fused = Fused(router=router, gradient=OneShot(centred=True), weights=weights, listed=3)
+    stream = list(SplitStream(load_source("sample"), 2))[:3]
+    stream[1] = replace(stream[1], classes=(*stream[1].classes, "more", "and more"))
+    learner, tasks = learned(fused, stream=stream)
+    inputs = halves(tasks)[1][::5]
+    belief = fused.infer_each(learner._mixed(None).superposition, inputs)
+    expected = torch.zeros(len(inputs), 3)
+    if weights[0]:
+        expected += weights[0] * router.infer_each(learner._mixed(None).superposition, inputs).evidence
+    if weights[2]:
+        gradient = OneShot(centred=True).infer_each(learner._mixed(None).superposition, inputs).evidence
+        expected += weights[2] * gradient / gradient.std(dim=1, keepdim=True, correction=0)
+    apart = belief.evidence - expected
+    torch.testing.assert_close(apart, apart[:, :1].expand(-1, 3), rtol=1e-3, atol=1e-3)
+    got = learner.predict(inputs)
+    for name in set(got.tasks):
+        rows = torch.tensor([task == name for task in got.tasks])
+        given = learner.predict(inputs[rows], task=name)
+        assert [got.labels[row] for row in rows.nonzero().flatten()] == given.labels
+        torch.testing.assert_close(got.confidence[rows], given.confidence)
+    assert len(set(got.labels)) > 3
+
+
 def test_the_fitted_weights_have_the_largest_likelihood() -> None:
     random = torch.Generator().manual_seed(0)
     terms = torch.randn(3, 400, 4, 2, generator=random)

@@ -80,7 +80,8 @@ class Fused(TaskInference):
 
     `p_router` is that of the linear discriminants; `p_mask` is the softmax over all outputs with the mask of the task,
     superfluous neurons included; `g` is the evidence of a gradient, over its standard deviation among the listed tasks.
-    The evidence of a task is the logarithm of the sum of `exp(score)` over its classes.
+    The evidence of a task is the logarithm of the sum of `exp(score)` over its classes. If no source with a weight tells
+    classes apart, it is the score of one class, and the mask of the chosen task gives the label.
 
     Attributes:
         router: lists tasks.
@@ -129,11 +130,19 @@ class Fused(TaskInference):
     def infer_each(self, superposition: Superposition, inputs: Tensor) -> Belief:
         found = self.evidence(superposition, inputs)
         scores = found.scores(self.weights)
-        evidence = torch.full_like(found.first.evidence, -torch.inf).scatter_(1, found.lists, scores.logsumexp(dim=2))
-        belief = decide(superposition, evidence, blank=False)
+        of_tasks = scores.logsumexp(dim=2) if self._tells_classes else scores.amax(dim=2)
+        evidence = torch.full_like(found.first.evidence, -torch.inf).scatter_(1, found.lists, of_tasks)
+        belief = replace(decide(superposition, evidence, blank=False), strangeness=found.first.strangeness)
+        if not self._tells_classes:
+            return belief
         place = (found.lists == belief.chosen[:, None]).long().argmax(dim=1)
         classes = scores[torch.arange(len(scores)), place]
-        return replace(belief, strangeness=found.first.strangeness, classes=classes)
+        return replace(belief, classes=classes)
+
+    @property
+    def _tells_classes(self) -> bool:
+        """Whether the score of a class is its own: by its mask, or by a router with a mean for each class."""
+        return self.weights[1] > 0 or (self.weights[0] > 0 and self.router.per == "class")
 
     def evidence(self, superposition: Superposition, inputs: Tensor) -> Evidence:
         """Return what each source says of the classes of the listed tasks."""
