@@ -80,8 +80,8 @@ class Fused(TaskInference):
 
     `p_router` is that of the linear discriminants; `p_mask` is the softmax over all outputs with the mask of the task,
     superfluous neurons included; `g` is the evidence of a gradient, over its standard deviation among the listed tasks.
-    The evidence of a task is the logarithm of the sum of `exp(score)` over its classes. If no source with a weight tells
-    classes apart, it is the score of one class, and the mask of the chosen task gives the label.
+    The evidence of a task is the logarithm of the sum of `exp(score)` over its classes. If no source with a weight
+    tells classes apart, it is the score of one class, and the mask of the chosen task gives the label.
 
     Attributes:
         router: lists tasks.
