@@ -14,6 +14,7 @@ from supermasks.bases import RandomBase
 from supermasks.moments import LEVELS, Moments
 from supermasks.nets import fully_connected
 from supermasks.router import (
+    Columns,
     FeatureMap,
     Features,
     Flat,
@@ -51,6 +52,7 @@ ROWS = [
     Row(Flat(), FLOATS),
     Row(Flat(), IMAGES),
     Row(RandomFeatures(30), FLOATS),
+    Row(Columns(30), FLOATS),
     Row(Patches(filters=4, size=3, pool=2), IMAGES),
     Row(Patches(filters=4, size=3, pool=1, mirrored=True), IMAGES),
     Row(Tokens(30), TOKENS),

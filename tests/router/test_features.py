@@ -13,6 +13,7 @@ from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.errors import ConfigError, InputError
 from supermasks.nets import fully_connected
 from supermasks.router import (
+    Columns,
     FeatureMap,
     Features,
     Flat,
@@ -65,6 +66,24 @@ def test_random_features_are_a_random_layer(network: Network) -> None:
     hidden = np.minimum(np.maximum(rows @ weights + bias, 0), 4)
     got = computed(RandomFeatures(40, seed=3), network, ROWS, ROWS)
     assert np.abs(got.numpy() - (hidden * 63.5 - 127)).max() < 0.51
+
+
+def test_columns_are_a_random_layer_over_values_in_units_of_the_first_task(network: Network) -> None:
+    """A column that is always 5 on the first task has a unit, too, and so has one that is always 0."""
+    first = (ROWS * torch.logspace(-3, 3, 8)).clone()
+    first[:, 3], first[:, 4] = 5.0, 0.0
+    later = torch.cat([first, 30 * first, first + 7])
+    random = generator(3, "columns")
+    weights = random.standard_normal((8, 40), dtype="float32") / sqrt(8)
+    bias = random.uniform(-0.5, 0.5, 40).astype("float32")
+    rows = first.double().numpy()
+    unit = rows.std(axis=0)
+    unit[3], unit[4] = 0.005, np.abs(rows).max() / 1000
+    z = 3 * np.arcsinh((later.double().numpy() - rows.mean(axis=0)) / (3 * unit))
+    hidden = np.clip(z @ weights + bias, 0, 16)
+    got = computed(Columns(40, seed=3), network, first, later)
+    assert np.abs(got.numpy() - (hidden * 127 / 8 - 127)).max() < 0.51
+    assert float((got[60:] - got[:30]).abs().amax(dim=1).min()) > 5  # a shift of all columns is seen
 
 
 def test_random_features_do_not_see_brightness_and_contrast(network: Network) -> None:
@@ -271,7 +290,8 @@ def test_joined_features_stand_side_by_side(network: Network) -> None:
 def test_the_usual_features_depend_on_network_and_inputs(network: Network) -> None:
     pretrained = Network(fully_connected([8, 16, 6]), PretrainedBase("someone's"))
     small, large = torch.rand(4, 1, 9, 9), torch.rand(4, 3, 16, 16)
-    assert Usual(3).suited(network, ROWS) == RandomFeatures(seed=3)
+    assert Usual(3).suited(network, ROWS) == Joined((RandomFeatures(1500, 3), Columns(1500, 3)))
+    assert Usual(3).suited(network, ROWS[:, None]) == RandomFeatures(seed=3)
     assert Usual(3).suited(network, small) == RandomFeatures(seed=3)
     assert Usual(3).suited(network, TOKENS) == Tokens(seed=3)
     assert Usual(3).suited(network, large) == Joined((RandomFeatures(800, 3), Patches(filters=100, seed=3)))
@@ -283,6 +303,7 @@ def test_the_usual_features_depend_on_network_and_inputs(network: Network) -> No
 
 WRONG: list[tuple[FeatureMap, Tensor, str]] = [
     (Flat(), TOKENS, r"token ids are names, not values; use Tokens\(\) or Trunk\(\)"),
+    (Columns(5), TOKENS, r"token ids are names, not values; use Tokens\(\) or Trunk\(\)"),
     (RandomFeatures(5), TOKENS, r"token ids have no mean; use Tokens\(\) or Trunk\(\)"),
     (Tokens(5), ROWS, r"expected token ids \(int64\) .* got floats; use Flat\(\)"),
     (Patches(), IMAGES[:, :, :7], r"at least 8 pixels a side, got inputs of shape \(2, 7, 8\); use RandomFeatures"),
@@ -312,6 +333,8 @@ def test_images_of_other_channels_than_those_of_the_first_task_are_an_error(netw
     [
         (lambda: RandomFeatures(0), "at least 1, got 0"),
         (lambda: RandomFeatures(seed=-1), "seed"),
+        (lambda: Columns(0), "at least 1, got 0"),
+        (lambda: Columns(seed=-1), "seed"),
         (lambda: Tokens(0), "at least 1, got 0"),
         (lambda: Tokens(seed=-1), "seed"),
         (lambda: Patches(filters=0), "at least 1"),
@@ -384,6 +407,13 @@ def test_examples_of_another_shape_than_the_first_task_are_an_error(network: Net
     empty = Statistics(Flat()).begin(network, Examples(ROWS, targets))
     with pytest.raises(ConfigError, match="expected 8 features of each input as for the first task, got 144"):
         collect(network, Examples(IMAGES, targets), 1, empty)
+
+
+def test_vectors_of_another_size_than_the_first_task_are_an_error(network: Network) -> None:
+    targets = torch.zeros(30, dtype=torch.int64)
+    empty = Statistics(Columns(9)).begin(network, Examples(ROWS, targets))
+    with pytest.raises(ConfigError, match=r"expected 8 values in each input as in the first task, got shape \(7,\)"):
+        collect(network, Examples(ROWS[:, :7], targets), 1, empty)
 
 
 def test_what_is_fitted_looks_at_examples_that_exist() -> None:

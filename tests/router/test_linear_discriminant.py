@@ -272,6 +272,21 @@ def test_the_rounding_of_features_that_hardly_change_does_no_harm(count: int) ->
     assert (found == truth.predict(inputs.numpy())).mean() > 0.99
 
 
+@pytest.mark.parametrize("columns", [1, 4])
+def test_the_usual_features_see_how_far_apart_vectors_lie(columns: int) -> None:
+    """Each row by itself, with mean 0 and variance 1, looks the same in all tasks. The nearest mean finds them all."""
+    random = torch.Generator().manual_seed(0)
+    net = fully_connected([columns, 16, 2])
+    learner = Learner(net, seed=0, training=SHORT, inference=LinearDiscriminant())
+    for n in range(5):
+        examples = Examples(8.0 * n + torch.randn(50, columns, generator=random), torch.arange(50) % 2)
+        learner.learn(Task(f"{n}", (0, 1), examples), progress=None)
+    level = torch.arange(5).repeat_interleave(20)
+    inputs = 8.0 * level[:, None] + torch.randn(100, columns, generator=random)
+    nearest = (inputs.mean(dim=1) / 8).round().clamp(0, 4)
+    assert float((learner.infer(inputs).chosen == nearest).float().mean()) > 0.97
+
+
 def test_very_few_examples_have_an_inverse() -> None:
     """Many features are then the same, so that what rounding moves adds up."""
     many = LinearDiscriminant(features=RandomFeatures(1000))

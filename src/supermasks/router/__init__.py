@@ -1,6 +1,7 @@
 """Recognise tasks by statistics of their inputs: evidence in closed form. One kind of features a file."""
 
 from supermasks.router.auto import Auto
+from supermasks.router.columns import Columns
 from supermasks.router.feature_map import FeatureMap, Features
 from supermasks.router.flat import Flat
 from supermasks.router.fused import Fused
@@ -15,6 +16,7 @@ from supermasks.router.usual import Usual
 
 __all__ = [
     "Auto",
+    "Columns",
     "FeatureMap",
     "Features",
     "Flat",

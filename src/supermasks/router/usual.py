@@ -9,6 +9,7 @@ from torch import Tensor
 from supermasks.bases import PretrainedBase
 from supermasks.errors import ConfigError
 from supermasks.network import Network
+from supermasks.router.columns import Columns
 from supermasks.router.feature_map import FeatureMap, Function
 from supermasks.router.joined import Joined
 from supermasks.router.patches import Patches
@@ -28,8 +29,8 @@ class Usual(FeatureMap):
     """Chooses the features by the network and by the inputs of the first task.
 
     A pretrained base gives its trunk; token ids give their words; images of at least 16 pixels a side give random
-    features and patches side by side, or patches alone if they are large; everything else gives random features. The
-    bank stores what was chosen.
+    features and patches side by side, or patches alone if they are large; vectors give random features of their rows
+    and of their columns; everything else gives random features. The bank stores what was chosen.
 
     Attributes:
         seed: of the random numbers.
@@ -46,6 +47,8 @@ class Usual(FeatureMap):
             if inputs[0].numel() > MOST_VALUES:
                 return Patches(seed=self.seed)
             return Joined((RandomFeatures(800, self.seed), Patches(filters=100, seed=self.seed)))
+        if inputs.dim() == 2:
+            return Joined((RandomFeatures(1500, self.seed), Columns(1500, self.seed)))
         return RandomFeatures(seed=self.seed)
 
     def function(self, network: Network, shape: tuple[int, ...], fitted: Mapping[str, Tensor]) -> Function:
