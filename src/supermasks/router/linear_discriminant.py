@@ -118,7 +118,7 @@ class LinearDiscriminant(TaskInference):
         covariance *= 1 - share
         covariance.diagonal().add_(added)
         root, failed = torch.linalg.cholesky_ex(covariance)
-        while int(failed) and self.shrinkage is None:
+        while int(failed) and self.shrinkage is None and bool(covariance.isfinite().all()):
             covariance.diagonal().add_(added)
             added *= 2
             root, failed = torch.linalg.cholesky_ex(covariance)
