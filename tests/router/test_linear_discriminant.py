@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from supermasks import BankFolder, Examples, Learner, MaskBank, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase
-from supermasks.errors import BaseMismatchError, ConfigError, DuplicateTaskError, TaskError, UnknownTaskError
+from supermasks.errors import BaseMismatchError, ConfigError, DuplicateTaskError, MaskError, TaskError, UnknownTaskError
 from supermasks.inference import OneShot
 from supermasks.moments import Moments
 from supermasks.nets import fully_connected
@@ -504,12 +504,15 @@ def test_tasks_without_statistics_say_how_to_get_them(tasks: list[Task]) -> None
 def test_a_task_that_is_not_in_the_scatter_is_an_error(tasks: list[Task]) -> None:
     """It was counted elsewhere, and only its state was passed on."""
     learner, elsewhere = learned(tasks[:2]), learned(tasks[2:3])
-    learner.add(elsewhere.bank["c"])
-    with pytest.raises(TaskError, match=r"'c'.* are not in those of the bank; .*fit_router"):
-        learner.infer(mixed(tasks[:3]))
-    learner.remove("c")
+    before = moments_of(learner)
+    with pytest.raises(MaskError, match=r"lack task 'c', so a router would recognise no task"):
+        learner.add(elsewhere.bank["c"])
+    assert learner.tasks == ["a", "b"]
     learner.add(elsewhere.bank["c"], moments=elsewhere.bank.moments)
     assert same_statistics(learner, learned(tasks[:3]))
+    learner.bank.count(before, {})
+    with pytest.raises(TaskError, match=r"'c'.* are not in those of the bank; .*fit_router"):
+        learner.infer(mixed(tasks[:3]))
 
 
 def test_a_task_with_means_of_other_features_is_not_added(tasks: list[Task]) -> None:
