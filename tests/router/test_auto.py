@@ -253,7 +253,8 @@ def learn_anew(folder: BankFolder) -> None:
 
 
 def replace_state(folder: BankFolder) -> None:
-    folder.replace(with_another(folder, "split-4-5").bank["split-4-5"])
+    other = with_another(folder, "split-4-5")
+    folder.replace(other.bank["split-4-5"], moments=other.bank.moments)
 
 
 def add_scatter(folder: BankFolder) -> None:
