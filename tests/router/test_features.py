@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supermasks import Examples, Network
 from supermasks.bases import PretrainedBase, RandomBase
-from supermasks.errors import ConfigError, InputError
+from supermasks.errors import ConfigError, InputError, SupermasksWarning
 from supermasks.nets import fully_connected
 from supermasks.router import (
     Columns,
@@ -407,6 +407,23 @@ def test_examples_of_another_shape_than_the_first_task_are_an_error(network: Net
     empty = Statistics(Flat()).begin(network, Examples(ROWS, targets))
     with pytest.raises(ConfigError, match="expected 8 features of each input as for the first task, got 144"):
         collect(network, Examples(IMAGES, targets), 1, empty)
+
+
+def test_many_clipped_features_give_a_warning(network: Network) -> None:
+    """The values of RandomFeatures are often at the end of their range, and rarely beyond it."""
+    targets, first = torch.arange(30) % 2, ROWS.clamp(-2, 2)
+    flat = Statistics(Flat()).begin(network, Examples(first, targets))
+    mild = torch.where(torch.arange(30)[:, None] < 2, first + 10, first)  # 7%
+    collect(network, Examples(mild, targets), 2, flat)
+    strong = torch.where(torch.arange(30)[:, None] < 6, first + 10, first)
+    with pytest.warns(SupermasksWarning, match=r"20% of the features of a task .* that Flat has .*fit_router"):
+        means, _ = collect(network, Examples(strong, targets), 2, flat)
+    clipped = features_of(network, (8,), flat)(strong).double()
+    expected = torch.stack([clipped[targets == c].mean(dim=0) for c in range(2)])
+    assert float((means.values - expected).abs().max()) < 0.01
+    for features in (RandomFeatures(20), Columns(20)):
+        empty = Statistics(features).begin(network, Examples(first, targets))
+        collect(network, Examples(first + 10, targets), 2, empty)
 
 
 def test_vectors_of_another_size_than_the_first_task_are_an_error(network: Network) -> None:

@@ -91,9 +91,17 @@ class Features:
         Raises:
             InputError: a feature is NaN.
         """
+        return self.rounded(inputs).clamp_(-LEVELS, LEVELS)
+
+    def rounded(self, inputs: Tensor) -> Tensor:
+        """Return the features before they are clipped to the range from -127 to 127.
+
+        Raises:
+            InputError: a feature is NaN.
+        """
         device = self.network.device
         with torch.no_grad(), computing_in(torch.float32, device):
-            parts = [self.function(part.to(device)).round_().clamp_(-LEVELS, LEVELS) for part in inputs.split(ROWS)]
+            parts = [self.function(part.to(device)).round_() for part in inputs.split(ROWS)]
         found = torch.cat(parts).cpu()
         if bool(found.isnan().any()):
             raise InputError("the features of the inputs are not finite; scale the inputs as in training")

@@ -1,12 +1,13 @@
 """What is counted of the examples of a task, so that its inputs can be recognised later."""
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
-from supermasks.errors import ConfigError
-from supermasks.moments import ClassMeans, Moments, add_products
+from supermasks.errors import ConfigError, SupermasksWarning
+from supermasks.moments import LEVELS, ClassMeans, Moments, add_products
 from supermasks.network import Network
 from supermasks.router.feature_map import FeatureMap, Features
 from supermasks.router.usual import Usual
@@ -18,6 +19,9 @@ SEEN = 2000
 
 AT_ONCE = 1024
 """How many examples are counted at once."""
+
+CLIPPED = 0.1
+"""If more than this share of the features of a task are clipped, a warning says so."""
 
 _TYPES = {8: torch.int8, 16: torch.int16}
 
@@ -83,6 +87,8 @@ def collect(network: Network, examples: Examples, classes: int, empty: Moments) 
         classes: how many classes it has.
         empty: moments with the features (`Statistics.begin`), or those of any tasks.
 
+    Many features that are clipped to the range give a warning: tasks may then look the same.
+
     Returns:
         the means of the task, and the moments of this task alone.
 
@@ -93,16 +99,27 @@ def collect(network: Network, examples: Examples, classes: int, empty: Moments) 
     features = features_of(network, examples.shape, empty)
     kept = classes if settings.per == "class" else 1
     sums, counts = torch.zeros(kept, size, dtype=torch.float64), torch.zeros(kept, dtype=torch.int64)
-    scatter = torch.zeros(size, size, dtype=torch.float64)
+    scatter, beyond = torch.zeros(size, size, dtype=torch.float64), 0
     for inputs, targets in examples.batches(AT_ONCE):
-        found, of = features(inputs), targets.cpu()
+        found, of = features.rounded(inputs), targets.cpu()
         if settings.per != "class":
             of = torch.zeros_like(of)
         if found.shape[1] != size:
             raise ConfigError(f"expected {size} features of each input as for the first task, got {found.shape[1]}")
+        beyond += int((found.abs() > LEVELS).sum())
+        found.clamp_(-LEVELS, LEVELS)
         counts += torch.bincount(of, minlength=kept)
         sums.index_add_(0, of, found.double())
         add_products(scatter, found)
+    if (share := beyond / max(1, size * int(counts.sum()))) > CLIPPED:
+        kind = type(settings.features).__name__
+        warnings.warn(
+            f"{share:.0%} of the features of a task lie outside of the range that {kind} has from the first task, and "
+            "are clipped to it, so tasks may look the same; scale the inputs of all tasks to a common range, or choose "
+            "features that reach further, such as Columns(), and call learner.fit_router(tasks)",
+            SupermasksWarning,
+            stacklevel=2,
+        )
     within = scatter.triu() - (sums.mT @ (sums / counts.clamp(min=1)[:, None])).triu()
     within = within.round_()
     within += within.triu(1).mT.clone()
