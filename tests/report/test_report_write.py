@@ -119,7 +119,7 @@ NOTHING = [[], [None, None], [float("nan")], [2.0], "high", {"a": 1}]
         (("task_identification",), 2.0),
         (("bytes", "packed"), "x"),
         (("seconds", "infer"), None),
-        *((("config", "training"), value) for value in ("x", [None], "left out")),
+        *((("config", "training"), value) for value in ("x", [None])),
         (("config", "way", "type"), {}),
         (("seconds", "train"), float("inf")),
         (("evaluations", 0), None),

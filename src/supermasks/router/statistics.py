@@ -20,7 +20,7 @@ SEEN = 2000
 AT_ONCE = 1024
 """How many examples are counted at once."""
 
-CLIPPED = 0.1
+CLIPPED = 0.5
 """If more than this share of the features of a task are clipped, a warning says so."""
 
 _TYPES = {8: torch.int8, 16: torch.int16}

@@ -33,7 +33,8 @@ FORM: Form = {
     "seconds.train": NUMBER,
 }
 MAY_BE_NONE = {"task_identification", "accuracy.matrix", "accuracy.backward_transfer"}
-MAY_LACK = {"accuracy.given_per_task", "accuracy.so_far"}  # older records
+MAY_LACK = {"accuracy.given_per_task", "accuracy.so_far", "config.training", "config.way", "config.way.type"}
+"""What older records lack, and settings of the experiment that are the usual ones."""
 EVALUATION: Form = {"inference": NAMED, "scoring": NAMED, "accuracy": SHARE, "per_task": SHARES, "seconds": NUMBER}
 
 ANY_ROW: Form = {}
@@ -67,7 +68,7 @@ def fault(record: Mapping[str, Any]) -> str:
         *outer, inner = name.split(".")
         holder = record
         for each in outer:
-            holder = holder[each]
+            holder = holder.get(each, {})
         if inner not in holder and name in MAY_LACK:
             continue
         if found := _fault(name, holder, inner, kind):
