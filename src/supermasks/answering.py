@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from supermasks.asking import readable_lookups
+from supermasks.asking import readable_errors
 from supermasks.batch_checks import check_inputs
 from supermasks.errors import InputError
 from supermasks.inference import TaskInference
@@ -32,7 +32,7 @@ def class_probabilities(network: Network, inputs: Tensor, state: TaskState, chun
     Raises:
         InputError: an output is not finite, or an embedding lacks a token.
     """
-    with readable_lookups():
+    with readable_errors():
         logits = torch.cat([network.logits(part, state) for part in inputs.split(chunk)])
     return _checked(logits)[:, : len(state.classes)].softmax(dim=1)
 
@@ -80,7 +80,7 @@ def _of_each(
     if sort:
         inputs, which = inputs[order], which[order]
     parts: list[Tensor] = []
-    with readable_lookups():
+    with readable_errors():
         for rows, of in zip(inputs.split(chunk), which.split(chunk), strict=True):
             tasks, counts = of.unique_consecutive(return_counts=True)
             parts.append(mixed_logits(network, rows, [states[task] for task in tasks.tolist()], counts.tolist()))
@@ -115,7 +115,7 @@ def most_probable_of_all(
     parts: list[list[tuple[Tensor, Tensor]]] = []
     for part in inputs.split(chunk):
         check_inputs(part, states[0].input_shape, states[0].input_dtype)
-        with readable_lookups():
+        with readable_errors():
             records = trunk_records(network, part, states)
         if records:
             if len(states) >= FEW_TASKS:
@@ -133,7 +133,7 @@ def most_probable_of_all(
 
 
 def _of_one(network: Network, inputs: Tensor, state: TaskState, records: Records) -> tuple[Tensor, Tensor]:
-    with readable_lookups():
+    with readable_errors():
         logits = _checked(network.logits(inputs, state, records))
     confidence, classes = logits[:, : len(state.classes)].softmax(dim=1).max(dim=1)
     return classes, confidence
@@ -161,7 +161,7 @@ def believed(
         ConfigError: the inference returns something else than a belief about these tasks and inputs.
         InputError: its evidence is NaN.
     """
-    with torch.no_grad(), readable_lookups():
+    with torch.no_grad(), readable_errors():
         if together:
             return checked(inference.infer(superposition, inputs), inference, superposition, 1)
         beliefs = [

@@ -118,7 +118,7 @@ _NO_ENTRY = re.compile(r"index out of range in self|index -?\d+ is out of bounds
 """What torch says where a table of weights has no row for a token, by a function or by `table[tokens]`."""
 
 
-def needs_padding(error: Exception) -> UnsupportedModuleError | None:
+def of_nested_tensors(error: Exception) -> UnsupportedModuleError | None:
     """Return the error of a network that makes nested tensors where its layers take none; None for other errors.
 
     `nn.TransformerEncoder` makes them of padded inputs, without looking at all of its layers.
@@ -136,7 +136,7 @@ def needs_padding(error: Exception) -> UnsupportedModuleError | None:
 
 
 @contextmanager
-def readable_lookups() -> Generator[None]:
+def readable_errors() -> Generator[None]:
     """Turn errors of layers that are known into those of the library.
 
     Raises:
@@ -146,7 +146,7 @@ def readable_lookups() -> Generator[None]:
     try:
         yield
     except (AssertionError, RuntimeError) as error:
-        if (known := needs_padding(error)) is None:
+        if (known := of_nested_tensors(error)) is None:
             raise
         raise known from error
     except IndexError as error:

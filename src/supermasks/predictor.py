@@ -14,7 +14,7 @@ from supermasks.answering import (
     most_probable_of_all,
     most_probable_of_each,
 )
-from supermasks.asking import Inputs, Mixed, checked_chunk, common_form, network_inputs, readable_lookups
+from supermasks.asking import Inputs, Mixed, checked_chunk, common_form, network_inputs, readable_errors
 from supermasks.bank import MaskBank
 from supermasks.brief import brief, counted, listed
 from supermasks.data.gather import plain_labels
@@ -308,7 +308,7 @@ class Predictor(TaskExporter):
             raise ConfigError("a calibration needs held-out examples of at least one task, got none")
         inputs, names = torch.cat(parts), mixed.superposition.names
         right, classes = torch.tensor([names.index(name) for name in truth]), torch.cat(targets)
-        with torch.no_grad(), readable_lookups():
+        with torch.no_grad(), readable_errors():
             choice = self.inference.settled(mixed.superposition, inputs, right, classes, chunk)
         belief = believed(choice.inference, mixed.superposition, inputs, False, chunk)
         fitted = Calibration.fit(belief, truth, level, choice.inference.comparable)

@@ -135,9 +135,9 @@ class MaskBank(BankContents):
         Raises:
             UnknownTaskError: the bank has no task of this name.
             TaskError: no file could hold a change of a user's own class.
-            MaskError: the task changes other parameters than the bank's, one of the two has trained shared weights,
-                they were learned over different weights, or the new one uses weights that a later task has trained.
-                The moments are not those of this state, or are missing, although tasks of the bank have some.
+            MaskError: the new state changes other parameters than the bank's. One of the two states has trained shared
+                weights, or was learned over other weights. The new one uses weights that a later task has trained.
+                Its moments are those of another state, or are missing although tasks of the bank have some.
             BaseMismatchError: other features were counted than of the tasks in the bank.
         """
         expect(state, TaskState, "what replaces a task of a bank")

@@ -152,7 +152,7 @@ class BankFolder:
                 to be replaced stays.
             LabelError: a class label cannot be stored; the folder stays as it was.
             TaskError: another value of a task cannot be stored; the folder stays as it was.
-            MaskError: the bank has no moments, and a new task has means that are not in those of the folder.
+            MaskError: the bank has no moments, the folder has some, and a new task has means that these lack.
             BaseMismatchError: these means are of other features.
         """
         if not self.exists():
@@ -204,9 +204,9 @@ class BankFolder:
         writer.set_header(replace(writer.bank.header, settings=bank.header.settings))
         if bank.shares("moments"):  # before the tasks, so that each is recognised as soon as it is there
             writer.share("moments", bank.tensors("moments"))
-        stays = None if bank.shares("moments") else writer.bank.moments()
+        left = None if bank.shares("moments") else writer.bank.moments()
         for state in map(bank.__getitem__, names):
-            check_counted(stays, state)
+            check_counted(left, state)
             writer.add(state)
         if done := writer.bank.count == len(bank):
             for kind in filter(bank.shares, ("memory", "weights")):

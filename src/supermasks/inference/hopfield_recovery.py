@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supermasks.arithmetic import computing_in
-from supermasks.asking import Inputs, readable_lookups
+from supermasks.asking import Inputs, readable_errors
 from supermasks.batch_checks import check_inputs
 from supermasks.brief import expect
 from supermasks.changes import Masked, Unchanged
@@ -157,7 +157,7 @@ class HopfieldRecovery(TaskInference):
             rng = generator(0, "hopfield recovery", str(number))
             orders.append(torch.from_numpy(rng.permutation(len(given))))
         compared = [memory.strings(mask) for mask in known]
-        with readable_lookups():
+        with readable_errors():
             tries = tuple(self._descend(network, memory, given[order.to(given.device)], compared) for order in orders)
         return Recovered(min(tries, key=lambda each: each.entropy), tries)
 

@@ -25,8 +25,8 @@ class Heads:
         number: of the task under training, from 0.
 
     Raises:
-        ConfigError: an earlier task has trained all shared weights and changes them for itself, as by a rotation; or an
-            output of the network depends on more than its own row of the head.
+        ConfigError: an earlier task has trained all shared weights, and changes them for itself, as by a rotation. An
+            output of the network depends on other rows of the head than its own.
     """
 
     def __init__(self, lesson: Lesson, earlier: Mapping[int, Mapping[str, Tensor]] | None = None) -> None:

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import prod
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.moments import LEVELS
 from supermasks.network import Network
 from supermasks.router.feature_map import FeatureMap, Function
+from supermasks.router.random_layer import random_layer
 from supermasks.seeding import generator
 
 HIGHEST = 16.0
@@ -67,13 +67,5 @@ class Columns(FeatureMap):
         centre, unit = (fitted[name].to(network.device) for name in ("centre", "unit"))
         if prod(shape) != len(centre):
             raise ConfigError(f"expected {len(centre)} values in each input as in the first task, got shape {shape}")
-        random = generator(self.seed, "columns")
-        drawn = random.standard_normal((len(centre), self.count), dtype="float32") / sqrt(len(centre))
-        weights = torch.from_numpy(drawn).to(network.device)
-        bias = torch.from_numpy(random.uniform(-0.5, 0.5, self.count).astype("float32")).to(network.device)
-
-        def features(inputs: Tensor) -> Tensor:
-            columns = NEAR * torch.asinh((inputs.flatten(1) - centre) / (NEAR * unit))
-            return (torch.relu(columns @ weights + bias) - HIGHEST / 2) * (2 * LEVELS / HIGHEST)
-
-        return features
+        layer = random_layer(generator(self.seed, "columns"), len(centre), self.count, HIGHEST, network.device)
+        return lambda inputs: layer(NEAR * torch.asinh((inputs.flatten(1) - centre) / (NEAR * unit)))

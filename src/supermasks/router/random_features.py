@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import prod
 
 import torch
 from torch import Tensor
 
 from supermasks.errors import ConfigError
-from supermasks.moments import LEVELS
 from supermasks.network import Network
 from supermasks.router.feature_map import FeatureMap, Function
+from supermasks.router.random_layer import random_layer
 from supermasks.seeding import generator
 
 HIGHEST = 4.0
@@ -49,16 +49,9 @@ class RandomFeatures(FeatureMap):
 
     def function(self, network: Network, shape: tuple[int, ...], fitted: Mapping[str, Tensor]) -> Function:
         del fitted
-        size, random = prod(shape), generator(self.seed, "random features")
-        drawn = random.standard_normal((size, self.count), dtype="float32") / sqrt(size)
-        weights = torch.from_numpy(drawn).to(network.device)
-        bias = torch.from_numpy(random.uniform(-0.5, 0.5, self.count).astype("float32")).to(network.device)
-
-        def features(inputs: Tensor) -> Tensor:
-            hidden = torch.relu(standardised(inputs) @ weights + bias)
-            return (hidden - HIGHEST / 2) * (2 * LEVELS / HIGHEST)
-
-        return features
+        random = generator(self.seed, "random features")
+        layer = random_layer(random, prod(shape), self.count, HIGHEST, network.device)
+        return lambda inputs: layer(standardised(inputs))
 
 
 def standardised(inputs: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.asking import needs_padding
+from supermasks.asking import of_nested_tensors
 from supermasks.errors import (
     InputError,
     LabelError,
@@ -151,7 +151,7 @@ class Look:
         except SupermasksError:
             raise
         except Exception as error:  # whatever the layers of a user say of such inputs
-            raise needs_padding(error) or InputError(
+            raise of_nested_tensors(error) or InputError(
                 f"the network cannot take inputs of shape {tuple(inputs.shape[1:])}, {inputs.dtype}, in a batch of "
                 f"{len(inputs)}: {error}"
             ) from error
