@@ -219,7 +219,7 @@ class Moments:
         return {
             "about": torch.frombuffer(bytearray(text), dtype=torch.uint8),
             "scatter": rows.to(torch.int32 if small else torch.int64),
-            **{f"fitted/{name}": value for name, value in self.fitted.items()},
+            **{f"fitted/{name}": self.fitted[name] for name in sorted(self.fitted)},
         }
 
     @classmethod
