@@ -192,7 +192,7 @@ def _given(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
 
 
-def kinds(root: type[Kind]) -> list[type[Kind]]:
+def kinds(root: type[Kind], name: str | None = None) -> list[type[Kind]]:
     """Return the concrete settings classes under a root class, in the order of their definition.
 
     A subclass is found once its module is imported, including your own. If a class was defined several times, as in a
@@ -200,6 +200,7 @@ def kinds(root: type[Kind]) -> list[type[Kind]]:
 
     Args:
         root: the common base class.
+        name: only classes that are called so.
 
     Example:
         >>> from supermasks.masks import MaskRule
@@ -208,7 +209,7 @@ def kinds(root: type[Kind]) -> list[type[Kind]]:
     """
     found: dict[tuple[str, str], type[Kind]] = {}
     for kind in _descendants(root):
-        if not isabstract(kind) and dataclasses.is_dataclass(kind):
+        if name in (None, kind.__name__) and not isabstract(kind) and dataclasses.is_dataclass(kind):
             found[kind.__module__, kind.__qualname__] = kind
     return list(found.values())
 
@@ -249,7 +250,7 @@ def _made(description: Any, root: type[Any] = Settings) -> Any:
         return {key: _made(item) for key, item in description.items()}
     fields: dict[str, Any] = dict(description)
     name = fields.pop("type")
-    named = [kind for kind in kinds(Settings) if kind.__name__ == name]
+    named = kinds(Settings, str(name))
     # Two classes may share a name if they are of different kinds.
     named = [kind for kind in named if issubclass(kind, root)] or named
     if not named:

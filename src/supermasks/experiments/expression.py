@@ -101,7 +101,7 @@ def defaults_of(name: str) -> dict[str, Any]:
 
 
 def _known(name: str) -> type[Settings] | None:
-    found = [kind for kind in kinds(Settings) if kind.__name__ == name]
+    found = kinds(Settings, name)
     return found[0] if len(found) == 1 else None
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import Any, TypeAlias
 
 from supermasks.errors import ConfigError
 from supermasks.experiments import Experiment
@@ -13,8 +14,11 @@ from supermasks.papers.measures import Accuracy, Among, Given, Record, is_scored
 from supermasks.papers.supsup import SUPSUP
 from supermasks.papers.table import Paper, Row, Table, Value
 from supermasks.spec import build, describe
+from supermasks.types import Scenario
 
 BOTH = (SUPSUP, EXSSNET)
+
+_Learned: TypeAlias = tuple[Scenario, Experiment]
 
 
 def published(record: Record) -> list[dict[str, Any]]:
@@ -27,43 +31,17 @@ def published(record: Record) -> list[dict[str, Any]]:
         `what` the row of the paper is, its `accuracy` (a fraction), the described `inference` and `scoring` (None
         where the task is given), and the `source`.
     """
-    ours = experiment_of(record)
-    if ours is None:
-        return []
-    found: list[dict[str, Any]] = []
-    for paper, table, row, value in _values():
-        theirs, measure = row.experiment, value.measure
-        if theirs is None or value.expected is None:
-            continue
-        if isinstance(measure, (Among, Given)):
-            theirs = _with_tasks(theirs, measure.tasks)
-        elif not isinstance(measure, Accuracy):
-            continue
-        if _same(ours, theirs):
-            inference, scoring = _how(theirs, measure)
-            tasks = "" if isinstance(measure, Accuracy) else f", {measure.tasks:,} tasks"
-            found.append(
-                {
-                    "what": row.what + tasks,
-                    "accuracy": round(value.expected / 100, 6),
-                    "inference": inference,
-                    "scoring": scoring,
-                    "source": f"{paper.short}, {table.heading}",
-                }
-            )
-    return found
+    ours = _learned_in(record)
+    return [{**number} for learned, number in _numbers() if learned == ours]
 
 
 def matching_rows(record: Record) -> set[tuple[str, str, int]]:
     """Return the rows that a record is a run of: the name of the paper, the number of the table, and of the row."""
-    ours = experiment_of(record)
+    ours = _learned_in(record)
     return {
-        (paper.name, table.number, number)
-        for paper in BOTH
-        for table in paper.tables
-        for number, row in enumerate(table.rows)
-        if ours is not None and row.experiment is not None
-        if _same(ours, row.experiment) and _is_scored(record, row.experiment)
+        (paper, table, number)
+        for learned, experiment, paper, table, number in _rows()
+        if learned == ours and _is_scored(record, experiment)
     }
 
 
@@ -81,6 +59,43 @@ def experiment_of(record: Record) -> Experiment | None:
         return None
 
 
+@cache
+def _numbers() -> list[tuple[_Learned, dict[str, Any]]]:
+    """Return the accuracies of both papers, each with what is learned for it."""
+    found: list[tuple[_Learned, dict[str, Any]]] = []
+    for paper, table, row, value in _values():
+        theirs, measure = row.experiment, value.measure
+        if theirs is None or value.expected is None:
+            continue
+        if isinstance(measure, (Among, Given)):
+            theirs = _with_tasks(theirs, measure.tasks)
+        elif not isinstance(measure, Accuracy):
+            continue
+        inference, scoring = _how(theirs, measure)
+        tasks = "" if isinstance(measure, Accuracy) else f", {measure.tasks:,} tasks"
+        number = {
+            "what": row.what + tasks,
+            "accuracy": round(value.expected / 100, 6),
+            "inference": inference,
+            "scoring": scoring,
+            "source": f"{paper.short}, {table.heading}",
+        }
+        found.append((_learned(theirs), number))
+    return found
+
+
+@cache
+def _rows() -> list[tuple[_Learned, Experiment, str, str, int]]:
+    """Return the rows of both papers that can be run: what is learned, the paper, the table, and the number."""
+    return [
+        (_learned(row.experiment), row.experiment, paper.name, table.number, number)
+        for paper in BOTH
+        for table in paper.tables
+        for number, row in enumerate(table.rows)
+        if row.experiment is not None
+    ]
+
+
 def _values() -> Iterator[tuple[Paper, Table, Row, Value]]:
     for paper in BOTH:
         for table in paper.tables:
@@ -95,17 +110,18 @@ def _with_tasks(experiment: Experiment, tasks: int) -> Experiment:
     return replace(experiment, tasks=replace(experiment.tasks, tasks=tasks))
 
 
-def _same(one: Experiment, other: Experiment) -> bool:
-    """Return whether two experiments learn the same, whatever the seed, the precision, and the evaluation.
+def _learned_in(record: Record) -> _Learned | None:
+    experiment = experiment_of(record)
+    return None if experiment is None else _learned(experiment)
+
+
+def _learned(experiment: Experiment) -> _Learned:
+    """Return what is equal for two experiments that learn the same, whatever seed, precision, and evaluation are.
 
     Which inference and which scoring a number belongs to is compared number by number.
     """
-    return one.evaluation.scenario == other.evaluation.scenario and _learning(one) == _learning(other)
-
-
-def _learning(experiment: Experiment) -> Experiment:
     training = replace(experiment.training, precision="float32")
-    return replace(experiment, seed=0, training=training, evaluation=_plain(experiment))
+    return experiment.evaluation.scenario, replace(experiment, seed=0, training=training, evaluation=_plain(experiment))
 
 
 def _plain(experiment: Experiment) -> Evaluation:

@@ -206,9 +206,7 @@ def _inferred(records: Sequence[Record], evaluations: Sequence[Record], training
 
 def _router(scoring: Any) -> str | None:
     """Return the baseline that decides by as many inputs as a scoring does (one, or a batch); None without one."""
-    kind = next(
-        (kind for kind in kinds(Scoring) if isinstance(scoring, dict) and kind.__name__ == scoring["type"]), None
-    )
+    kind = next(iter(kinds(Scoring, str(scoring["type"]))), None) if isinstance(scoring, dict) else None
     if kind is None or kind.together is None:
         return None
     return "full_batch" if kind.together else "each_input"
