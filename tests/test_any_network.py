@@ -294,7 +294,9 @@ IN_CPP = [
 
 # torch.compile itself imports what torch deprecates, and looks at gradients of tensors that have none.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning", "ignore:The .grad attribute:UserWarning")
-@pytest.mark.parametrize("kind", ["conv-batch-norm", "transformer", "bert"])
+@pytest.mark.parametrize(
+    "kind", ["conv-batch-norm", *(pytest.param(k, marks=pytest.mark.nightly) for k in ("transformer", "bert"))]
+)
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=IN_CPP)])
 def test_a_compiled_network_agrees_with_a_plain_one(kind: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))

@@ -48,6 +48,14 @@ def _networks() -> ModuleType:
 TEN = _networks()
 networks = pytest.mark.parametrize("kind", TEN.NETWORKS)
 nightly = partial(pytest.param, marks=pytest.mark.nightly)
+# A file of ONNX takes some seconds: half of the networks stand for all but in the nightly run.
+written_networks = pytest.mark.parametrize(
+    "kind",
+    [
+        kind if kind in ("mlp", "conv-batch-norm", "tied-embedding", "transformer", "custom-layer") else nightly(kind)
+        for kind in TEN.NETWORKS
+    ],
+)
 
 
 def learned(
@@ -357,7 +365,7 @@ def run(path: Path, x: Tensor) -> Tensor:
     return torch.from_numpy(session.run(["logits"], {"inputs": x.numpy()})[0])
 
 
-@networks
+@written_networks
 def test_onnxruntime_gives_the_logits_of_the_learner(kind: str, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     learner, path = learned(kind), tmp_path / "folder" / "a.onnx"
@@ -375,7 +383,7 @@ def test_onnxruntime_gives_the_logits_of_the_learner(kind: str, tmp_path: Path) 
         torch.testing.assert_close(run(path, x), logits_of(learner, x), rtol=1e-5, atol=1e-5)
 
 
-@networks
+@written_networks
 def test_one_file_of_two_tasks_gives_the_logits_of_both(kind: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     learner, path = learned(kind), tmp_path / "both.onnx"
@@ -402,7 +410,7 @@ def test_onnx_normalises_by_the_policy_of_the_network(norm: Any, blobs: Blobs, t
 
 
 # On some CPUs, torch 2.13 corrupts memory in narrow convolutions of one pixel with channels last. This resnet has some.
-@pytest.mark.parametrize(("kind", "channels_last"), [("resnet-18", False), ("conv-batch-norm", True)])
+@pytest.mark.parametrize(("kind", "channels_last"), [nightly("resnet-18", False), ("conv-batch-norm", True)])
 def test_onnx_of_weights_that_tasks_have_trained(kind: str, channels_last: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     learner, x = learned(kind, method=ExSSNeT(TopK(0.3)), channels_last=channels_last), inputs_of(kind)

@@ -330,5 +330,5 @@ def test_wherever_a_new_task_is_interrupted_all_of_it_is_there_or_nothing(
         now = contents(learner, x[:4])
         assert now in (before, after)
         ends.append(now == after)
-        learner, at = deepcopy(first) if ends[-1] else learner, at + 5  # not each place, which would take a minute
+        learner, at = deepcopy(first) if ends[-1] else learner, at + 11  # not each place, which would take minutes
     assert ends.count(False) > 10

@@ -54,7 +54,9 @@ def test_a_process_killed_at_random_loses_nothing_that_was_acknowledged(crashes:
     assert found["acknowledged"] > 0
 
 
-@pytest.mark.parametrize("operation", ["rename", "remove", "append to a shared bank"])
+@pytest.mark.parametrize(
+    "operation", ["rename", pytest.param("remove", marks=pytest.mark.nightly), "append to a shared bank"]
+)
 def test_killed_or_refused_at_each_call_an_operation_is_done_or_not(
     crashes: Callable[..., Any], operation: str
 ) -> None:

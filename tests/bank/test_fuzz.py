@@ -22,7 +22,7 @@ from states import dense
 from supermasks import BankFolder, MaskBank
 from supermasks.errors import BankFormatError, SupermasksError
 
-MUTATIONS = int(os.environ.get("SUPERMASKS_MUTATIONS", "1000"))
+MUTATIONS = int(os.environ.get("SUPERMASKS_MUTATIONS", "300"))
 
 ALLOWANCE = 1 << 18
 """What reading may take beside the files and what is in them, in bytes.

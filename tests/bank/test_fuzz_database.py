@@ -24,7 +24,7 @@ from supermasks import BankFolder
 from supermasks.bank.database import seal
 from supermasks.errors import SupermasksError
 
-MUTATIONS = int(os.environ.get("SUPERMASKS_MUTATIONS", "1000")) // 2
+MUTATIONS = int(os.environ.get("SUPERMASKS_MUTATIONS", "300")) // 2
 FILE = "bank.sqlite"
 
 

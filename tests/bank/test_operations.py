@@ -271,7 +271,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> BankFolder:
 
 
 @pytest.mark.parametrize("source", ["memory", "folder", "folder without a cache"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sequence=st.lists(operations, max_size=8))
 def test_any_sequence_of_operations_does_what_it_does_to_a_dict(
     stored: BankFolder, source: str, sequence: list[tuple[Any, ...]]

@@ -42,7 +42,7 @@ ROWS: list[TaskInference] = [
             partial(TwoShot, listed=3, centred=True),
             Binary,
             TopGamma,
-            GradientDescent,
+            partial(GradientDescent, steps=10),
             Exhaustive,
             ListThenTry,
             partial(ListThenTry, listed=3),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, Difference, Shifted, change_kinds
-from supermasks.methods import ExSSNeT, Individual, Method, Outliers
+from supermasks.methods import ExSSNeT, Individual, Method, Outliers, SupSup
 from supermasks.spec import build, describe
 from supermasks.training import Adam, Step, Training
 from supermasks.workers import LocalProcesses
@@ -185,7 +185,16 @@ def test_a_callback_ends_a_task_and_it_is_kept(method: Method, blobs: Blobs) -> 
     assert logits(learner, [task])[0].isfinite().all()
 
 
-@pytest.mark.parametrize("method", [row for row in ROWS if not row.builds_on_past], ids=repr)
+# A process begins for each: two kinds of states stand for all but in the nightly run.
+@pytest.mark.parametrize(
+    "method",
+    [
+        row if type(row) in (SupSup, Individual) else pytest.param(row, marks=pytest.mark.nightly)
+        for row in ROWS
+        if not row.builds_on_past
+    ],
+    ids=repr,
+)
 def test_tasks_that_do_not_build_on_each_other_are_learned_apart_alike(method: Method, blobs: Blobs) -> None:
     one_by_one, apart, tasks = make(method), make(method), tasks_of(blobs)
     for task in tasks:

@@ -144,7 +144,7 @@ class StopAt(Silent):
         "sequential",
     ],
 )
-@pytest.mark.parametrize("step", [5, 20])
+@pytest.mark.parametrize("step", [pytest.param(5, marks=pytest.mark.nightly), 20])
 def test_a_stopped_run_is_resumed_to_the_same_bank(runs: Path, tmp_path: Path, name: str, step: int) -> None:
     experiment = WAYS[name]
     with pytest.raises(KeyboardInterrupt):
