@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_experiments import split
+from torch import nn
 
 from supermasks.bank import BankFolder
 from supermasks.bases import RandomBase
 from supermasks.experiments import Silent, read_record, run
+from supermasks.experiments.architectures.fully_connected import LeNet300
 from supermasks.experiments.ways.trunk import TRUNK
 from supermasks.spec import describe
 from supermasks.training import Adam
@@ -71,6 +73,57 @@ def test_the_training_of_a_trunk_counts(name: str, tmp_path: Path) -> None:
     save_file(load_file(tmp_path / TRUNK), tmp_path / TRUNK)  # as older versions wrote it
     (tmp_path / "record.json").unlink()
     assert run(experiment, tmp_path, resume=True).record["seconds"]["train"] == tasks
+
+
+def normalised() -> nn.Sequential:
+    """A network with batch normalisation and biases, for digits, five at a time."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 5))
+
+
+@pytest.fixture
+def with_statistics(monkeypatch: pytest.MonkeyPatch) -> LeNet300:
+    net = LeNet300(outputs=5)
+    monkeypatch.setattr(LeNet300, "module", lambda self, tasks, data=None: normalised())
+    return net
+
+
+@pytest.mark.parametrize("settings", [{}, {"statistics_batches": 3}])
+@pytest.mark.parametrize("name", ["multitask", "separate-heads"])
+def test_a_trained_trunk_keeps_its_statistics(
+    with_statistics: LeNet300, name: str, settings: dict[str, int], tmp_path: Path
+) -> None:
+    """A plain module with the values of the file, and with the head of a task, gives the same logits."""
+    experiment = split(name, tasks=2, net=with_statistics, **settings)
+    first = run(experiment, tmp_path, command=["supermasks"])
+    (tmp_path / "record.json").unlink()
+    again = run(experiment, tmp_path, resume=True, command=["supermasks"])
+    plain, values = normalised(), load_file(tmp_path / TRUNK)
+    # Over random weights, biases are 0 and nothing is scaled.
+    constants = {"1.bias": torch.zeros(12), "2.weight": torch.ones(12), "2.bias": torch.zeros(12)}
+    for task in first.tasks:
+        state, inputs = first.learner.bank[task.name], task.test.batch(torch.arange(50))[0]
+        assert not state.buffers
+        head = {name: change.applied(torch.zeros(change.shape)) for name, change in state.changes.items()}
+        plain.load_state_dict({**values, **constants, **head})
+        expected = plain.eval()(inputs)
+        answers = [each.learner.network.logits(inputs, each.learner.bank[task.name]) for each in (first, again)]
+        torch.testing.assert_close(answers[0], expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(*answers)
+    sizes = read_record(tmp_path)["bytes"]
+    assert (sizes["norm"], sizes["trunk"]) == (0, (tmp_path / TRUNK).stat().st_size)
+    assert sorted(values) == ["1.weight", "2.num_batches_tracked", "2.running_mean", "2.running_var"]
+
+
+def test_the_statistics_of_a_trunk_are_those_of_its_training(with_statistics: LeNet300, tmp_path: Path) -> None:
+    """Individual training begins with the same random numbers, so that its first task has the same trunk."""
+    ways = ("separate-heads", "separate-heads-random", "individual")
+    for name in ways:
+        run(split(name, tasks=2, net=with_statistics), tmp_path / name, command=["supermasks"])
+    _, random, trained = (BankFolder(tmp_path / name / "bank").open().states[0].buffers for name in ways)
+    values = load_file(tmp_path / "separate-heads" / TRUNK)
+    assert len(trained) == 3
+    assert all(torch.equal(values[name], value) for name, value in trained.items())
+    assert random.keys() == trained.keys()  # nobody else has trained that trunk
 
 
 def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:

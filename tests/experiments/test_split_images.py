@@ -94,7 +94,7 @@ def test_bytes_are_those_of_the_formulas_and_of_the_files(runs: Path) -> None:
     assert records["supsup"]["bytes"]["owned"] == 0
     assert records["individual"]["bytes"]["dense"] == 5 * 4 * WEIGHTS
     assert records["separate-heads"]["bytes"]["dense"] == 5 * 4 * 84 * 2
-    assert records["separate-heads"]["bytes"]["trunk"] > 4 * WEIGHTS
+    assert 4 * WEIGHTS > records["separate-heads"]["bytes"]["trunk"] > 4 * (WEIGHTS - 84 * 2)
     # The running mean of all scores, once for all tasks; the mean of masks needs nothing.
     assert records["transfer-scores"]["bytes"]["memory"] > 4 * WEIGHTS
     assert {records[name]["bytes"]["memory"] for name in WAYS if name not in ("transfer-scores", "ewc")} == {0}
@@ -109,7 +109,7 @@ def test_the_trunk_is_that_of_a_network_trained_on_the_first_task_alone(runs: Pa
     """Individual training begins with the same random numbers, so that its first task has the very same weights."""
     trunk = load_file(runs / "separate-heads" / "trunk.safetensors")
     first = dense_of(runs / "individual", 0)
-    assert trunk.keys() == first.keys()
+    assert first.keys() - trunk.keys() == {"11.weight"}  # the head
     assert all(torch.equal(value, first[name]) for name, value in trunk.items())
 
 

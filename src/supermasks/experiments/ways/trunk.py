@@ -22,29 +22,29 @@ TRUNK = "trunk.safetensors"
 def over_trunk(setup: Setup, module: nn.Module, task: Task, learner: Learner) -> Learner:
     """Return a learner of a head a task, over a trunk that was trained on one task.
 
+    The batch-norm statistics of the trunk stay as they are, too: no task has its own.
+
     Args:
         setup: of the run; its folder keeps the trunk.
-        module: the backbone, which gets the weights of the trunk.
+        module: the backbone; it stays as it is.
         task: what the trunk is trained on.
         learner: trains it, over a copy of the backbone.
     """
-    path = setup.out / TRUNK
+    path, network, head = setup.out / TRUNK, learner.network, setup.net.head(module)
     if not path.exists():
         seconds = learner.learn(task, setup.progress).seconds
-        trained = learner.network.effective(learner.bank[task.name])
         setup.out.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_name(path.name + ".partial")
-        values = {name: value for name, value in trained.items() if _fits(module, name, value)}
+        values = _without(head, network.effective(learner.bank[task.name]))
         save_file(values, partial_file, {"seconds": repr(seconds)})
         partial_file.replace(path)
-    values = load_file(path)
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if name in values:  # each task has its own head
-                parameter.copy_(values[name])
+    values = _without(head, load_file(path, str(network.device)))  # older versions also wrote the head
+    # What was not trained has the values that it was trained with, which `module` need not have.
+    trunk = network.backbone.holding(values)
+    norm: dict[str, Any] = {"norm": "frozen"} if network.norm == "per_task" else {}
     base = PretrainedBase(f"trunk trained on {task.name}, {path}")
-    network = setup.network(heads=True, module=module, base=base, select=[])
-    return replace(setup, training=of_heads(setup.training)).learner(network)
+    over = setup.network(heads=True, module=trunk, base=base, select=[], **norm)
+    return replace(setup, training=of_heads(setup.training)).learner(over)
 
 
 def trunk_seconds(out: Path) -> float:
@@ -56,13 +56,12 @@ def trunk_seconds(out: Path) -> float:
 
 
 def of_heads(training: Training) -> Training:
-    """Return the training of heads alone, at the rate that they have beside a trunk."""
+    """Return the training of heads alone, at the rate that they have beside a trunk, which has its statistics."""
     optimiser: Any = training.optimiser
     faster = replace(optimiser, learning_rate=training.head_rate * optimiser.learning_rate)
-    return replace(training, optimiser=faster, head_rate=1.0, head_first=0.0)
+    return replace(training, optimiser=faster, head_rate=1.0, head_first=0.0, statistics_batches=0)
 
 
-def _fits(module: nn.Module, name: str, value: torch.Tensor) -> bool:
-    """Return whether a value is not that of a head with another number of classes."""
-    held = dict(module.named_parameters()).get(name)
-    return held is None or held.shape == value.shape
+def _without(head: str, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the values of all layers but the head, which each task has of its own."""
+    return {name: value for name, value in values.items() if name.rpartition(".")[0] != head}
