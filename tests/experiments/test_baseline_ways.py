@@ -1,6 +1,7 @@
 """The baselines as ways of an experiment: each runs on a small SplitCIFAR, and its record says what it costs."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from time import sleep
 
@@ -12,9 +13,10 @@ from torch import nn
 
 from supermasks.bank import BankFolder
 from supermasks.bases import RandomBase
+from supermasks.errors import RunStateError
 from supermasks.experiments import Silent, read_record, run
 from supermasks.experiments.architectures.fully_connected import LeNet300
-from supermasks.experiments.ways.trunk import TRUNK
+from supermasks.experiments.ways.trunk import TRUNK, trunk_seconds
 from supermasks.spec import describe
 from supermasks.training import Adam
 
@@ -124,6 +126,52 @@ def test_the_statistics_of_a_trunk_are_those_of_its_training(with_statistics: Le
     assert len(trained) == 3
     assert all(torch.equal(values[name], value) for name, value in trained.items())
     assert random.keys() == trained.keys()  # nobody else has trained that trunk
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut off": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "empty": lambda file: file.write_bytes(b""),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "no seconds": lambda file: save_file(load_file(file), file, {"seconds": "some"}),
+    "another name": lambda file: save_file({f"{name}s": value for name, value in load_file(file).items()}, file),
+    "no weight": lambda file: save_file({}, file),
+    "another shape": lambda file: save_file({name: value[..., None] for name, value in load_file(file).items()}, file),
+    "another type": lambda file: save_file({name: value.double() for name, value in load_file(file).items()}, file),
+    "one more": lambda file: save_file({**load_file(file), "more": torch.zeros(1)}, file),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run(split("separate-heads", tasks=2), folder, command=["supermasks"])
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_trunk_is_an_error_in_one_line(finished: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "record.json").unlink()
+    DAMAGES[damage](tmp_path / "run" / TRUNK)
+    with pytest.raises(RunStateError, match=r"^[^\n]*trunk\.safetensors (cannot be read: |holds the trunk of )[^\n]*$"):
+        run(split("separate-heads", tasks=2), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "a folder", "no seconds"])
+def test_the_seconds_of_a_damaged_trunk_cannot_be_read(finished: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copyfile(finished / TRUNK, tmp_path / TRUNK)
+    DAMAGES[damage](tmp_path / TRUNK)
+    with pytest.raises(RunStateError, match=r"trunk\.safetensors cannot be read"):
+        trunk_seconds(tmp_path)
+
+
+def test_a_trunk_of_an_older_version_which_has_the_head_can_be_resumed(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "record.json").unlink()
+    values = load_file(finished / TRUNK)
+    save_file({**values, "11.weight": torch.zeros(5, 84)}, tmp_path / "run" / TRUNK)
+    again = run(split("separate-heads", tasks=2), tmp_path / "run", resume=True).record
+    assert again["accuracy"] == read_record(finished)["accuracy"]
 
 
 def test_settings_of_a_way_reach_its_method(tmp_path: Path) -> None:
