@@ -3,26 +3,39 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from supermasks.experiments.running.record import write_lines
-from supermasks.report.settings import Record
+from supermasks.report.settings import Record, pool
 from supermasks.report.write import read_runs
 from supermasks.types import GNS, NNS
 
 FILE = "logs.jsonl"
 LONGEST = 200  # bytes of the name of a folder; file systems allow 255
 LABELS_SHARED = [scenario.name for scenario in (GNS, NNS)]
+NAMES: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("permuted-mnist", "mnist"): "perm-mnist",
+        ("rotated-mnist", "mnist"): "rot-mnist",
+        ("split-mnist", "mnist"): "seq-mnist",
+        ("split-mnist-unknown", "mnist"): "seq-mnist",
+        ("split-cifar10", "cifar10"): "seq-cifar10",
+    }
+)
+"""Mammoth's name of an experiment with a data set. Its tasks have the classes in their order, as these have."""
 
 
 def write_mammoth(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write the results of runs as lines of JSON with the keys of Mammoth's logs, and return the files.
 
-    Each setting, data set and way has a file, such as `task-il/mnist/supsup/logs.jsonl`, with a line for each run. The
-    setting "task-il" has the accuracies with the task given. Where the task was inferred, "domain-il" (a right label
-    counts, whatever the task) or "class-il" has those with the task unknown. Accuracies are in percent:
+    Each setting, benchmark and way has a file, such as `task-il/perm-mnist/supsup/logs.jsonl`, with a line for each
+    run. A copy of a run counts once. Where Mammoth has no name for a benchmark, it is called by its experiment and its
+    data set. The setting "task-il" has the accuracies with the task given. Where the task was inferred, "domain-il" (a
+    right label counts, whatever the task) or "class-il" has those with the task unknown. Accuracies are in percent:
 
     - `accuracy_J_taskI`: of task J, when I tasks were learned;
     - `accmean_taskI`: their mean over the tasks so far;
@@ -38,9 +51,9 @@ def write_mammoth(folders: Sequence[Path], out: Path) -> list[Path]:
         RunStateError: a folder holds no record, or one that cannot be read.
     """
     files = dict[Path, list[dict[str, Any]]]()
-    for record in read_runs(folders).values():
+    for record in chain.from_iterable(pool(read_runs(folders).values())):
         for setting, line in _lines(record):
-            path = out / setting / _file_name(record["dataset"]) / _file_name(record["way"]) / FILE
+            path = out / setting / _file_name(line["dataset"]) / _file_name(line["model"]) / FILE
             files.setdefault(path, []).append(line)
     for path, lines in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +77,13 @@ def _lines(record: Record) -> list[tuple[str, dict[str, Any]]]:
     return lines
 
 
+def _benchmark(record: Record) -> str:
+    """Return the name of a benchmark, in which the data set is named as well."""
+    experiment, data = record["experiment"], record["dataset"]
+    named = experiment if f"-{experiment}".endswith(f"-{data}") else f"{experiment}-{data}"
+    return NAMES.get((experiment, data), named)
+
+
 def _file_name(text: str) -> str:
     """Return a text as the name of one folder: a record of somebody else may hold any text, of any length."""
     name = re.sub(r"[^\w .,()=+-]+", "_", text)
@@ -76,7 +96,7 @@ def _file_name(text: str) -> str:
 def _about(record: Record) -> dict[str, Any]:
     training: dict[str, Any] = record["config"].get("training") or {}
     return {
-        "dataset": record["dataset"],
+        "dataset": _benchmark(record),
         "model": record["way"],
         "backbone": record["net"],
         "seed": record["seed"],
