@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import pytest
 import torch
-from plain_network import BATCH, SEED, TRUNK, Plain, batches, learner_of
+from plain_network import BATCH, RATE, SEED, STEPS, TRUNK, Plain, batches, learner_of
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy, normalize
 
 from supermasks import Examples, Learner, Network, Task
@@ -15,18 +16,19 @@ from supermasks.bank import BankFolder
 from supermasks.bases import RandomBase
 from supermasks.errors import ConfigError, SupermasksWarning, TaskError, TrainingError
 from supermasks.methods import EWC, PSP, SI, BatchEnsemble, ICaRL, LwF, Method, SupSup
-from supermasks.methods.agem import AGEM, project
+from supermasks.methods.agem import AGEM, projected
 from supermasks.methods.dark_experience import DER, DERpp
 from supermasks.methods.examples import ExampleMemory, Remembered
 from supermasks.methods.experience_replay import ExperienceReplay
 from supermasks.methods.regularised_replay import RegularisedReplay
 from supermasks.methods.sequential import Sequential
 from supermasks.seeding import generator
-from supermasks.training import Adam, Training
+from supermasks.training import SGD, Adam, Training
 
 Blobs = Callable[..., Task]
 heads = pytest.mark.parametrize("own_heads", [False, True], ids=["shared head", "own heads"])
 CAPACITY = 21
+DESCENT = Training(STEPS, BATCH, SGD(RATE, 0.0))
 
 
 @dataclass
@@ -474,8 +476,72 @@ def test_gradients_are_projected_whatever_the_size_of_the_reference(scale: float
     g = torch.cat([each.flatten() for each in gradients]).double()
     r = torch.cat([each.flatten() for each in small]).double()
     wanted = g - (g @ r) / (r @ r) * r if scale else g
-    project(gradients, small)
-    torch.testing.assert_close(torch.cat([each.flatten() for each in gradients]).double(), wanted, rtol=1e-4, atol=1e-5)
+    found = torch.cat([each.flatten() for each in projected(gradients, small) if each is not None])
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_parameter_without_a_gradient_is_projected_too() -> None:
+    """It was left out, so the step increased the loss on stored examples."""
+    reference = [torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.0]), torch.zeros(2)]
+    first, second, third = projected([torch.tensor([-1.0, 0.0]), None, None], reference)
+    assert first is not None
+    assert second is not None
+    assert third is None  # so that an optimiser leaves it out
+    torch.testing.assert_close(torch.cat([first, second]), torch.tensor([-2.0, 0.0, 1.0, 1.0]) / 3)
+    assert float(first @ reference[0] + second @ reference[1]) == pytest.approx(0, abs=1e-6)
+
+
+class Routed(nn.Module):
+    """Each input goes through one of two experts, by the sign of its first number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(8, 16, bias=False) for _ in range(2)])
+        self.last = nn.Linear(16, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = x.new_zeros(len(x), 16)
+        for expert, rows in zip(self.experts, (x[:, 0] < 0, x[:, 0] >= 0), strict=True):
+            if rows.any():
+                features = features.index_put((rows,), expert(x[rows]))
+        return self.last(features.relu())
+
+
+def routed(task: Task, sign: float, others: int) -> Task:
+    """Return a task whose inputs go through one expert, but for some that go through the other one."""
+    inputs = task.train.inputs.clone()
+    assert isinstance(inputs, Tensor)
+    inputs[:, 0] = sign * inputs[:, 0].abs()
+    inputs[:others, 0] *= -1
+    return Task(task.name, task.classes, Examples(inputs, task.train.targets))
+
+
+def test_agem_over_experts_is_its_formula(blobs: Blobs) -> None:
+    """Some batches reach one expert only, and stored examples the other one."""
+    learner = Learner(Network(Routed(), RandomBase(1)), seed=SEED, method=AGEM(CAPACITY), training=DESCENT)
+    values = {name: value.double().requires_grad_() for name, value in learner.network.weights.items()}
+    module, memory, unreached = Routed().double(), Reservoir(), 0
+    for number, task in enumerate((routed(blobs("a"), 1.0, 9), routed(blobs("b"), -1.0, 4))):
+        learner.learn(task)
+        memory.begin(task)
+        for inputs, targets in batches(task):
+            loss = cross_entropy(functional_call(module, values, inputs.double()), targets)
+            gradients = torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
+            if drawn := memory.draw():
+                stored = torch.stack([one.inputs for one in drawn]).double()
+                loss = cross_entropy(functional_call(module, values, stored), torch.tensor([e.target for e in drawn]))
+                reference = torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
+                g, r = (torch.cat([value.flatten() for value in each]) for each in (gradients, reference))
+                if g @ r < 0:
+                    unreached += not all(bool(gradient.any()) for gradient in gradients)
+                    gradients = [a - (g @ r) / (r @ r) * b for a, b in zip(gradients, reference, strict=True)]
+            with torch.no_grad():
+                for value, gradient in zip(values.values(), gradients, strict=True):
+                    value -= RATE * gradient
+        memory.offer(task.train.inputs, task.train.targets, number)
+    assert unreached
+    for name, value in values.items():
+        torch.testing.assert_close(learner.network.weights[name].double(), value.detach(), rtol=0, atol=1e-5)
 
 
 class Spare(nn.Module):

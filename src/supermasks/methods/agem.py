@@ -58,7 +58,10 @@ class _Projected(ReplaySession):
     def after_backward(self) -> None:
         if self._reference is None:
             return
-        project([parameter.grad for parameter in self.parameters.values()], self._reference)
+        parameters = list(self.parameters.values())
+        gradients = projected([parameter.grad for parameter in parameters], self._reference)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     def after_step(self) -> None:
         self._reference = None
@@ -69,20 +72,27 @@ class _Projected(ReplaySession):
         return super().finish()
 
 
-def project(gradients: Sequence[Tensor | None], reference: Sequence[Tensor]) -> None:
-    """Remove from gradients, in place, what points against a reference: `g - (g.r / r.r) r` if `g.r < 0`.
+def projected(gradients: Sequence[Tensor | None], reference: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return gradients without what points against a reference: `g - (g.r / r.r) r` if `g.r < 0`.
 
     Args:
-        gradients: of the loss; None for a parameter that it does not depend on.
+        gradients: of the loss. None stands for 0, for a parameter that it does not depend on; it stays None where the
+            reference is 0, too.
         reference: the gradients of the loss on stored examples.
     """
     largest = torch.stack([r.abs().max() for r in reference]).max()
     if largest == 0:
-        return
+        return gradients
     scaled = [r / largest for r in reference]  # the square of a small gradient would be 0
-    pairs = [(g, r) for g, r in zip(gradients, scaled, strict=True) if g is not None]
-    along = torch.stack([(g * r).sum() for g, r in pairs]).sum()
+    pairs = list(zip(gradients, scaled, strict=True))
+    along = torch.stack([(g * r).sum() for g, r in pairs if g is not None]).sum()
     if along < 0:
         length = torch.stack([r.square().sum() for r in scaled]).sum()
-        for g, r in pairs:
-            g -= along / length * r
+        return [_without(g, along / length * r) for g, r in pairs]
+    return gradients
+
+
+def _without(gradient: Tensor | None, part: Tensor) -> Tensor | None:
+    if gradient is None:
+        return -part if bool(part.any()) else None
+    return gradient - part
