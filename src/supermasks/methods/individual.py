@@ -20,7 +20,8 @@ class Individual(Method):
     before, so that the weights for task `i` were trained on tasks `1..i`.
 
     Attributes:
-        warm: start from the weights of the task before, as the paper's upper bound does.
+        warm: start from the weights and the normalisation statistics of the task before, as the paper's upper bound
+            does.
         precision: of the stored weights. "float16" takes half of the bytes. Answers use the rounded weights; the head
             is not rounded.
     """
@@ -37,7 +38,9 @@ class Individual(Method):
         # The effective weights, so that this works after a task with a mask, too.
         start = network.effective(states[-1]) if self.warm and states else network.weights
         weights = {name: start[name] for name in network.weights}
-        return WeightsSession(lesson, {**weights, **initial_head(lesson)}, self.precision == "float16")
+        session = WeightsSession(lesson, {**weights, **initial_head(lesson)}, self.precision == "float16")
+        session.buffers.update({name: start[name].clone() for name in session.buffers if name in start})
+        return session
 
 
 class WeightsSession(Session):
