@@ -516,29 +516,40 @@ def routed(task: Task, sign: float, others: int) -> Task:
     return Task(task.name, task.classes, Examples(inputs, task.train.targets))
 
 
-def test_agem_over_experts_is_its_formula(blobs: Blobs) -> None:
-    """Some batches reach one expert only, and stored examples the other one."""
-    learner = Learner(Network(Routed(), RandomBase(1)), seed=SEED, method=AGEM(CAPACITY), training=DESCENT)
+@pytest.mark.filterwarnings("ignore:no gradient reaches 'experts")
+@pytest.mark.parametrize("others", [4, 0])
+@pytest.mark.parametrize("method", [ExperienceReplay(CAPACITY), AGEM(CAPACITY)], ids=repr)
+def test_replay_over_experts_is_its_formula(method: Sequential, others: int, blobs: Blobs) -> None:
+    """Some new batches, or all, reach one expert only; stored examples also reach the other one."""
+    learner = Learner(Network(Routed(), RandomBase(1)), seed=SEED, method=method, training=DESCENT)
     values = {name: value.double().requires_grad_() for name, value in learner.network.weights.items()}
     module, memory, unreached = Routed().double(), Reservoir(), 0
-    for number, task in enumerate((routed(blobs("a"), 1.0, 9), routed(blobs("b"), -1.0, 4))):
+
+    def gradients_of(inputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        loss = cross_entropy(functional_call(module, values, inputs.double()), targets)
+        return torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
+
+    for number, task in enumerate((routed(blobs("a"), 1.0, others), routed(blobs("b"), -1.0, others))):
         learner.learn(task)
         memory.begin(task)
         for inputs, targets in batches(task):
-            loss = cross_entropy(functional_call(module, values, inputs.double()), targets)
-            gradients = torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
-            if drawn := memory.draw():
-                stored = torch.stack([one.inputs for one in drawn]).double()
-                loss = cross_entropy(functional_call(module, values, stored), torch.tensor([e.target for e in drawn]))
-                reference = torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
-                g, r = (torch.cat([value.flatten() for value in each]) for each in (gradients, reference))
+            steps, drawn = gradients_of(inputs, targets), memory.draw()
+            stored = torch.stack([one.inputs for one in drawn]) if drawn else inputs[:0]
+            labelled = torch.tensor([one.target for one in drawn], dtype=torch.int64)
+            unreached += number and not all(bool(gradient.any()) for gradient in steps)
+            if isinstance(method, ExperienceReplay):
+                memory.offer(inputs, targets, number)
+                steps = gradients_of(torch.cat([inputs, stored]), torch.cat([targets, labelled]))
+            elif drawn:
+                reference = gradients_of(stored, labelled)
+                g, r = (torch.cat([value.flatten() for value in each]) for each in (steps, reference))
                 if g @ r < 0:
-                    unreached += not all(bool(gradient.any()) for gradient in gradients)
-                    gradients = [a - (g @ r) / (r @ r) * b for a, b in zip(gradients, reference, strict=True)]
+                    steps = [a - (g @ r) / (r @ r) * b for a, b in zip(steps, reference, strict=True)]
             with torch.no_grad():
-                for value, gradient in zip(values.values(), gradients, strict=True):
-                    value -= RATE * gradient
-        memory.offer(task.train.inputs, task.train.targets, number)
+                for value, step in zip(values.values(), steps, strict=True):
+                    value -= RATE * step
+        if isinstance(method, AGEM):
+            memory.offer(task.train.inputs, task.train.targets, number)
     assert unreached
     for name, value in values.items():
         torch.testing.assert_close(learner.network.weights[name].double(), value.detach(), rtol=0, atol=1e-5)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from supermasks import BankFolder, Learner, Network, Task
+from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import BankFormatError, MaskError, SupermasksWarning, TaskError
 from supermasks.methods import ExSSNeT, Individual, Method, SupSup
@@ -16,6 +17,7 @@ from supermasks.methods.sequential import Sequential
 from supermasks.nets import fully_connected
 from supermasks.seeding import generator
 from supermasks.training import SGD, Adam, Training
+from supermasks.training.order import Order
 
 Blobs = Callable[..., Task]
 
@@ -47,6 +49,46 @@ def test_it_is_a_plain_loop_over_one_network(blobs: Blobs) -> None:
         inputs = torch.randn(9, 8)
         found = learner.network.logits(inputs, learner.bank[name])
         torch.testing.assert_close(found.double(), plain(inputs.double()), rtol=1e-4, atol=1e-5)
+
+
+class Gated(nn.Module):
+    """One input in 200 goes through a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.rare, self.last = (nn.Linear(*shape, bias=False) for shape in ((8, 6), (8, 6), (6, 3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x[:, 0] > 50
+        hidden = self.first(x)
+        if rows.any():
+            hidden = hidden.index_put((rows,), self.rare(x[rows]))
+        return self.last(hidden.relu())
+
+
+def test_weights_that_the_first_batches_do_not_reach_are_trained_by_later_ones() -> None:
+    """They were frozen for the whole task, and the warning spoke of masks."""
+    order = Order.of("a", 200, 16, seed=1)
+    last = [order.next() for _ in range(12)][-1]
+    inputs = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    inputs[last[0], 0] = 100
+    task = Task("a", (0, 1, 2), Examples(inputs, torch.arange(200) % 3))
+    learner = learner_of(Gated())
+    learner.training = Training(12, 16, SGD(0.1, 0.0))
+    weights = {name: value.double().requires_grad_() for name, value in learner.network.weights.items()}
+    with pytest.warns(SupermasksWarning, match=r"no gradient reaches 'rare.weight' .* They are trained only where"):
+        assert learner.learn(task).unreached == ()
+    order = Order.of("a", 200, 16, seed=1)
+    for _ in range(12):
+        rows = order.next()
+        logits = functional_call(Gated().double(), weights, inputs[rows].double())
+        loss = nn.functional.cross_entropy(logits, task.train.targets[rows])
+        steps = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        with torch.no_grad():
+            for weight, step in zip(weights.values(), steps, strict=True):
+                weight -= 0.1 * step
+    for name, weight in weights.items():
+        torch.testing.assert_close(learner.network.weights[name].double(), weight.detach(), rtol=0, atol=1e-5)
 
 
 def test_all_tasks_answer_over_the_latest_weights_and_forget(blobs: Blobs) -> None:

@@ -18,7 +18,7 @@ from supermasks import Examples, Learner, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase
 from supermasks.errors import InputError, SupermasksError, SupermasksWarning, TrainingError, UnsupportedModuleError
 from supermasks.masks import TopK
-from supermasks.methods import ExSSNeT, Individual, Method, SupSup
+from supermasks.methods import PSP, ExSSNeT, Individual, Method, SupSup
 from supermasks.training import Adam, Training, learning
 
 Blobs = Callable[..., Task]
@@ -385,7 +385,7 @@ UNREACHED = {"never called": ["spare", "narrow"], "detached": ["spare", "narrow"
 
 @pytest.mark.parametrize("way", UNREACHED)
 @pytest.mark.parametrize(
-    "method", [SupSup(), SupSup(TopK(0.3)), ExSSNeT(TopK(0.5)), ExSSNeT(TopK(0.5), together=True), Individual()]
+    "method", [SupSup(), SupSup(TopK(0.3)), ExSSNeT(TopK(0.5)), ExSSNeT(TopK(0.5), together=True), Individual(), PSP()]
 )
 def test_weights_that_no_gradient_reaches_stay_whole_and_cost_nothing(way: str, method: Method, blobs: Blobs) -> None:
     names = [f"{name}.weight" for name in UNREACHED[way]]

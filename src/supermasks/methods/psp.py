@@ -1,6 +1,7 @@
 """PSP: one set of weights for all tasks, and each task turns the inputs of every layer by its own rotation."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -32,6 +33,8 @@ class PSP(Sequential):
 
 class _Turned(SharedWeights):
     """Trains the shared weights behind the rotations of a task."""
+
+    keeps_unreached: ClassVar[bool] = True  # a layer that cannot be trained must not be rotated
 
     def __init__(self, lesson: Lesson) -> None:
         super().__init__(lesson)

@@ -1,6 +1,7 @@
 """Sequential training, which forgets: the lower bound."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class Sequential(Method):
 
 class SharedWeights(Session):
     """Trains the shared weights, and the head of the task."""
+
+    keeps_unreached: ClassVar[bool] = False  # later batches, or stored examples, may reach them
 
     def __init__(self, lesson: Lesson) -> None:
         super().__init__(lesson, {**lesson.network.weights, **initial_head(lesson)})

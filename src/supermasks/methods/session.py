@@ -110,10 +110,13 @@ class Session(ABC):
         stacks: whether sessions differ only in parameters and buffers, so that many can be trained as one
             (`learn_together`). Each class says it for itself: a subclass does not inherit it.
         in_parts: whether the loss of a batch is the mean over its parts, so that it can be computed part by part.
+        keeps_unreached: whether weights that no gradient of the first batches reaches stay whole: the task neither
+            trains nor changes them.
     """
 
     stacks: ClassVar[bool] = False
     in_parts: ClassVar[bool] = True
+    keeps_unreached: ClassVar[bool] = True
 
     def __init__(self, lesson: Lesson, parameters: Mapping[str, Tensor]) -> None:
         device = lesson.network.device

@@ -99,7 +99,7 @@ class StreamTasks:
         learner = self.learner
         check_learnable(learner.network, lesson.task, learner.training)
         look = Look(learner.network, lesson.task, learner.training, learner.seed)
-        self._unreached = look.unreached(learner.method.begin(lesson).effective)
+        self._unreached = look.unreached(learner.method.begin(lesson))
         self._is_clear = look.is_clear
 
     def add(self, opened: OpenTask) -> None:

@@ -34,7 +34,7 @@ class Fitting:
         session: the task under training.
         settings: of the training.
         processes: the processes that share each batch.
-        whole: values for weights that no gradient reaches, used instead of the session's.
+        whole: values for weights that stay whole, used instead of the session's.
         draws: the random numbers.
     """
 

@@ -24,6 +24,7 @@ from supermasks.errors import (
     TrainingError,
     UnsupportedModuleError,
 )
+from supermasks.methods import Session
 from supermasks.network import Network
 from supermasks.seeding import generator
 from supermasks.training.layers import seeded_layers, seeded_reading
@@ -88,11 +89,11 @@ class Look:
         self.is_clear = agree and _close(alone, self._answers[: len(few)])
         self._is_random = False
 
-    def unreached(self, effective: Callable[[], Mapping[str, Tensor]]) -> tuple[str, ...]:
-        """Return the names of the shared weights that no gradient reaches.
+    def unreached(self, session: Session) -> tuple[str, ...]:
+        """Return the names of the shared weights that no gradient reaches, if the session keeps them whole.
 
         Args:
-            effective: gives the effective weights that the training begins with.
+            session: of the task, before its training.
 
         Raises:
             UnsupportedModuleError: the network keeps a state outside of its buffers, reads weights past their layers,
@@ -100,7 +101,8 @@ class Look:
             InputError: it does not return a batch of logits, in training or for a batch of one.
             TrainingError: it cannot be trained on such batches.
         """
-        return () if self.is_clear else self._look_closer(effective)
+        unreached = () if self.is_clear else self._look_closer(session)
+        return unreached if session.keeps_unreached else ()
 
     def check_unchanged(self) -> None:
         """Raise UnsupportedModuleError if the training has changed what the network answers with the same weights."""
@@ -156,7 +158,7 @@ class Look:
                 f"{len(inputs)}: {error}"
             ) from error
 
-    def _look_closer(self, effective: Callable[[], Mapping[str, Tensor]]) -> tuple[str, ...]:
+    def _look_closer(self, session: Session) -> tuple[str, ...]:
         network, asked = self._network, _Asked(self._network, self._batch[:ASKED])
         self._is_random = asked.is_random
         asked.check_state("asking", lambda: asked.answers(network.weights, asked.inputs.flip(0)))
@@ -169,7 +171,7 @@ class Look:
             inputs = self._batch
             with seeded_layers(network.device, generator(self._seed, "probe", self._task.name)):
                 for _ in range(PASSES):
-                    reached.update(_reached(network, effective(), inputs, self._settings))
+                    reached.update(_reached(network, session.effective(), inputs, self._settings))
                     if reached >= network.weights.keys():
                         break
                     inputs = self._task.train.batch(self._order.next())[0].detach()
@@ -182,7 +184,7 @@ class Look:
             )
         unreached = tuple(name for name in network.weights if name not in reached)
         if unreached:
-            _warn_of(unreached, sum(network.weights[name].numel() for name in unreached))
+            _warn_of(unreached, sum(network.weights[name].numel() for name in unreached), session.keeps_unreached)
         return unreached
 
 
@@ -286,11 +288,16 @@ def _reached(network: Network, effective: Mapping[str, Tensor], inputs: Tensor, 
     yield from (name for name, value in leaves.items() if value.grad is not None)
 
 
-def _warn_of(unreached: tuple[str, ...], count: int) -> None:
+def _warn_of(unreached: tuple[str, ...], count: int, kept: bool) -> None:
+    what, of = (
+        ("The task learns no mask for them and keeps them whole, at no cost", "mask")
+        if kept
+        else ("They are trained only where other batches, or stored examples, reach them", "training")
+    )
     warnings.warn(
         f"no gradient reaches {', '.join(map(repr, unreached[:5]))}{' and others' if unreached[5:] else ''} "
-        f"({count:,} weights). The task learns no mask for them and keeps them whole, at no cost. Does forward() use "
-        "these layers, without torch.no_grad() and detach()? If they need no mask, exclude them with select=[...]",
+        f"({count:,} weights). {what}. Does forward() use these layers, without torch.no_grad() and detach()? If they "
+        f"need no {of}, exclude them with select=[...]",
         SupermasksWarning,
         stacklevel=3,
     )

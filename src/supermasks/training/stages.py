@@ -55,7 +55,7 @@ def fit_stages(
     files, listeners, reports = _files(method, checkpoint), listeners or Listeners(), list[Fit]()
     look = Look(lesson.network, lesson.task, settings, lesson.seed)
     session = begun(method, lesson)
-    unreached = look.unreached(session.effective)
+    unreached = look.unreached(session)
     whole = {name: lesson.network.weights[name] for name in unreached}
     draws = Draws(lesson, settings.batch_size)
     for number, part in enumerate(parts):

@@ -205,7 +205,7 @@ def _common_unreached(sessions: Sequence[Session], settings: Training) -> dict[s
     """Return the weights that no gradient reaches; they must be the same for all tasks."""
     lessons = [session.lesson for session in sessions]
     found = [
-        Look(lesson.network, lesson.task, settings, lesson.seed).unreached(session.effective)
+        Look(lesson.network, lesson.task, settings, lesson.seed).unreached(session)
         for session, lesson in zip(sessions, lessons, strict=True)
     ]
     for lesson, names in zip(lessons, found, strict=True):
