@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from supermasks.brief import expect, listed
 from supermasks.errors import ConfigError, DuplicateTaskError, TaskError
 from supermasks.learner_checks import (
+    check_as_learned,
     check_list,
     check_task,
     check_tasks,
@@ -195,6 +196,8 @@ class Learner(StoredLearner):
         Raises:
             ConfigError: the inference of this learner has no statistics.
             TaskError: the examples of a task are missing, or its classes differ from those that were learned.
+            InputError: the inputs of a task have another shape, type or form than those that it was learned from, or
+                are not finite.
             DuplicateTaskError: a task is given twice.
             UnknownTaskError: a task was never learned.
         """
@@ -207,11 +210,11 @@ class Learner(StoredLearner):
         moments: Moments | None = None
         means = dict[str, ClassMeans]()
         for task in tasks:
-            learned = self.bank[task.name].classes
+            state = self.bank[task.name]
             if task.name in means:
                 raise DuplicateTaskError(f"task {task.name!r} is given twice; pass all of its examples as one task")
-            if learned != task.classes:
-                raise TaskError(f"task {task.name!r} was learned with the classes {learned}, got {task.classes}")
+            with seeded_reading(self.network.device, self.seed, task.name, "check"):
+                check_as_learned(task, state)
             empty = moments.empty() if moments is not None else self._begin(statistics, task)
             means[task.name], counted = count(self.network, task, empty, self.seed)
             moments = counted if moments is None else moments.plus(counted)

@@ -6,16 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, cast
 
+from torch import Tensor
+
+from supermasks.asking import network_inputs
 from supermasks.bank import MaskBank
 from supermasks.bank.contents import unknown_tasks
+from supermasks.batch_checks import check_inputs
 from supermasks.brief import brief
-from supermasks.errors import BankFormatError, ConfigError, SupermasksWarning, TaskError, UnknownTaskError
+from supermasks.errors import BankFormatError, ConfigError, InputError, SupermasksWarning, TaskError, UnknownTaskError
 from supermasks.files import as_path
+from supermasks.input_form import InputForm
 from supermasks.methods import Method
 from supermasks.spec import Settings, check_restorable
 from supermasks.state import TaskState
 from supermasks.training import Training
+from supermasks.training.learning import two_of
 from supermasks.types import Task
+
+AT_ONCE = 1000
+"""How many examples are checked at once."""
 
 LEAST_SHARE = 0.5
 """A learner that recognises fewer of the held-out examples warns."""
@@ -71,6 +80,36 @@ def check_tasks(tasks: Iterable[Task], bank: MaskBank) -> None:
         if task.name in names:
             raise TaskError(f"tasks must have different names, got {task.name!r} twice")
         names.add(task.name)
+
+
+def check_as_learned(task: Task, state: TaskState) -> None:
+    """Raise an error unless a task has the classes that it was learned with, and training inputs of the same kind.
+
+    Inputs that are made on demand, as of image files, are not all read: the first and the last one are checked.
+
+    Args:
+        task: to check.
+        state: of this task.
+
+    Raises:
+        TaskError: its classes differ.
+        InputError: its inputs have another shape, type or form, or are not finite.
+    """
+    if state.classes != task.classes:
+        raise TaskError(f"task {task.name!r} was learned with the classes {state.classes}, got {task.classes}")
+    form, learned, train = task.input_form, state.input_form, task.train
+    try:
+        if learned is InputForm.AS_IS and form is InputForm.PIXELS:
+            raise InputError(f"it was learned from {learned.words}, got {form.words}; convert them in the same way")
+        held = isinstance(train.inputs, Tensor)
+        for inputs in (batch for batch, _ in train.batches(AT_ONCE)) if held else [two_of(task)]:
+            check_inputs(inputs, state.input_shape, state.input_dtype)
+            if form is not learned:
+                network_inputs(inputs, state, learned)  # floats in place of pixels must be scaled as these were
+    except InputError as error:
+        raise InputError(
+            f"the inputs of task {task.name!r} are not like those that it was learned from: {error}"
+        ) from error
 
 
 def named_states(tasks: object, bank: MaskBank, what: str) -> tuple[list[str], dict[str, TaskState]]:
