@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import BankFolder, Learner, Network, Task
+from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import (
     ConfigError,
@@ -310,6 +311,19 @@ def test_tasks_learned_in_two_processes_are_recognised_as_if_one_had_learned_all
     for learner in (ours, stored):
         assert contents(learner, x) == contents(truth, x)
         assert learner.predict(x).tasks == truth.predict(x).tasks
+
+
+def test_a_router_of_a_learner_without_tasks_begins_anew(small: Make, blobs: MakeTask, x: Tensor) -> None:
+    """Features fitted on inputs of another scale would make all tasks look the same."""
+    truth, learner = small(inference=LinearDiscriminant()), small(inference=LinearDiscriminant())
+    slip = blobs("slip")
+    learner.learn(replace(slip, train=Examples(1000 + slip.train.inputs, slip.train.targets)))
+    learner.remove("slip")
+    for name in "abcd":
+        for each in (truth, learner):
+            each.learn(blobs(name))
+    assert contents(learner, x) == contents(truth, x)
+    assert torch.equal(learner.infer(x).evidence, truth.infer(x).evidence)
 
 
 @pytest.mark.parametrize("method", [SupSup(), ExSSNeT(), EWC()], ids=lambda method: type(method).__name__)

@@ -61,7 +61,9 @@ class TaskManager(Predictor):
     def remove(self, name: str) -> TaskState:
         """Forget a task, and return its state, which `add` takes back; the other tasks answer as before.
 
-        What is remembered of it for the next task (KKT, Transfer by scores) stays. Calibrate anew afterwards.
+        What is remembered of it for the next task (KKT, Transfer by scores) stays. Calibrate anew afterwards. A router
+        keeps the scatter of its inputs, and the features of the first task, even if that is removed, until no task is
+        left; `fit_router` begins anew with other tasks.
 
         Raises:
             UnknownTaskError: no task has this name.

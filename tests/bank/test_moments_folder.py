@@ -1,7 +1,9 @@
 """What a router counts, in a bank on disk: added up task by task, written only where there is any, and checked."""
 
 import hashlib
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -179,6 +181,64 @@ def test_a_task_that_comes_back_is_not_counted_twice(folder: BankFolder, pairs: 
         folder.append(state, moments=again)
         check_same(bank.moments, total)
         check_same(folder.open().moments, total)
+
+
+def emptied_by_removing(folder: BankFolder) -> None:
+    for name in folder.open().names:
+        folder.remove(name)
+
+
+def emptied_in_memory(folder: BankFolder) -> None:
+    bank = folder.open()
+    for name in bank.names:
+        bank.remove(name)
+    assert bank.moments is None
+    folder.save(bank, overwrite=True)
+
+
+def emptied_by_a_choice_of_none(folder: BankFolder) -> None:
+    bank = folder.open()
+    none = bank.subset([])
+    assert (none.moments, bank.moments is None) == (None, False)
+    folder.save(none, overwrite=True)
+
+
+def emptied_by_repair(folder: BankFolder) -> None:
+    folder.convert("shared")
+    for file in (folder.path / "tasks").iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    folder.repair()
+
+
+def emptied_by_repair_of_a_database(folder: BankFolder) -> None:
+    with closing(sqlite3.connect(folder.path / "bank.sqlite")) as database, database:
+        database.execute("UPDATE contents SET content = substr(content, 2)")
+    folder.repair()
+
+
+@pytest.mark.parametrize(
+    "emptied",
+    [
+        emptied_by_removing,
+        emptied_in_memory,
+        emptied_by_a_choice_of_none,
+        emptied_by_repair,
+        emptied_by_repair_of_a_database,
+    ],
+)
+def test_a_bank_without_tasks_begins_anew(
+    folder: BankFolder, make_state: MakeState, emptied: Callable[[BankFolder], None]
+) -> None:
+    """The features may be others, and nothing counts that was counted before."""
+    emptied(folder)
+    assert (folder.open().names, folder.open().moments) == ([], None)
+    state, moments = counted(make_state("a", 7), 7, "other features")
+    bank = folder.open()
+    bank.add(state, moments=moments)
+    folder.append(state, moments=moments)
+    for held in (bank, folder.open()):
+        check_same(held.moments, moments)
+    assert folder.verify() == []
 
 
 def test_a_task_whose_means_are_not_in_the_sum_is_not_added(

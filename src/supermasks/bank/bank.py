@@ -87,8 +87,8 @@ class MaskBank(BankContents):
         Args:
             state: of the task.
             weights: all shared weights, if the task has trained them.
-            moments: what was counted of this task, if it was; a task that was removed may leave it out. They may hold
-                other tasks as well, if they hold all that were counted in this bank.
+            moments: what was counted of this task, if it was; a task that was removed may leave it out, unless no task
+                was left. They may hold other tasks as well, if they hold all that were counted in this bank.
             memory: what the next task may begin with; None leaves that unchanged.
 
         Raises:
@@ -180,6 +180,9 @@ class MaskBank(BankContents):
     def remove(self, name: str) -> TaskState:
         """Remove a task from the bank, and return its state.
 
+        What was counted of it stays in the sum, and the features stay those of the first task, even if that is removed.
+        A bank without tasks begins anew: nothing that was counted is left.
+
         Raises:
             UnknownTaskError: the bank has no task of this name.
             TaskError: the task has trained shared weights.
@@ -191,12 +194,14 @@ class MaskBank(BankContents):
         self._order.union = None
         self._recent.forget(name)
         del self._tasks[name]
+        if not self._tasks:
+            self._once["moments"] = None
         return state
 
     def subset(self, names: Iterable[str]) -> "MaskBank":
         """Return a new bank with some of the tasks, in the order of learning.
 
-        The new bank has the memory of this one only if it has all tasks.
+        The new bank has the memory of this one only if it has all tasks, and its moments if it has any task.
 
         Args:
             names: of the tasks. A task that was learned over trained weights needs all tasks that trained them.
@@ -220,6 +225,8 @@ class MaskBank(BankContents):
         chosen = self._with(kept, Succession(self.header, next(after, "")))
         if len(kept) < len(self):
             chosen.memory = {}
+        if not kept:
+            chosen._once["moments"] = None
         return chosen
 
     def _with(self, tasks: dict[str, "StoredTask"], order: Succession) -> "MaskBank":

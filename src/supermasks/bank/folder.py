@@ -313,6 +313,9 @@ class BankFolder:
     def remove(self, name: str) -> None:
         """Remove a task from the bank, and its file from the disk.
 
+        Of its statistics, its means are removed, but not its part in the sums over all tasks. The features also stay
+        those of the first task, even if that is removed. If no task is left, nothing of the statistics is.
+
         Raises:
             SupermasksError: everything that `MaskBank.remove` raises.
         """

@@ -184,7 +184,10 @@ def copied(
         BankFormatError: a part is damaged, or the name of a task is invalid.
         StorageError: a part cannot be read.
     """
-    shared = {kind: bank.raw(kind) for kind, entry in bank.shared.items() if entry.file not in without}
+    kinds = [kind for kind, entry in bank.shared.items() if entry.file not in without]
+    if all(entry.file in without for entry in bank.entries.values()):
+        kinds = [kind for kind in kinds if kind != "moments"]  # as when the last task is removed
+    shared = {kind: bank.raw(kind) for kind in kinds}
     return bank.header, shared, _copied_tasks(bank, without, names or {})
 
 

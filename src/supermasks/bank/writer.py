@@ -127,6 +127,8 @@ class BankWriter:
     def drop(self, files: Collection[str]) -> None:
         """Take out these tasks; masks that are coded relative to one of them are coded anew.
 
+        The moments go with the last task.
+
         Raises:
             BankFormatError: one of those masks cannot be read.
             StorageError: it cannot be read or written.
@@ -143,6 +145,8 @@ class BankWriter:
         last = number_of(left[-1].file) if left else -1
         self._now(last=last, over=over, edits=self.bank.root.edits + 1)
         self._last, self.order = None, Succession(self.bank.header, over)
+        if not left:  # the next task is the first one, so its inputs say how features are computed
+            self.share("moments", {})
 
     def replace(self, entry: TaskEntry, state: TaskState) -> None:
         """Put another state in the place of a task.
