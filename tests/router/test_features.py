@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import Examples, Network
+from supermasks import Examples, Learner, Network
 from supermasks.bases import PretrainedBase, RandomBase
+from supermasks.data import make_task
 from supermasks.errors import ConfigError, InputError, SupermasksWarning
 from supermasks.nets import fully_connected
 from supermasks.router import (
@@ -18,6 +19,7 @@ from supermasks.router import (
     Features,
     Flat,
     Joined,
+    LinearDiscriminant,
     Patches,
     RandomFeatures,
     Statistics,
@@ -29,7 +31,9 @@ from supermasks.router import (
 )
 from supermasks.router.random_features import standardised
 from supermasks.seeding import generator
+from supermasks.training import Training
 
+COLUMNS = Columns(300)
 RNG = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(30, 2, 9, 8, generator=RNG)
 ROWS = torch.randn(30, 8, generator=RNG)
@@ -78,12 +82,37 @@ def test_columns_are_a_random_layer_over_values_in_units_of_the_first_task(netwo
     bias = random.uniform(-0.5, 0.5, 40).astype("float32")
     rows = first.double().numpy()
     unit = rows.std(axis=0)
-    unit[3], unit[4] = 0.005, np.abs(rows).max() / 1000
+    unit[3] = 0.005
+    unit[4] = np.delete(unit, 4).min()  # about 0.001
     z = 3 * np.arcsinh((later.double().numpy() - rows.mean(axis=0)) / (3 * unit))
     hidden = np.clip(z @ weights + bias, 0, 16)
     got = computed(Columns(40, seed=3), network, first, later)
     assert np.abs(got.numpy() - (hidden * 127 / 8 - 127)).max() < 0.51
     assert float((got[60:] - got[:30]).abs().amax(dim=1).min()) > 5  # a shift of all columns is seen
+
+
+def flagged(flag: int, seed: int, scale: float) -> Tensor:
+    """A column of large values, one of small ones, and four flags, of which at most one is 1."""
+    values = torch.randn(60, 2, generator=torch.Generator().manual_seed(seed))
+    flags = nn.functional.one_hot(torch.full((60,), flag), 5)[:, 1:]
+    return torch.cat([5e5 + 5e4 * values[:, :1], 40 + 10 * values[:, 1:], flags], dim=1) * scale
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e10])
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 3, 2, 1), (0, 1, 2, 3, 4)])
+def test_a_flag_that_only_later_tasks_have_is_seen_beside_large_values(order: tuple[int, ...], scale: float) -> None:
+    learner = Learner(fully_connected([6, 16, 2]), training=Training(1), inference=LinearDiscriminant(features=COLUMNS))
+    for flag in order:
+        learner.learn(make_task(f"{flag}", (flagged(flag, flag, scale), [0, 1] * 30)))
+    for flag in order:
+        assert learner.infer(flagged(flag, flag + 10, scale)).tasks == [f"{flag}"] * 60
+
+
+def test_columns_of_zeros_alone_are_in_units_of_1_and_tiny_ones_have_a_unit_at_all(network: Network) -> None:
+    assert Columns().fit(network, torch.zeros(5, 8))["unit"].tolist() == [1.0] * 8
+    least = torch.full((30, 8), 1e-44)  # a thousandth of it is 0 in float32
+    tiny, zeros = (computed(COLUMNS, network, inputs, inputs) for inputs in (least, ROWS * 0))
+    assert float((tiny - zeros).abs().max()) <= 1
 
 
 def test_random_features_do_not_see_brightness_and_contrast(network: Network) -> None:

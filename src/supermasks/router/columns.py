@@ -31,6 +31,8 @@ class Columns(FeatureMap):
 
     Centre and deviation of each column are those of the first task. Near its centre a column counts as it is, and far
     away by its logarithm. So tasks whose values lie far apart are told apart, whatever the units of the columns are.
+    A constant column takes a thousandth of its value as its deviation. A column of zeros takes the smallest deviation
+    of the other columns, but at most 1: so a flag that only later tasks have is seen beside large values.
 
     Attributes:
         count: the number of features.
@@ -58,9 +60,10 @@ class Columns(FeatureMap):
         if not inputs.is_floating_point():
             raise ConfigError("token ids are names, not values; use Tokens() or Trunk() as features")
         columns = inputs.flatten(1).double()
-        largest = columns.abs().amax(dim=0)
-        largest = torch.where(largest > 0, largest, largest.amax().clamp(min=1e-12))
-        unit = torch.maximum(columns.std(dim=0, correction=0), LEAST * largest)
+        unit = torch.maximum(columns.std(dim=0, correction=0), LEAST * columns.abs().amax(dim=0))
+        zeros = unit == 0
+        unit[zeros] = torch.where(zeros, 1.0, unit).amin()
+        unit = unit.clamp(min=torch.finfo(torch.float32).tiny)
         return {"centre": columns.mean(dim=0).float().cpu(), "unit": unit.float().cpu()}
 
     def function(self, network: Network, shape: tuple[int, ...], fitted: Mapping[str, Tensor]) -> Function:
