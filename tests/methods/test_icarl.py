@@ -1,7 +1,7 @@
 """iCaRL against its formulas: the loss as a plain loop in float64, herding by search, the nearest mean by distances."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -139,6 +139,50 @@ def test_means_are_those_of_the_network_that_answers(blobs: Blobs, own_heads: bo
         means = torch.stack([found[labels == label].mean(dim=0) for label in range(3)])
         torch.testing.assert_close(learner.bank[name].changes["3.weight"].value[:3], normalize(means))
     assert not any(learner.bank[name].buffers for name in "ab")
+
+
+def test_a_bias_of_the_last_layer_may_be_trained(blobs: Blobs) -> None:
+    """It ended in an error of torch. The answer of a task is the nearest mean, without a bias."""
+    module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    network = Network(module, RandomBase(1), select=["0.weight", "0.bias", "2.weight", "2.bias"])
+    learner = Learner(network, seed=1, method=ICaRL(CAPACITY), training=Training(20, 16, Adam(0.01)))
+    inputs = torch.randn(50, 8, generator=torch.Generator().manual_seed(4))
+    for number, name in enumerate("ab"):
+        learner.learn(blobs(name))
+        weights, memory = learner.network.weights, learner.bank.memory
+        assert bool(weights["2.bias"].any())  # it was trained
+
+        def features(x: Tensor, weights: Mapping[str, Tensor] = weights) -> Tensor:
+            return normalize((x.double() @ weights["0.weight"].double().T + weights["0.bias"]).relu())
+
+        own = memory["example tasks"] == number
+        found, labels = features(memory["example inputs"][own]), memory["example targets"][own]
+        means = torch.stack([found[labels == label].mean(dim=0) for label in range(3)])
+        nearest = torch.cdist(features(inputs), normalize(means)).argmin(dim=1)
+        classes = blobs(name).classes
+        assert learner.predict(inputs, task=name).labels == [classes[n] for n in nearest.tolist()]
+
+
+class Other(nn.Module):
+    """A last layer that does more than to multiply by its weight and to add its bias."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.gain = way, nn.Parameter(torch.ones(3, 1))
+        self.weight, self.bias = nn.Parameter(torch.zeros(3, 6)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "gain":
+            return x @ (self.gain * self.weight).T
+        return x @ self.weight.T + (2 * self.bias if self.way == "two biases" else 0)
+
+
+@pytest.mark.parametrize("way", ["gain", "two biases"])
+def test_a_last_layer_that_does_more_is_refused(way: str, blobs: Blobs) -> None:
+    module = nn.Sequential(nn.Linear(8, 6, bias=False), Other(way))
+    network = Network(module, RandomBase(1), select=["0.weight", "1.gain", "1.weight", "1.bias"])
+    with pytest.raises(ConfigError, match=r"linear function of '1\.weight'"):
+        Learner(network, method=ICaRL(), training=Training(2, 16)).learn(blobs("a"))
 
 
 def test_a_class_without_examples_has_no_mean_and_is_refused(blobs: Blobs) -> None:

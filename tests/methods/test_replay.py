@@ -1,6 +1,6 @@
 """ER, A-GEM, DER and DER++ against their formulas, written as plain loops in float64, over three tasks of 20 steps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -127,6 +127,37 @@ def test_regularised_replay_is_its_formula(own_heads: bool, blobs: Blobs) -> Non
 
         plain.train(task, number, loss)
         plain.check(learner)
+
+
+def test_regularised_replay_with_a_trained_bias_is_its_formula(blobs: Blobs) -> None:
+    """A bias of the last layer among the shared weights ended in an error of torch."""
+    module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+    network = Network(module, RandomBase(1), select=["0.weight", "0.bias", "2.weight", "2.bias"])
+    method = RegularisedReplay(CAPACITY, strength=3.0)
+    learner, memory = Learner(network, seed=SEED, method=method, training=DESCENT), Reservoir()
+    values = {name: value.double().requires_grad_() for name, value in learner.network.weights.items()}
+
+    def features(x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        return (x @ values["0.weight"].T + values["0.bias"]).relu()
+
+    for number, task in enumerate((blobs("a"), blobs("b"))):
+        learner.learn(task)
+        memory.begin(task)
+        before = {name: value.detach().clone() for name, value in values.items()}
+        for inputs, targets in batches(task):
+            drawn = memory.draw()
+            memory.offer(inputs, targets, number)
+            x = torch.stack([*inputs, *(one.inputs for one in drawn)]).double()
+            logits = features(x, values) @ values["2.weight"].T + values["2.bias"]
+            loss = cross_entropy(logits, torch.tensor([*targets.tolist(), *(one.target for one in drawn)]))
+            if number:
+                loss = loss + 3.0 * ((features(x, values) - features(x, before)) ** 2).mean()
+            steps = torch.autograd.grad(loss, list(values.values()))
+            with torch.no_grad():
+                for value, step in zip(values.values(), steps, strict=True):
+                    value -= RATE * step
+        for name, value in values.items():
+            torch.testing.assert_close(learner.network.weights[name].double(), value.detach(), rtol=0, atol=1e-5)
 
 
 def test_the_penalty_holds_features_where_they_were(blobs: Blobs) -> None:

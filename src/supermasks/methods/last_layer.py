@@ -28,19 +28,32 @@ class LastLayer:
         self._network, self._name = network, matrices[-1]
         self._shape = shapes[self._name]
         path = self._name.rpartition(".")[0]
-        constant = [name for name in network.constants if not own and name.rpartition(".")[0] == path]
-        self._own, self._biases = [name for name in own if name != self._name], constant
+        biases = [
+            name for name, shape in shapes.items() if shape == self._shape[:1] and name.rpartition(".")[0] == path
+        ]
+        self._trained = [name for name in own if name != self._name] if own else biases
+        self._constant = [name for name in network.constants if not own and name.rpartition(".")[0] == path]
         inputs = lesson.task.train.batch(torch.arange(min(2, len(lesson.task.train))))[0]
-        weight = torch.randn(self._shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-        weight = weight.to(network.device)
-        values = {**network.weights, self._name: weight, **_zeros(self._own, len(weight), weight)}
-        with torch.no_grad():
-            expected, found = self.features(inputs, values) @ weight.T, network.forward(inputs, values)
-        if expected.shape != found.shape or not torch.allclose(expected, found, rtol=1e-3, atol=1e-4):
+        if not self._is_linear(inputs):
             raise ConfigError(
-                f"expected a network whose logits are a linear function of {self._name!r}, without a bias, got other "
-                "logits; build the network with such a last layer, and name it as the head"
+                f"expected a network whose logits are a linear function of {self._name!r}, and of a bias only if it is "
+                "trained, got other logits; build the network with such a last layer, and name it as the head"
             )
+
+    def _is_linear(self, inputs: Tensor) -> bool:
+        """Return whether the logits are `features @ weight.T + biases`, with random numbers as last layer."""
+        random, (outputs, _) = torch.Generator().manual_seed(0), self._shape
+        shapes = {self._name: self._shape, **dict.fromkeys(self._trained, (outputs,))}
+        last = {name: torch.randn(shape, generator=random, dtype=torch.float32) for name, shape in shapes.items()}
+        last = {name: value.to(self._network.device) for name, value in last.items()}
+        values = {**self._network.weights, **last}
+        try:
+            with torch.no_grad():
+                features, found = self.features(inputs, values), self._network.forward(inputs, values)
+                expected = sum((last[name] for name in self._trained), features @ last[self._name].T)
+        except RuntimeError:  # another layer does not take such a weight or bias
+            return False
+        return expected.shape == found.shape and torch.allclose(expected, found, rtol=1e-3, atol=1e-4)
 
     def features(self, inputs: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """Return what enters the last layer, `batch x features`.
@@ -54,16 +67,16 @@ class LastLayer:
     def open(self) -> dict[str, Tensor]:
         """Return the values of the last layer with which the logits are the features: a unit matrix, and no bias."""
         unit = torch.eye(self._shape[1], dtype=torch.float32, device=self._network.device)
-        return {self._name: unit, **_zeros((*self._own, *self._biases), len(unit), unit)}
+        return {self._name: unit, **_zeros((*self._trained, *self._constant), len(unit), unit)}
 
     def logits(self, features: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """Return the logits of features, `batch x outputs`.
 
         Args:
             features: `batch x features`.
-            values: the last layer, and its biases where tasks have their own; there may be more outputs than usual.
+            values: the last layer, and its biases if they are trained; there may be more outputs than usual.
         """
-        biases = [values[name] for name in self._own] + [self._network.constants[name] for name in self._biases]
+        biases = [values[name] for name in self._trained] + [self._network.constants[name] for name in self._constant]
         return sum(biases, features @ values[self._name].T)
 
     def holding(self, rows: Tensor) -> dict[str, Tensor]:
@@ -74,7 +87,7 @@ class LastLayer:
         """
         weight = torch.zeros(self._shape, dtype=torch.float32)
         weight[: len(rows)] = rows
-        return {self._name: weight, **_zeros(self._own, len(weight), weight)}
+        return {self._name: weight, **_zeros(self._trained, len(weight), weight)}
 
 
 def _zeros(names: Iterable[str], size: int, like: Tensor) -> dict[str, Tensor]:
