@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import BankFolder, Examples, Learner, Network, Task
+from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.errors import (
     ConfigError,
@@ -317,7 +317,7 @@ def test_a_router_of_a_learner_without_tasks_begins_anew(small: Make, blobs: Mak
     """Features fitted on inputs of another scale would make all tasks look the same."""
     truth, learner = small(inference=LinearDiscriminant()), small(inference=LinearDiscriminant())
     slip = blobs("slip")
-    learner.learn(replace(slip, train=Examples(1000 + slip.train.inputs, slip.train.targets)))
+    learner.learn(replace(slip, train=replace(slip.train, view=lambda inputs: 1000 + inputs)))
     learner.remove("slip")
     for name in "abcd":
         for each in (truth, learner):

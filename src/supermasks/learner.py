@@ -25,6 +25,7 @@ from supermasks.training import (
     LearnedTask,
     Listeners,
     Shown,
+    check_learnable,
     checked_callbacks,
     forget_stages,
     learn_task,
@@ -33,7 +34,7 @@ from supermasks.training import (
     watched,
 )
 from supermasks.training.layers import seeded_reading
-from supermasks.training.learning import count
+from supermasks.training.learning import count, two_of
 from supermasks.types import Task, TaskStream
 from supermasks.workers import Workers
 
@@ -230,11 +231,16 @@ class Learner(StoredLearner):
         statistics = self.inference.statistics
         if not isinstance(statistics, Statistics) or len(self.bank):  # tasks without statistics cannot get them here
             return None
+        check_learnable(self.network, task, self.training)
         return self._begin(statistics, task)
 
     def _begin(self, statistics: Statistics, task: Task) -> Moments:
         with seeded_reading(self.network.device, self.seed, task.name, "features"):
-            return statistics.begin(self.network, task.train)
+            try:
+                return statistics.begin(self.network, task.train)
+            except Exception:
+                self.network.outputs(two_of(task))  # says so if the network cannot take these inputs either
+                raise
 
     def _add(self, learned: LearnedTask) -> None:
         self.add(learned.state, learned.memory or None, learned.weights, learned.moments)
