@@ -183,6 +183,25 @@ def test_a_task_that_comes_back_is_not_counted_twice(folder: BankFolder, pairs: 
         check_same(folder.open().moments, total)
 
 
+def test_what_a_task_adds_that_is_learned_again_on_the_same_examples_is_nothing(
+    folder: BankFolder, pairs: list[Pair], make_state: MakeState
+) -> None:
+    """`minus` then takes away all of it, as of a bank that has counted the task before."""
+    bank, (state, moments) = folder.read(), pairs[1]
+    total = moments_of(bank)
+    nothing = total.plus(moments).minus(total)
+    assert (nothing.members, nothing.examples) == ((), 0)
+    for held in (bank, folder):
+        held.remove("b")
+        (held.append if isinstance(held, BankFolder) else held.add)(state, moments=nothing)
+        held.replace(state, moments=nothing)
+        with pytest.raises(MaskError, match="expected the statistics of task 'b', got those of other examples"):
+            held.replace(state, moments=counted(make_state("d", 3), 3)[1])
+    for held in (bank, folder.open()):
+        assert held.names == ["a", "c", "b"]
+        check_same(held.moments, bank_of(pairs).moments)
+
+
 def emptied_by_removing(folder: BankFolder) -> None:
     for name in folder.open().names:
         folder.remove(name)

@@ -162,13 +162,17 @@ def with_task(held: Moments | None, state: TaskState, moments: Moments | None) -
         held: what was counted of the tasks in the bank; None if nothing was.
         state: of the new task.
         moments: what was counted of it; None if nothing was, or if it was in the bank before. They may hold other tasks
-            as well, if they hold all those in the bank.
+            as well, if they hold all those in the bank. If it is counted in the bank already, they need not hold it.
 
     Raises:
         MaskError: the moments do not hold the task, or it has means, and there are only moments of other tasks.
         BaseMismatchError: other features were counted than of the tasks in the bank.
     """
-    if moments is not None and not moments.hold(state.means):
+    if (
+        moments is not None
+        and not moments.hold(state.means)
+        and (held is None or not held.hold(state.means) or {*moments.members} - {*held.members})
+    ):
         raise MaskError(
             f"expected the statistics of task {state.name!r}, got those of other examples; pass what was counted "
             "together with the means of its classes"
