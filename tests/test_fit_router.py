@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from supermasks import Examples, Learner, Task
+from supermasks import BankFolder, Examples, Learner, Task
 from supermasks.data import make_task
 from supermasks.errors import InputError
 from supermasks.moments import Moments
-from supermasks.router import LinearDiscriminant, RandomFeatures
+from supermasks.router import Columns, FeatureMap, LinearDiscriminant, RandomFeatures
 from supermasks.training import Training
 
 ROUTER = LinearDiscriminant(features=RandomFeatures(20))
@@ -27,11 +28,14 @@ def task(number: int, inputs: object) -> Task:
     return make_task(f"{number}", (inputs, [0, 1] * 20))
 
 
-def learned(make: Callable[[int], object]) -> Learner:
-    """A learner of two tasks."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
-    learner = Learner(network, seed=0, training=Training(steps=2, batch_size=8), inference=ROUTER)
-    for number in range(2):
+def network() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+
+
+def learned(make: Callable[[int], object], router: LinearDiscriminant = ROUTER, only: int | None = None) -> Learner:
+    """A learner of two tasks, or only of one of them."""
+    learner = Learner(network(), seed=0, training=Training(steps=2, batch_size=8), inference=router)
+    for number in range(2) if only is None else [only]:
         learner.learn(task(number, make(number)), progress=None)
     return learner
 
@@ -61,6 +65,33 @@ def of(learner: Learner) -> Moments:
     moments = learner.bank.moments
     assert moments is not None
     return moments
+
+
+def whole(value: Tensor) -> bytes:
+    return value.numpy().tobytes()
+
+
+@pytest.mark.parametrize("features", [Columns(50), RandomFeatures(20)], ids=["fitted", "not fitted"])
+def test_statistics_anew_leave_nothing_of_a_removed_task(features: FeatureMap, tmp_path: Path) -> None:
+    """Not even in pages of the file that are free."""
+    router = LinearDiscriminant(features=features)
+    learner, truth = learned(scaled, router), learned(scaled, router, only=1)
+    learner.save(tmp_path / "bank")
+    means = learner.bank["0"].means
+    assert means is not None
+    left = [means.digest.encode(), *map(whole, of(learner).fitted.values())]
+    BankFolder(tmp_path / "bank").remove("0")
+    file = tmp_path / "bank" / "bank.sqlite"
+    assert all(each in file.read_bytes() for each in left)
+    assert whole(means.codes) not in file.read_bytes()
+    rest = Learner.load(tmp_path / "bank", network())
+    rest.fit_router([task(1, scaled(1))])
+    rest.save(tmp_path / "bank", overwrite=True)
+    assert not any(each in file.read_bytes() for each in left)
+    moments = BankFolder(tmp_path / "bank").open().moments
+    assert moments is not None
+    assert (moments.of, moments.members, moments.examples) == (of(truth).of, of(truth).members, of(truth).examples)
+    assert torch.equal(moments.scatter, of(truth).scatter)
 
 
 REFUSED: dict[str, tuple[Callable[[int], object], Callable[[int], Task], str]] = {
