@@ -137,7 +137,9 @@ class BankFolder:
     def save(self, bank: MaskBank, overwrite: bool = False, calibration: Mapping[str, Any] | None = None) -> None:
         """Make the folder hold this bank: create it, or append the tasks that the folder lacks.
 
-        If the bank has no memory or no moments, those in the folder stay.
+        If the bank has no memory or no moments, those in the folder stay. Otherwise they are replaced: what was counted
+        of a task that another process has added and removed meanwhile is lost. Such a task comes back with `append` and
+        its moments alone, as `Moments.minus` gives them.
 
         Args:
             bank: to save.
