@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from supermasks.arithmetic import computing_in
 from supermasks.errors import ConfigError
 from supermasks.inference import OneShot, TaskInference
 from supermasks.inference.task_inference import decide
@@ -40,7 +41,8 @@ class Evidence:
 
     def scores(self, weights: Sequence[float]) -> Tensor:
         """Return the weighted sum of each class, `inputs x listed x classes`; `-inf` where there is no such class."""
-        total = torch.einsum("s,snlc->nlc", torch.tensor(weights, dtype=self.terms.dtype), self.terms)
+        with computing_in(torch.float32, self.terms.device):
+            total = torch.einsum("s,snlc->nlc", torch.tensor(weights, dtype=self.terms.dtype), self.terms)
         return total.masked_fill(~self.real, -torch.inf)
 
     def chosen(self, weights: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from supermasks.arithmetic import computing_in
 from supermasks.brief import listed
 from supermasks.errors import ConfigError, TaskError
 from supermasks.inference import TaskInference
@@ -203,7 +204,9 @@ class _Solved:
 
     def joint(self, features: Tensor) -> Tensor:
         """Return `log p(x, c)` up to a constant, `inputs x classes`."""
-        return torch.addmm(self._bias, features, self._weights).index_select(1, self._column).add_(self._shares)
+        with computing_in(torch.float32, features.device):
+            joint = torch.addmm(self._bias, features, self._weights)
+        return joint.index_select(1, self._column).add_(self._shares)
 
     def evidence(self, joint: Tensor) -> Tensor:
         """Return `log p(x, task)` up to a constant, `inputs x tasks`, from `log p(x, c)`."""
@@ -219,7 +222,8 @@ class _Solved:
 
         The first column is the distance, the second one the distance minus that to the centre: `inputs x 2`.
         """
-        lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
+        with computing_in(torch.float32, features.device):
+            lengths = ((features - self._centre) @ self._whitening).square().sum(dim=1)
         relative = torch.empty(len(chosen), dtype=joint.dtype)
         for tasks, columns in self._groups:
             row = torch.full((len(self.sizes),), -1).scatter_(0, tasks, torch.arange(len(tasks)))[chosen]

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from supermasks.arithmetic import computing_in
 from supermasks.errors import ConfigError, SupermasksWarning
 from supermasks.moments import LEVELS, ClassMeans, Moments, add_products
 from supermasks.network import Network
@@ -22,6 +23,8 @@ AT_ONCE = 1024
 
 CLIPPED = 0.5
 """If more than this share of the features of a task are clipped, a warning says so."""
+
+_CPU = torch.device("cpu")
 
 _TYPES = {8: torch.int8, 16: torch.int16}
 
@@ -54,9 +57,10 @@ class Statistics(Settings):
             ConfigError: there are no such features of such inputs.
         """
         chosen = torch.linspace(0, len(examples) - 1, min(SEEN, len(examples)), dtype=torch.float64).round().long()
-        inputs = examples.batch(chosen)[0]
-        features = self.features.suited(network, inputs)
-        fitted = features.fit(network, inputs)
+        with computing_in(torch.float32, network.device), computing_in(torch.float32, _CPU):
+            inputs = examples.batch(chosen)[0]
+            features = self.features.suited(network, inputs)
+            fitted = features.fit(network, inputs)
         settings = describe(Statistics(features, self.per, self.bits))
         function = features.function(network, tuple(inputs.shape[1:]), fitted)
         width = Features(network, function)(inputs[:1]).shape[1]
@@ -100,17 +104,18 @@ def collect(network: Network, examples: Examples, classes: int, empty: Moments) 
     kept = classes if settings.per == "class" else 1
     sums, counts = torch.zeros(kept, size, dtype=torch.float64), torch.zeros(kept, dtype=torch.int64)
     scatter, beyond = torch.zeros(size, size, dtype=torch.float64), 0
-    for inputs, targets in examples.batches(AT_ONCE):
-        found, of = features.rounded(inputs), targets.cpu()
-        if settings.per != "class":
-            of = torch.zeros_like(of)
-        if found.shape[1] != size:
-            raise ConfigError(f"expected {size} features of each input as for the first task, got {found.shape[1]}")
-        beyond += int((found.abs() > LEVELS).sum())
-        found.clamp_(-LEVELS, LEVELS)
-        counts += torch.bincount(of, minlength=kept)
-        sums.index_add_(0, of, found.double())
-        add_products(scatter, found)
+    with computing_in(torch.float32, network.device), computing_in(torch.float32, _CPU):
+        for inputs, targets in examples.batches(AT_ONCE):
+            found, of = features.rounded(inputs), targets.cpu()
+            if settings.per != "class":
+                of = torch.zeros_like(of)
+            if found.shape[1] != size:
+                raise ConfigError(f"expected {size} features of each input as for the first task, got {found.shape[1]}")
+            beyond += int((found.abs() > LEVELS).sum())
+            found.clamp_(-LEVELS, LEVELS)
+            counts += torch.bincount(of, minlength=kept)
+            sums.index_add_(0, of, found.double())
+            add_products(scatter, found)
     if (share := beyond / max(1, size * int(counts.sum()))) > CLIPPED:
         kind = type(settings.features).__name__
         warnings.warn(
