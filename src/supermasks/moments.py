@@ -204,11 +204,17 @@ class Moments:
         return replace(self, scatter=torch.zeros_like(self.scatter), examples=0, members=())
 
     def _check_features(self, other: "Moments") -> None:
-        if self.of != other.of:
+        if self.of == other.of:
+            return
+        if features_digest(self.settings, {}) != features_digest(other.settings, {}):
             raise BaseMismatchError(
-                f"expected statistics of the features {self.settings}, got those of {other.settings}, or fitted on "
-                "other inputs; learn all tasks with the same features, or collect them anew with fit_router(tasks)"
+                f"expected statistics of the features {self.settings}, got those of {other.settings}; learn all tasks "
+                "with the same features, or collect them anew with fit_router(tasks)"
             )
+        raise BaseMismatchError(
+            "expected statistics whose features were fitted on the same first task, got those fitted on another one; "
+            "begin both banks from one saved bank that has a task, or collect them anew with fit_router(tasks)"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts as tensors for a file; the lower triangle of S is left out."""
