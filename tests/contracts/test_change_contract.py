@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from supermasks import Learner, Network, Task, compress
 from supermasks.bases import RandomBase
 from supermasks.changes import Change
-from supermasks.methods import Individual, Method
+from supermasks.masks import Threshold
+from supermasks.methods import Individual, Method, Sequential, SignedMasks, SupSup
 from supermasks.superposition import Superposition
 from supermasks.training import Adam, Training
 
@@ -99,7 +100,34 @@ def test_a_mixture_of_one_task_is_the_task(kind: type[Method], blobs: Blobs) -> 
 @rows
 def test_products_are_the_derivative_in_the_coefficients(kind: type[Method], blobs: Blobs) -> None:
     """By finite differences of a function of the mixture, and by autograd, in float64."""
-    learner = learned(kind, blobs)
+    check_products(learned(kind, blobs))
+
+
+@pytest.mark.parametrize("method", [SupSup(Threshold(-1.0)), Individual(), Sequential(), SignedMasks()], ids=repr)
+def test_products_of_a_single_number_are_so_too(method: Method, blobs: Blobs) -> None:
+    """They ended in an error of torch."""
+    network = Network(Scaled(), RandomBase(2), select=["scale", "first.weight", "last.weight"])
+    learner = Learner(network, method=method, training=Training(10, 12))
+    for name in "abc":
+        learner.learn(blobs(name))
+    check_products(learner)
+    inputs = blobs("a").train.inputs[:4]
+    each = learner.infer(inputs).evidence
+    torch.testing.assert_close(each, torch.cat([learner.infer(x[None], together=True).evidence for x in inputs]))
+
+
+class Scaled(nn.Module):
+    """A network with a parameter of no dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.first, self.last = nn.Parameter(torch.ones(())), nn.Linear(8, 12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu() * self.scale)
+
+
+def check_products(learner: Learner) -> None:
     random = torch.Generator().manual_seed(1)
     for name, of, some in changes(learner):
         weight = learner.network.weights[name]

@@ -1,6 +1,7 @@
 """What every method keeps to; a new method is found by itself."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import RandomBase
 from supermasks.changes import Change, Difference, Shifted, change_kinds
-from supermasks.methods import ExSSNeT, Individual, Method, Outliers, SupSup
+from supermasks.errors import ConfigError
+from supermasks.masks import Drop, Threshold
+from supermasks.methods import BatchEnsemble, ExSSNeT, Individual, Method, Outliers, SignedMasks, SupSup
 from supermasks.spec import build, describe
 from supermasks.training import Adam, Step, Training
 from supermasks.workers import LocalProcesses
@@ -137,6 +140,43 @@ def test_saving_and_loading_change_nothing(method: Method, head: str | None, blo
     assert torch.equal(
         *(each.network.logits(last.train.batch(torch.arange(9))[0], each.bank["d"]) for each in (learner, loaded))
     )
+
+
+class Scaled(nn.Module):
+    """A network with a parameter of no dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 4, 3), nn.Linear(64, 5)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.conv(x).relu().flatten(1) * self.scale)
+
+
+@rows
+def test_a_shared_weight_may_be_a_single_number(method: Method, blobs: Blobs, tmp_path: Path) -> None:
+    """All methods ended in an error of Python. Some cannot have it, and say so."""
+    if hasattr(method, "rule"):
+        method = replace(method, rule=Drop(0) if isinstance(method, SignedMasks) else Threshold(-1.0))  # it is kept
+    network = Network(Scaled(), RandomBase(2), select=["scale", "conv.weight", "last.weight"])
+    learner = Learner(network, seed=4, method=method, training=Training(6, 12, Adam(1e-2)))
+    tasks = tasks_of(blobs)[:2]
+    if isinstance(method, BatchEnsemble):
+        with pytest.raises(ConfigError, match=r"'scale' is a single number.*exclude it with select"):
+            learner.learn(tasks[0])
+        return
+    for task in tasks:
+        learner.learn(task)
+    learner.save(tmp_path / "bank")
+    loaded = Learner.load(tmp_path / "bank", Scaled())
+    assert same(logits(loaded, tasks), logits(learner, tasks))
+    for task, found in zip(tasks, logits(loaded, tasks), strict=True):
+        values = {**network.constants, **loaded.network.effective(loaded.bank[task.name])}
+        assert values["scale"].shape == ()
+        x = nn.functional.conv2d(task.train.batch(torch.arange(9))[0], values["conv.weight"], values["conv.bias"])
+        plain = (x.relu().flatten(1) * values["scale"]) @ values["last.weight"].T + values["last.bias"]
+        torch.testing.assert_close(found, plain)
 
 
 @rows

@@ -55,7 +55,7 @@ def mask_of(session: Session) -> Mask:
     return as_mask({name: change for name, change in changes.items() if isinstance(change, Masked)})
 
 
-def compare(net: nn.Module, method: Method, tasks: list[Task], training: Training, **settings: str) -> None:
+def compare(net: nn.Module, method: Method, tasks: list[Task], training: Training, **settings: object) -> None:
     network = Network(net, RandomBase(3), **settings)  # pyright: ignore[reportArgumentType]
     expected, separate = alone(network, method, tasks, training)
     found = [begun(method, network, task) for task in tasks]
@@ -72,6 +72,22 @@ def compare(net: nn.Module, method: Method, tasks: list[Task], training: Trainin
         assert fit_ours.steps == fit_theirs.steps
     masks = [mask_of(one) for one in found]
     assert isinstance(method, Individual) or masks[0] != masks[1]
+
+
+class Scaled(nn.Module):
+    """A network with a parameter of no dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.first, self.last = nn.Parameter(torch.ones(())), nn.Linear(8, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu() * self.scale)
+
+
+def test_the_gradient_of_a_single_number_is_clipped_as_alone(blobs: Callable) -> None:
+    tasks, select = [blobs(name) for name in NAMES], ["scale", "first.weight", "last.weight"]
+    compare(Scaled(), Individual(), tasks, Training(10, 16, SGD(0.1), clip_norm=0.1), select=select)
 
 
 @pytest.mark.parametrize("rule", [Threshold(), TopK(0.4)], ids=repr)

@@ -110,7 +110,7 @@ class Change(ABC):
             gradients: `dL_b/dE`, `rows x ...`, each row in the shape of the parameter.
             changes: `k` of this class.
         """
-        flat = gradients.flatten(1)
+        flat = gradients.reshape(len(gradients), -1)
         columns = [flat @ change.applied(weight).flatten() for change in changes]
         return torch.stack(columns, dim=1) if columns else flat.new_zeros(len(flat), 0)
 

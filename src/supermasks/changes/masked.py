@@ -89,7 +89,9 @@ class Masked(StoredTogether):
 
     @classmethod
     def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence["Masked"]) -> Tensor:
-        return mask_products(gradients.flatten(1) * weight.flatten(), [change.bits for change in changes])
+        return mask_products(
+            gradients.reshape(len(gradients), -1) * weight.flatten(), [change.bits for change in changes]
+        )
 
     @classmethod
     def listed(cls, weight: Tensor, gradient: Tensor, changes: Sequence["Masked"]) -> Tensor:

@@ -56,7 +56,7 @@ class Replaced(Change):
 
     @classmethod
     def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence["Replaced"]) -> Tensor:
-        flat = gradients.flatten(1)
+        flat = gradients.reshape(len(gradients), -1)
         columns = [(flat * change._value.to(flat.device).flatten()).sum(dim=1) for change in changes]
         return torch.stack(columns, dim=1) if columns else flat.new_zeros(len(flat), 0)
 

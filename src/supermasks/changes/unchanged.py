@@ -44,7 +44,7 @@ class Unchanged(Change):
 
     @classmethod
     def products(cls, weight: Tensor, gradients: Tensor, changes: Sequence["Unchanged"]) -> Tensor:
-        one = gradients.flatten(1) @ weight.flatten()
+        one = gradients.reshape(len(gradients), -1) @ weight.flatten()
         return one[:, None].expand(-1, len(changes))
 
     def tensors(self) -> dict[str, Tensor]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from supermasks.brief import listed
 from supermasks.changes import RankOne, Replaced
 from supermasks.changes.rank_one import scaled
+from supermasks.errors import ConfigError
 from supermasks.methods.method import Method
 from supermasks.methods.session import Learned, Lesson, Session, initial_head
 
@@ -24,6 +26,9 @@ class BatchEnsemble(Method):
     Attributes:
         first_trains: the first task of a bank also trains `W`, which is then frozen, as in Wen et al. (2020). Otherwise
             `W` keeps the values of the base ("Rand W" in SupSup's Table 2).
+
+    Raises:
+        ConfigError: for a task, if a shared weight is a single number.
     """
 
     first_trains: bool = True
@@ -37,6 +42,11 @@ class BatchEnsemble(Method):
         return self.first_trains
 
     def begin(self, lesson: Lesson) -> Session:
+        if single := [name for name, shape in lesson.network.shapes.items() if not shape]:
+            raise ConfigError(
+                f"BatchEnsemble scales inputs and outputs of layers, and {listed(single)} is a single number, which has "
+                "neither; exclude it with select=[...]"
+            )
         return _Vectors(lesson, self.first_trains and not len(lesson.past.states))
 
 

@@ -192,7 +192,7 @@ def _masked(network: Network, seed: int) -> dict[str, Tensor]:
     """Return the shared weights under random masks that keep half of them."""
     random = generator(seed, "probe masks")
     return {
-        name: weight * torch.from_numpy(random.random(tuple(weight.shape)) < 0.5).to(weight.device)
+        name: weight * torch.from_numpy(np.asarray(random.random(tuple(weight.shape)) < 0.5)).to(weight.device)
         for name, weight in network.weights.items()
     }
 

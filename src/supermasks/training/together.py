@@ -258,7 +258,7 @@ class _Ended:
 def _clip(parameters: Iterable[Tensor], largest: float) -> None:
     """Clip the norm of the gradients of each task, as `torch.nn.utils.clip_grad_norm_` does for one task."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+    norms = torch.stack([gradient.reshape(len(gradient), -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     factors = (largest / (norms + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
