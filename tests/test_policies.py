@@ -12,13 +12,20 @@ from torch.nn import functional
 
 from supermasks import BankFolder, Examples, Learner, Network, Task
 from supermasks.bases import PretrainedBase, RandomBase, load_checkpoint, read_checkpoint
-from supermasks.errors import BaseMismatchError, ConfigError, InputError, MaskError, TaskError, UnsupportedModuleError
+from supermasks.errors import (
+    BaseMismatchError,
+    ConfigError,
+    InputError,
+    TaskError,
+    TrainingError,
+    UnsupportedModuleError,
+)
 from supermasks.inference import Binary, Exhaustive, ListThenTry, OneShot, TwoShot
 from supermasks.masks import Threshold, TopK
-from supermasks.methods import ExSSNeT, Individual, SupSup
+from supermasks.methods import ExSSNeT, Individual, Lesson, SupSup
 from supermasks.nets import fully_connected
 from supermasks.normalisation import NormPolicy
-from supermasks.scores import Constant
+from supermasks.scores import Constant, Past
 from supermasks.streams import StreamLearner
 from supermasks.training import Adam, Training
 from supermasks.training.order import Order
@@ -532,9 +539,20 @@ def test_statistics_beyond_half_precision_are_refused(cnn: Callable[..., nn.Modu
     assert isinstance(task.train.inputs, Tensor)
     loud = replace(task, train=Examples(task.train.inputs * 1e5, task.train.targets))
     learner = Learner(cnn(8), training=Training(40, 16, Adam(1e-2), statistics_precision="float16"))
-    with pytest.raises(MaskError, match="float16"):
+    with pytest.raises(TrainingError, match="float16"):
         learner.learn(loud)
     assert len(learner.bank) == 0
+
+
+def test_weights_beyond_half_precision_are_an_error_of_the_training(blobs: Blobs) -> None:
+    network = Network(fully_connected([8, 16, 6]), RandomBase(0))
+    session = Individual(precision="float16").begin(Lesson(network, blobs("t"), 0, Past()))
+    with torch.no_grad():
+        session.parameters["1.weight"][0, 0] = 65504.0
+        assert session.finish().changes["1.weight"].applied(torch.zeros(16, 8))[0, 0] == 65504.0
+        session.parameters["1.weight"][0, 0] = 65520.0
+    with pytest.raises(TrainingError, match=r"'1.weight' does not fit into float16; lower the learning rate"):
+        session.finish()
 
 
 class Counting(nn.Module):

@@ -76,7 +76,7 @@ class UnsupportedModuleError(SupermasksError, TypeError):
 
 
 class TrainingError(SupermasksError, RuntimeError):
-    """Training diverged: the loss is not finite."""
+    """Training diverged: the loss is not finite, or what was trained is too large for the type that it is kept in."""
 
 
 class WorkerError(SupermasksError, RuntimeError):

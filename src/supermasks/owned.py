@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supermasks.errors import ConfigError, MaskError
+from supermasks.errors import ConfigError, MaskError, TrainingError
 from supermasks.masks import Mask, decode_mask, encode_mask
 
 Precision = Literal["float32", "float16", "int8", "int4"]
@@ -103,7 +103,8 @@ class Owned:
             exclusive: whether the task left the weights of all earlier masks untouched.
 
         Raises:
-            ConfigError: the precision is unknown, or a change is too large for it.
+            ConfigError: the precision is unknown.
+            TrainingError: a change is too large for it.
         """
         if precision not in PRECISIONS:
             raise ConfigError(f"the precision of weights must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -118,9 +119,9 @@ class Owned:
             else:
                 codes[name] = change.to(_FLOATS[precision])
                 if bool((codes[name].isinf() & change.isfinite()).any()):
-                    raise ConfigError(
+                    raise TrainingError(
                         f"a weight of {name!r} changed by {float(change.abs().max()):g}, too much for {precision}; "
-                        "store the weights as float32, int8 or int4"
+                        "lower the learning rate, or store the weights as float32, int8 or int4"
                     )
         return cls(mask, codes, scales, precision, exclusive)
 

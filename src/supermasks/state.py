@@ -12,7 +12,7 @@ from torch import Tensor
 
 from supermasks.brief import brief, counted
 from supermasks.changes import Change, Masked, Unchanged, as_mask, by_kind
-from supermasks.errors import MaskError, TaskError
+from supermasks.errors import MaskError, TaskError, TrainingError
 from supermasks.input_form import InputForm
 from supermasks.masks import Mask
 from supermasks.moments import ClassMeans
@@ -189,13 +189,16 @@ class TaskState:
         """Return the state with its statistics rounded to float16; a bank then stores them as float16.
 
         Raises:
-            MaskError: a statistic is outside of the range of float16, +-65504.
+            TrainingError: a statistic is outside of the range of float16, +-65504.
         """
         rounded: dict[str, Tensor] = {}
         for name, value in self.buffers.items():
             rounded[name] = value.half().to(value.dtype) if value.dtype == torch.float32 else value
             if not torch.equal(rounded[name].isfinite(), value.isfinite()):
-                raise MaskError(f"buffer {name!r} of task {self.name!r} does not fit into float16; keep it in float32")
+                raise TrainingError(
+                    f"buffer {name!r} of task {self.name!r} does not fit into float16; lower the learning rate, or "
+                    "keep it in float32"
+                )
         return replace(self, buffers=rounded)
 
     def nbytes(self) -> dict[str, int]:

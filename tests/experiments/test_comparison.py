@@ -138,6 +138,21 @@ def test_a_trial_that_diverges_is_logged_and_loses(runs: list[Experiment], tmp_p
     assert "not finite" in lines[2]["error"]
 
 
+def test_a_trial_whose_weights_do_not_fit_their_precision_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first step of RMSprop moves a weight by ten times the rate, and float16 ends at 65504.
+    monkeypatch.setattr("supermasks.experiments.comparison.FACTORS", (1.0, 30.0))
+    found = small("packnet(weights='float16')", seeds=1, trials=2)
+    (usual,) = found.experiments
+    usual = changed(usual, optimiser=RMSprop(500.0), weight_optimiser=None)
+    compare(replace(found, experiments=(usual,)), tmp_path, apart=False)
+    lines = read_lines(tmp_path / "search.jsonl")
+    assert [line["accuracy"] is None for line in lines] == [False, True]
+    assert "too much for float16" in lines[1]["error"]
+    assert (tmp_path / "runs" / f"{found.names[0]}-seed0" / "record.json").exists()
+
+
 def test_a_stopped_search_is_resumed(runs: list[Experiment], tmp_path: Path) -> None:
     settings = small("supsup", seeds=1, trials=2)
     compare(settings, tmp_path, apart=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supermasks import BankFolder, Learner, Network, Task
 from supermasks.bases import PretrainedBase
 from supermasks.changes import Masked, Replaced, Signed
-from supermasks.errors import ConfigError, MaskError
+from supermasks.errors import ConfigError, MaskError, TrainingError
 from supermasks.masks import Annealed, Drop, Mask, Threshold
 from supermasks.methods import Lesson, SupSup
 from supermasks.methods.signed import SCALE, SignedMasks
@@ -88,6 +88,19 @@ def test_without_flips_and_scales_it_is_a_mask() -> None:
     plain = Masked(Mask.pack({"w": states == 1}), "w")
     assert torch.equal(Signed(states, 1.0).applied(weight), plain.applied(weight))
     assert torch.equal(Signed(states, 1.0).used(), plain.used())
+
+
+def test_a_scale_that_float16_cannot_hold_is_an_error_of_the_training(blobs: Blobs) -> None:
+    session = SignedMasks(Drop(4), Spread()).begin(Lesson(network(), blobs("a", 3, (1, 6, 6)), 0, Past()))
+    with torch.no_grad():
+        session.parameters[SCALE + "3.weight"].fill_(11.0)
+    changes = session.finish().changes
+    assert isinstance(changes["3.weight"], Signed)
+    assert changes["3.weight"].scale == pytest.approx(59874.1, rel=1e-3)
+    with torch.no_grad():
+        session.parameters[SCALE + "3.weight"].fill_(11.1)  # 66171, where float16 ends at 65504
+    with pytest.raises(TrainingError, match=r"scale 66171.* of '3.weight' does not fit into float16"):
+        session.finish()
 
 
 def test_damaged_files_are_rejected() -> None:

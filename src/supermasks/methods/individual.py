@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from supermasks.changes import Replaced
-from supermasks.errors import MaskError
+from supermasks.errors import TrainingError
 from supermasks.methods.method import Method
 from supermasks.methods.session import Learned, Lesson, Session, initial_head
 
@@ -69,5 +69,8 @@ class WeightsSession(Session):
             return value
         half = value.detach().half()
         if not bool(half.isfinite().all()):
-            raise MaskError(f"the trained weight {name!r} does not fit into float16; use precision='float32'")
+            raise TrainingError(
+                f"the trained weight {name!r} does not fit into float16; lower the learning rate, or use "
+                "precision='float32'"
+            )
         return half

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from supermasks.changes import Signed
-from supermasks.errors import ConfigError
+from supermasks.errors import ConfigError, MaskError, TrainingError
 from supermasks.masks import Drop, MaskRule
 from supermasks.methods.session import Learned, Lesson, Session
 from supermasks.methods.supsup import MaskSession, SupSup, replaced
@@ -72,11 +72,17 @@ class _SignedSession(MaskSession):
     def finish(self) -> Learned:
         scores = {name: value.detach().cpu() for name, value in self.scores.items()}
         kept, upright = self.rule.entries(scores), self._upright().entries(scores)
-        changes = {
-            name: Signed(_states(kept[name], upright[name]), float(self.parameters[SCALE + name].detach().exp()))
-            for name in scores
-        }
+        changes = {name: self._change(name, _states(kept[name], upright[name])) for name in scores}
         return Learned({**changes, **replaced(self.head)}, self.remembered())
+
+    def _change(self, name: str, states: Tensor) -> Signed:
+        scale = float(self.parameters[SCALE + name].detach().exp())
+        try:
+            return Signed(states, scale)
+        except MaskError as error:
+            raise TrainingError(
+                f"the trained scale {scale:g} of {name!r} does not fit into float16; lower the learning rate"
+            ) from error
 
     def _upright(self) -> MaskRule:
         """Return the rule for what is not flipped, in this step."""

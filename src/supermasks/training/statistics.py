@@ -39,7 +39,7 @@ def rounded(network: Network, state: TaskState, lesson: Lesson, settings: Traini
         settings: of the training.
 
     Raises:
-        MaskError: a statistic is too large for float16.
+        TrainingError: a statistic is too large for float16.
     """
     if settings.statistics_precision == "float32":
         return state, 0.0
