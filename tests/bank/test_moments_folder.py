@@ -1,6 +1,7 @@
 """What a router counts, in a bank on disk: added up task by task, written only where there is any, and checked."""
 
 import hashlib
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -200,6 +201,37 @@ def test_what_a_task_adds_that_is_learned_again_on_the_same_examples_is_nothing(
     for held in (bank, folder.open()):
         assert held.names == ["a", "c", "b"]
         check_same(held.moments, bank_of(pairs).moments)
+
+
+CHANGES: dict[str, Callable[[BankFolder, Pair], object]] = {
+    "another task": lambda folder, new: folder.append(new[0], moments=new[1]),
+    "another task instead": lambda folder, new: folder.replace(new[0].renamed("b"), moments=new[1]),
+    "no task": lambda folder, _: [folder.remove(name) for name in "abc"],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_sums_that_another_process_has_changed_are_not_called_damaged(
+    folder: BankFolder, make_state: MakeState, change: str
+) -> None:
+    bank = folder.open()
+    CHANGES[change](BankFolder(folder.path), counted(make_state("d", 3), 3))
+    expected = f"{folder.path} was changed by another process since it was opened; open the bank again"
+    with pytest.raises(BankFormatError, match=f"^{re.escape(expected)}$"):
+        _ = bank.moments
+    assert (folder.open().moments is None) == (change == "no task")
+    assert folder.verify() == []
+
+
+@pytest.mark.parametrize("sql", ["UPDATE items SET content = substr(content, 2)", "DELETE FROM items"])
+def test_sums_that_are_damaged_are_not_called_changed(folder: BankFolder, sql: str) -> None:
+    bank = folder.open()
+    with closing(sqlite3.connect(folder.path / "bank.sqlite")) as database, database:
+        database.execute(f"{sql} WHERE name = 'moments'")
+    with pytest.raises(BankFormatError) as caught:
+        _ = bank.moments
+    assert "another process" not in str(caught.value)
+    assert folder.verify() != []
 
 
 def emptied_by_removing(folder: BankFolder) -> None:

@@ -210,9 +210,7 @@ class DatabaseReader(BankReader):
             return
         with self.connection.transaction():
             if self._root().edits != self.root.edits:
-                raise BankFormatError(
-                    f"{self.path} was changed by another process since it was opened; open the bank again"
-                )
+                raise self._changed()
             yield
 
     def put_aside(self, entry: TaskEntry | FileEntry) -> None:
@@ -298,19 +296,20 @@ class DatabaseReader(BankReader):
         kept = "sha256" if table == "items" else "NULL"
         sql = f"SELECT {kept}, LENGTH(content), CASE WHEN LENGTH(content) <= ? THEN content END, TYPEOF(content)"
         rows = self.connection.rows(f"{sql} FROM {table} WHERE {key} = ?", most, value)
+        stored, size, content, kind = rows[0] if rows else (None, 0, None, "null")
+        digest = hashlib.sha256(content if isinstance(content, bytes) else b"")
+        wrong = sha256 not in ("", digest.hexdigest())
+        # Inside of a transaction, nobody but its own writer can have changed the root.
+        if wrong and not self.connection.in_transaction() and not self.is_current():
+            raise self._changed()
         if not rows:
             raise BankFormatError(
                 f"{what} is missing: {self.path / DATABASE} does not have it now; open the bank again"
             )
-        stored, size, content, kind = rows[0]
         if content is None or kind != "blob":
             raise self._damaged(f"{what} has {size} bytes of the type {kind}, expected a blob of at most {most}")
-        digest = hashlib.sha256(content)
-        if sha256 not in ("", digest.hexdigest()) or (table == "items" and stored != digest.digest()):
-            raise BankFormatError(
-                f"{self.path / DATABASE}: {what} is truncated or altered, or another process has changed the bank "
-                "since it was opened; open it again, or restore it from a copy"
-            )
+        if wrong or (table == "items" and stored != digest.digest()):
+            raise self._damaged(f"{what} is truncated or altered")
         return content
 
     def _check_schema(self) -> None:
@@ -331,6 +330,9 @@ class DatabaseReader(BankReader):
             raise BankFormatError(
                 f"{self.path / DATABASE} has other tables than a bank, or a journal of another kind; do not trust it"
             )
+
+    def _changed(self) -> BankFormatError:
+        return BankFormatError(f"{self.path} was changed by another process since it was opened; open the bank again")
 
     def _damaged(self, what: str) -> BankFormatError:
         return BankFormatError(
