@@ -44,8 +44,8 @@ class BatchEnsemble(Method):
     def begin(self, lesson: Lesson) -> Session:
         if single := [name for name, shape in lesson.network.shapes.items() if not shape]:
             raise ConfigError(
-                f"BatchEnsemble scales inputs and outputs of layers, and {listed(single)} is a single number, which has "
-                "neither; exclude it with select=[...]"
+                f"BatchEnsemble scales inputs and outputs of layers, and {listed(single)} is a single number, which "
+                "has neither; exclude it with select=[...]"
             )
         return _Vectors(lesson, self.first_trains and not len(lesson.past.states))
 
