@@ -169,7 +169,7 @@ def _padded(logits: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _coded(inputs: Tensor) -> dict[str, Tensor]:
-    """Return inputs in fewer bytes; no bit is lost.
+    """Return inputs in fewer bytes; no value is lost, but a 0 that becomes a byte may lose its sign.
 
     Token ids become the smallest integers that hold them: 2 bytes for each id below 32,768. Pixels have at most 256
     values a channel, also after they were normalised: they become bytes, and a list of values for each channel. Other
