@@ -455,6 +455,24 @@ def test_many_clipped_features_give_a_warning(network: Network) -> None:
         collect(network, Examples(first + 10, targets), 2, empty)
 
 
+@pytest.mark.parametrize(
+    ("features", "advised"),
+    [
+        (Flat(), True),
+        (Joined((Flat(), RandomFeatures(1))), True),
+        (Joined((Joined((Flat(), Columns(1))),)), False),
+    ],
+)
+def test_columns_are_advised_against_clipping_where_they_are_not_used(
+    network: Network, features: FeatureMap, advised: bool
+) -> None:
+    targets = torch.arange(30) % 2
+    empty = Statistics(features).begin(network, Examples(ROWS, targets))
+    with pytest.warns(SupermasksWarning, match=r"common range.* and call learner.fit_router\(tasks\)") as told:
+        collect(network, Examples(ROWS + 100, targets), 2, empty)
+    assert ("Columns()" in str(told[0].message)) == advised
+
+
 def test_vectors_of_another_size_than_the_first_task_are_an_error(network: Network) -> None:
     targets = torch.zeros(30, dtype=torch.int64)
     empty = Statistics(Columns(9)).begin(network, Examples(ROWS, targets))

@@ -10,7 +10,9 @@ from supermasks.arithmetic import computing_in
 from supermasks.errors import ConfigError, SupermasksWarning
 from supermasks.moments import LEVELS, ClassMeans, Moments, add_products
 from supermasks.network import Network
+from supermasks.router.columns import Columns
 from supermasks.router.feature_map import FeatureMap, Features
+from supermasks.router.joined import Joined
 from supermasks.router.usual import Usual
 from supermasks.spec import Settings, build, describe
 from supermasks.types import Examples
@@ -118,10 +120,11 @@ def collect(network: Network, examples: Examples, classes: int, empty: Moments) 
             add_products(scatter, found)
     if (share := beyond / max(1, size * int(counts.sum()))) > CLIPPED:
         kind = type(settings.features).__name__
+        reach = "" if _has_columns(settings.features) else ", or choose features that reach further, such as Columns()"
         warnings.warn(
             f"{share:.0%} of the features of a task lie outside of the range that {kind} has from the first task, and "
-            "are clipped to it, so tasks may look the same; scale the inputs of all tasks to a common range, or choose "
-            "features that reach further, such as Columns(), and call learner.fit_router(tasks)",
+            f"are clipped to it, so tasks may look the same; scale the inputs of all tasks to a common range{reach}, "
+            "and call learner.fit_router(tasks)",
             SupermasksWarning,
             stacklevel=2,
         )
@@ -130,3 +133,10 @@ def collect(network: Network, examples: Examples, classes: int, empty: Moments) 
     within += within.triu(1).mT.clone()
     means = ClassMeans.rounded(empty.of, sums, counts, _TYPES[settings.bits])
     return means, Moments(empty.settings, empty.fitted, within, int(counts.sum()), (means.digest,))
+
+
+def _has_columns(features: FeatureMap) -> bool:
+    """Return whether a map is that of columns, or joins it with others."""
+    if isinstance(features, Joined):
+        return any(_has_columns(each) for each in features.maps)
+    return isinstance(features, Columns)
