@@ -125,7 +125,7 @@ def test_every_question_works_beside_a_writer(
                 assert ask(saved)
                 done += 1
     assert writer.poll() is None
-    assert main(["inspect", str(saved.path)]) == 0 or "task" in capsys.readouterr().err
+    assert main(["inspect", str(saved.path)]) == 0 or "open the bank again" in capsys.readouterr().err
     writer.kill()
     writer.wait()
     assert saved.verify() == []
