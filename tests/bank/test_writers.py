@@ -82,7 +82,7 @@ def holder(folder: BankFolder) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.nightly)])
 def test_processes_that_append_at_once_lose_nothing(
     together: Callable[..., list[tuple[int, int, str]]], tmp_path: Path, processes: int
 ) -> None:

@@ -15,7 +15,7 @@ from supermasks.superposition import Superposition
 
 Worlds = Callable[..., Any]
 
-quietly = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quietly = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def entropy(world: Any, y: Tensor) -> Tensor:

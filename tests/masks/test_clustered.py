@@ -163,11 +163,11 @@ def test_damage_is_an_error_or_another_mask() -> None:
     assert int(code[0]) == CLUSTERED
     seen = 0
     for n in range(len(code)):
-        for bit in range(8):
+        for bit in (n % 8, (5 * n + 3) % 8):  # all bits would take ten seconds
             changed = code.clone()
             changed[n] ^= 1 << bit
             seen += damaged(changed, mask.shapes, mask)
-    assert seen > 0.9 * 8 * len(code)
+    assert seen > 0.9 * 2 * len(code)
     for length in range(len(code)):
         with pytest.raises(MaskError):
             decode_mask(code[:length], mask.shapes)

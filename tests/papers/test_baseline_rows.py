@@ -33,7 +33,7 @@ RUN = [
     *(("supsup", "3", what) for what in ("PSP (GG)", "BatchE (GG)", "Upper Bound")),
     ("supsup", "5", "SupSup (NNs H)"),
     ("supsup", "8", "Lower Bound"),
-    ("supsup", "figure-8", "HopSupSup"),
+    pytest.param("supsup", "figure-8", "HopSupSup", marks=pytest.mark.nightly),
     ("supsup", "figure-10", "ABatchE (GNu H), b = 1, LeNet 300-100"),
     ("supsup", "figure-10", "ABatchE (GNu M), b = 16, LeNet 300-100"),
     *(

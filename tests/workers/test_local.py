@@ -68,6 +68,7 @@ def test_a_number_that_ends_its_process_each_time_ends_the_run(jobs: ModuleType,
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.nightly  # a process of its own, for what is rare
 def test_a_process_that_is_outlived_by_its_own_is_seen_to_be_lost(jobs: ModuleType, tmp_path: Path) -> None:
     # Else its connection would stay open for the ten minutes that its child waits; it is there still.
     job = jobs.Steps(tmp_path, jobs.end_and_be_outlived, (0,))
@@ -84,6 +85,7 @@ def test_an_exception_comes_out_as_itself(jobs: ModuleType) -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.nightly  # a process of its own, for what is rare
 def test_an_exception_that_cannot_be_sent_is_told_by_name(jobs: ModuleType) -> None:
     with pytest.raises(WorkerError, match=r"^a worker raised UnreadableError: this and that$"):
         list(LocalProcesses(1).run(jobs.Raises(), [1]))
@@ -125,6 +127,7 @@ def test_numbers_below_one_are_refused(count: int, threads: int, attempts: int) 
         LocalProcesses(count, threads, attempts)
 
 
+@pytest.mark.nightly  # a process of its own, for what is rare
 def test_a_job_may_have_more_tensors_than_the_process_may_open_files(
     jobs: ModuleType, elsewhere: Callable[..., str]
 ) -> None:
@@ -140,6 +143,7 @@ if __name__ == "__main__":
     assert elsewhere(code, Path(jobs.__file__ or "").parent) == "{4: 604.0}"
 
 
+@pytest.mark.nightly  # a process of its own, for what is rare
 def test_a_program_that_does_not_guard_its_beginning_ends(jobs: ModuleType, tmp_path: Path) -> None:
     # Its processes end before they have read the job, which is larger than a pipe.
     program = tmp_path / "program.py"
