@@ -62,8 +62,8 @@ class TaskManager(Predictor):
         """Forget a task, and return its state, which `add` takes back; the other tasks answer as before.
 
         What is remembered of it for the next task (KKT, Transfer by scores) stays. Calibrate anew afterwards. A router
-        keeps the scatter of its inputs, and the features of the first task, even if that is removed, until no task is
-        left; `fit_router` begins anew with other tasks.
+        keeps the scatter of its inputs until no task is left. It also keeps the features that were fitted on the first
+        task. `fit_router` with the other tasks begins anew.
 
         Raises:
             UnknownTaskError: no task has this name.

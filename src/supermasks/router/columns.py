@@ -32,7 +32,7 @@ class Columns(FeatureMap):
     Centre and deviation of each column are those of the first task. Near its centre a column counts as it is, and far
     away by its logarithm. So tasks whose values lie far apart are told apart, whatever the units of the columns are.
     A constant column takes a thousandth of its value as its deviation. A column of zeros takes the smallest deviation
-    of the other columns, but at most 1: so a flag that only later tasks have is seen beside large values.
+    of the other columns, but at most 1. So large values do not hide a flag that only later tasks have.
 
     Attributes:
         count: the number of features.
